@@ -1,0 +1,79 @@
+"""The promise every member keeps, one-class or supervised."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from contracts.files import Arrays
+from contracts.rows import FloatArray, ImageRows
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MemberKind = Literal["oneclass", "supervised"]
+ScoreMeaning = Literal["anomaly_score", "logit"]
+MemberInput = Literal["pooled", "patches", "images"]
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What ``fit`` is given beside the rows.
+
+    Attributes:
+        seed: every random choice of the fit follows from it.
+        device: ``"cpu"`` or ``"cuda"``.
+        report: receives one short sentence per noteworthy event (shown to the user, kept in the receipt).
+    """
+
+    seed: int
+    device: str = "cpu"
+    report: Callable[[str], None] = field(default=lambda sentence: None)
+
+
+class Member(ABC):
+    """One model of the ensemble: fitted on training rows only, scored on any rows.
+
+    A score is float32, and **higher means more like the minority**. Score columns C: 1 for one-class
+    members and for two classes; K logits for K > 2 classes.
+
+    Subclasses store settings in ``__init__`` and check them against the rows in :meth:`fit`.
+    """
+
+    kind: ClassVar[MemberKind]
+    score_meaning: ClassVar[ScoreMeaning]
+
+    @property
+    @abstractmethod
+    def needs(self) -> frozenset[MemberInput]:
+        """Which inputs the member's module reads."""
+
+    @abstractmethod
+    def fit(self, rows: ImageRows, context: FitContext) -> Self:
+        """Learn from ``rows``, which are training rows; one-class members ignore the minority's.
+
+        Raises:
+            DataError: the rows cannot support the fit (no majority rows, a class missing).
+            MemberCollapsedError: the fitted model no longer tells images apart.
+        """
+
+    @abstractmethod
+    def score(self, rows: ImageRows) -> FloatArray:
+        """Return ``[N, C]`` float32 scores, higher = more like the minority."""
+
+    @abstractmethod
+    def to_module(self) -> nn.Module:
+        """Return the fitted member as a module ``forward(features) -> (scores [N, C], map [N, g, g] | None)``.
+
+        ``features`` is a :class:`features.tensors.TrunkFeatures`; the module is traceable at any batch size.
+        """
+
+    @abstractmethod
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Return arrays and JSON facts that :meth:`restore` rebuilds the fitted member from; no pickle."""
+
+    @abstractmethod
+    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
+        """Take over a fitted state saved by :meth:`state`; the settings are those of the constructor."""

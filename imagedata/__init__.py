@@ -1,0 +1,1 @@
+"""Images on disk: catalogue of data sets, manifest, decoding, leak-safe folds."""

@@ -1,0 +1,179 @@
+"""The one way from an image file to pixels, used by training and by scoring alike.
+
+Pillow in strict mode is the arbiter of what an image is: it reads what it can read whole and raises
+for the rest. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+from contracts.errors import ImageError
+from contracts.rows import ImageArray
+
+MAX_PIXELS = 100_000_000
+"""Largest width × height that is decoded; a header may claim any size, and memory is finite."""
+
+MAX_FILE_BYTES = 1 << 30
+"""Largest file that is read."""
+
+MIN_SIDE = 8
+"""Smallest width and height, in pixels, that can carry evidence after resizing."""
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+)
+"""File name endings, lower case, that are looked for in folders. The content decides what a file is."""
+
+_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """How files become pixels; stored in the exported file so that scoring repeats training.
+
+    Attributes:
+        size: side of the square working image, in pixels.
+        window: grey values ``(low, high)`` of 16-bit, 32-bit and float images that become 0 and 255.
+            None means the full range of 16 bits, 0…65535; float images then have no defined range.
+    """
+
+    size: int
+    window: tuple[float, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON facts."""
+        return {"size": self.size, "window": list(self.window) if self.window else None}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> DecodeSettings:
+        """Rebuild settings written by :meth:`to_json`."""
+        window = document.get("window")
+        return cls(size=int(document["size"]), window=(float(window[0]), float(window[1])) if window else None)
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """Pixels at working size, and facts about the file they came from.
+
+    Attributes:
+        pixels: ``[S, S, 3]`` uint8 RGB.
+        width: stored width in pixels, before EXIF orientation and resizing.
+        height: stored height in pixels.
+        mode: Pillow's name of the stored pixel type, such as ``RGB``, ``L``, ``CMYK``, ``I;16``.
+    """
+
+    pixels: ImageArray
+    width: int
+    height: int
+    mode: str
+
+
+def read_image_bytes(path: Path) -> bytes:
+    """Read a file that should be an image.
+
+    Raises:
+        ImageError: the file is missing, unreadable, empty or larger than :data:`MAX_FILE_BYTES`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ImageError(f"file has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}.") from error
+    if not data:
+        raise ImageError("file is empty (0 bytes).")
+    return data
+
+
+def decode_file(path: Path, settings: DecodeSettings) -> DecodedImage:
+    """Decode one file to the working size.
+
+    Raises:
+        ImageError: with a reason that stands for itself in a table of failed images.
+    """
+    return decode_bytes(read_image_bytes(path), settings)
+
+
+def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
+    """Decode the bytes of one image file to the working size.
+
+    Steps, in order: header checks, strict decoding of the first frame, EXIF orientation, 16-bit
+    windowing, alpha onto black, RGB, antialiased bilinear resize to a square (aspect ratio is not kept).
+
+    Args:
+        data: the whole file.
+        settings: working size and window.
+
+    Returns:
+        The pixels and the stored size and mode.
+
+    Raises:
+        ImageError: not an image, truncated, damaged, too large, too small, or without a defined range.
+    """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        # Somebody in this process switched strictness off; half an image must never pass for a whole one.
+        raise ImageError("Pillow's LOAD_TRUNCATED_IMAGES is on; switch it off to tell broken images apart.")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels on; our own header check right below decides instead.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                width, height, mode = image.width, image.height, image.mode
+                _check_size(width, height)
+                image.load()
+                rgb = _to_rgb(ImageOps.exif_transpose(image), settings.window)
+                resized = rgb.resize((settings.size, settings.size), Image.Resampling.BILINEAR)
+    except ImageError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise ImageError("not an image that Pillow can identify.") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
+        reason = str(error).strip() or "no further reason given"
+        raise ImageError(f"broken image ({type(error).__name__}: {reason[:200]}).") from error
+    return DecodedImage(np.array(resized, dtype=np.uint8), width, height, mode)
+
+
+def _check_size(width: int, height: int) -> None:
+    """Refuse by the header alone what would exhaust memory or carry no evidence."""
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"header claims {width}x{height} pixels; the limit is {MAX_PIXELS:,} in all.")
+    if width < MIN_SIDE or height < MIN_SIDE:
+        raise ImageError(f"image is {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed.")
+
+
+def _to_rgb(image: Image.Image, window: tuple[float, float] | None) -> Image.Image:
+    """Bring any pixel type to 8-bit RGB without saturating deep images or inventing colours."""
+    if image.mode in _DEEP_MODES:
+        return _apply_window(image, window)
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        # What lies under full transparency is arbitrary; black says "nothing here".
+        with_alpha = image.convert("RGBA")
+        canvas = Image.new("RGBA", with_alpha.size, (0, 0, 0, 255))
+        return Image.alpha_composite(canvas, with_alpha).convert("RGB")
+    return image.convert("RGB")
+
+
+def _apply_window(image: Image.Image, window: tuple[float, float] | None) -> Image.Image:
+    """Map grey values low…high to 0…255. Pillow's own conversion would clip at 255 instead."""
+    grey = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(grey).all():
+        raise ImageError("float image holds values that are not finite.")
+    if window is None:
+        if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
+            raise ImageError(
+                f"grey values run from {grey.min():g} to {grey.max():g}, outside 16 bits; "
+                "state the range with -o window=[low,high]."
+            )
+        window = (0.0, 65535.0)
+    low, high = window
+    scaled = np.clip((grey - low) / (high - low), 0.0, 1.0) * 255.0
+    return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
