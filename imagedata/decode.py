@@ -7,15 +7,16 @@ for the rest. Nothing here needs torch.
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from contracts.errors import ImageError
+from contracts.errors import ImageError, UsageError
 from contracts.rows import ImageArray
 
 MAX_PIXELS = 100_000_000
@@ -43,10 +44,18 @@ class DecodeSettings:
         size: side of the square working image, in pixels.
         window: grey values ``(low, high)`` of 16-bit, 32-bit and float images that become 0 and 255.
             None means the full range of 16 bits, 0…65535; float images then have no defined range.
+
+    Raises:
+        UsageError: low is not below high.
     """
 
     size: int
     window: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a window that has no width: every pixel would be a division by zero."""
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise UsageError(f"window is {list(self.window)}; give [low,high] with low below high.")
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON facts."""
@@ -56,7 +65,9 @@ class DecodeSettings:
     def from_json(cls, document: dict[str, Any]) -> DecodeSettings:
         """Rebuild settings written by :meth:`to_json`."""
         window = document.get("window")
-        return cls(size=int(document["size"]), window=(float(window[0]), float(window[1])) if window else None)
+        return cls(
+            size=int(document["size"]), window=(float(window[0]), float(window[1])) if window else None
+        )
 
 
 @dataclass(frozen=True)
@@ -80,12 +91,15 @@ def read_image_bytes(path: Path) -> bytes:
     """Read a file that should be an image.
 
     Raises:
-        ImageError: the file is missing, unreadable, empty or larger than :data:`MAX_FILE_BYTES`.
+        ImageError: the file is missing, unreadable, empty, larger than :data:`MAX_FILE_BYTES`, or no
+            regular file (a pipe or a device might never end).
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ImageError(f"file has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}.")
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise ImageError("not a regular file.")
+        if facts.st_size > MAX_FILE_BYTES:
+            raise ImageError(f"file has {facts.st_size:,} bytes; the limit is {MAX_FILE_BYTES:,}.")
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}.") from error
@@ -134,8 +148,10 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
                 resized = rgb.resize((settings.size, settings.size), Image.Resampling.BILINEAR)
     except ImageError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError("not an image that Pillow can identify.") from error
+    except Image.DecompressionBombError as error:  # raised while the header is read, before our own check
+        raise ImageError(f"header claims too many pixels; the limit is {MAX_PIXELS:,} in all.") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
         reason = str(error).strip() or "no further reason given"
         raise ImageError(f"broken image ({type(error).__name__}: {reason[:200]}).") from error

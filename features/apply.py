@@ -1,0 +1,57 @@
+"""Running a member's module over rows, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from contracts.member import MemberInput
+from contracts.rows import FloatArray, ImageRows
+from features.tensors import TrunkFeatures
+
+_BATCH = 64
+
+
+def feature_batches(rows: ImageRows, needs: frozenset[MemberInput], device: str) -> Iterator[TrunkFeatures]:
+    """Yield the features of the rows in batches; inputs that are not needed are empty tensors.
+
+    Args:
+        rows: N rows.
+        needs: which of the inputs to read.
+        device: where the tensors go.
+    """
+    pooled = rows.pooled() if "pooled" in needs else None
+    patches = rows.patches(_BATCH) if "patches" in needs else None
+    for start in range(0, len(rows), _BATCH):
+        stop = min(start + _BATCH, len(rows))
+        images = torch.empty(0)
+        if "images" in needs:
+            pixels = rows.images(np.arange(start, stop))
+            images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
+        yield TrunkFeatures(
+            images=images.to(device),
+            pooled=(torch.empty(0) if pooled is None else torch.from_numpy(pooled[start:stop])).to(device),
+            patches=(torch.empty(0) if patches is None else torch.from_numpy(next(patches))).to(device),
+        )
+
+
+def score_with_module(
+    module: nn.Module, rows: ImageRows, needs: frozenset[MemberInput], device: str = "cpu"
+) -> FloatArray:
+    """Return ``[N, C]`` float32 scores of a member's module; the same code path as the exported graph's.
+
+    Args:
+        module: as returned by :meth:`contracts.member.Member.to_module`.
+        rows: N rows.
+        needs: the member's inputs.
+        device: where to run.
+    """
+    module = module.eval().to(device)
+    scores: list[Tensor] = []
+    with torch.inference_mode():
+        for features in feature_batches(rows, needs, device):
+            scores.append(module(features)[0].float().cpu())
+    return torch.cat(scores).numpy()

@@ -1,0 +1,94 @@
+"""Trunk features on disk: computed once per image, shared by data sets, members and folds.
+
+A shard is three files, ``<id>-pooled.npy`` (float32), ``<id>-patches.npy`` (half precision) and, written
+last, ``<id>.json`` with the SHA-256 of the images it holds. A shard without its JSON does not exist.
+Arrays are memory-mapped, so that reading needs no more memory than what is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.errors import ModelError
+from contracts.files import atomic_writer, digest_of, read_json, write_json
+from contracts.rows import FeatureShapes, FloatArray
+
+
+def bytes_per_image(shapes: FeatureShapes) -> int:
+    """Disk that the features of one image take."""
+    return 4 * shapes.pooled_dim + 2 * shapes.patch_channels * shapes.patch_grid**2
+
+
+class FeatureStore:
+    """Features of one trunk at one size.
+
+    Args:
+        folder: where the shards of this trunk lie; made when missing.
+        shapes: of what the trunk gives.
+    """
+
+    def __init__(self, folder: Path, shapes: FeatureShapes) -> None:
+        self.folder = folder
+        self.shapes = shapes
+        self._place: dict[str, tuple[str, int]] = {}
+        self._open: dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        for marker in sorted(folder.glob("*.json")):
+            self._register(marker.stem, read_json(marker)["sha256"])
+
+    def _register(self, shard: str, digests: Sequence[str]) -> None:
+        for row, digest in enumerate(digests):
+            self._place[digest] = (shard, row)
+
+    def __contains__(self, sha256: object) -> bool:
+        return sha256 in self._place
+
+    def append(self, digests: list[str], pooled: FloatArray, patches: npt.NDArray[np.float16]) -> None:
+        """Write one shard, whole or not at all.
+
+        Args:
+            digests: SHA-256 of the n image files.
+            pooled: ``[n, D]`` float32.
+            patches: ``[n, C, g, g]`` half precision.
+        """
+        if not np.isfinite(patches).all() or not np.isfinite(pooled).all():
+            raise ModelError(
+                "trunk features are not finite (or leave half precision's range, ±65504). "
+                "Choose another trunk, or other weights."
+            )
+        shard = digest_of(digests)
+        for name, array in (("pooled", pooled), ("patches", patches)):
+            with atomic_writer(self.folder / f"{shard}-{name}.npy") as handle:
+                np.save(handle, array, allow_pickle=False)
+        write_json(self.folder / f"{shard}.json", {"sha256": digests})
+        self._register(shard, digests)
+
+    def _arrays(self, shard: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]:
+        if shard not in self._open:
+            pooled = np.load(self.folder / f"{shard}-pooled.npy", mmap_mode="r", allow_pickle=False)
+            patches = np.load(self.folder / f"{shard}-patches.npy", mmap_mode="r", allow_pickle=False)
+            self._open[shard] = (pooled, patches)
+        return self._open[shard]
+
+    def _gather(self, digests: Sequence[str], which: int, out: FloatArray) -> FloatArray:
+        rows_of_shard: dict[str, list[tuple[int, int]]] = {}
+        for target, digest in enumerate(digests):
+            shard, row = self._place[digest]
+            rows_of_shard.setdefault(shard, []).append((target, row))
+        for shard, pairs in rows_of_shard.items():
+            targets, rows = zip(*pairs, strict=True)
+            out[list(targets)] = self._arrays(shard)[which][list(rows)]
+        return out
+
+    def pooled(self, digests: Sequence[str]) -> FloatArray:
+        """``[n, D]`` float32 pooled features of the images with these digests, in their order."""
+        return self._gather(digests, 0, np.empty((len(digests), self.shapes.pooled_dim), dtype=np.float32))
+
+    def patches(self, digests: Sequence[str]) -> FloatArray:
+        """``[n, C, g, g]`` float32 patch features; ask for a batch at a time."""
+        shape = (len(digests), self.shapes.patch_channels, self.shapes.patch_grid, self.shapes.patch_grid)
+        return self._gather(digests, 1, np.empty(shape, dtype=np.float32))

@@ -1,0 +1,84 @@
+"""The one streamed pass over the images that fills the feature store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from contracts.rows import ImageArray
+from features.cache import FeatureStore
+from features.trunks import Trunk
+from imagedata.decode import DecodeSettings, decode_file
+
+_BATCH = 32
+_SHARD = 256
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image by content and by place."""
+
+    sha256: str
+    path: Path
+
+
+def extract_features(
+    trunk: Trunk,
+    store: FeatureStore,
+    files: Sequence[ImageFile],
+    decode: DecodeSettings,
+    device: str,
+    on_images: Callable[[int], None] = lambda n: None,
+) -> int:
+    """Compute features of the images that the store lacks; goes on where an earlier pass stopped.
+
+    Args:
+        trunk: moved to ``device`` for the pass.
+        store: receives a shard every 256 images.
+        files: images that decode; equal bytes are computed once.
+        decode: working size and window.
+        device: ``cpu`` or ``cuda``.
+        on_images: told how many images are done, batch by batch.
+
+    Returns:
+        How many images were computed.
+    """
+    missing = list({file.sha256: file for file in files if file.sha256 not in store}.values())
+    if not missing:
+        return 0
+    # Convolutions on channels-last tensors are the faster ones on CPU and GPU alike.
+    trunk = trunk.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
+    digests: list[str] = []
+    pooled: list[np.ndarray] = []
+    patches: list[np.ndarray] = []
+    with ThreadPoolExecutor(max_workers=1) as reader, torch.inference_mode():
+        ahead = reader.submit(_read_batch, batches[0], decode)
+        for number, batch in enumerate(batches):
+            pixels = ahead.result()
+            if number + 1 < len(batches):
+                ahead = reader.submit(_read_batch, batches[number + 1], decode)
+            features = trunk(_to_tensor(pixels, device))
+            digests.extend(file.sha256 for file in batch)
+            pooled.append(features.pooled.float().cpu().numpy())
+            patches.append(features.patches.half().cpu().numpy())
+            on_images(len(batch))
+            if len(digests) >= _SHARD or number + 1 == len(batches):
+                store.append(digests, np.concatenate(pooled), np.concatenate(patches))
+                digests, pooled, patches = [], [], []
+    trunk.to("cpu")
+    return len(missing)
+
+
+def _read_batch(batch: Sequence[ImageFile], decode: DecodeSettings) -> ImageArray:
+    return np.stack([decode_file(file.path, decode).pixels for file in batch])
+
+
+def _to_tensor(pixels: ImageArray, device: str) -> torch.Tensor:
+    tensor = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
+    return tensor.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,83 @@
+"""Rows whose features come from the store and whose pixels come from their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray
+from features.cache import FeatureStore
+from imagedata.decode import DecodeSettings, decode_file
+
+
+class CachedRows:
+    """The rows that workflow hands to members; see :class:`contracts.rows.ImageRows`.
+
+    Args:
+        store: features of one trunk.
+        digests: ``[N]`` SHA-256 per row.
+        paths: ``[N]`` files, for members that read pixels.
+        labels: ``[N]`` class index, minority last.
+        n_classes: K.
+        decode: working size and window.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        digests: Sequence[str],
+        paths: Sequence[Path],
+        labels: LabelArray,
+        n_classes: int,
+        decode: DecodeSettings,
+    ) -> None:
+        self._store = store
+        self._digests = list(digests)
+        self._paths = list(paths)
+        self._labels = labels
+        self._n_classes = n_classes
+        self._decode = decode
+
+    @property
+    def labels(self) -> LabelArray:
+        """``[N]`` class index of each row."""
+        return self._labels
+
+    @property
+    def n_classes(self) -> int:
+        """K of the data set."""
+        return self._n_classes
+
+    @property
+    def shapes(self) -> FeatureShapes:
+        """Sizes of the trunk features."""
+        return self._store.shapes
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def subset(self, indices: IndexArray) -> CachedRows:
+        """The rows at ``indices``, in that order."""
+        return CachedRows(
+            self._store,
+            [self._digests[i] for i in indices],
+            [self._paths[i] for i in indices],
+            self._labels[indices],
+            self._n_classes,
+            self._decode,
+        )
+
+    def pooled(self) -> FloatArray:
+        """``[N, D]`` pooled trunk features."""
+        return self._store.pooled(self._digests)
+
+    def patches(self, batch_size: int = 64) -> Iterator[FloatArray]:
+        """Yield ``[B, C, g, g]`` patch features in row order."""
+        for start in range(0, len(self), batch_size):
+            yield self._store.patches(self._digests[start : start + batch_size])
+
+    def images(self, positions: IndexArray) -> ImageArray:
+        """``[B, S, S, 3]`` uint8 RGB pixels at the working size."""
+        return np.stack([decode_file(self._paths[i], self._decode).pixels for i in positions])

@@ -1,0 +1,47 @@
+"""Which trunk, at which size, with which weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PACKAGED_TRUNKS = ("tf_efficientnet_lite0",)
+"""Trunks whose ImageNet weights a pip package carries, so that they need no hub."""
+
+
+class TrunkSettings(BaseModel):
+    """A frozen backbone and what is read from it.
+
+    Attributes:
+        name: any timm model, or ``torchvision:NAME`` for one of torchvision's.
+        weights: ``packaged`` (from a pip package), ``hub`` (downloaded by timm or torchvision),
+            ``random`` (only for experiments), or the path of a ``.safetensors`` or ``.pth`` file.
+            None means packaged where there is a package, else hub.
+        image_size: side of the square working image in pixels.
+        patch_strides: pixels per cell of the two (or more) layers that patch features are made of.
+        patch_grid: whether patches lie on the grid of the ``coarsest`` of these layers (fast) or of the
+            ``finest`` (small defects, four times the work).
+        pooled_strides: pixels per cell of the layers whose spatial means enter the pooled features,
+            beside the trunk's own pre-logits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "tf_efficientnet_lite0"
+    weights: str | None = None
+    image_size: int = Field(default=224, ge=32, le=1024)
+    patch_strides: Annotated[tuple[int, ...], Field(min_length=1)] = (8, 16)
+    patch_grid: Literal["coarsest", "finest"] = "coarsest"
+    pooled_strides: tuple[int, ...] = (16, 32)
+
+    @property
+    def weights_source(self) -> str:
+        """``weights`` with the default resolved."""
+        if self.weights is not None:
+            return self.weights
+        return "packaged" if self.name in PACKAGED_TRUNKS else "hub"
+
+    def identity(self) -> dict[str, Any]:
+        """Facts that decide the features, for cache keys and digests."""
+        return {**self.model_dump(mode="json"), "weights": self.weights_source}

@@ -1,0 +1,171 @@
+"""A trunk: one frozen pass over an image, giving pooled and patch features to every member."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from contracts.errors import UsageError
+from contracts.files import digest_of
+from contracts.rows import FeatureShapes
+from features.settings import TrunkSettings
+from features.tensors import TrunkFeatures
+from features.weights import TORCHVISION_PREFIX, build_backbone
+
+# Raised whenever the same settings would give other features, so that old caches are not read.
+_FEATURES_VERSION = 1
+
+
+class Trunk(nn.Module):
+    """Frozen backbone with its normalisation and the reductions that members read.
+
+    Attributes:
+        settings: as given.
+        shapes: sizes of the outputs.
+        weights_digest: over all parameters and buffers; part of the cache key.
+    """
+
+    def __init__(self, settings: TrunkSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        backbone = build_backbone(settings.name, settings.weights_source, settings.image_size)
+        mean, std = _normalisation(backbone)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
+        self.layers = (
+            _TorchvisionLayers(backbone, settings)
+            if settings.name.startswith(TORCHVISION_PREFIX)
+            else _TimmLayers(backbone, settings)
+        )
+        self.eval().requires_grad_(False)
+        self.weights_digest = _digest_of_state(self)
+        with torch.inference_mode():
+            sample = self.forward(torch.zeros(1, 3, settings.image_size, settings.image_size))
+        self.shapes = FeatureShapes(
+            image_size=settings.image_size,
+            pooled_dim=sample.pooled.shape[1],
+            patch_channels=sample.patches.shape[1],
+            patch_grid=sample.patches.shape[2],
+        )
+
+    @property
+    def cache_key(self) -> str:
+        """Digest of everything that decides the features of an image at the working size."""
+        return digest_of([_FEATURES_VERSION, self.settings.identity(), self.weights_digest])
+
+    def forward(self, images: Tensor) -> TrunkFeatures:
+        """Compute features.
+
+        Args:
+            images: ``[N, 3, S, S]`` float32 RGB, 0…255.
+        """
+        by_stride, final = self.layers((images - self.mean) / self.std)
+        pooled = [by_stride[stride].mean(dim=(2, 3)) for stride in self.settings.pooled_strides]
+        return TrunkFeatures(
+            images=images,
+            pooled=torch.cat([*pooled, final], dim=1),
+            patches=self._patches([by_stride[stride] for stride in self.settings.patch_strides]),
+        )
+
+    def _patches(self, layers: list[Tensor]) -> Tensor:
+        """Neighbourhood pooling and one common grid, as PatchCore's section 3.1 and anomalib do it.
+
+        The result is rounded to half precision here, in the graph as in training, so that the cache
+        may store half the bytes and still every member sees the same numbers everywhere.
+        """
+        sides = [layer.shape[-1] for layer in layers]
+        grid = min(sides) if self.settings.patch_grid == "coarsest" else max(sides)
+        on_grid = []
+        for layer in layers:
+            pooled = F.avg_pool2d(layer, kernel_size=3, stride=1, padding=1)
+            if layer.shape[-1] > grid:
+                pooled = F.adaptive_avg_pool2d(pooled, grid)
+            elif layer.shape[-1] < grid:
+                pooled = F.interpolate(pooled, size=(grid, grid), mode="bilinear")
+            on_grid.append(pooled)
+        return torch.cat(on_grid, dim=1).half().float()
+
+
+class _TimmLayers(nn.Module):
+    """Maps by stride, and pre-logits, of a timm model."""
+
+    def __init__(self, backbone: nn.Module, settings: TrunkSettings) -> None:
+        super().__init__()
+        self.backbone: Any = backbone
+        if not hasattr(backbone, "forward_intermediates"):
+            raise UsageError(
+                f"trunk '{settings.name}': timm gives no intermediate maps for it. "
+                "Choose another, such as resnet18 or tf_efficientnet_lite0."
+            )
+        size = settings.image_size
+        with torch.inference_mode():
+            _, maps = self.backbone.eval().forward_intermediates(torch.zeros(1, 3, size, size))
+        # Where several layers share a stride the last one counts.
+        index_of_stride = {size // layer.shape[-1]: index for index, layer in enumerate(maps)}
+        wanted = _wanted_strides(settings, list(index_of_stride))
+        self.strides = tuple(sorted(wanted, key=lambda stride: index_of_stride[stride]))
+        self.indices = [index_of_stride[stride] for stride in self.strides]
+
+    def forward(self, normalised: Tensor) -> tuple[dict[int, Tensor], Tensor]:
+        final, maps = self.backbone.forward_intermediates(normalised, indices=self.indices)
+        return dict(zip(self.strides, maps, strict=True)), self.backbone.forward_head(final, pre_logits=True)
+
+
+class _TorchvisionLayers(nn.Module):
+    """Maps by stride of a torchvision model; its deepest map, averaged, stands for the pre-logits."""
+
+    def __init__(self, backbone: nn.Module, settings: TrunkSettings) -> None:
+        super().__init__()
+        from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+        _, nodes = get_graph_node_names(backbone)
+        size = settings.image_size
+        probe = create_feature_extractor(backbone, return_nodes={n: n for n in nodes if n != "x"}).eval()
+        with torch.inference_mode():
+            outputs = probe(torch.zeros(1, 3, size, size))
+        node_of_stride: dict[int, str] = {}
+        for node, value in outputs.items():
+            if isinstance(value, Tensor) and value.ndim == 4 and 1 < value.shape[-1] < size:
+                node_of_stride[size // value.shape[-1]] = node
+        wanted = _wanted_strides(settings, list(node_of_stride))
+        self.deepest = max(node_of_stride)
+        chosen = {node_of_stride[stride]: str(stride) for stride in {*wanted, self.deepest}}
+        self.extractor: Any = create_feature_extractor(backbone, return_nodes=chosen)
+
+    def forward(self, normalised: Tensor) -> tuple[dict[int, Tensor], Tensor]:
+        by_stride = {int(stride): layer for stride, layer in self.extractor(normalised).items()}
+        return by_stride, by_stride[self.deepest].mean(dim=(2, 3))
+
+
+def _wanted_strides(settings: TrunkSettings, available: list[int]) -> set[int]:
+    wanted = {*settings.patch_strides, *settings.pooled_strides}
+    missing = sorted(wanted - set(available))
+    if missing:
+        raise UsageError(
+            f"trunk '{settings.name}' at {settings.image_size} px: no layer of stride "
+            f"{', '.join(map(str, missing))}; it has {', '.join(map(str, sorted(available)))}. "
+            "Choose with -o trunk.patch_strides=[...] and -o trunk.pooled_strides=[...]."
+        )
+    return wanted
+
+
+def _normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, in 0…1, that the weights were trained with."""
+    config: dict[str, Any] = getattr(backbone, "pretrained_cfg", None) or {}
+    # torchvision's image models all share ImageNet's.
+    return (
+        tuple(config.get("mean", (0.485, 0.456, 0.406))),
+        tuple(config.get("std", (0.229, 0.224, 0.225))),
+    )
+
+
+def _digest_of_state(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

