@@ -1,0 +1,233 @@
+"""An exported file, opened for scoring: its promises read from metadata and checked, then run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from contracts.errors import ModelError, UsageError, nearest_match
+from contracts.files import sha256_of_file
+from contracts.rows import FloatArray, ImageArray
+from imagedata.decode import DecodeSettings
+
+METADATA_KEY = "outnumbered"
+"""Key of the JSON document in an ONNX file's metadata that makes it one of ours."""
+
+NEWEST_FORMAT = 1
+"""Newest version of that document that this code reads."""
+
+_PROMISED_KEYS = ("classes", "minority", "decode", "members", "threshold", "prior")
+_PROMISED_OUTPUTS = ("probability", "decision", "member_scores")
+_LOG_FATAL_ONLY = 4
+
+
+class Scores(NamedTuple):
+    """What the graph says of N images; K classes, M member columns.
+
+    Attributes:
+        probability: ``[N]`` float32, calibrated probability of the minority; ``[N, K]`` for K > 2 classes.
+        decision: ``[N]`` int64, position in the model's classes.
+        member_scores: ``[N, M]`` float32, higher = more like the minority.
+        anomaly_map: ``[N, h, w]`` float32, or None where the file carries no map.
+    """
+
+    probability: FloatArray
+    decision: npt.NDArray[np.int64]
+    member_scores: FloatArray
+    anomaly_map: FloatArray | None
+
+
+@dataclass(frozen=True)
+class ScoringModel:
+    """One loaded ONNX file.
+
+    Attributes:
+        path: where it was read from.
+        classes: K class names, minority last.
+        members: M names, one a column of ``member_scores``.
+        decode: how files become the pixels that the graph was trained on.
+        document: the whole metadata document, for whoever wants its other facts.
+        session: the ONNX Runtime session; one thread of control at a time.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    members: tuple[str, ...]
+    decode: DecodeSettings
+    document: dict[str, Any]
+    session: onnxruntime.InferenceSession
+
+    @property
+    def minority(self) -> str:
+        """Name of the class that is outnumbered."""
+        return self.classes[-1]
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the file; computed at each call."""
+        return sha256_of_file(self.path)
+
+    def check_overrides(self, prior: float | None, threshold: float | None) -> None:
+        """Refuse a prior or threshold that is out of range or that this file cannot take.
+
+        Raises:
+            UsageError: naming the value and its bounds, or that the file has it baked in.
+        """
+        if prior is not None and not 0.0 < prior < 1.0:
+            raise UsageError(f"prior is {prior:g}; it is a share of images, between 0 and 1, both excluded.")
+        if threshold is not None and not 0.0 <= threshold <= 1.0:
+            raise UsageError(f"threshold is {threshold:g}; it is a probability, from 0 to 1.")
+        adjustable = {value.name for value in self.session.get_overridable_initializers()}
+        for name, value in (("prior", prior), ("threshold", threshold)):
+            if value is not None and name not in adjustable:
+                raise UsageError(
+                    f"{self.path}: {name} {value:g} was asked for, but this file has its {name} fixed. "
+                    f"Leave {name} out."
+                )
+
+    def run(self, images: ImageArray, prior: float | None = None, threshold: float | None = None) -> Scores:
+        """Score pixels.
+
+        Args:
+            images: ``[N, H, W, 3]`` uint8 RGB; exact at working size, resized inside otherwise.
+            prior: share of the minority where the images come from, 0…1 exclusive; None for the file's own.
+            threshold: probability at and above which the minority is decided; None for the file's own.
+
+        Raises:
+            UsageError: see :meth:`check_overrides`.
+            ModelError: the graph fails on these pixels.
+        """
+        self.check_overrides(prior, threshold)
+        feeds: dict[str, npt.NDArray[Any]] = {"images": np.ascontiguousarray(images)}
+        if prior is not None:
+            feeds["prior"] = np.asarray(prior, dtype=np.float32)
+        if threshold is not None:
+            feeds["threshold"] = np.asarray(threshold, dtype=np.float32)
+        names = [output.name for output in self.session.get_outputs()]
+        try:
+            outputs = dict(zip(names, self.session.run(names, feeds), strict=True))
+        except Exception as error:  # ONNX Runtime raises many types, none of them public
+            raise ModelError(
+                f"{self.path}: the graph failed on images of shape {tuple(images.shape)} and type "
+                f"{images.dtype}: {_first_line(error)}. It takes uint8 [N, H, W, 3]."
+            ) from error
+        return Scores(
+            probability=outputs["probability"],
+            decision=outputs["decision"],
+            member_scores=outputs["member_scores"],
+            anomaly_map=outputs.get("anomaly_map"),
+        )
+
+
+def load_model(path: Path, threads: int = 1) -> ScoringModel:
+    """Open an exported file for scoring.
+
+    Args:
+        path: a file written by ``outnumbered export``.
+        threads: threads within one operator. ONNX Runtime would count the host's cores, not those of
+            the container; batches are faster with one thread a process and several processes.
+
+    Returns:
+        The model, its metadata read and its inputs and outputs checked.
+
+    Raises:
+        UsageError: there is no such file.
+        ModelError: not ONNX, not ours, written by a newer version, or its metadata is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise _no_such_model(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _LOG_FATAL_ONLY  # its errors arrive as exceptions; once is enough
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises many types, none of them public
+        raise ModelError(
+            f"{path}: ONNX Runtime cannot load it ({_first_line(error)}). "
+            "Give a file written by 'outnumbered export'; if it was one, copy or export it again."
+        ) from error
+    document = _read_document(path, session)
+    model = ScoringModel(
+        path=path,
+        classes=tuple(document["classes"]),
+        members=tuple(document["members"]),
+        decode=DecodeSettings.from_json(document["decode"]),
+        document=document,
+        session=session,
+    )
+    _check_graph(model)
+    return model
+
+
+def _no_such_model(path: Path) -> UsageError:
+    """Say what is there instead of the model file."""
+    if path.is_dir():
+        inside = sorted(child.name for child in path.glob("*.onnx"))
+        hint = f" It holds {', '.join(inside[:3])}." if inside else ""
+        return UsageError(f"model {path} is a folder.{hint} Name the .onnx file itself.")
+    neighbours = [child.name for child in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
+    return UsageError(
+        f"model {path} does not exist.{nearest_match(path.name, neighbours)} "
+        "Name a file written by 'outnumbered export'."
+    )
+
+
+def _read_document(path: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    """Read our JSON document from the file's metadata and check that its promised keys are there."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelError(
+            f"{path} is an ONNX file but not an Outnumbered model: its metadata has no '{METADATA_KEY}' "
+            "document, so classes, pixel preparation and threshold are unknown. "
+            "Give a file written by 'outnumbered export'."
+        )
+    try:
+        document = json.loads(text)
+        version = int(document["format"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"{path}: its '{METADATA_KEY}' metadata is damaged ({error}). Export it again."
+        ) from error
+    if version > NEWEST_FORMAT:
+        raise ModelError(
+            f"{path} has format {version}; this version of outnumbered reads up to {NEWEST_FORMAT}. "
+            "Upgrade outnumbered, or export again with this version."
+        )
+    missing = [key for key in _PROMISED_KEYS if key not in document]
+    if missing:
+        raise ModelError(
+            f"{path}: its '{METADATA_KEY}' metadata lacks {', '.join(missing)}. Export it again."
+        )
+    return dict(document)
+
+
+def _check_graph(model: ScoringModel) -> None:
+    """Hold the graph's inputs and outputs to the format's promise."""
+    inputs = {value.name: value.type for value in model.session.get_inputs()}
+    if inputs.get("images") != "tensor(uint8)" or len(inputs) != 1:
+        raise ModelError(
+            f"{model.path}: required inputs are {inputs}, not one 'images' of tensor(uint8). Export it again."
+        )
+    shapes = {value.name: value.shape for value in model.session.get_outputs()}
+    missing = [name for name in _PROMISED_OUTPUTS if name not in shapes]
+    if missing:
+        raise ModelError(f"{model.path}: the graph has no output {', '.join(missing)}. Export it again.")
+    columns = shapes["member_scores"][-1]
+    if isinstance(columns, int) and columns != len(model.members):
+        raise ModelError(
+            f"{model.path}: {columns} member columns but {len(model.members)} member names. Export it again."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of a long message, without its final stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -1,0 +1,146 @@
+"""The folder that results go to: whose results it holds, which shards are finished, who writes now."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from contracts.errors import UsageError
+from contracts.files import write_json
+from export.scoring.plan import ScoreSettings, Shard
+from export.scoring.shard import ShardReceipt, read_receipt, writing_failed
+
+PLAN_NAME = "_plan.json"
+"""The leading underscore keeps it out of the data set when the folder is read as one."""
+
+_PART_NAME = re.compile(r"part-[0-9a-f]{16}\.parquet")
+_LEFTOVER_NAME = re.compile(r"\.(part-[0-9a-f]{16}\.parquet|_plan\.json)\.\d+\.tmp")
+
+
+class OutputFolder:
+    """A results folder that this run alone writes to; get one from :meth:`claimed`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    @contextmanager
+    def claimed(cls, path: Path) -> Iterator[OutputFolder]:
+        """Make the folder when missing and hold it against other runs until the block ends.
+
+        Raises:
+            UsageError: it is a file, or another run writes to it now.
+            DataError: it cannot be made or opened.
+        """
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"output {path} is a file. Name a folder; it is made when missing.")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise writing_failed(path, error) from error
+        with _only_writer(path):
+            folder = cls(path)
+            folder._remove_leftovers()
+            try:
+                yield folder
+            finally:
+                folder._remove_leftovers()
+
+    def clear(self) -> None:
+        """Delete an earlier run's results; files that are not ours stay.
+
+        The plan goes last: killed half-way, the folder still says whose the remaining parts are.
+        """
+        for part in self._parts():
+            part.unlink()
+        (self.path / PLAN_NAME).unlink(missing_ok=True)
+
+    def take_up(self, settings: ScoreSettings, shards: Sequence[Shard]) -> Mapping[str, ShardReceipt]:
+        """Find out which shards earlier runs have finished, and write the plan.
+
+        Args:
+            settings: of this run.
+            shards: all shards of this run.
+
+        Returns:
+            Receipts of the finished shards, by shard id.
+
+        Raises:
+            UsageError: the folder holds results of something else, or files that are not ours.
+            DataError: the plan cannot be written.
+        """
+        self._refuse_other_results({shard.file_name for shard in shards})
+        finished = {}
+        for shard in shards:
+            part = self.path / shard.file_name
+            receipt = read_receipt(part, shard) if part.exists() else None
+            if receipt is not None:
+                finished[shard.id] = receipt
+        try:
+            write_json(
+                self.path / PLAN_NAME,
+                {
+                    "format": 1,
+                    "settings": settings.to_json(),
+                    "images": sum(len(shard.paths) for shard in shards),
+                    "shards": [shard.id for shard in shards],
+                },
+            )
+        except OSError as error:
+            raise writing_failed(self.path, error) from error
+        return finished
+
+    def _refuse_other_results(self, expected: set[str]) -> None:
+        """Refuse a folder whose files would be read as rows of this run and are not."""
+        strangers = sorted(
+            child.name
+            for child in self.path.iterdir()
+            if not child.name.startswith(("_", ".")) and child.name not in expected
+        )
+        if not strangers:
+            return
+        if any(_PART_NAME.fullmatch(name) for name in strangers):
+            raise UsageError(
+                f"output {self.path} holds results of another run (other model, settings or images), "
+                f"such as {strangers[0]}. Name another --output, or give --overwrite to delete them."
+            )
+        raise UsageError(
+            f"output {self.path} holds files that are no results, such as {strangers[0]}; "
+            "the folder is read as one table. Name an empty or a new folder."
+        )
+
+    def _parts(self) -> list[Path]:
+        return [child for child in self.path.iterdir() if _PART_NAME.fullmatch(child.name)]
+
+    def _remove_leftovers(self) -> None:
+        """Delete half-written files of killed processes; the claim makes sure that nobody writes them."""
+        for child in self.path.iterdir():
+            if _LEFTOVER_NAME.fullmatch(child.name):
+                child.unlink(missing_ok=True)
+
+
+@contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    """Hold an advisory lock on the folder itself; the system drops it when the process dies."""
+    if sys.platform == "win32":  # no such lock on folders there
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"output {path} is being written by another run. Wait for it, or name another --output."
+            ) from None
+        except OSError:
+            pass  # a file system without locks; part files are whole there all the same
+        yield
+    finally:
+        os.close(descriptor)

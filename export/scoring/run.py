@@ -1,0 +1,168 @@
+"""Score images into a folder of part files: plan, skip what is finished, score the rest.
+
+The folder holds ``part-<shard id>.parquet`` files, which read as one data set, and ``_plan.json``,
+which says what they belong to. Every file appears whole by a rename, so the same command goes on after
+``kill -9`` at any moment, and a finished run does nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.dataset as pads
+
+from contracts.errors import UsageError
+from export.scoring.model import ScoringModel, load_model
+from export.scoring.output import OutputFolder
+from export.scoring.plan import DEFAULT_SHARD_SIZE, ScoreSettings, Shard, expand_paths, make_shards
+from export.scoring.pool import score_in_processes
+from export.scoring.processes import usable_cpus
+from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardReceipt, score_shard
+
+FEW_IMAGES = 64
+"""Up to this many images are scored in this process; starting another takes longer than they do."""
+
+OnProgress = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What a run of the scorer did.
+
+    Attributes:
+        images: images of the plan, one row each.
+        scored: rows with scores, from this run and earlier ones.
+        failed: rows without, from this run and earlier ones.
+        seconds: wall-clock time of this run, loading the model included.
+        images_per_second: images of this run (failed ones included) a second; 0 when none was left.
+        output: the folder that holds the rows.
+        already_done: images that earlier runs had finished.
+    """
+
+    images: int
+    scored: int
+    failed: int
+    seconds: float
+    images_per_second: float
+    output: Path
+    already_done: int
+
+
+def score_images(
+    model_path: Path,
+    paths: Sequence[Path],
+    output_dir: Path,
+    *,
+    list_file: Path | None = None,
+    processes: int | None = None,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    shard_size: int = DEFAULT_SHARD_SIZE,
+    prior: float | None = None,
+    threshold: float | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress | None = None,
+) -> ScoreSummary:
+    """Score every image named by ``paths`` and ``list_file``; one row each, whatever happens to it.
+
+    Finished shards are recognised by model, settings and file names, not by the images' content: after
+    replacing images under the same names, score them again with ``overwrite``.
+
+    Args:
+        model_path: an exported file.
+        paths: image files and folders.
+        output_dir: folder for the part files; made when missing.
+        list_file: text file of more paths, one a line, relative to its own folder.
+        processes: worker processes; None for one a usable processor.
+        batch_size: images a call of the graph; does not change which shards are finished.
+        shard_size: images a part file.
+        prior: share of the minority where the images come from; None for the file's own.
+        threshold: probability from which on the minority is decided; None for the file's own.
+        overwrite: delete an earlier run's results first instead of going on from them.
+        on_progress: receives (images done, of these failed, images in all) at the start and after each
+            shard.
+
+    Returns:
+        Counts over all rows, and the speed of this run.
+
+    Raises:
+        UsageError: a path or value that cannot be, or a folder with results of something else.
+        DataError: no images, an unreadable folder, a full disk.
+        ModelError: the file is no usable model.
+        KeyboardInterrupt: passed on after the workers have ended; finished shards are kept.
+    """
+    for name, value in (("processes", processes), ("batch size", batch_size), ("shard size", shard_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}; it must be at least 1.")
+    started = time.perf_counter()
+    model = load_model(model_path)
+    model.check_overrides(prior, threshold)
+    images = expand_paths(paths, list_file)
+    settings = ScoreSettings(model.sha256, model.decode.to_json(), prior, threshold)
+    shards = make_shards(images, settings, shard_size)
+    job = ShardJob(model.path, Path(output_dir), batch_size, prior, threshold)
+
+    with OutputFolder.claimed(job.output) as folder:
+        if overwrite:
+            folder.clear()
+        earlier = folder.take_up(settings, shards)
+        tally = _Tally(len(images), on_progress)
+        tally.add(*earlier.values())
+        already_done = tally.done
+        missing = [shard for shard in shards if shard.id not in earlier]
+        with closing(_score(model, job, missing, processes or usable_cpus())) as receipts:
+            for receipt in receipts:
+                tally.add(receipt)
+
+    seconds = time.perf_counter() - started
+    newly_done = tally.done - already_done
+    return ScoreSummary(
+        images=len(images),
+        scored=tally.done - tally.failed,
+        failed=tally.failed,
+        seconds=seconds,
+        images_per_second=newly_done / seconds if newly_done else 0.0,
+        output=job.output,
+        already_done=already_done,
+    )
+
+
+def first_failures(output: Path, count: int) -> list[tuple[str, str]]:
+    """Read up to ``count`` failed rows of an output folder, as (path, reason)."""
+    data = pads.dataset(output, format="parquet")
+    failed = data.scanner(columns=["path", "error"], filter=pads.field("status") == "failed").head(count)
+    return [(str(row["path"]), str(row["error"])) for row in failed.to_pylist()]
+
+
+def _score(
+    model: ScoringModel, job: ShardJob, shards: Sequence[Shard], processes: int
+) -> Generator[ShardReceipt]:
+    """Score shards here or in worker processes, whichever is faster; the rows are the same."""
+    n_images = sum(len(shard.paths) for shard in shards)
+    processes = min(processes, len(shards))
+    if processes <= 1 or n_images <= FEW_IMAGES:
+        for shard in shards:
+            yield score_shard(model, job, shard)
+    else:
+        with closing(score_in_processes(job, shards, processes)) as receipts:
+            yield from receipts
+
+
+class _Tally:
+    """Images done and failed so far, told to whoever listens."""
+
+    def __init__(self, images: int, on_progress: OnProgress | None) -> None:
+        self.done = 0
+        self.failed = 0
+        self._images = images
+        self._on_progress = on_progress
+
+    def add(self, *receipts: ShardReceipt) -> None:
+        """Count finished shards."""
+        self.done += sum(receipt.images for receipt in receipts)
+        self.failed += sum(receipt.failed for receipt in receipts)
+        if self._on_progress:
+            self._on_progress(self.done, self.failed, self._images)

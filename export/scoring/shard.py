@@ -1,0 +1,216 @@
+"""One shard: decode, score, write one part file. One row an image, whatever the image is like.
+
+A part file is its own receipt: its rows and its counts (in the parquet footer) appear together by one
+rename, so that no moment of a crash leaves the one without the other.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import DataError, ImageError
+from contracts.files import atomic_writer
+from export.scoring.model import ScoringModel
+from export.scoring.plan import Shard, printable_path
+from imagedata.decode import decode_file
+
+DEFAULT_BATCH_SIZE = 16
+"""Images a call of the graph; larger batches gain nothing on one thread and cost memory."""
+
+_RECEIPT_KEY = b"outnumbered_receipt"
+
+BeforeImage = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class ShardReceipt:
+    """What became of a shard.
+
+    Attributes:
+        shard: its id.
+        images: rows in the part file.
+        failed: rows with status ``failed``.
+    """
+
+    shard: str
+    images: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What is the same for every shard of a run; small, so that it travels to worker processes.
+
+    Attributes:
+        model_path: the exported file.
+        output: folder of the part files.
+        batch_size: images a call of the graph.
+        prior: override, or None.
+        threshold: override, or None.
+    """
+
+    model_path: Path
+    output: Path
+    batch_size: int = DEFAULT_BATCH_SIZE
+    prior: float | None = None
+    threshold: float | None = None
+
+
+def score_shard(
+    model: ScoringModel,
+    job: ShardJob,
+    shard: Shard,
+    *,
+    before_image: BeforeImage | None = None,
+    given_up: Mapping[int, str] | None = None,
+) -> ShardReceipt:
+    """Score the images of a shard and write its part file.
+
+    Args:
+        model: the loaded ``job.model_path``.
+        job: output folder, batch size, overrides.
+        shard: the images.
+        before_image: called with each image's position before the image is touched, so that whoever
+            watches can tell which image ended the process. Images are then scored one at a time.
+        given_up: position → reason of images that are not touched but recorded as failed.
+
+    Returns:
+        The counts, after the part file is in place.
+
+    Raises:
+        ModelError: the graph fails.
+        DataError: the part file cannot be written (disk full, folder not writable).
+    """
+    rows = _Rows(model, shard)
+    reasons = given_up or {}
+    batch_size = 1 if before_image else job.batch_size
+    for start in range(0, len(shard.paths), batch_size):
+        pixels, positions = [], []
+        for position in range(start, min(start + batch_size, len(shard.paths))):
+            if position in reasons:
+                rows.fail(position, reasons[position])
+                continue
+            if before_image:
+                before_image(position)
+            try:
+                decoded = decode_file(Path(shard.paths[position]), model.decode)
+            except ImageError as error:
+                rows.fail(position, str(error))
+                continue
+            pixels.append(decoded.pixels)
+            positions.append(position)
+        if pixels:
+            rows.fill(positions, model, np.stack(pixels), job)
+    receipt = ShardReceipt(shard.id, len(shard.paths), rows.failed)
+    _write_part(job.output / shard.file_name, rows.to_table(receipt))
+    return receipt
+
+
+def read_receipt(part: Path, shard: Shard) -> ShardReceipt | None:
+    """Read the counts of a part file that is there, or None where it is no whole part of this shard."""
+    try:
+        footer = pq.read_metadata(part)
+        receipt = ShardReceipt(**json.loads((footer.metadata or {})[_RECEIPT_KEY]))
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError, TypeError):
+        return None
+    return receipt if (receipt.shard, footer.num_rows) == (shard.id, len(shard.paths)) else None
+
+
+def writing_failed(output: Path, error: OSError) -> DataError:
+    """Turn a failure to write into a sentence that says what to do; finished shards are safe."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        problem = f"no space is left ({os.strerror(error.errno)})"
+        remedy = "Free some space"
+    else:
+        problem = error.strerror or str(error)
+        remedy = "Make the folder writable"
+    return DataError(
+        f"output {output}: results cannot be written: {problem}. "
+        f"{remedy} and give the same command again; finished shards are kept."
+    )
+
+
+class _Rows:
+    """Columns of a part file while they fill up; a row nobody fills is one with nulls."""
+
+    def __init__(self, model: ScoringModel, shard: Shard) -> None:
+        n_rows = len(shard.paths)
+        self._shard = shard
+        self._classes = model.classes
+        self._probability_names = (
+            ["probability"]
+            if len(model.classes) == 2
+            else [f"probability_{class_name}" for class_name in model.classes]
+        )
+        self._score_names = [f"score_{member}" for member in model.members]
+        self._probability = np.full((n_rows, len(self._probability_names)), np.nan, dtype=np.float32)
+        self._scores = np.full((n_rows, len(self._score_names)), np.nan, dtype=np.float32)
+        self._decision: list[str | None] = [None] * n_rows
+        self._errors: list[str | None] = [None] * n_rows
+
+    @property
+    def failed(self) -> int:
+        """Rows with a reason."""
+        return sum(error is not None for error in self._errors)
+
+    def fail(self, position: int, reason: str) -> None:
+        """Record why an image has no scores."""
+        self._errors[position] = printable_path(reason)
+
+    def fill(
+        self, positions: list[int], model: ScoringModel, images: npt.NDArray[np.uint8], job: ShardJob
+    ) -> None:
+        """Score ``images`` and put the results into the rows at ``positions``."""
+        scores = model.run(images, job.prior, job.threshold)
+        probability = scores.probability.reshape(len(positions), len(self._probability_names))
+        finite = np.isfinite(np.concatenate([probability, scores.member_scores], axis=1)).all(axis=1)
+        for row, position in enumerate(positions):
+            if not finite[row]:
+                self.fail(position, "the model gave a score that is not a finite number.")
+                continue
+            self._probability[position] = probability[row]
+            self._scores[position] = scores.member_scores[row]
+            self._decision[position] = self._classes[int(scores.decision[row])]
+
+    def to_table(self, receipt: ShardReceipt) -> pa.Table:
+        """The finished columns, with the receipt in the schema's metadata."""
+        failed = np.array([error is not None for error in self._errors], dtype=bool)
+
+        def numbers(values: npt.NDArray[np.float32]) -> pa.Array[Any]:
+            return pa.array(values, type=pa.float32(), mask=failed)
+
+        columns: dict[str, pa.Array[Any]] = {
+            "path": pa.array([printable_path(path) for path in self._shard.paths], type=pa.string())
+        }
+        for index, name in enumerate(self._probability_names):
+            columns[name] = numbers(self._probability[:, index])
+        columns["decision"] = pa.array(self._decision, type=pa.string())
+        for index, name in enumerate(self._score_names):
+            columns[name] = numbers(self._scores[:, index])
+        columns["status"] = pa.array(np.where(failed, "failed", "ok").tolist(), type=pa.string())
+        columns["error"] = pa.array(self._errors, type=pa.string())
+        table = pa.Table.from_arrays(list(columns.values()), names=list(columns))
+        return table.replace_schema_metadata({_RECEIPT_KEY: json.dumps(asdict(receipt)).encode()})
+
+
+def _write_part(path: Path, table: pa.Table) -> None:
+    """Write a part file whole or not at all."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    try:
+        with atomic_writer(path) as handle:
+            handle.write(buffer.getbuffer())
+    except OSError as error:
+        raise writing_failed(path.parent, error) from error

@@ -1,0 +1,85 @@
+"""A worker process of the batch scorer: one session, one thread, shards one after another.
+
+The driver sends a :class:`Task` at a time through the worker's own pipe and gets a :class:`Ready`, any
+number of :class:`AtImage`, then a :class:`~export.scoring.shard.ShardReceipt` or a :class:`Failure`. No
+lock or queue is shared between workers: one that dies while holding nothing can hurt nobody.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+
+from contracts.errors import OutnumberedError
+from export.scoring.model import load_model
+from export.scoring.plan import Shard
+from export.scoring.shard import ShardJob, score_shard
+
+
+@dataclass(frozen=True)
+class Task:
+    """A shard to score.
+
+    Attributes:
+        shard: the images.
+        careful: announce each image before touching it, because this shard has ended workers before.
+        given_up: position → reason of images to leave alone.
+    """
+
+    shard: Shard
+    careful: bool = False
+    given_up: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker has loaded its model."""
+
+
+@dataclass(frozen=True)
+class AtImage:
+    """The worker is about to touch the image at ``position`` of its shard."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The worker cannot go on: an error for the user, or ``unexpected`` with a traceback as its text."""
+
+    error: OutnumberedError | None
+    unexpected: str = ""
+
+
+def run_worker(job: ShardJob, driver: Connection) -> None:
+    """Serve tasks until the driver closes the pipe, sends None or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole group; the driver decides
+    threading.Thread(target=_end_with_driver, daemon=True).start()
+    try:
+        model = load_model(job.model_path)
+        driver.send(Ready())
+        while True:
+            task: Task | None = driver.recv()
+            if task is None:
+                return
+            announce = (lambda position: driver.send(AtImage(position))) if task.careful else None
+            driver.send(score_shard(model, job, task.shard, before_image=announce, given_up=task.given_up))
+    except (EOFError, BrokenPipeError):
+        return
+    except OutnumberedError as error:
+        driver.send(Failure(error))
+    except Exception:
+        driver.send(Failure(None, traceback.format_exc()))
+
+
+def _end_with_driver() -> None:
+    """End this process as soon as the driver is gone, even by SIGKILL, even in the middle of a shard."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        wait([driver.sentinel])
+        os._exit(1)
