@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from export.scoring.run import OnProgress, ScoreSummary, first_failures, score_images
+from export.scoring.output import first_failures
+from export.scoring.run import OnProgress, ScoreSummary, score_images
 
 _FAILURES_SHOWN = 3
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from contracts.errors import UsageError
-from contracts.files import write_json
+from contracts.files import read_json, write_json
 from export.scoring.plan import ScoreSettings, Shard
 from export.scoring.shard import ShardReceipt, read_receipt, writing_failed
 
@@ -121,6 +123,18 @@ class OutputFolder:
         for child in self.path.iterdir():
             if _LEFTOVER_NAME.fullmatch(child.name):
                 child.unlink(missing_ok=True)
+
+
+def first_failures(output: Path, count: int) -> list[tuple[str, str]]:
+    """Read up to ``count`` failed rows of a results folder, in the plan's order, as (path, reason)."""
+    failures: list[tuple[str, str]] = []
+    for shard_id in read_json(output / PLAN_NAME)["shards"]:
+        # One file at a time: pyarrow.dataset would import pandas where it is installed, most of a second.
+        rows = pq.ParquetFile(output / f"part-{shard_id}.parquet").read(["path", "error"]).to_pylist()
+        failures += [(row["path"], row["error"]) for row in rows if row["error"] is not None]
+        if len(failures) >= count:
+            break
+    return failures[:count]
 
 
 @contextmanager

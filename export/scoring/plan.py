@@ -152,10 +152,18 @@ def _images_in(folder: str) -> Iterator[str]:
                 "Make it readable, or name the other folders instead."
             ) from error
         for entry in entries:
-            if entry.is_dir():
+            if _is_folder(entry):
                 waiting.append(entry.path)
             elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
                 yield entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """True for folders and links to folders; a link to itself is neither file nor folder."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _images_listed(list_file: Path) -> Iterator[str]:

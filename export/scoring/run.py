@@ -13,8 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.dataset as pads
-
 from contracts.errors import UsageError
 from export.scoring.model import ScoringModel, load_model
 from export.scoring.output import OutputFolder
@@ -128,13 +126,6 @@ def score_images(
         output=job.output,
         already_done=already_done,
     )
-
-
-def first_failures(output: Path, count: int) -> list[tuple[str, str]]:
-    """Read up to ``count`` failed rows of an output folder, as (path, reason)."""
-    data = pads.dataset(output, format="parquet")
-    failed = data.scanner(columns=["path", "error"], filter=pads.field("status") == "failed").head(count)
-    return [(str(row["path"]), str(row["error"])) for row in failed.to_pylist()]
 
 
 def _score(

@@ -1,0 +1,136 @@
+"""The batch scorer in several processes: killed, interrupted, sabotaged, and still every image once."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.dataset as pads
+import pytest
+
+from export.scoring import score_images
+from tests import fixtures_onnx as onnx_files
+from tests import hostile
+
+ROOT = Path(__file__).parents[2]
+DRIVER = Path(__file__).with_name("scoring_driver.py")
+N_IMAGES = 96
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return onnx_files.write_two_class_model(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    hostile.write_noise_images(tmp_path / "images", N_IMAGES)
+    (tmp_path / "images" / "0005.png").write_bytes(b"broken")
+    return tmp_path / "images"
+
+
+def drive(tmp_path: Path, **options) -> subprocess.CompletedProcess:
+    """Score ``tmp_path/images`` into ``tmp_path/out`` in a process of its own."""
+    arguments = [tmp_path / "model.onnx", tmp_path / "images", tmp_path / "out", json.dumps(options)]
+    return subprocess.run(
+        [sys.executable, DRIVER, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def rows_of(output: Path) -> pd.DataFrame:
+    return pads.dataset(output).to_table().to_pandas().sort_values("path", ignore_index=True)
+
+
+def parts_of(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in output.glob("part-*.parquet")}
+
+
+def wait_until_gone(pids: list[int], seconds: float = 10.0) -> list[int]:
+    """Wait for processes to end; return those that still run."""
+
+    def runs(pid: int) -> bool:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return state != "Z"
+
+    deadline = time.monotonic() + seconds
+    while (left := [pid for pid in pids if runs(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def test_processes_give_the_same_bytes_as_one(tmp_path: Path, model: Path, images: Path) -> None:
+    done = drive(tmp_path, processes=2)
+    summary = json.loads(done.stdout)
+    assert (summary["images"], summary["scored"], summary["failed"]) == (N_IMAGES, N_IMAGES - 1, 1)
+    assert summary["heavy"] == []
+    score_images(model, [images], tmp_path / "alone", processes=1, shard_size=16)
+    assert parts_of(tmp_path / "out") == parts_of(tmp_path / "alone")
+
+
+def test_killed_half_way_the_same_command_goes_on(tmp_path: Path, model: Path, images: Path) -> None:
+    killed = drive(tmp_path, processes=2, kill_after=32)
+    assert killed.returncode == -9
+    workers = json.loads((tmp_path / "workers.json").read_text())
+    assert len(workers) == 2
+    assert wait_until_gone(workers) == []
+    finished = parts_of(tmp_path / "out")
+    assert 0 < len(finished) < 6
+
+    summary = json.loads(drive(tmp_path, processes=2).stdout)
+    assert summary["already_done"] == 16 * len(finished)
+    assert summary["scored"] == N_IMAGES - 1
+    rows = rows_of(tmp_path / "out")
+    assert rows.path.tolist() == sorted(str(path) for path in images.iterdir())
+
+    score_images(model, [images], tmp_path / "alone", processes=1, shard_size=16)
+    assert parts_of(tmp_path / "out") == parts_of(tmp_path / "alone")
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_interrupted_it_ends_its_workers_and_keeps_what_is_finished(
+    tmp_path: Path, model: Path, images: Path
+) -> None:
+    stopped = drive(tmp_path, processes=2, interrupt_after=16)
+    assert stopped.returncode == 130
+    assert stopped.stderr == ""
+    assert wait_until_gone(json.loads((tmp_path / "workers.json").read_text()), seconds=2.0) == []
+    assert not list((tmp_path / "out").glob(".*"))
+    kept = len(parts_of(tmp_path / "out"))
+    assert 0 < kept < 6
+    assert json.loads(drive(tmp_path, processes=2).stdout)["already_done"] == 16 * kept
+
+
+def test_an_image_that_ends_workers_is_found_and_the_batch_goes_on(
+    tmp_path: Path, model: Path, images: Path
+) -> None:
+    (images / "0020.png").rename(images / "0020-killer.png")
+    summary = json.loads(drive(tmp_path, processes=2).stdout)
+    assert (summary["scored"], summary["failed"]) == (N_IMAGES - 2, 2)
+    failed = rows_of(tmp_path / "out").query("status == 'failed'").set_index("path").error
+    assert "SIGSEGV" in failed[str(images / "0020-killer.png")]
+
+
+def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path, model: Path, images: Path) -> None:
+    (images / "0020.png").rename(images / "0020-moody.png")
+    summary = json.loads(drive(tmp_path, processes=2).stdout)
+    assert (tmp_path / "moody-was-here").exists()
+    assert (summary["scored"], summary["failed"]) == (N_IMAGES - 1, 1)
+    score_images(model, [images], tmp_path / "alone", processes=1, shard_size=16)
+    assert parts_of(tmp_path / "out") == parts_of(tmp_path / "alone")
+
+
+def test_workers_that_cannot_start_are_given_up(tmp_path: Path, model: Path, images: Path) -> None:
+    ended = drive(tmp_path, processes=2, die_at_start=True)
+    assert ended.returncode == 5
+    assert "end while they start (exit code 9), 3 in a row. Use --processes 1" in ended.stderr
