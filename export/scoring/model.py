@@ -221,6 +221,11 @@ def _check_graph(model: ScoringModel) -> None:
     missing = [name for name in _PROMISED_OUTPUTS if name not in shapes]
     if missing:
         raise ModelError(f"{model.path}: the graph has no output {', '.join(missing)}. Export it again.")
+    n_classes, rank = len(model.classes), len(shapes["probability"])
+    if rank != (1 if n_classes == 2 else 2):
+        raise ModelError(
+            f"{model.path}: {n_classes} classes do not go with a probability of {rank} axes. Export it again."
+        )
     columns = shapes["member_scores"][-1]
     if isinstance(columns, int) and columns != len(model.members):
         raise ModelError(

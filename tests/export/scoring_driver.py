@@ -8,8 +8,10 @@ Usage: python scoring_driver.py MODEL IMAGES OUTPUT OPTIONS(JSON). Prints the su
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +24,9 @@ OPTIONS = json.loads(sys.argv[4])
 
 
 def deadly_decode(path: Path, settings):
-    """Die of images whose name says so: "killer" always, "moody" only the first time."""
+    """Die of images whose name says so: "killer" always, "moody" only the first time; or take for ever."""
+    if OPTIONS.get("slow") == path.name:
+        time.sleep(60)
     if "killer" in path.name:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "moody" in path.name and not (was_here := OUTPUT.parent / "moody-was-here").exists():
@@ -48,6 +52,8 @@ def on_progress(done: int, failed: int, total: int) -> None:
 
 def main() -> None:
     """Score as told."""
+    if limit := OPTIONS.get("largest_file"):  # inherited by the workers; more is refused like a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         summary = score_images(
             MODEL,

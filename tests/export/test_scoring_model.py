@@ -117,6 +117,13 @@ def test_metadata_without_a_format(tmp_path: Path) -> None:
         load_model(path)
 
 
+def test_class_names_must_match_the_probability(tmp_path: Path) -> None:
+    three = onnx_files.metadata(classes=["a", "b", "c"])
+    path = onnx_files.write_two_class_model(tmp_path / "m.onnx", three)
+    with pytest.raises(ModelError, match="3 classes do not go with a probability of 1 axes"):
+        load_model(path)
+
+
 def test_member_names_must_match_the_columns(tmp_path: Path) -> None:
     path = onnx_files.write_two_class_model(tmp_path / "m.onnx", onnx_files.metadata(members=["bright"]))
     with pytest.raises(ModelError, match="2 member columns but 1 member names"):

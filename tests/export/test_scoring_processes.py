@@ -78,8 +78,19 @@ def test_processes_give_the_same_bytes_as_one(tmp_path: Path, model: Path, image
     assert parts_of(tmp_path / "out") == parts_of(tmp_path / "alone")
 
 
+def test_scoring_and_its_command_import_nothing_heavy(tmp_path: Path, model: Path, images: Path) -> None:
+    assert json.loads(drive(tmp_path, processes=1).stdout)["heavy"] == []
+    heavy = "{'torch', 'torchvision', 'onnx', 'pandas', 'sklearn', 'scipy', 'lightning', 'timm'}"
+    subprocess.run(
+        [sys.executable, "-c", f"import sys, workflow.score; assert not {heavy} & set(sys.modules)"],
+        cwd=ROOT,
+        check=True,
+    )
+
+
 def test_killed_half_way_the_same_command_goes_on(tmp_path: Path, model: Path, images: Path) -> None:
-    killed = drive(tmp_path, processes=2, kill_after=32)
+    # One worker is deep in an image that takes a minute: it must not outlive the driver to finish it.
+    killed = drive(tmp_path, processes=2, kill_after=32, slow="0003.png")
     assert killed.returncode == -9
     workers = json.loads((tmp_path / "workers.json").read_text())
     assert len(workers) == 2
@@ -101,7 +112,7 @@ def test_killed_half_way_the_same_command_goes_on(tmp_path: Path, model: Path, i
 def test_interrupted_it_ends_its_workers_and_keeps_what_is_finished(
     tmp_path: Path, model: Path, images: Path
 ) -> None:
-    stopped = drive(tmp_path, processes=2, interrupt_after=16)
+    stopped = drive(tmp_path, processes=2, interrupt_after=16, slow="0003.png")
     assert stopped.returncode == 130
     assert stopped.stderr == ""
     assert wait_until_gone(json.loads((tmp_path / "workers.json").read_text()), seconds=2.0) == []
@@ -128,6 +139,15 @@ def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path, model: Path, imag
     assert (summary["scored"], summary["failed"]) == (N_IMAGES - 1, 1)
     score_images(model, [images], tmp_path / "alone", processes=1, shard_size=16)
     assert parts_of(tmp_path / "out") == parts_of(tmp_path / "alone")
+
+
+def test_a_worker_that_cannot_write_says_so(tmp_path: Path, model: Path, images: Path) -> None:
+    ended = drive(tmp_path, processes=2, largest_file=1500)
+    assert ended.returncode == 3
+    assert "no space is left" in ended.stderr
+    assert "finished shards are kept" in ended.stderr
+    assert parts_of(tmp_path / "out") == {}
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_workers_that_cannot_start_are_given_up(tmp_path: Path, model: Path, images: Path) -> None:
