@@ -1,0 +1,8 @@
+"""From out-of-fold member scores to one calibrated probability and a decision.
+
+scores → transform → combination (stack or best single) → calibrator → prior shift → threshold.
+
+Everything is fitted on out-of-fold rows, is linear or piecewise linear, saves as JSON and has a twin
+in :mod:`ensemble.module`, the only file here that imports torch. Class indices have the minority
+last; ``logit`` is a log-odds (``[N]``) or unnormalised log-probabilities (``[N, K]``).
+"""

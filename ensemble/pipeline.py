@@ -1,0 +1,242 @@
+"""Fit the whole way from an out-of-fold table: the gated ensemble, its baselines, each member alone.
+
+One story for all of them, so that they differ in the combination only:
+
+1. cross-fitted logits of the method;
+2. the calibrator, on those logits;
+3. the shift to the deployment prior;
+4. the threshold, on the shifted logits;
+5. the combination once more on all rows, for use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from contracts.errors import UsageError, nearest_match
+from contracts.scores import ScoreTable
+from ensemble.calibration import fit_calibrator
+from ensemble.fitted import FittedEnsemble, minority_logit
+from ensemble.gate import decide_gate
+from ensemble.logistic import Float64Array
+from ensemble.prior import Prior, check_prior, shift_logit
+from ensemble.stacker import METHODS, Method, best_member, cross_fit, single_method
+from ensemble.threshold import fit_threshold
+from ensemble.threshold_rule import parse_rule
+from ensemble.training import TrainingScores
+
+DeploymentPrior = float | Sequence[float] | None
+
+# Rows of the results table beside the members and the gated stack.
+BASELINES = ("best_single", "plain_mean", "greedy")
+
+
+def fit_ensemble(
+    oof: ScoreTable,
+    *,
+    deployment_prior: DeploymentPrior = None,
+    threshold_rule: str = "min_hter",
+    seed: int = 0,
+) -> FittedEnsemble:
+    """Fit the stack, or the best single member where the gate prefers it.
+
+    Args:
+        oof: complete out-of-fold table.
+        deployment_prior: minority share (K shares for K > 2) to answer for; the table's own if None.
+        threshold_rule: see :func:`ensemble.threshold_rule.parse_rule`.
+        seed: of the threshold's bootstrap.
+
+    Returns:
+        The ensemble; its ``method`` is ``stack``, or ``single:<member>`` where the gate dropped the stack,
+        and then it equals :func:`fit_single` of that member but for the gate's sentence.
+
+    Raises:
+        ModelError: the table is incomplete or inconsistent.
+        DataError: classes, folds or positives do not suffice for the fit or the threshold rule.
+        UsageError: prior or rule cannot be read.
+    """
+    training = TrainingScores.from_table(oof)
+    target = _Target(deployment_prior, threshold_rule, seed)
+    with _one_blas_thread():
+        best = best_member(training)
+        stack = _cross_fitted("stack", training, METHODS["stack"])
+        alone = _cross_fitted(f"single:{best}", training, single_method(training, best))
+        gate = decide_gate(stack.logits, alone.logits, training.labels, best)
+        return _finish(oof, training, stack if gate.keep_stack else alone, target, (gate.sentence,))
+
+
+def fit_single(
+    oof: ScoreTable,
+    member: str,
+    *,
+    deployment_prior: DeploymentPrior = None,
+    threshold_rule: str = "min_hter",
+    seed: int = 0,
+) -> FittedEnsemble:
+    """Give one member its own logistic, calibrator, prior and threshold, all fitted out of fold.
+
+    Of plain cross-entropy this makes the null control. It reads the table's M columns and gives the
+    others no weight.
+
+    Args:
+        oof: see :func:`fit_ensemble`.
+        member: name of a member in the table.
+        deployment_prior: see :func:`fit_ensemble`.
+        threshold_rule: see :func:`fit_ensemble`.
+        seed: see :func:`fit_ensemble`.
+
+    Raises:
+        UsageError: no such member; otherwise as :func:`fit_ensemble`.
+    """
+    training = TrainingScores.from_table(oof)
+    with _one_blas_thread():
+        alone = _cross_fitted(f"single:{member}", training, single_method(training, member))
+        return _finish(oof, training, alone, _Target(deployment_prior, threshold_rule, seed))
+
+
+def fit_baseline(
+    oof: ScoreTable,
+    name: str,
+    *,
+    deployment_prior: DeploymentPrior = None,
+    threshold_rule: str = "min_hter",
+    seed: int = 0,
+) -> FittedEnsemble:
+    """Fit one method by name, ungated: ``stack``, ``best_single``, ``plain_mean`` or ``greedy``.
+
+    Raises:
+        UsageError: no such method; otherwise as :func:`fit_ensemble`.
+    """
+    if name not in METHODS:
+        raise UsageError(
+            f"ensemble method '{name}' does not exist.{nearest_match(name, METHODS)} "
+            f"Use one of: {', '.join(METHODS)}."
+        )
+    training = TrainingScores.from_table(oof)
+    with _one_blas_thread():
+        candidate = _cross_fitted(name, training, METHODS[name])
+        return _finish(oof, training, candidate, _Target(deployment_prior, threshold_rule, seed))
+
+
+def fit_all(
+    oof: ScoreTable,
+    *,
+    deployment_prior: DeploymentPrior = None,
+    threshold_rule: str = "min_hter",
+    seed: int = 0,
+) -> dict[str, FittedEnsemble]:
+    """Fit every row of the results table.
+
+    Returns:
+        Each member by its name, then ``best_single``, ``plain_mean``, ``greedy``, and last
+        ``ensemble``, the gated stack.
+
+    Raises:
+        As :func:`fit_ensemble`.
+    """
+    fitted = {
+        member: fit_single(
+            oof, member, deployment_prior=deployment_prior, threshold_rule=threshold_rule, seed=seed
+        )
+        for member in oof.member_names
+    }
+    for name in BASELINES:
+        fitted[name] = fit_baseline(
+            oof, name, deployment_prior=deployment_prior, threshold_rule=threshold_rule, seed=seed
+        )
+    fitted["ensemble"] = fit_ensemble(
+        oof, deployment_prior=deployment_prior, threshold_rule=threshold_rule, seed=seed
+    )
+    return fitted
+
+
+def _one_blas_thread() -> AbstractContextManager[object]:
+    """Keep BLAS to one thread while fitting.
+
+    The products are tiny; on a busy machine threads that wait for one another make the hundreds of
+    fits tens of times slower.
+    """
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What the probabilities and the decision are to answer for."""
+
+    deployment_prior: DeploymentPrior
+    threshold_rule: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class _CrossFitted:
+    """A method with the logits it gives to rows that it was not fitted on."""
+
+    name: str
+    method: Method
+    logits: Float64Array
+
+
+def _cross_fitted(name: str, training: TrainingScores, method: Method) -> _CrossFitted:
+    """Step 1 of the story above."""
+    return _CrossFitted(name, method, cross_fit(training, method))
+
+
+def _finish(
+    oof: ScoreTable,
+    training: TrainingScores,
+    candidate: _CrossFitted,
+    target: _Target,
+    first_sentences: tuple[str, ...] = (),
+) -> FittedEnsemble:
+    """Steps 2 to 5 of the story above."""
+    rule = parse_rule(target.threshold_rule)
+    trained = _trained_prior(training)
+    deployment = (
+        trained
+        if target.deployment_prior is None
+        else check_prior(target.deployment_prior, training.n_classes)
+    )
+    calibrator, calibrator_sentence = fit_calibrator(candidate.logits, training.labels)
+    shifted = shift_logit(calibrator(candidate.logits), trained, deployment)
+    fitted = fit_threshold(
+        rule,
+        minority_logit(shifted),
+        (training.labels == training.n_classes - 1).astype(np.int64),
+        training.groups,
+        minority_prior=_minority_share(deployment),
+        seed=target.seed,
+    )
+    prior_sentence = (
+        f"Probabilities answer for a minority share of {_minority_share(deployment):.4g}; "
+        f"the out-of-fold rows hold {_minority_share(trained):.4g}."
+    )
+    return FittedEnsemble(
+        method=candidate.name,
+        columns=oof.columns,
+        class_names=oof.class_names,
+        combination=candidate.method(training),
+        calibrator=calibrator,
+        trained_prior=trained,
+        deployment_prior=deployment,
+        threshold=fitted.threshold,
+        threshold_rule=rule.text,
+        sentences=(*first_sentences, calibrator_sentence, prior_sentence, fitted.sentence),
+    )
+
+
+def _trained_prior(training: TrainingScores) -> Prior:
+    """Class shares of the out-of-fold rows, which the calibrator's intercept absorbs."""
+    shares = np.bincount(training.labels, minlength=training.n_classes) / len(training.labels)
+    return float(shares[1]) if training.n_classes == 2 else tuple(shares.tolist())
+
+
+def _minority_share(prior: Prior) -> float:
+    """The minority's share in either form of a prior."""
+    return prior if isinstance(prior, float) else prior[-1]

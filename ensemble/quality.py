@@ -1,0 +1,43 @@
+"""The two figures that candidates are compared by: log loss and average precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.metrics import average_precision_score
+
+from contracts.rows import LabelArray
+from ensemble.logistic import Float64Array
+from ensemble.softmax import one_hot
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Log loss in nats a row (lower is better) and average precision (higher is better)."""
+
+    log_loss: float
+    average_precision: float
+
+    def __str__(self) -> str:
+        """Both figures as a person reads them."""
+        return f"log loss {self.log_loss:.4f}, average precision {self.average_precision:.4f}"
+
+
+def log_loss(logits: Float64Array, labels: LabelArray) -> float:
+    """Mean negative log-likelihood, from ``[N]`` log-odds or ``[N, K]`` logits; never infinite."""
+    if logits.ndim == 1:
+        return float(np.mean(np.logaddexp(0.0, logits) - labels * logits))
+    own = logits[np.arange(len(labels)), labels]
+    return float(np.mean(logsumexp(logits, axis=1) - own))
+
+
+def quality(logits: Float64Array, labels: LabelArray) -> Quality:
+    """Both figures; average precision of K classes is the mean over classes, one against the rest."""
+    if logits.ndim == 1:
+        precision = average_precision_score(labels, logits)
+    else:
+        log_p = logits - logsumexp(logits, axis=1, keepdims=True)
+        precision = average_precision_score(one_hot(labels, logits.shape[1]), log_p, average="macro")
+    return Quality(log_loss(logits, labels), float(precision))

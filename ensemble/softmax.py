@@ -1,0 +1,86 @@
+"""The K-class form of the logistic fit: one slope a supervised member, one vector an anomaly score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+
+from contracts.errors import ModelError
+from ensemble.logistic import Float64Array, minimise_bounded
+
+
+@dataclass(frozen=True)
+class SoftmaxFit:
+    """``logits = sum_l slopes[l] * Z[l] + S @ directions + intercept``.
+
+    Attributes:
+        slopes: ``[L]`` one a logit block (a_m).
+        directions: ``[J, K]`` one vector an anomaly score (B_j).
+        intercept: ``[K]``, summing to 0.
+    """
+
+    slopes: Float64Array
+    directions: Float64Array
+    intercept: Float64Array
+
+
+def one_hot(labels: np.typing.NDArray[np.int64], n_classes: int) -> Float64Array:
+    """``[N, K]`` float64 rows with a single 1."""
+    return np.eye(n_classes)[labels]
+
+
+def fit_softmax(
+    logit_blocks: Float64Array,
+    anomaly: Float64Array,
+    targets: Float64Array,
+    *,
+    ridge: float,
+    lower: float = -np.inf,
+) -> SoftmaxFit:
+    """Fit p = softmax(sum_l a_l z_l + sum_j s_j B_j + c) by penalised maximum likelihood.
+
+    A supervised member keeps its own class order (one slope for all its logits), which needs one
+    coefficient where a full matrix would need K * K; an anomaly score, which knows nothing of
+    classes, gets one coefficient a class.
+
+    Args:
+        logit_blocks: ``[L, N, K]`` standardised logits of L members; L may be 0.
+        anomaly: ``[N, J]`` standardised anomaly scores; J may be 0.
+        targets: ``[N, K]`` soft targets, rows summing to 1, every class with some mass.
+        ridge: strength on slopes and directions, in units of rows.
+        lower: bound on the slopes; directions are free.
+
+    Raises:
+        ModelError: a class has no mass, or no optimum was reached.
+    """
+    n_blocks, (n_rows, n_classes), n_anomaly = len(logit_blocks), targets.shape, anomaly.shape[1]
+    share = targets.mean(axis=0)
+    if (share <= 0).any():
+        empty = int(np.argmin(share))
+        raise ModelError(f"softmax fit: class {empty} of {n_classes} has no rows. Give rows of every class.")
+    blocks = logit_blocks.reshape(n_blocks, n_rows, n_classes)  # an empty stack has no N of its own
+    penalty = ridge / n_rows
+    end_of_B = n_blocks + n_anomaly * n_classes
+
+    def loss_and_gradient(parameters: Float64Array) -> tuple[float, Float64Array]:
+        a = parameters[:n_blocks]
+        B = parameters[n_blocks:end_of_B].reshape(n_anomaly, n_classes)
+        logits = np.einsum("l,lnk->nk", a, blocks) + anomaly @ B + parameters[end_of_B:]
+        log_p = logits - logsumexp(logits, axis=1, keepdims=True)
+        loss = -(targets * log_p).sum() / n_rows + 0.5 * penalty * (a @ a + (B * B).sum())
+        residual = (np.exp(log_p) - targets) / n_rows
+        gradient_a = np.einsum("lnk,nk->l", blocks, residual) + penalty * a
+        gradient_B = anomaly.T @ residual + penalty * B
+        return float(loss), np.concatenate([gradient_a, gradient_B.ravel(), residual.sum(axis=0)])
+
+    start = np.zeros(end_of_B + n_classes)
+    start[:n_blocks] = max(lower, 0.0)
+    # Softmax ignores a common constant; a start and gradients that sum to 0 keep c centred.
+    start[end_of_B:] = np.log(share) - np.log(share).mean()
+    bounds = np.full(len(start), -np.inf)
+    bounds[:n_blocks] = lower
+    best = minimise_bounded(loss_and_gradient, start, bounds)
+    c = best[end_of_B:]
+    return SoftmaxFit(best[:n_blocks], best[n_blocks:end_of_B].reshape(n_anomaly, n_classes), c - c.mean())

@@ -1,0 +1,182 @@
+"""Fit a threshold on out-of-fold logits, or say which rule cannot be set and why.
+
+All work is done in log-odds, where scores near 0 and 1 keep their distances. Candidates lie half-way
+between neighbouring distinct scores: a threshold *on* a score would flip with the last digit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from contracts.errors import DataError
+from contracts.rows import LabelArray
+from ensemble.logistic import Float64Array
+from ensemble.threshold_rule import ThresholdRule
+from evaluation.bootstrap import replicate_weights
+
+N_REPLICATES = 500
+
+# (recall [b, J], false-alarm rate [b, J]) -> cost [b, J], lower is better.
+Cost = Callable[[Float64Array, Float64Array], Float64Array]
+
+
+@dataclass(frozen=True)
+class FittedThreshold:
+    """A threshold on the deployment-prior probability (``p >= threshold``) and how it came about."""
+
+    threshold: float
+    sentence: str
+
+
+def fit_threshold(
+    rule: ThresholdRule,
+    logit: Float64Array,
+    labels: LabelArray,
+    groups: npt.NDArray[np.int64],
+    *,
+    minority_prior: float,
+    seed: int,
+) -> FittedThreshold:
+    """Set the threshold by ``rule``.
+
+    Args:
+        rule: from :func:`ensemble.threshold_rule.parse_rule`.
+        logit: ``[N]`` out-of-fold calibrated minority log-odds *after* the shift to the deployment prior.
+        labels: ``[N]`` 1 for the minority, 0 for everything else.
+        groups: ``[N]`` group index, for the bootstrap of the two smoothed rules.
+        minority_prior: deployment share of the minority; F1 depends on it, so rows are weighted to it.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: the rows cannot support the rule; the sentence says what would.
+    """
+    if rule.kind == "cost":
+        # Elkan 2001, eq. 2: on calibrated probabilities the best threshold needs no data.
+        return FittedThreshold(
+            rule.value,
+            f"Threshold {rule.value:.4g} follows from the costs ({rule.text}: false alarm to miss).",
+        )
+    n_pos = int(labels.sum())
+    n_neg = len(labels) - n_pos
+    if n_pos == 0 and rule.kind != "false_alarm_budget":
+        raise _cannot(
+            rule, "there are no minority rows out of fold", "Add minority images or use cost:FP:FN."
+        )
+    if n_neg == 0:
+        raise _cannot(
+            rule, "there are no majority rows out of fold", "Add majority images or use cost:FP:FN."
+        )
+    distinct = np.unique(logit)
+    if rule.kind == "recall_floor":
+        at = _recall_floor(rule, np.sort(logit[labels == 1]), distinct)
+    elif rule.kind == "false_alarm_budget":
+        at = _false_alarm_budget(rule, np.sort(logit[labels == 0]), distinct)
+    else:
+        if len(distinct) == 1:
+            raise _cannot(
+                rule, f"all {len(labels)} scores are equal", "Train the members again or use cost:FP:FN."
+            )
+        cost = _hter if rule.kind == "min_hter" else _negative_f1(minority_prior)
+        at = _median_minimiser(logit, labels, groups, cost, seed)
+    flagged = logit >= at
+    hits, alarms = int(flagged[labels == 1].sum()), int(flagged[labels == 0].sum())
+    threshold = float(expit(at))
+    return FittedThreshold(
+        threshold,
+        f"Threshold {threshold:.4g} by {rule.text}: out of fold it finds {hits} of {n_pos} minority rows "
+        f"with {alarms} false alarms on {n_neg} others.",
+    )
+
+
+def _cannot(rule: ThresholdRule, why: str, what_to_do: str) -> DataError:
+    """The error for a rule that the rows do not support."""
+    return DataError(f"threshold rule '{rule.text}' cannot be set: {why}. {what_to_do}")
+
+
+def _recall_floor(rule: ThresholdRule, positive: Float64Array, distinct: Float64Array) -> float:
+    """The highest threshold that still finds the wanted share of the out-of-fold minority rows."""
+    n_pos = len(positive)
+    needed = math.ceil(1.0 / (1.0 - rule.value) - 1e-9)
+    if n_pos < needed:
+        reachable = math.floor(100 * (1.0 - 1.0 / n_pos)) / 100
+        instead = f"ask for recall>={reachable:g} or use min_hter" if n_pos > 1 else "use cost:FP:FN"
+        raise _cannot(
+            rule,
+            f"with {n_pos} minority rows one miss is already {1.0 / n_pos:.1%}; it needs at least {needed}",
+            f"Add minority images, {instead}.",
+        )
+    misses = math.floor((1.0 - rule.value) * n_pos + 1e-9)
+    return _just_below(positive[misses], distinct)
+
+
+def _false_alarm_budget(rule: ThresholdRule, negative: Float64Array, distinct: Float64Array) -> float:
+    """The lowest threshold that flags at most the allowed share of the out-of-fold other rows."""
+    n_neg = len(negative)
+    alarms = math.floor(rule.value * n_neg + 1e-9)
+    if alarms < 1:
+        raise _cannot(
+            rule,
+            f"with {n_neg} majority rows one false alarm is already {1.0 / n_neg:.2%}",
+            f"Add majority images or allow false_alarms<={math.ceil(1e4 / n_neg) / 1e4:g}.",
+        )
+    if alarms >= n_neg:
+        return float(distinct[0]) - 1.0
+    first_spared = negative[n_neg - 1 - alarms]
+    above = distinct[np.searchsorted(distinct, first_spared, side="right") :]
+    return float(first_spared) + 1.0 if not len(above) else _just_below(float(above[0]), distinct)
+
+
+def _just_below(score: float, distinct: Float64Array) -> float:
+    """Half-way to the next lower distinct score; one unit of log-odds below the lowest."""
+    position = int(np.searchsorted(distinct, score, side="left"))
+    return score - 1.0 if position == 0 else float((distinct[position - 1] + score) / 2.0)
+
+
+def _hter(recall: Float64Array, false_alarm_rate: Float64Array) -> Float64Array:
+    """(FNR + FPR) / 2."""
+    return (1.0 - recall + false_alarm_rate) / 2.0
+
+
+def _negative_f1(prior: float) -> Cost:
+    """Minus F1 = 2 TP / (2 TP + FP + FN) for rows weighted to a minority share of ``prior``."""
+
+    def cost(recall: Float64Array, false_alarm_rate: Float64Array) -> Float64Array:
+        return -2.0 * prior * recall / (prior * recall + (1.0 - prior) * false_alarm_rate + prior)
+
+    return cost
+
+
+def _median_minimiser(
+    logit: Float64Array, labels: LabelArray, groups: npt.NDArray[np.int64], cost: Cost, seed: int
+) -> float:
+    """The median, over bootstrap replicates, of each replicate's best threshold.
+
+    With three dozen positives the plain minimiser is decided by one or two rows and jumps when a row
+    is added; the median of 500 replicates' minimisers does not. Replicates are stratified by class
+    and draw groups whole; where a range of thresholds is equally good, its middle counts.
+    """
+    distinct, position = np.unique(logit, return_inverse=True)
+    candidates = (distinct[1:] + distinct[:-1]) / 2.0
+    order = np.argsort(position, kind="stable")
+    # Where each distinct value's rows end in sorted order: sums up to there lie below the candidate.
+    end_of_value = np.searchsorted(position[order], np.arange(len(candidates)), side="right")
+    is_positive = labels[order] == 1
+    minimisers = []
+    for block in replicate_weights(labels, groups, n_replicates=N_REPLICATES, seed=seed):
+        weights = block[:, order]
+        missed = np.cumsum(weights * is_positive, axis=1)
+        spared = np.cumsum(weights * ~is_positive, axis=1)
+        recall = 1.0 - missed[:, end_of_value - 1] / missed[:, -1:]
+        false_alarm_rate = 1.0 - spared[:, end_of_value - 1] / spared[:, -1:]
+        values = cost(recall, false_alarm_rate)
+        best = values <= values.min(axis=1, keepdims=True) + 1e-12
+        first = candidates[best.argmax(axis=1)]
+        last = candidates[best.shape[1] - 1 - best[:, ::-1].argmax(axis=1)]
+        minimisers.append((first + last) / 2.0)
+    return float(np.median(np.concatenate(minimisers)))

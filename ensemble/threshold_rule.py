@@ -1,0 +1,86 @@
+"""Threshold rules as people write them, for example ``cost:1:10`` or ``recall>=0.95``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from contracts.errors import UsageError, nearest_match
+
+RuleKind = Literal["min_hter", "max_f1", "cost", "recall_floor", "false_alarm_budget"]
+
+EXAMPLES = ("min_hter", "max_f1", "cost:1:10", "recall>=0.95", "false_alarms<=0.01")
+
+_NUMBER = r"([0-9.eE+-]+)"
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """A parsed rule.
+
+    Attributes:
+        kind: which rule.
+        text: as it was written, kept for messages and metadata.
+        value: for ``recall_floor`` the least recall, for ``false_alarm_budget`` the largest
+            false-positive rate, for ``cost`` the threshold C_FP / (C_FP + C_FN); 0 otherwise.
+    """
+
+    kind: RuleKind
+    text: str
+    value: float = 0.0
+
+
+def parse_rule(text: str) -> ThresholdRule:
+    """Read a rule.
+
+    Args:
+        text: one of ``min_hter``, ``max_f1``, ``cost:FP:FN`` (what a false alarm and a miss cost),
+            ``recall>=R``, ``false_alarms<=F`` with 0 < R, F < 1.
+
+    Raises:
+        UsageError: no such rule, or numbers outside their range.
+    """
+    compact = text.replace(" ", "")
+    if compact == "min_hter":
+        return ThresholdRule("min_hter", compact)
+    if compact == "max_f1":
+        return ThresholdRule("max_f1", compact)
+    if match := re.fullmatch(f"cost:{_NUMBER}:{_NUMBER}", compact):
+        false_alarm, miss = (_number(part, text) for part in match.groups())
+        if not (0 < false_alarm < float("inf") and 0 < miss < float("inf")):
+            raise UsageError(
+                f"threshold rule '{text}': costs must be above 0. Write, for example, cost:1:10."
+            )
+        return ThresholdRule("cost", compact, false_alarm / (false_alarm + miss))
+    if match := re.fullmatch(f"recall>={_NUMBER}", compact):
+        return ThresholdRule("recall_floor", compact, _share(match.group(1), text, "recall>=0.95"))
+    if match := re.fullmatch(f"false_alarms<={_NUMBER}", compact):
+        return ThresholdRule(
+            "false_alarm_budget", compact, _share(match.group(1), text, "false_alarms<=0.01")
+        )
+    raise UsageError(
+        f"threshold rule '{text}' does not exist.{nearest_match(compact, EXAMPLES)} "
+        f"Use one of: {', '.join(EXAMPLES)}."
+    )
+
+
+def _number(part: str, text: str) -> float:
+    """The number, or a sentence about the rule it stands in."""
+    try:
+        return float(part)
+    except ValueError:
+        raise UsageError(
+            f"threshold rule '{text}': '{part}' is not a number. Write, for example, 0.95."
+        ) from None
+
+
+def _share(part: str, text: str, example: str) -> float:
+    """A number strictly between 0 and 1."""
+    value = _number(part, text)
+    if not 0.0 < value < 1.0:
+        raise UsageError(
+            f"threshold rule '{text}': {value:g} is not strictly between 0 and 1. "
+            f"Write, for example, {example}."
+        )
+    return value
