@@ -141,7 +141,8 @@ class _Pool:
             if self._failed_starts > _FAILED_STARTS_ALLOWED:
                 raise ModelError(
                     f"scoring processes end while they start ({ending}), {self._failed_starts} in a row. "
-                    "Use --processes 1, or give the machine more memory."
+                    "Use --processes 1, or give the machine more memory; in a script of your own, call the "
+                    "scorer below if __name__ == '__main__', because workers import the script again."
                 )
         if worker.task is not None:
             self._waiting.appendleft(self._next_try(worker.task, worker.at_image, ending))

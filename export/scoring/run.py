@@ -69,6 +69,8 @@ def score_images(
     Finished shards are recognised by model, settings and file names, not by the images' content: after
     replacing images under the same names, score them again with ``overwrite``.
 
+    Worker processes import the calling script again, so call this below ``if __name__ == "__main__":``.
+
     Args:
         model_path: an exported file.
         paths: image files and folders.
