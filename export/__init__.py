@@ -1,0 +1,1 @@
+"""The fused graph, its parity gate, and the torch-free scorer."""

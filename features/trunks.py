@@ -14,7 +14,7 @@ from contracts.files import digest_of
 from contracts.rows import FeatureShapes
 from features.settings import TrunkSettings
 from features.tensors import TrunkFeatures
-from features.weights import TORCHVISION_PREFIX, build_backbone
+from features.weights import TORCHVISION_PREFIX, build_backbone, normalisation
 
 # Raised whenever the same settings would give other features, so that old caches are not read.
 _FEATURES_VERSION = 1
@@ -32,8 +32,8 @@ class Trunk(nn.Module):
     def __init__(self, settings: TrunkSettings) -> None:
         super().__init__()
         self.settings = settings
-        backbone = build_backbone(settings.name, settings.weights_source, settings.image_size)
-        mean, std = _normalisation(backbone)
+        backbone = build_backbone(settings.name, settings.weights_source)
+        mean, std = normalisation(backbone)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
         self.layers = (
@@ -151,16 +151,6 @@ def _wanted_strides(settings: TrunkSettings, available: list[int]) -> set[int]:
             "Choose with -o trunk.patch_strides=[...] and -o trunk.pooled_strides=[...]."
         )
     return wanted
-
-
-def _normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, in 0…1, that the weights were trained with."""
-    config: dict[str, Any] = getattr(backbone, "pretrained_cfg", None) or {}
-    # torchvision's image models all share ImageNet's.
-    return (
-        tuple(config.get("mean", (0.485, 0.456, 0.406))),
-        tuple(config.get("std", (0.229, 0.224, 0.225))),
-    )
 
 
 def _digest_of_state(module: nn.Module) -> str:

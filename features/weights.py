@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -15,13 +16,12 @@ from features.settings import PACKAGED_TRUNKS
 TORCHVISION_PREFIX = "torchvision:"
 
 
-def build_backbone(name: str, weights: str, image_size: int, seed: int = 0) -> nn.Module:
+def build_backbone(name: str, weights: str, seed: int = 0) -> nn.Module:
     """Return a timm or torchvision model in evaluation mode.
 
     Args:
         name: see :class:`features.settings.TrunkSettings`.
         weights: ``packaged``, ``hub``, ``random`` or the path of a weights file.
-        image_size: for models whose weights depend on the input size.
         seed: of random weights.
 
     Raises:
@@ -38,6 +38,44 @@ def build_backbone(name: str, weights: str, image_size: int, seed: int = 0) -> n
     elif weights != "random":
         _load_file(model, name, Path(weights))
     return model.eval()
+
+
+def build_classifier(
+    name: str, weights: str, n_classes: int, seed: int = 0
+) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...]]:
+    """Return a backbone with a fresh classification layer, and its normalisation.
+
+    Args:
+        name: see :class:`features.settings.TrunkSettings`.
+        weights: as for :func:`build_backbone`.
+        n_classes: outputs of the fresh layer.
+        seed: of random weights.
+
+    Returns:
+        The model, and mean and standard deviation per channel in 0…1.
+    """
+    model: Any = build_backbone(name, weights, seed)
+    mean, std = normalisation(model)
+    if name.startswith(TORCHVISION_PREFIX):
+        last = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+        if not last:
+            raise UsageError(f"backbone '{name}': it has no linear layer to replace. Choose another.")
+        parent, _, attribute = last[-1].rpartition(".")
+        old = model.get_submodule(last[-1])
+        setattr(model.get_submodule(parent), attribute, nn.Linear(old.in_features, n_classes))
+    else:
+        model.reset_classifier(n_classes)
+    return model, mean, std
+
+
+def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, in 0…1, that a backbone's weights were trained with."""
+    config: dict[str, Any] = getattr(backbone, "pretrained_cfg", None) or {}
+    # torchvision's image models all share ImageNet's.
+    return (
+        tuple(config.get("mean", (0.485, 0.456, 0.406))),
+        tuple(config.get("std", (0.229, 0.224, 0.225))),
+    )
 
 
 def _create(name: str, pretrained: bool) -> nn.Module:

@@ -26,12 +26,14 @@ class ResolvedDataset:
     Attributes:
         document: keys of :class:`imagedata.spec.DataSpec`.
         where: what to name in messages about it.
-        data_dir: the folder that comes with it, for a folder or a YAML file of the user's own.
+        data_dir: where the images lie if the user names no other place; None for catalogue names.
+        is_folder: the images lie in ``data_dir`` and nowhere else.
     """
 
     document: dict[str, Any]
     where: str
     data_dir: Path | None
+    is_folder: bool = False
 
 
 def catalogue_names() -> list[str]:
@@ -51,12 +53,13 @@ def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDatase
         DataError: a folder without at least two classes of images.
     """
     if dataset in catalogue_names():
-        resolved = _from_yaml(CATALOGUE_DIR / f"{dataset}.yaml", data_dir=None)
+        path = CATALOGUE_DIR / f"{dataset}.yaml"
+        resolved = ResolvedDataset(read_yaml_mapping(path), str(path), None)
     elif Path(dataset).suffix.lower() in {".yaml", ".yml"}:
         path = Path(dataset)
         if not path.is_file():
             raise UsageError(f"data set '{dataset}': no such file. Name an existing YAML spec.")
-        resolved = _from_yaml(path, data_dir=path.parent)
+        resolved = ResolvedDataset(read_yaml_mapping(path), str(path), path.parent)
     elif Path(dataset).is_dir():
         resolved = _from_folder(Path(dataset), minority)
     else:
@@ -70,14 +73,19 @@ def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDatase
     return resolved
 
 
-def _from_yaml(path: Path, data_dir: Path | None) -> ResolvedDataset:
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping of keys.
+
+    Raises:
+        UsageError: not YAML, or not a mapping.
+    """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not readable as YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(document, dict):
-        raise UsageError(f"{path}: a spec is a mapping of keys, got {type(document).__name__}.")
-    return ResolvedDataset(document, str(path), data_dir)
+        raise UsageError(f"{path}: a mapping of keys is expected, got {type(document).__name__}.")
+    return document
 
 
 def _class_folders(folder: Path) -> list[str]:
@@ -114,7 +122,7 @@ def _from_folder(folder: Path, minority: str | None) -> ResolvedDataset:
         "classes": classes,
         "minority": minority,
     }
-    return ResolvedDataset(document, str(folder), folder)
+    return ResolvedDataset(document, str(folder), folder, is_folder=True)
 
 
 def _obvious_minority(folder: Path, counts: dict[str, int]) -> str:

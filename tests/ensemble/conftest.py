@@ -70,11 +70,11 @@ def build_table_3(counts=(150, 80, 25), *, n_folds=4, seed=0, strengths=(2.0, 1.
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_table():
     return build_table
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_table_3():
     return build_table_3

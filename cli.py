@@ -1,0 +1,284 @@
+#!/usr/bin/env python
+"""Outnumbered: find the images of the class that is outnumbered.
+
+Every command is a few lines here and a story in ``workflow/``; heavy imports happen inside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from contracts.errors import ExitCode, OutnumberedError
+
+app = typer.Typer(
+    name="outnumbered",
+    help="Find the images of the class that is outnumbered: train, fuse, calibrate, export, score.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Dataset = Annotated[
+    str,
+    typer.Argument(help="Catalogue name, YAML spec, or folder with a folder per class.", show_default=False),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="OUTNUMBERED_DATA", help="Directory that the data sets lie in."),
+]
+RecipeName = Annotated[str, typer.Option("--recipe", help="quick, standard, or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--override", help="key=value for any spec or recipe key, such as -o folds=3."),
+]
+Runs = Annotated[Path, typer.Option("--runs", help="Directory for runs and cached features.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+DeviceName = Annotated[Device, typer.Option("--device", help="Processor to train on.")]
+Minority = Annotated[str | None, typer.Option("--minority", help="Name of the outnumbered class.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it takes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+_RUNS = Path("runs")
+
+
+def _options(
+    dataset: str,
+    data: Path | None,
+    recipe: str,
+    override: list[str] | None,
+    runs: Path,
+    seed: int,
+    device: Device,
+    minority: str | None,
+) -> Any:
+    from workflow.config import RunOptions
+
+    return RunOptions(
+        dataset=dataset,
+        data=data,
+        recipe=recipe,
+        overrides=tuple(override or ()),
+        runs=runs,
+        seed=seed,
+        device=device.value,
+        minority=minority,
+    )
+
+
+def _print_json(document: Any) -> None:
+    if dataclasses.is_dataclass(document) and not isinstance(document, type):
+        document = dataclasses.asdict(document)
+    typer.echo(json.dumps(document, indent=2, default=str))
+
+
+@app.command()
+def datasets(data: Data = None, as_json: Json = False) -> None:
+    """List the data sets known by name, and which of them lie on this machine."""
+    from workflow.datasets import list_datasets
+
+    listed = list_datasets(data)
+    if as_json:
+        _print_json(listed)
+
+
+@app.command("train-all")
+def train_all(
+    dataset: Dataset,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    minority: Minority = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train every member of the recipe on every fold; goes on where it was interrupted."""
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority)
+    if dry_run:
+        from workflow.dry_run import dry_run as plan
+
+        document: Any = plan(options)
+    else:
+        from workflow.train_all import train_all as run
+
+        document = run(options)
+    if as_json:
+        _print_json(document)
+
+
+@app.command()
+def train(
+    dataset: Dataset,
+    member: Annotated[str, typer.Argument(help="Member of the recipe.", show_default=False)],
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    minority: Minority = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train one member of the recipe."""
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority)
+    if dry_run:
+        from workflow.dry_run import dry_run as plan
+
+        document: Any = plan(options, only_member=member)
+    else:
+        from workflow.train_all import train_all as run
+
+        document = run(options, only_member=member)
+    if as_json:
+        _print_json(document)
+
+
+@app.command()
+def ensemble(
+    dataset: Dataset,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    minority: Minority = None,
+    as_json: Json = False,
+) -> None:
+    """Fuse trained members into one calibrated model, measure it, and export it."""
+    from workflow.ensemble import ensemble as run
+
+    document = run(_options(dataset, data, recipe, override, runs, seed, device, minority))
+    if as_json:
+        _print_json(document)
+
+
+@app.command()
+def export(
+    dataset: Dataset,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Target file; model.onnx in the run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Export a fitted ensemble as one ONNX file, kept only if it repeats the run's numbers."""
+    from workflow.export import export as run
+
+    document = run(_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output)
+    if as_json:
+        _print_json(document)
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="An exported ONNX file.", show_default=False)],
+    paths: Annotated[list[Path] | None, typer.Argument(help="Images and folders.", show_default=False)] = None,
+    output: Annotated[Path, typer.Option("--output", help="Folder for the parquet rows.")] = Path("scores"),
+    list_file: Annotated[Path | None, typer.Option("--list", help="Text file with one path a line.")] = None,
+    processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a call of the graph.")] = 16,
+    prior: Annotated[float | None, typer.Option("--prior", help="Share of the minority; replaces the file's.")] = None,
+    threshold: Annotated[float | None, typer.Option("--threshold", help="Replaces the file's threshold.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete an earlier run's results first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Score images with an exported file; a broken image becomes a row with its reason."""
+    from workflow.score import score as run
+
+    summary = run(
+        model,
+        list(paths or ()),
+        output=output,
+        list_file=list_file,
+        processes=processes,
+        batch_size=batch_size,
+        prior=prior,
+        threshold=threshold,
+        overwrite=overwrite,
+    )
+    if as_json:
+        document = dataclasses.asdict(summary)
+        document.pop("already_done")
+        _print_json(document)
+    if summary.failed:
+        raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
+
+
+@app.command()
+def demo(
+    runs: Runs = _RUNS,
+    recipe: RecipeName = "quick",
+    as_json: Json = False,
+) -> None:
+    """Run the main job on solar cells that a pip package carries, from training to scored images."""
+    from workflow.demo import demo as run
+
+    document = run(runs, recipe)
+    if as_json:
+        _print_json(document)
+
+
+@app.command()
+def doctor(data: Data = None, as_json: Json = False) -> None:
+    """Say what this machine has, what is missing and what to do about it."""
+    from workflow.doctor import doctor as run
+
+    report = run(data)
+    if as_json:
+        _print_json(report)
+    if not report["healthy"]:
+        raise typer.Exit(ExitCode.MODEL)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; a user's mistake becomes one sentence and an exit code, never a traceback."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        outcome = app(args=arguments, standalone_mode=False)
+    except OutnumberedError as error:
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}")
+        return int(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        errors.print("Interrupted. The same command goes on where it was.")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of stdout has gone; point it elsewhere so that the interpreter can close it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
+            errors.print(f"[bold red]Error:[/] {escape(error.format_message())} Try --help.")
+            return int(ExitCode.USAGE)
+        raise
+    return outcome if isinstance(outcome, int) else int(ExitCode.OK)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

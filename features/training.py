@@ -1,0 +1,87 @@
+"""Running Lightning's Trainer quietly, reproducibly and interruptibly; the loop itself is Lightning's."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from contracts.rows import ImageRows
+
+
+class PatchDataset(Dataset[Tensor]):
+    """Patch features of rows, read a batch at a time so that memory stays bounded."""
+
+    def __init__(self, rows: ImageRows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, positions: list[int]) -> Tensor:
+        """``[B, C, g, g]`` float32; DataLoader asks for whole batches through this."""
+        indices = torch.tensor(positions).numpy()
+        return torch.from_numpy(next(self.rows.subset(indices).patches(batch_size=len(positions))))
+
+
+def batches_of(dataset: Dataset[Any], batch_size: int, seed: int, shuffle: bool = True) -> DataLoader[Any]:
+    """A loader over a dataset that builds whole batches itself (``__getitems__``)."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        generator=torch.Generator().manual_seed(seed),
+        collate_fn=lambda batch: batch,
+    )
+
+
+def run_training(
+    module: LightningModule,
+    loader: DataLoader[Any],
+    *,
+    max_epochs: int,
+    device: str,
+    validation: DataLoader[Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train ``module`` in place.
+
+    Args:
+        module: with its losses and optimisers.
+        loader: training batches.
+        max_epochs: at most.
+        device: ``cpu`` or ``cuda``; mixed precision is used on a GPU only.
+        validation: batches for early stopping.
+        callbacks: Lightning callbacks.
+
+    Raises:
+        KeyboardInterrupt: the user interrupted; Lightning would exit the process instead.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # Advice about workers and logging intervals that does not concern our users.
+        warnings.simplefilter("ignore")
+        trainer = Trainer(
+            accelerator="gpu" if device == "cuda" else "cpu",
+            devices=1,
+            max_epochs=max_epochs,
+            precision="16-mixed" if device == "cuda" else "32-true",
+            callbacks=list(callbacks),
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        try:
+            trainer.fit(module, loader, validation)
+        except SystemExit as error:
+            raise KeyboardInterrupt from error
+    module.to("cpu")

@@ -1,0 +1,179 @@
+"""PatchCore: distance of an image's patches to a small bank of majority patches.
+
+Source: Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection"
+(https://arxiv.org/abs/2106.08265). Where we differ, by default: patches are projected by PCA, the
+bank has a fixed size instead of a share of all patches, and the image score is the mean of the few
+farthest patches. With ``pca_dim=None`` and ``image_score="reweighted"`` and the same bank, the scores
+are those of anomalib's PatchcoreModel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from contracts.errors import DataError
+from contracts.files import Arrays
+from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
+from contracts.rows import FloatArray, ImageRows, majority_positions
+from features.apply import score_with_module
+from features.tensors import TrunkFeatures
+from oneclass.collapse import require_distinct_scores
+from oneclass.coreset import k_center_greedy
+from oneclass.settings import PatchCoreSettings
+
+
+class PatchCore(Member):
+    """See the module's docstring. Scores are Euclidean distances, 0 or more."""
+
+    kind: ClassVar[MemberKind] = "oneclass"
+    score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
+
+    def __init__(self, settings: PatchCoreSettings) -> None:
+        self.settings = settings
+        self._module: PatchCoreModule | None = None
+
+    @property
+    def needs(self) -> frozenset[MemberInput]:
+        """Patch features only."""
+        return frozenset({"patches"})
+
+    def fit(self, rows: ImageRows, context: FitContext) -> Self:
+        """Choose the bank from the majority's patches.
+
+        Raises:
+            DataError: no majority rows.
+            MemberCollapsedError: the bank cannot tell the training images apart.
+        """
+        normal = majority_positions(rows)
+        if len(normal) == 0:
+            raise DataError("patchcore: no majority images to learn from. Check the labels.")
+        candidates = self._draw_patches(rows.subset(normal), context.seed)
+        mean, projection = self._fit_projection(candidates)
+        points = torch.from_numpy((candidates - mean) @ projection).to(context.device)
+        chosen = k_center_greedy(points, self.settings.bank_size, context.seed)
+        bank = points[chosen].cpu()
+        self._module = PatchCoreModule(
+            self.settings, torch.from_numpy(mean), torch.from_numpy(projection), bank
+        )
+        sample = normal[:: max(1, len(normal) // 256)]
+        require_distinct_scores("patchcore", self.score(rows.subset(sample)))
+        return self
+
+    def _draw_patches(self, normal: ImageRows, seed: int) -> FloatArray:
+        """``[P, C]`` patches, the same number from every image, at random places."""
+        cells = normal.shapes.patch_grid**2
+        per_image = max(1, min(cells, self.settings.candidate_patches // len(normal)))
+        generator = np.random.default_rng(seed)
+        # Beyond candidate_patches images, only as many images as there may be candidates give one each.
+        if len(normal) > self.settings.candidate_patches:
+            kept = np.sort(generator.choice(len(normal), self.settings.candidate_patches, replace=False))
+            normal = normal.subset(kept)
+        drawn = []
+        for batch in normal.patches():
+            patches_NPC = batch.reshape(len(batch), batch.shape[1], cells).transpose(0, 2, 1)
+            places = np.argsort(generator.random((len(batch), cells)), axis=1)[:, :per_image]
+            drawn.append(np.take_along_axis(patches_NPC, places[:, :, None], axis=1))
+        return np.concatenate(drawn).reshape(-1, normal.shapes.patch_channels)
+
+    def _fit_projection(self, candidates: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean ``[C]`` and projection ``[C, k]``; no projection is the identity around 0."""
+        n_channels = candidates.shape[1]
+        if self.settings.pca_dim is None or self.settings.pca_dim >= n_channels:
+            return np.zeros(n_channels, dtype=np.float32), np.eye(n_channels, dtype=np.float32)
+        n_components = min(self.settings.pca_dim, len(candidates))
+        pca = PCA(n_components, svd_solver="covariance_eigh").fit(candidates)
+        return pca.mean_.astype(np.float32), np.ascontiguousarray(pca.components_.T, dtype=np.float32)
+
+    def score(self, rows: ImageRows) -> FloatArray:
+        """``[N, 1]`` distances."""
+        return score_with_module(self.to_module(), rows, self.needs)
+
+    def to_module(self) -> PatchCoreModule:
+        """The fitted module."""
+        if self._module is None:
+            raise DataError("patchcore: not fitted yet.")
+        return self._module
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Mean, projection and bank."""
+        module = self.to_module()
+        return {
+            "mean": module.mean.numpy(),
+            "projection": module.projection.numpy(),
+            "bank": module.bank.numpy(),
+        }, {}
+
+    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:  # noqa: ARG002
+        """Take over a saved state."""
+        self._module = PatchCoreModule(
+            self.settings,
+            *(torch.from_numpy(arrays[name].copy()) for name in ("mean", "projection", "bank")),
+        )
+        return self
+
+
+class PatchCoreModule(nn.Module):
+    """Nearest-neighbour scoring as two matrix products.
+
+    Args:
+        settings: which image score.
+        mean: ``[C]`` subtracted from patches.
+        projection: ``[C, k]``.
+        bank: ``[B, k]`` projected majority patches.
+    """
+
+    mean: Tensor
+    projection: Tensor
+    bank: Tensor
+    weight: Tensor
+    bias: Tensor
+    minus_two_bank: Tensor
+    bank_norm: Tensor
+
+    def __init__(self, settings: PatchCoreSettings, mean: Tensor, projection: Tensor, bank: Tensor) -> None:
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("mean", mean)
+        self.register_buffer("projection", projection)
+        self.register_buffer("bank", bank)
+        # The projection is a 1x1 convolution; everything that depends on the bank alone is precomputed.
+        self.register_buffer("weight", projection.T.contiguous()[:, :, None, None], persistent=False)
+        self.register_buffer("bias", -(mean @ projection), persistent=False)
+        self.register_buffer("minus_two_bank", -2.0 * bank.T.contiguous(), persistent=False)
+        self.register_buffer("bank_norm", (bank * bank).sum(dim=1), persistent=False)
+
+    def forward(self, features: TrunkFeatures) -> tuple[Tensor, Tensor]:
+        """Return image scores ``[N, 1]`` and the patch map ``[N, g, g]``, both distances."""
+        patches = nn.functional.conv2d(features.patches, self.weight, self.bias)
+        grid = patches.shape[-1]
+        patches_NPk = patches.flatten(start_dim=2).transpose(1, 2)
+        # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs the bracket alone.
+        bracket = torch.matmul(patches_NPk, self.minus_two_bank) + self.bank_norm
+        squared = (patches_NPk * patches_NPk).sum(dim=2)
+        if self.settings.image_score == "reweighted":
+            smallest, nearest = bracket.min(dim=2)
+            distances = (squared + smallest).clamp_min(0.0).sqrt()
+            score = self._reweighted(patches_NPk, distances, nearest)
+        else:
+            distances = (squared + bracket.amin(dim=2)).clamp_min(0.0).sqrt()
+            n_top = min(self.settings.top_patches, distances.shape[1])
+            score = distances.topk(n_top, dim=1).values.mean(dim=1)
+        return score[:, None], distances.unflatten(1, (grid, grid))
+
+    def _reweighted(self, patches_NPk: Tensor, distances: Tensor, nearest: Tensor) -> Tensor:
+        """Equation 7: s = (1 - exp(s*) / sum over N_b(m*) of exp|m_test - m|) s*."""
+        n_neighbours = min(self.settings.neighbours, self.bank.shape[0])
+        farthest = distances.argmax(dim=1, keepdim=True)
+        s_star = distances.gather(1, farthest)[:, 0]
+        m_test = patches_NPk.gather(1, farthest[:, :, None].expand(-1, 1, patches_NPk.shape[2]))
+        m_star = self.bank[nearest.gather(1, farthest)[:, 0]]
+        # N_b(m*): the bank patches nearest to m*, itself among them.
+        to_star = torch.matmul(m_star, self.minus_two_bank) + self.bank_norm
+        neighbours = self.bank[to_star.topk(n_neighbours, dim=1, largest=False).indices]
+        to_test = (m_test - neighbours).square().sum(dim=2).sqrt()
+        return (1.0 - torch.softmax(to_test, dim=1)[:, 0]) * s_star

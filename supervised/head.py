@@ -1,0 +1,142 @@
+"""A head on the frozen trunk: standardised pooled features, a linear layer or a small MLP.
+
+The whole objective is minimised at once by L-BFGS, so a linear head is the unique optimum and every
+fit of the same rows gives the same head.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from contracts.errors import DataError
+from contracts.files import Arrays
+from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
+from contracts.rows import FloatArray, ImageRows
+from features.apply import score_with_module
+from features.tensors import TrunkFeatures
+from supervised.labels import require_every_class, score_columns
+from supervised.losses import class_weights, row_losses
+from supervised.settings import CnnSettings
+
+
+class HeadCnn(Member):
+    """A CNN member with ``tune: head``. Scores are log-odds of the minority (logits for K > 2)."""
+
+    kind: ClassVar[MemberKind] = "supervised"
+    score_meaning: ClassVar[ScoreMeaning] = "logit"
+
+    def __init__(self, settings: CnnSettings) -> None:
+        self.settings = settings
+        self._module: HeadModule | None = None
+
+    @property
+    def needs(self) -> frozenset[MemberInput]:
+        """Pooled features only."""
+        return frozenset({"pooled"})
+
+    def fit(self, rows: ImageRows, context: FitContext) -> Self:
+        """Fit standardisation and head on the rows.
+
+        Raises:
+            DataError: a class is missing.
+        """
+        require_every_class("cnn", rows.labels, rows.n_classes)
+        pooled = torch.from_numpy(rows.pooled()).to(context.device)
+        labels = torch.from_numpy(rows.labels).to(context.device)
+        with torch.random.fork_rng():
+            torch.manual_seed(context.seed)
+            module = HeadModule(self.settings, rows.shapes.pooled_dim, rows.n_classes).to(context.device)
+        module.mean.copy_(pooled.mean(dim=0))
+        # A feature that never varies carries nothing; dividing it by 1 keeps it at 0.
+        spread = pooled.std(dim=0, correction=0)
+        module.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+        self._minimise(module, module.standardise(pooled), labels)
+        self._module = module.to("cpu")
+        return self
+
+    def _minimise(self, module: HeadModule, standardised: Tensor, labels: Tensor) -> None:
+        weights = class_weights(labels, module.n_classes)
+        penalised = [parameter for parameter in module.head.parameters() if parameter.ndim > 1]
+        optimiser = torch.optim.LBFGS(
+            module.head.parameters(),
+            max_iter=self.settings.max_iterations,
+            tolerance_grad=1e-6,
+            tolerance_change=1e-10,
+            history_size=20,
+            line_search_fn="strong_wolfe",
+        )
+
+        def objective() -> Tensor:
+            optimiser.zero_grad()
+            logits = module.head(standardised)
+            rows = row_losses(self.settings.loss, logits, labels, weights, self.settings.gamma)
+            ridge = sum((parameter.square().sum() for parameter in penalised), torch.zeros((), device=rows.device))
+            loss = rows.mean() + 0.5 * self.settings.l2 / len(labels) * ridge
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        optimiser.step(objective)  # type: ignore[no-untyped-call]
+
+    def score(self, rows: ImageRows) -> FloatArray:
+        """``[N, 1]`` log-odds for two classes, ``[N, K]`` centred logits for more."""
+        return score_with_module(self.to_module(), rows, self.needs)
+
+    def to_module(self) -> HeadModule:
+        """The fitted module."""
+        if self._module is None:
+            raise DataError("cnn: not fitted yet.")
+        return self._module
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Standardisation and weights."""
+        module = self.to_module()
+        arrays = {name: value.detach().numpy() for name, value in module.state_dict().items()}
+        return arrays, {"n_classes": module.n_classes}
+
+    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
+        """Take over a saved state."""
+        module = HeadModule(self.settings, len(arrays["mean"]), int(meta["n_classes"]))
+        module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        self._module = module
+        return self
+
+
+class HeadModule(nn.Module):
+    """Standardisation and head.
+
+    Args:
+        settings: width of the hidden layer.
+        pooled_dim: D.
+        n_classes: K.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: CnnSettings, pooled_dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.register_buffer("mean", torch.zeros(pooled_dim))
+        self.register_buffer("std", torch.ones(pooled_dim))
+        if settings.hidden:
+            self.head: nn.Module = nn.Sequential(
+                nn.Linear(pooled_dim, settings.hidden), nn.GELU(), nn.Linear(settings.hidden, n_classes)
+            )
+        else:
+            linear = nn.Linear(pooled_dim, n_classes)
+            # The optimum of a convex objective does not depend on the start; zeros get there soonest.
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            self.head = linear
+
+    def standardise(self, pooled: Tensor) -> Tensor:
+        """Pooled features with the training rows' mean 0 and standard deviation 1."""
+        return (pooled - self.mean) / self.std
+
+    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+        """Return score columns; there is no map."""
+        return score_columns(self.head(self.standardise(features.pooled))), None

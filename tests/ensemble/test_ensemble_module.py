@@ -1,0 +1,127 @@
+"""The torch twin and its ONNX graph repeat ``predict`` for every calibrator, at any batch size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from contracts.errors import ModelError  # noqa: E402
+from ensemble.calibration import CALIBRATORS  # noqa: E402
+from ensemble.calibrator import Calibrator  # noqa: E402
+from ensemble.module import EnsembleModule  # noqa: E402
+from ensemble.pipeline import fit_baseline  # noqa: E402
+from ensemble.stacker import METHODS, cross_fit  # noqa: E402
+from ensemble.training import TrainingScores  # noqa: E402
+
+KINDS = sorted(CALIBRATORS)
+
+
+@pytest.fixture(scope="module")
+def fitted_by_kind(make_table, make_table_3):
+    """One fitted ensemble a calibrator kind, on enough rows that isotonic has many knots."""
+    table = make_table(1200, 520, strengths=(1.0, 0.5), n_folds=3)
+    training = TrainingScores.from_table(table)
+    logits = cross_fit(training, METHODS["plain_mean"])
+    two = fit_baseline(table, "plain_mean", deployment_prior=0.5)
+    three = fit_baseline(make_table_3(), "plain_mean", deployment_prior=(0.2, 0.3, 0.5))
+    fitted = {
+        kind: replace(two, calibrator=CALIBRATORS[kind].fit(logits, training.labels))
+        for kind in KINDS
+        if kind != "temperature"
+    }
+    assert two.calibrator == fitted["isotonic"].calibrator
+    assert len(fitted["isotonic"].calibrator.knots) > 5
+    return fitted | {"temperature": three}
+
+
+def random_scores(fitted, n, seed=0):
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(n, len(fitted.columns))) * 2.5
+    is_log = fitted.combination.transform.is_log
+    scores[:, is_log] = np.exp(2 + 0.5 * scores[:, is_log])
+    scores[: n // 50, is_log] = 0.0
+    return scores.astype(np.float32)
+
+
+def default_inputs(fitted):
+    prior = np.asarray(fitted.deployment_prior, np.float32)
+    return prior, np.asarray(fitted.threshold, np.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_module_repeats_predict(fitted_by_kind, kind):
+    fitted = fitted_by_kind[kind]
+    scores = random_scores(fitted, 2000)
+    prior, threshold = default_inputs(fitted)
+    with torch.inference_mode():
+        p, decision = EnsembleModule(fitted)(*map(torch.from_numpy, (scores, prior, threshold)))
+    assert p.dtype == torch.float32
+    assert decision.dtype == torch.int64
+    np.testing.assert_allclose(p.numpy(), fitted.predict(scores), atol=1e-6, rtol=0)
+    clear = np.abs(fitted.p_minority(scores) - fitted.threshold) > 1e-6
+    np.testing.assert_array_equal(decision.numpy()[clear], fitted.decide(scores)[clear])
+    assert len(set(decision.tolist())) == fitted.n_classes
+
+
+def test_large_offsets_do_not_lose_digits(make_table):
+    table = make_table(200, 40)
+    shifted = table.scores.copy()
+    shifted[:, 0] = shifted[:, 0] + 4096
+    fitted = fit_baseline(replace(table, scores=shifted), "stack", deployment_prior=0.5)
+    prior, threshold = default_inputs(fitted)
+    p, _ = EnsembleModule(fitted)(*map(torch.from_numpy, (shifted.copy(), prior, threshold)))
+    np.testing.assert_allclose(p.numpy(), fitted.predict(shifted), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnx_repeats_predict_at_any_batch_size(fitted_by_kind, kind, tmp_path):
+    fitted = fitted_by_kind[kind]
+    path = tmp_path / "ensemble.onnx"
+    prior, threshold = default_inputs(fitted)
+    torch.onnx.export(
+        EnsembleModule(fitted).eval(),
+        (torch.from_numpy(random_scores(fitted, 3)), torch.from_numpy(prior), torch.from_numpy(threshold)),
+        str(path),
+        input_names=["scores", "prior", "threshold"],
+        output_names=["probability", "decision"],
+        dynamic_shapes={"scores": {0: torch.export.Dim("N")}, "prior": None, "threshold": None},
+        dynamo=True,
+        opset_version=18,
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    other_prior = np.asarray(0.03 if fitted.n_classes == 2 else (0.6, 0.3, 0.1), np.float32)
+    for n in (1, 2, 7):
+        scores = random_scores(fitted, n, seed=n)
+        for used_prior, used_threshold in ((prior, threshold), (other_prior, np.float32(0.25))):
+            p, decision = session.run(
+                None, {"scores": scores, "prior": used_prior, "threshold": np.asarray(used_threshold)}
+            )
+            want = fitted.predict(scores, used_prior.tolist())
+            np.testing.assert_allclose(p, want, atol=1e-6, rtol=0)
+            np.testing.assert_array_equal(
+                decision, fitted.decide(scores, used_prior.astype(float), float(used_threshold))
+            )
+
+
+def test_a_calibrator_without_a_twin_is_named(fitted_by_kind):
+    class Odd(Calibrator):
+        kind = "odd"
+
+        @classmethod
+        def fit(cls, logit, labels):
+            return cls()
+
+        def __call__(self, logit):
+            return logit
+
+        def state(self):
+            return {}
+
+    with pytest.raises(ModelError, match="calibrator 'odd' has no graph form"):
+        EnsembleModule(replace(fitted_by_kind["platt"], calibrator=Odd()))

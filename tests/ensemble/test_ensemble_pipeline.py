@@ -1,0 +1,159 @@
+"""The whole way: gate, calibration, prior, threshold, save and load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import logit
+
+from contracts.errors import DataError, ModelError, UsageError
+from ensemble.fitted import FittedEnsemble
+from ensemble.pipeline import BASELINES, fit_all, fit_baseline, fit_ensemble, fit_single
+from evaluation.metrics import ece, point_metrics
+
+
+def test_stack_is_kept_and_speaks(make_table):
+    fitted = fit_ensemble(make_table(), deployment_prior=0.5)
+    assert fitted.method == "stack"
+    gate, calibrator, prior, threshold = fitted.sentences
+    assert gate.startswith("The stack is kept")
+    assert "platt map on 36 positives" in calibrator
+    assert "minority share of 0.5" in prior
+    assert "min_hter" in threshold
+    assert fitted.trained_prior == pytest.approx(36 / 336)
+    assert fitted.deployment_prior == 0.5
+
+
+def test_dropped_stack_is_the_best_single_member(make_table):
+    """Beside one strong member, noise on few positives: the gate decides on figures, both ways occur."""
+    kept = {}
+    for seed in range(8):
+        table = make_table(80, 6, strengths=(1.2, 0.0, 0.0, 0.0), anomaly_strengths=(0.0, 0.0), seed=seed)
+        fitted = fit_ensemble(table, deployment_prior=0.3)
+        kept[fitted.method == "stack"] = (table, fitted)
+    table, fitted = kept[False]
+    member = fitted.method.removeprefix("single:")
+    assert f"'{member}' alone is the ensemble" in fitted.sentences[0]
+    alone = fit_single(table, member, deployment_prior=0.3)
+    assert replace(fitted, sentences=fitted.sentences[1:]).to_json() == alone.to_json()
+
+
+def test_probabilities_are_calibrated_at_the_deployment_prior(make_table):
+    fitted = fit_ensemble(make_table(2000, 150, strengths=(1.0, 0.7)), deployment_prior=0.5)
+    fresh = make_table(1500, 1500, strengths=(1.0, 0.7), seed=1)
+    p = fitted.predict(fresh.scores)
+    assert ece(fresh.labels, p) < 0.05
+    assert point_metrics(fresh.labels, p, fitted.threshold)["balanced_accuracy"] > 0.85
+    # Without the shift the same model is far off on a 1:1 set.
+    assert ece(fresh.labels, fitted.predict(fresh.scores, prior=fitted.trained_prior)) > 0.1
+
+
+def test_prior_at_run_time_replaces_the_deployment_prior(make_table):
+    table = make_table()
+    fitted = fit_ensemble(table, deployment_prior=0.5)
+    shift = logit(fitted.predict(table.scores, prior=0.1)) - fitted.calibrated_logit(table.scores)
+    np.testing.assert_allclose(shift, logit(0.1) - logit(fitted.trained_prior), atol=1e-6)
+    with pytest.raises(UsageError, match="strictly between"):
+        fitted.predict(table.scores, prior=1.5)
+
+
+def test_the_default_prior_is_the_tables(make_table):
+    fitted = fit_single(make_table(), "cnn0")
+    assert fitted.deployment_prior == fitted.trained_prior
+
+
+def test_decide_compares_inclusively_and_takes_a_threshold(make_table):
+    table = make_table()
+    fitted = fit_ensemble(table)
+    p = fitted.predict(table.scores)
+    np.testing.assert_array_equal(fitted.decide(table.scores), p >= fitted.threshold)
+    np.testing.assert_array_equal(fitted.decide(table.scores, threshold=float(p[0])), p >= p[0])
+
+
+def test_single_reads_only_its_own_column(make_table):
+    table = make_table()
+    fitted = fit_single(table, "cnn1")
+    other = table.scores.copy()
+    other[:, [0, 2]] = 1.0
+    np.testing.assert_array_equal(fitted.predict(table.scores), fitted.predict(other))
+    order = np.argsort(table.scores[:, 1])
+    assert (np.diff(fitted.predict(table.scores)[order]) >= 0).all()
+
+
+def test_fit_all_gives_every_row_of_the_table(make_table):
+    table = make_table(150, 25)
+    fitted = fit_all(table, deployment_prior=0.5, threshold_rule="recall>=0.9", seed=3)
+    assert list(fitted) == ["cnn0", "cnn1", "patchcore0", *BASELINES, "ensemble"]
+    alone = fit_single(table, "cnn0", deployment_prior=0.5, threshold_rule="recall>=0.9", seed=3)
+    assert fitted["cnn0"].to_json() == alone.to_json()
+    for model in fitted.values():
+        assert model.threshold_rule == "recall>=0.9"
+        assert model.predict(table.scores).shape == (175,)
+
+
+@pytest.mark.parametrize("n_pos", [12, 36, 150, 520])
+def test_round_trip_is_exact_for_every_calibrator(make_table, n_pos):
+    table = make_table(600, n_pos, n_folds=3)
+    fitted = fit_baseline(table, "plain_mean", deployment_prior=0.4)
+    again = FittedEnsemble.from_json(json.loads(json.dumps(fitted.to_json())))
+    np.testing.assert_array_equal(again.predict(table.scores), fitted.predict(table.scores))
+    assert again.to_json() == fitted.to_json()
+    assert again.columns == fitted.columns
+
+
+def test_same_table_and_seed_give_the_same_document(make_table):
+    one, two = fit_ensemble(make_table(), seed=4), fit_ensemble(make_table(), seed=4)
+    assert json.dumps(one.to_json()) == json.dumps(two.to_json())
+
+
+def test_the_order_of_rows_does_not_matter_for_the_weights(make_table):
+    table = make_table(150, 25)
+    order = np.random.default_rng(0).permutation(175)
+    shuffled = replace(
+        table,
+        row_ids=table.row_ids[order],
+        labels=table.labels[order],
+        fold_of_row=table.fold_of_row[order],
+        groups=table.groups[order],
+        scores=table.scores[order],
+    )
+    one, two = fit_baseline(table, "stack"), fit_baseline(shuffled, "stack")
+    np.testing.assert_allclose(one.predict(table.scores), two.predict(table.scores), atol=1e-5)
+
+
+def test_three_classes(make_table_3):
+    table = make_table_3()
+    fitted = fit_ensemble(table, deployment_prior=(1 / 3, 1 / 3, 1 / 3), threshold_rule="min_hter")
+    p, decision = fitted.predict(table.scores), fitted.decide(table.scores)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    np.testing.assert_array_equal(fitted.p_minority(table.scores), p[:, 2])
+    np.testing.assert_array_equal(decision == 2, p[:, 2] >= fitted.threshold)
+    np.testing.assert_array_equal(decision[decision != 2], p[decision != 2, :2].argmax(axis=1))
+    assert np.mean(decision == table.labels) > 0.8
+    again = FittedEnsemble.from_json(json.loads(json.dumps(fitted.to_json())))
+    np.testing.assert_array_equal(again.predict(table.scores), p)
+
+
+def test_refusals_reach_the_caller(make_table):
+    table = make_table(60, 12)
+    with pytest.raises(DataError, match=r"one miss is already 8\.3%"):
+        fit_ensemble(table, threshold_rule="recall>=0.95")
+    with pytest.raises(UsageError, match="Did you mean 'max_f1'"):
+        fit_ensemble(table, threshold_rule="maxf1")
+    with pytest.raises(UsageError, match="Did you mean 'greedy'"):
+        fit_baseline(table, "gredy")
+    with pytest.raises(ModelError, match="format None"):
+        FittedEnsemble.from_json({})
+
+
+def test_only_the_module_file_needs_torch():
+    script = (
+        "import sys, ensemble.pipeline, ensemble.fitted, evaluation.comparison, evaluation.multiclass;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

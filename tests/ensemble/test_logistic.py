@@ -1,0 +1,130 @@
+"""The fitters against scikit-learn, slow numerical gradients and each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+
+from contracts.errors import ModelError
+from ensemble.logistic import fit_logistic
+from ensemble.softmax import fit_softmax, one_hot
+
+
+def two_classes(n=200, m=3, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, m))
+    y = (rng.random(n) < 1 / (1 + np.exp(-(X[:, 0] + 0.5 * X[:, -1] - 1)))).astype(float)
+    y[:2] = [0, 1]
+    return X, y
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 5), st.sampled_from([0.1, 1.0, 30.0]))
+def test_equals_scikit_learn_where_bounds_are_inactive(seed, m, ridge):
+    X, y = two_classes(m=m, seed=seed)
+    weights = np.random.default_rng(seed).random(200) + 0.1
+    fit = fit_logistic(X, y, ridge=ridge, row_weights=weights)
+    want = LogisticRegression(C=1 / ridge, tol=1e-10, max_iter=5000).fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(fit.weights, want.coef_[0], atol=1e-5)
+    assert fit.intercept == pytest.approx(want.intercept_[0], abs=1e-5)
+
+
+def test_bounds_hold_and_the_bounded_optimum_is_found():
+    X, y = two_classes()
+    X[:, 1] = -X[:, 0] + 0.5 * X[:, 1]
+    free = fit_logistic(X, y, ridge=1.0)
+    bounded = fit_logistic(X, y, ridge=1.0, lower=0.0)
+    X[:, 0] *= -1
+    flipped = fit_logistic(X, y, ridge=1.0, lower=0.0)
+    assert free.weights[0] > 0
+    assert (bounded.weights >= 0).all()
+    assert flipped.weights[0] == 0.0
+    # With the weight at its bound, the rest is the fit without that column.
+    rest = fit_logistic(X[:, 1:], y, ridge=1.0, lower=0.0)
+    np.testing.assert_allclose(flipped.weights[1:], rest.weights, atol=1e-6)
+
+
+def test_soft_targets_equal_split_rows():
+    X, y = two_classes(50)
+    soft = np.random.default_rng(1).random(50)
+    fit = fit_logistic(X, soft, ridge=0.5)
+    doubled = fit_logistic(
+        np.r_[X, X], np.r_[np.ones(50), np.zeros(50)], ridge=0.5, row_weights=np.r_[soft, 1 - soft]
+    )
+    np.testing.assert_allclose(fit.weights, doubled.weights, atol=1e-6)
+    assert y.shape == (50,)
+
+
+def test_intercept_only_with_offset_matches_the_mean():
+    offset = np.random.default_rng(0).normal(size=300) * 3
+    y = (np.arange(300) < 30).astype(float)
+    fit = fit_logistic(np.empty((300, 0)), y, ridge=0.0, offset=offset)
+    assert np.mean(1 / (1 + np.exp(-(offset + fit.intercept)))) == pytest.approx(0.1, abs=1e-8)
+
+
+def test_ridge_leaves_the_intercept_alone():
+    X, y = two_classes()
+    fit = fit_logistic(X, y, ridge=1e9)
+    np.testing.assert_allclose(fit.weights, 0, atol=1e-5)
+    assert 1 / (1 + np.exp(-fit.intercept)) == pytest.approx(y.mean(), abs=1e-6)
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ModelError, match="one class is missing"):
+        fit_logistic(np.zeros((3, 1)), np.ones(3), ridge=1.0)
+
+
+def test_a_separable_fit_without_ridge_still_ends():
+    X = np.r_[np.full(20, -1.0), np.full(20, 1.0)][:, None]
+    fit = fit_logistic(X, (X[:, 0] > 0).astype(float), ridge=0.0)
+    assert np.isfinite(fit.weights).all()
+    assert fit.weights[0] > 5
+
+
+def three_classes(n=240, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n)
+    labels[:3] = [0, 1, 2]
+    blocks = np.stack([2 * one_hot(labels, 3) + rng.normal(size=(n, 3)) for _ in range(2)])
+    anomaly = (labels == 2)[:, None] + rng.normal(size=(n, 2))
+    return blocks, anomaly, labels
+
+
+@pytest.mark.parametrize("ridge", [0.3, 10.0])
+def test_softmax_directions_equal_scikit_learn(ridge):
+    _, anomaly, labels = three_classes()
+    fit = fit_softmax(np.empty((0, 0, 0)), anomaly, one_hot(labels, 3), ridge=ridge)
+    want = LogisticRegression(C=1 / ridge, tol=1e-10, max_iter=5000).fit(anomaly, labels)
+    np.testing.assert_allclose(fit.directions, want.coef_.T, atol=1e-4)
+    np.testing.assert_allclose(fit.intercept, want.intercept_ - want.intercept_.mean(), atol=1e-4)
+
+
+def test_softmax_equals_a_slow_minimiser_without_gradients():
+    blocks, anomaly, labels = three_classes(80)
+
+    def loss(v):
+        logits = v[0] * blocks[0] + v[1] * blocks[1] + anomaly @ v[2:8].reshape(2, 3) + v[8:]
+        return -log_softmax(logits, axis=1)[np.arange(80), labels].sum() + 0.5 * 2.0 * (v[:8] @ v[:8])
+
+    slow = minimize(loss, np.zeros(11), method="BFGS", options={"gtol": 1e-6, "maxiter": 2000}).x
+    fit = fit_softmax(blocks, anomaly, one_hot(labels, 3), ridge=2.0)
+    np.testing.assert_allclose(fit.slopes, slow[:2], atol=1e-3)
+    np.testing.assert_allclose(fit.directions.ravel(), slow[2:8], atol=1e-3)
+    np.testing.assert_allclose(fit.intercept, slow[8:] - slow[8:].mean(), atol=1e-3)
+
+
+def test_softmax_slopes_respect_their_bound():
+    blocks, anomaly, labels = three_classes()
+    fit = fit_softmax(np.stack([blocks[0], -blocks[1]]), anomaly, one_hot(labels, 3), ridge=1.0, lower=0.0)
+    assert fit.slopes[0] > 0
+    assert fit.slopes[1] == 0.0
+
+
+def test_softmax_names_an_empty_class():
+    with pytest.raises(ModelError, match="class 1 of 3 has no rows"):
+        fit_softmax(np.zeros((1, 2, 3)), np.empty((2, 0)), one_hot(np.array([0, 2]), 3), ridge=1.0)

@@ -1,0 +1,156 @@
+"""From the command line to one resolved configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from contracts.errors import UsageError, nearest_match
+from imagedata.decode import DecodeSettings
+from imagedata.resolve import resolve_dataset
+from imagedata.spec import DataSpec
+from workflow.documents import apply_override, parse_overrides, validated
+from workflow.recipe import MemberPlan, Recipe, load_recipe_document, plan_members
+
+Device = Literal["auto", "cpu", "cuda"]
+
+# Identity keys: they name the run folder and are not for overriding.
+_NOT_OVERRIDABLE = {"name"}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the commands that work on a data set share, as the user gave it."""
+
+    dataset: str
+    data: Path | None = None
+    recipe: str = "quick"
+    overrides: Sequence[str] = ()
+    runs: Path = Path("runs")
+    seed: int = 0
+    device: Device = "auto"
+    minority: str | None = None
+
+    def command(self, name: str) -> str:
+        """The command line that does ``name`` with these options, for messages."""
+        words = ["python cli.py", name, self.dataset]
+        if self.data is not None:
+            words += ["--data", str(self.data)]
+        if self.recipe != "quick":
+            words += ["--recipe", self.recipe]
+        if self.minority is not None:
+            words += ["--minority", self.minority]
+        if self.seed != 0:
+            words += ["--seed", str(self.seed)]
+        if self.runs != Path("runs"):
+            words += ["--runs", str(self.runs)]
+        words += [f"-o {pair}" for pair in self.overrides]
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything resolved and checked.
+
+    Attributes:
+        options: as given.
+        spec: the data set.
+        recipe: the experiment.
+        members: its members, resolved.
+        data_dir: where the data sets lie, or None for those that come with a package.
+        folder: the run folder.
+    """
+
+    options: RunOptions
+    spec: DataSpec
+    recipe: Recipe
+    members: tuple[MemberPlan, ...]
+    data_dir: Path | None
+    folder: Path
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random in the run."""
+        return self.options.seed
+
+    @property
+    def decode(self) -> DecodeSettings:
+        """How images become pixels in this run."""
+        return DecodeSettings(size=self.recipe.trunk.image_size, window=self.spec.window)
+
+    def member(self, name: str) -> MemberPlan:
+        """One member by name.
+
+        Raises:
+            UsageError: the recipe has no such member.
+        """
+        for plan in self.members:
+            if plan.name == name:
+                return plan
+        names = [plan.name for plan in self.members]
+        raise UsageError(
+            f"member '{name}': recipe {self.recipe.name} has {', '.join(names)}.{nearest_match(name, names)}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved configuration, as kept in the run folder."""
+        return {
+            "dataset": self.spec.model_dump(mode="json"),
+            "recipe": self.recipe.model_dump(mode="json"),
+            "members": {plan.name: plan.identity() for plan in self.members},
+            "seed": self.seed,
+        }
+
+
+def resolve_config(options: RunOptions) -> RunConfig:
+    """Resolve data set, recipe and overrides.
+
+    Raises:
+        UsageError: anything the user named does not exist or cannot be.
+        DataError: a folder that holds no classes.
+    """
+    found = resolve_dataset(options.dataset, options.minority)
+    spec_document = found.document
+    recipe_document, recipe_where = load_recipe_document(options.recipe)
+    spec_keys = set(DataSpec.model_fields) - _NOT_OVERRIDABLE
+    recipe_keys = set(Recipe.model_fields) - _NOT_OVERRIDABLE
+    for path, value in parse_overrides(options.overrides):
+        if path[0] in spec_keys:
+            spec_document = apply_override(spec_document, path, value)
+        elif path[0] in recipe_keys:
+            _require_member(recipe_document, path)
+            recipe_document = apply_override(recipe_document, path, value)
+        else:
+            known = sorted(spec_keys | recipe_keys)
+            raise UsageError(
+                f"-o {'.'.join(path)}: unknown key.{nearest_match(path[0], known)} "
+                f"Known keys: {', '.join(known)}."
+            )
+    spec = validated(DataSpec, spec_document, found.where)
+    if len(spec.classes) > 2:
+        raise UsageError(
+            f"{spec.name}: it has {len(spec.classes)} classes ({', '.join(spec.classes)}); the commands work "
+            "on two for now. Put the majority's images into one folder, or name two with -o classes=[a,b]."
+        )
+    recipe = validated(Recipe, recipe_document, recipe_where)
+    data_dir = found.data_dir if options.data is None or found.is_folder else options.data
+    return RunConfig(
+        options=options,
+        spec=spec,
+        recipe=recipe,
+        members=tuple(plan_members(recipe)),
+        data_dir=data_dir,
+        folder=options.runs / spec.name / recipe.name,
+    )
+
+
+def _require_member(recipe_document: dict[str, Any], path: list[str]) -> None:
+    """A setting of a member that the recipe does not have is a misspelling, not a new member."""
+    members = recipe_document.get("members")
+    if path[0] == "members" and len(path) > 2 and isinstance(members, dict) and path[1] not in members:
+        raise UsageError(
+            f"-o {'.'.join(path)}: recipe has no member '{path[1]}', only {', '.join(members)}."
+            f"{nearest_match(path[1], members)} Add one with -o members.{path[1]}={{type: ...}}."
+        )

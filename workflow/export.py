@@ -1,0 +1,163 @@
+"""``export``: the whole trained system as one ONNX file, kept only if it repeats the run's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contracts.errors import ModelError
+from contracts.files import read_json, sha256_of_file, write_json
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
+from imagedata.decode import decode_file
+from workflow.config import RunConfig, RunOptions, resolve_config
+from workflow.console import console, note
+from workflow.prepare import PreparedData, load_prepared
+from workflow.registry import build_member
+from workflow.score_tables import collapsed_members, finished_results, score_tables
+from workflow.units import FINAL, Unit, UnitResult, units_of
+
+_PARITY_IMAGES = 56
+"""Held-out images that the parity gate compares; a multiple of 1, 2 and 7, and half of each class."""
+
+
+def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
+    """Export a run whose ensemble is fitted.
+
+    Args:
+        options: which run.
+        output: target; the run folder's ``model.onnx`` when not given.
+
+    Returns:
+        ``{dataset, recipe, model, bytes, sha256, parity}``.
+
+    Raises:
+        ModelError: no ensemble yet, or the file fails its gate.
+    """
+    config = resolve_config(options)
+    data = load_prepared(config)
+    results = finished_results(config, units_of(config, data, config.members))
+    left_out = collapsed_members(results)
+    path = config.folder / "ensemble.json"
+    if not path.exists():
+        raise ModelError(f"{config.folder}: no ensemble fitted yet. First run: {options.command('ensemble')}")
+    fitted = FittedEnsemble.from_json(read_json(path))
+    _, test = score_tables(data, results, left_out)
+    if fitted.columns != test.columns:
+        raise ModelError(
+            f"{config.folder}: its ensemble was fitted on other members. Run: {options.command('ensemble')}"
+        )
+    metrics = read_json(config.folder / "metrics.json")["document"]["rows"]
+    return export_model(config, data, results, fitted, test, metrics, output)
+
+
+def export_model(
+    config: RunConfig,
+    data: PreparedData,
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    test: ScoreTable,
+    rows: list[dict[str, Any]],
+    output: Path | None = None,
+) -> dict[str, Any]:
+    """Write the file under a provisional name, put it through the gate, then give it its name."""
+    # torch and the exporter are imported here, when there is something to export.
+    from export.onnx_file import write_onnx
+    from export.parity import check_parity
+
+    target = output or config.folder / "model.onnx"
+    provisional = target.with_name(f".{target.name}.unchecked")
+    with console.status("exporting the graph", spinner="dots"):
+        graph = _fused_graph(config, results, fitted)
+        metadata = _metadata(config, data, fitted, test, rows)
+        write_onnx(provisional, graph, np.asarray(fitted.deployment_prior), fitted.threshold, metadata)
+    chosen = _parity_rows(test)
+    images = np.stack([decode_file(data.file_of(data.test[i]), config.decode).pixels for i in chosen])
+    try:
+        with console.status("parity gate", spinner="dots"):
+            parity = check_parity(
+                provisional,
+                images,
+                test.scores[chosen],
+                fitted.predict(test.scores[chosen]),
+                test.scores.std(axis=0, dtype=np.float64),
+            )
+        provisional.replace(target)
+    finally:
+        provisional.unlink(missing_ok=True)
+    document = {
+        "dataset": config.spec.name,
+        "recipe": config.recipe.name,
+        "model": str(target),
+        "bytes": target.stat().st_size,
+        "sha256": sha256_of_file(target),
+        "parity": {
+            "images": parity.images,
+            "max_probability_difference": parity.max_probability_difference,
+            "max_score_difference": parity.max_score_difference,
+        },
+    }
+    write_json(config.folder / "export.json", document)
+    note(
+        f"Exported {target} ({document['bytes'] / 1e6:.1f} MB). Parity on {parity.images} held-out images at "
+        f"batches 1, 2 and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
+    )
+    return document
+
+
+def _fused_graph(config: RunConfig, results: dict[Unit, UnitResult], fitted: FittedEnsemble) -> Any:
+    from ensemble.module import EnsembleModule
+    from export.graph import FusedGraph, GraphMember
+    from features.trunks import Trunk
+
+    names = list(dict.fromkeys(column.member for column in fitted.columns))
+    finals = {unit.member.name: (unit.member, result) for unit, result in results.items() if unit.fold == FINAL}
+    members = []
+    trunks: dict[str, Any] = {}
+    for name in names:
+        plan, result = finals[name]
+        member = build_member(plan.type, plan.settings, plan.trunk).restore(result.state, result.state_meta)
+        key = plan.trunk.model_dump_json()
+        if key not in trunks:
+            trunks[key] = Trunk(plan.trunk)
+        members.append(GraphMember(name, key, member.to_module()))
+    return FusedGraph(trunks, members, EnsembleModule(fitted), config.recipe.trunk.image_size)
+
+
+def _parity_rows(test: ScoreTable) -> np.ndarray:
+    """Positions of held-out rows, half of each class as far as there are any, spread evenly."""
+    chosen: list[int] = []
+    for label in range(len(test.class_names)):
+        mine = np.flatnonzero(test.labels == label)
+        wanted = min(len(mine), _PARITY_IMAGES // len(test.class_names))
+        chosen.extend(mine[np.linspace(0, len(mine) - 1, wanted).astype(int)].tolist())
+    return np.array(chosen)
+
+
+def _metadata(
+    config: RunConfig,
+    data: PreparedData,
+    fitted: FittedEnsemble,
+    test: ScoreTable,
+    rows: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """What the file says about itself; see :mod:`export.scoring.model` for the reader."""
+    of_ensemble = next(row for row in rows if row["name"] == "ensemble")
+    return {
+        "dataset": config.spec.name,
+        "recipe": config.recipe.name,
+        "classes": list(fitted.class_names),
+        "minority": fitted.class_names[-1],
+        "decode": config.decode.to_json(),
+        "members": [column.name for column in test.columns],
+        "method": fitted.method,
+        "calibrator": type(fitted.calibrator).__name__,
+        "threshold": {"rule": fitted.threshold_rule, "value": fitted.threshold},
+        "prior": fitted.deployment_prior,
+        "trained_prior": fitted.trained_prior,
+        "metrics": {key: value for key, value in of_ensemble.items() if key != "minus_control"},
+        "digests": {"manifest": data.manifest.digest, "folds": data.folds_digest},
+        "ensemble": fitted.to_json(),
+    }

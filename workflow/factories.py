@@ -1,0 +1,33 @@
+"""Constructors of members; the place where workflow meets torch."""
+
+from __future__ import annotations
+
+from contracts.member import Member
+from features.settings import TrunkSettings
+from oneclass.settings import DeepSVDDSettings, PatchCoreSettings
+from supervised.settings import CnnSettings
+
+
+def patchcore(settings: PatchCoreSettings, trunk: TrunkSettings) -> Member:  # noqa: ARG001
+    """PatchCore on the trunk's patches."""
+    from oneclass.patchcore import PatchCore
+
+    return PatchCore(settings)
+
+
+def deep_svdd(settings: DeepSVDDSettings, trunk: TrunkSettings) -> Member:  # noqa: ARG001
+    """Deep SVDD on the trunk's patches."""
+    from oneclass.deep_svdd import DeepSVDD
+
+    return DeepSVDD(settings)
+
+
+def cnn(settings: CnnSettings, trunk: TrunkSettings) -> Member:
+    """A head on the trunk, or a whole CNN that starts from the trunk's weights."""
+    if settings.tune == "full":
+        from supervised.tuned import TunedCnn
+
+        return TunedCnn(settings, trunk)
+    from supervised.head import HeadCnn
+
+    return HeadCnn(settings)

@@ -1,0 +1,73 @@
+"""The facts about a run that people should see before minutes are spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from workflow.config import RunConfig
+from workflow.console import console, note
+from workflow.prepare import PreparedData
+
+
+def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
+    """Counts per class and split, folds, priors, and what was left out and why."""
+    manifest = data.manifest
+    train, test = manifest.counts("train"), manifest.counts("test")
+    minority = manifest.class_names[-1]
+    return {
+        "dataset": manifest.dataset,
+        "root": str(manifest.root),
+        "classes": list(manifest.class_names),
+        "minority": minority,
+        "train": train,
+        "test": test,
+        "status": manifest.status_counts(),
+        "folds": config.recipe.folds,
+        "minority_per_fold": [
+            int(np.sum((data.fold_of_row == fold) & (data.labels(data.train) == len(manifest.class_names) - 1)))
+            for fold in range(config.recipe.folds)
+        ],
+        "trained_prior": train[minority] / sum(train.values()),
+        "deployment_prior": deployment_prior(config, data),
+    }
+
+
+def deployment_prior(config: RunConfig, data: PreparedData) -> float:
+    """Share of the minority where the model will work: as stated, else as in the held-out split."""
+    if config.spec.deployment_prior is not None:
+        return config.spec.deployment_prior
+    test = data.manifest.counts("test")
+    return test[data.manifest.class_names[-1]] / sum(test.values())
+
+
+def print_data_facts(config: RunConfig, data: PreparedData) -> None:
+    """Print the facts as a table and sentences on stderr."""
+    facts = data_facts(config, data)
+    table = Table(title=f"{facts['dataset']}: {config.spec.title or facts['root']}")
+    table.add_column("class")
+    table.add_column("training", justify="right")
+    table.add_column("held out", justify="right")
+    for name in facts["classes"]:
+        role = " (outnumbered)" if name == facts["minority"] else ""
+        table.add_row(f"{name}{role}", str(facts["train"][name]), str(facts["test"][name]))
+    console.print(table)
+    status = facts["status"]
+    if status.get("broken"):
+        broken = [row for row in data.manifest.rows if row.status == "broken"]
+        note(f"{len(broken)} broken images stay out; the first: {broken[0].path}: {broken[0].reason}")
+    if status.get("excluded"):
+        excluded = [row for row in data.manifest.rows if row.status == "excluded"]
+        note(
+            f"{len(excluded)} training images stay out because they would leak or contradict; "
+            f"the first: {excluded[0].path}: {excluded[0].reason}."
+        )
+    if status.get("dropped"):
+        note(f"{status['dropped']} training images are dropped to make the imbalance.")
+    note(
+        f"{facts['folds']} folds with {min(facts['minority_per_fold'])} to {max(facts['minority_per_fold'])} "
+        f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
+        f"{facts['deployment_prior']:.4f} in deployment."
+    )

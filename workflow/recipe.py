@@ -1,0 +1,125 @@
+"""A recipe: which members, with which settings, on how many folds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import recipes
+from contracts.errors import UsageError, nearest_match
+from features.settings import TrunkSettings
+from imagedata.resolve import read_yaml_mapping
+from workflow.documents import validated
+from workflow.registry import CONTROL, entry_of, settings_class
+
+RECIPES_DIR = Path(recipes.__file__).parent
+
+
+class Recipe(BaseModel):
+    """One experiment.
+
+    Attributes:
+        name: also the name of the run folder below the data set's.
+        folds: cross-fitting folds.
+        threshold: rule the decision threshold is set by, out of fold (see :mod:`ensemble.threshold`).
+        bootstrap: replicates behind every 95 % interval.
+        trunk: the frozen backbone.
+        members: member name → its settings; ``type`` names the member type where it differs from the
+            name, ``trunk`` gives the member a trunk of its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    folds: int = Field(default=5, ge=2, le=50)
+    threshold: str = "min_hter"
+    bootstrap: int = Field(default=2000, ge=100)
+    trunk: TrunkSettings = TrunkSettings()
+    members: dict[str, dict[str, Any] | None] = Field(min_length=1)
+
+
+class MemberPlan(BaseModel):
+    """A member of a recipe with everything resolved.
+
+    Attributes:
+        name: within the recipe.
+        type: key of the registry.
+        settings: validated settings of the member type.
+        trunk: the trunk it reads.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    type: str
+    settings: Any
+    trunk: TrunkSettings
+
+    def identity(self) -> dict[str, Any]:
+        """Facts that decide what the fitted member is, beside rows and seed."""
+        return {
+            "type": self.type,
+            "settings": self.settings.model_dump(mode="json"),
+            "trunk": self.trunk.identity(),
+        }
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the application, sorted."""
+    return sorted(path.stem for path in RECIPES_DIR.glob("*.yaml"))
+
+
+def load_recipe_document(recipe: str) -> tuple[dict[str, Any], str]:
+    """Read a recipe by name or path, not validated yet.
+
+    Returns:
+        The document, and what to name in messages about it.
+
+    Raises:
+        UsageError: no such recipe or file.
+    """
+    if recipe in recipe_names():
+        path = RECIPES_DIR / f"{recipe}.yaml"
+    elif Path(recipe).suffix.lower() in {".yaml", ".yml"} and Path(recipe).is_file():
+        path = Path(recipe)
+    else:
+        raise UsageError(
+            f"recipe '{recipe}': neither one of {', '.join(recipe_names())} nor an existing YAML file."
+            f"{nearest_match(recipe, recipe_names())}"
+        )
+    document = read_yaml_mapping(path)
+    document.setdefault("name", path.stem)
+    return document, f"recipe {document['name']}"
+
+
+def plan_members(recipe: Recipe) -> list[MemberPlan]:
+    """Resolve and check every member of a recipe.
+
+    Raises:
+        UsageError: unknown type or setting, or the control is missing.
+    """
+    if CONTROL not in recipe.members:
+        raise UsageError(
+            f"recipe {recipe.name}: it has no member '{CONTROL}', and without the null control no member "
+            f"can be judged. Add '{CONTROL}: {{}}' to its members."
+        )
+    plans = []
+    for name, given in recipe.members.items():
+        keys = dict(given or {})
+        member_type = str(keys.pop("type", name))
+        own_trunk = keys.pop("trunk", None)
+        where = f"recipe {recipe.name}, member {name}"
+        trunk = recipe.trunk
+        if own_trunk is not None:
+            trunk = validated(TrunkSettings, {**recipe.trunk.model_dump(), **own_trunk}, f"{where}, trunk")
+            if trunk.image_size != recipe.trunk.image_size:
+                raise UsageError(
+                    f"{where}: its trunk wants {trunk.image_size} px but the recipe works at "
+                    f"{recipe.trunk.image_size} px. Images are decoded once: give all trunks one image_size."
+                )
+        defaults = entry_of(member_type).defaults
+        settings = validated(settings_class(member_type), {**defaults, **keys}, where)
+        plans.append(MemberPlan(name=name, type=member_type, settings=settings, trunk=trunk))
+    return plans

@@ -1,0 +1,153 @@
+"""``train-all`` and ``train``: fit members on every fold and on all rows, and keep what they say."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from rich.table import Table
+
+from contracts.errors import MemberCollapsedError
+from contracts.member import FitContext
+from workflow.config import RunConfig, RunOptions, resolve_config
+from workflow.console import console, note, progress_bar
+from workflow.devices import pick_device
+from workflow.facts import print_data_facts
+from workflow.prepare import PreparedData, prepare_data, save_prepared
+from workflow.registry import build_member
+from workflow.units import FINAL, Unit, UnitResult, read_result, units_of
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training command did.
+
+    Attributes:
+        dataset: name.
+        recipe: name.
+        folder: the run folder.
+        units_done: finished before and now.
+        units_run: finished now.
+        seconds: wall time of this call.
+        left_out: member → why it is left out of the ensemble.
+    """
+
+    dataset: str
+    recipe: str
+    folder: str
+    units_done: int
+    units_run: int
+    seconds: float
+    left_out: dict[str, str]
+
+
+def train_all(options: RunOptions, only_member: str | None = None) -> TrainSummary:
+    """Train the recipe's members, or one of them; goes on where an earlier call stopped.
+
+    Args:
+        options: data set, recipe and the rest of the command line.
+        only_member: train this member alone.
+
+    Raises:
+        UsageError, DataError, ModelError: with one sentence each.
+    """
+    started = time.monotonic()
+    config = resolve_config(options)
+    members = config.members if only_member is None else (config.member(only_member),)
+    data = prepare_data(config)
+    save_prepared(config, data)
+    print_data_facts(config, data)
+    units = units_of(config, data, members)
+    pending = [unit for unit in units if read_result(unit) is None]
+    if pending:
+        run_units(config, data, pending)
+    else:
+        note(f"Nothing to do: all {len(units)} units of {config.folder} are trained.")
+    left_out = print_members(data, units)
+    if only_member is None:
+        note(f"Next: {options.command('ensemble')}")
+    return TrainSummary(
+        dataset=config.spec.name,
+        recipe=config.recipe.name,
+        folder=str(config.folder),
+        units_done=len(units),
+        units_run=len(pending),
+        seconds=round(time.monotonic() - started, 3),
+        left_out=left_out,
+    )
+
+
+def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> None:
+    """Compute missing features, then every pending unit."""
+    # torch is imported from here on, and only when there is work.
+    from workflow.trunks import load_trunks
+
+    device = pick_device(config.options.device)
+    trunks = load_trunks(config, {unit.member.trunk for unit in pending})
+    for loaded in trunks.values():
+        started = time.monotonic()
+        computed = loaded.fill(data, data.train + data.test, config.decode, device)
+        if computed:
+            seconds = time.monotonic() - started
+            rate = computed / seconds
+            note(f"Features of {computed} images computed in {seconds:.0f} s ({rate:.0f} images/s).")
+    with progress_bar("training", len(pending)) as bar:
+        for unit in pending:
+            bar.describe(unit.label)
+            loaded = trunks[unit.member.trunk]
+            train = loaded.rows(data, data.train, config.decode)
+            test = loaded.rows(data, data.test, config.decode)
+            run_unit(unit, train, test, data.fold_of_row, device).write(unit)
+            bar.advance()
+
+
+def run_unit(unit: Unit, train, test, fold_of_row, device: str) -> UnitResult:  # type: ignore[no-untyped-def]
+    """Fit on the rows the fold leaves, score the rows it holds out."""
+    started = time.monotonic()
+    sentences: list[str] = []
+    member = build_member(unit.member.type, unit.member.settings, unit.member.trunk)
+    context = FitContext(seed=unit.seed, device=device, report=sentences.append)
+    if unit.fold == FINAL:
+        fit_rows, score_rows = train, test
+    else:
+        fit_rows = train.subset(np.flatnonzero(fold_of_row != unit.fold))
+        score_rows = train.subset(np.flatnonzero(fold_of_row == unit.fold))
+    try:
+        member.fit(fit_rows, context)
+    except MemberCollapsedError as collapse:
+        nothing = np.full((len(score_rows), 1), np.nan, dtype=np.float32)
+        return UnitResult(nothing, {}, {}, time.monotonic() - started, sentences, str(collapse))
+    scores = member.score(score_rows)
+    state, meta = member.state() if unit.fold == FINAL else ({}, {})
+    return UnitResult(scores, state, meta, time.monotonic() - started, sentences, "")
+
+
+def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
+    """Print a line a member; returns why members are left out."""
+    from sklearn.metrics import roc_auc_score
+
+    minority = data.labels(data.train) == len(data.manifest.class_names) - 1
+    table = Table(title="Members, scored on training rows that each fold held out")
+    for heading in ("member", "kind", "out-of-fold AUROC", "seconds", "notes"):
+        table.add_column(heading, justify="right" if heading in {"out-of-fold AUROC", "seconds"} else "left")
+    left_out: dict[str, str] = {}
+    for name in dict.fromkeys(unit.member.name for unit in units):
+        mine = [unit for unit in units if unit.member.name == name]
+        results = [(unit, result) for unit in mine if (result := read_result(unit)) is not None]
+        collapsed = next((result.collapsed for _, result in results if result.collapsed), "")
+        seconds = sum(result.seconds for _, result in results)
+        if collapsed:
+            left_out[name] = collapsed
+            figure = "left out"
+        else:
+            scores = np.empty(len(data.train), dtype=np.float64)
+            for unit, result in results:
+                if unit.fold != FINAL:
+                    scores[data.fold_of_row == unit.fold] = result.scores[:, -1]
+            figure = f"{roc_auc_score(minority, scores):.4f}"
+        sentences = [s for _, result in results for s in result.sentences]
+        remark = collapsed or (f"{sentences[0]} (+{len(sentences) - 1})" if len(sentences) > 1 else "".join(sentences))
+        table.add_row(name, mine[0].member.type, figure, f"{seconds:.1f}", remark)
+    console.print(table)
+    return left_out

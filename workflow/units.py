@@ -1,0 +1,142 @@
+"""Units of training work, a member on a fold each, and their receipts.
+
+A unit's result is one file, written whole: scores of the rows it held out, and for the final unit
+(all training rows) the fitted state and the held-out split's scores. The file carries a key made of
+everything the result depends on, so a unit whose key fits needs no repeating, and one whose settings
+changed is repeated alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contracts.files import Arrays, digest_of, read_arrays, sha256_of_file, write_arrays
+from contracts.rows import FloatArray
+from features.settings import TrunkSettings
+from workflow.config import RunConfig
+from workflow.prepare import PreparedData
+from workflow.recipe import MemberPlan
+
+# Raised when the code of a member changes so that old results should not be reused.
+_UNITS_VERSION = 1
+FINAL = -1
+_STATE = "state/"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One member on one fold.
+
+    Attributes:
+        member: its plan.
+        fold: the fold held out; :data:`FINAL` for the fit on all training rows.
+        key: digest of all that the result depends on.
+        path: the result's file.
+    """
+
+    member: MemberPlan
+    fold: int
+    key: str
+    path: Path
+
+    @property
+    def seed(self) -> int:
+        """A seed of its own, the same on every run."""
+        return int(hashlib.sha256(self.key.encode()).hexdigest()[:8], 16) % (2**31)
+
+    @property
+    def label(self) -> str:
+        """For progress and messages."""
+        return f"{self.member.name}, {'all rows' if self.fold == FINAL else f'fold {self.fold + 1}'}"
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What a finished unit left.
+
+    Attributes:
+        scores: ``[n, C]`` of the fold's rows; of the held-out split's rows for the final unit.
+        state: fitted arrays (final unit only).
+        state_meta: facts beside them.
+        seconds: of fitting and scoring.
+        sentences: noteworthy events.
+        collapsed: why the member is to be left out; empty when it is not.
+    """
+
+    scores: FloatArray
+    state: Arrays
+    state_meta: dict[str, Any]
+    seconds: float
+    sentences: list[str]
+    collapsed: str
+
+    def write(self, unit: Unit) -> None:
+        """Write the receipt, whole or not at all."""
+        arrays: Arrays = {"scores": self.scores}
+        arrays.update({_STATE + name: array for name, array in self.state.items()})
+        meta = {
+            "key": unit.key,
+            "member": unit.member.name,
+            "fold": unit.fold,
+            "state_meta": self.state_meta,
+            "seconds": round(self.seconds, 3),
+            "sentences": self.sentences,
+            "collapsed": self.collapsed,
+        }
+        write_arrays(unit.path, arrays, meta)
+
+
+def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Unit]:
+    """All units of the given members, fold by fold, the final one last."""
+    manifest_digest, folds_digest = data.manifest.digest, data.folds_digest
+    trunk_files = {plan.trunk: _weights_file_digest(plan.trunk) for plan in members}
+    units = []
+    for plan in members:
+        for fold in [*range(config.recipe.folds), FINAL]:
+            key = digest_of(
+                [
+                    _UNITS_VERSION,
+                    plan.identity(),
+                    trunk_files[plan.trunk],
+                    config.spec.window,
+                    manifest_digest,
+                    folds_digest,
+                    fold,
+                    config.seed,
+                ]
+            )
+            name = "final" if fold == FINAL else f"fold-{fold}"
+            units.append(Unit(plan, fold, key, config.folder / "members" / plan.name / f"{name}.npz"))
+    return units
+
+
+def _weights_file_digest(trunk: TrunkSettings) -> str:
+    path = Path(trunk.weights_source)
+    return sha256_of_file(path) if path.is_file() else ""
+
+
+def read_result(unit: Unit) -> UnitResult | None:
+    """The unit's result, or None when it is missing, torn, or of other settings."""
+    if not unit.path.exists():
+        return None
+    try:
+        arrays, meta = read_arrays(unit.path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    if meta.get("key") != unit.key:
+        return None
+    state = {name.removeprefix(_STATE): a for name, a in arrays.items() if name.startswith(_STATE)}
+    return UnitResult(
+        scores=np.asarray(arrays["scores"], dtype=np.float32),
+        state=state,
+        state_meta=meta["state_meta"],
+        seconds=meta["seconds"],
+        sentences=meta["sentences"],
+        collapsed=meta["collapsed"],
+    )
