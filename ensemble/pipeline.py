@@ -12,11 +12,9 @@ One story for all of them, so that they differ in the combination only:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from contracts.errors import UsageError, nearest_match
 from contracts.scores import ScoreTable
@@ -62,12 +60,11 @@ def fit_ensemble(
     """
     training = TrainingScores.from_table(oof)
     target = _Target(deployment_prior, threshold_rule, seed)
-    with _one_blas_thread():
-        best = best_member(training)
-        stack = _cross_fitted("stack", training, METHODS["stack"])
-        alone = _cross_fitted(f"single:{best}", training, single_method(training, best))
-        gate = decide_gate(stack.logits, alone.logits, training.labels, best)
-        return _finish(oof, training, stack if gate.keep_stack else alone, target, (gate.sentence,))
+    best = best_member(training)
+    stack = _cross_fitted("stack", training, METHODS["stack"])
+    alone = _cross_fitted(f"single:{best}", training, single_method(training, best))
+    gate = decide_gate(stack.logits, alone.logits, training.labels, best)
+    return _finish(oof, training, stack if gate.keep_stack else alone, target, (gate.sentence,))
 
 
 def fit_single(
@@ -94,9 +91,8 @@ def fit_single(
         UsageError: no such member; otherwise as :func:`fit_ensemble`.
     """
     training = TrainingScores.from_table(oof)
-    with _one_blas_thread():
-        alone = _cross_fitted(f"single:{member}", training, single_method(training, member))
-        return _finish(oof, training, alone, _Target(deployment_prior, threshold_rule, seed))
+    alone = _cross_fitted(f"single:{member}", training, single_method(training, member))
+    return _finish(oof, training, alone, _Target(deployment_prior, threshold_rule, seed))
 
 
 def fit_baseline(
@@ -118,9 +114,8 @@ def fit_baseline(
             f"Use one of: {', '.join(METHODS)}."
         )
     training = TrainingScores.from_table(oof)
-    with _one_blas_thread():
-        candidate = _cross_fitted(name, training, METHODS[name])
-        return _finish(oof, training, candidate, _Target(deployment_prior, threshold_rule, seed))
+    candidate = _cross_fitted(name, training, METHODS[name])
+    return _finish(oof, training, candidate, _Target(deployment_prior, threshold_rule, seed))
 
 
 def fit_all(
@@ -153,16 +148,6 @@ def fit_all(
         oof, deployment_prior=deployment_prior, threshold_rule=threshold_rule, seed=seed
     )
     return fitted
-
-
-def _one_blas_thread() -> AbstractContextManager[object]:
-    """Keep BLAS to one thread while fitting.
-
-    The products are tiny; on a busy machine threads that wait for one another make the hundreds of
-    fits tens of times slower.
-    """
-    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
-    return limits
 
 
 @dataclass(frozen=True)

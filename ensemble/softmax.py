@@ -67,12 +67,12 @@ def fit_softmax(
     def loss_and_gradient(parameters: Float64Array) -> tuple[float, Float64Array]:
         a = parameters[:n_blocks]
         B = parameters[n_blocks:end_of_B].reshape(n_anomaly, n_classes)
-        logits = np.einsum("l,lnk->nk", a, blocks) + np.einsum("nj,jk->nk", anomaly, B) + parameters[end_of_B:]
+        logits = np.einsum("l,lnk->nk", a, blocks) + anomaly @ B + parameters[end_of_B:]
         log_p = logits - logsumexp(logits, axis=1, keepdims=True)
-        loss = -(targets * log_p).sum() / n_rows + 0.5 * penalty * ((a * a).sum() + (B * B).sum())
+        loss = -(targets * log_p).sum() / n_rows + 0.5 * penalty * (a @ a + (B * B).sum())
         residual = (np.exp(log_p) - targets) / n_rows
         gradient_a = np.einsum("lnk,nk->l", blocks, residual) + penalty * a
-        gradient_B = np.einsum("nj,nk->jk", anomaly, residual) + penalty * B
+        gradient_B = anomaly.T @ residual + penalty * B
         return float(loss), np.concatenate([gradient_a, gradient_B.ravel(), residual.sum(axis=0)])
 
     start = np.zeros(end_of_B + n_classes)

@@ -10,8 +10,9 @@ from scipy.special import expit, logit
 from sklearn.metrics import f1_score
 
 from contracts.errors import DataError, UsageError
-from ensemble.threshold import fit_threshold
+from ensemble.threshold import N_REPLICATES, fit_threshold
 from ensemble.threshold_rule import parse_rule
+from evaluation.bootstrap import replicate_weights
 
 
 def rows(n_neg=400, n_pos=36, seed=0, gap=2.5):
@@ -98,27 +99,65 @@ def test_false_alarm_budget_is_the_lowest_threshold_that_keeps_it(seed, budget, 
     assert not lower or rates(scores, labels, lower[-1])[1] > budget + 1e-12
 
 
-def slow_best(scores, labels, value):
+def slow_bagged(scores, labels, groups, cost, seed):
+    """One replicate, one candidate at a time."""
     distinct = np.unique(scores)
     candidates = (distinct[1:] + distinct[:-1]) / 2
-    return max(value(scores >= c) for c in candidates)
+    minimisers = []
+    for block in replicate_weights(labels, groups, n_replicates=N_REPLICATES, seed=seed):
+        for w in block:
+            w_pos, w_neg = w * (labels == 1), w * (labels == 0)
+            values = [
+                cost(w_pos[scores >= c].sum() / w_pos.sum(), w_neg[scores >= c].sum() / w_neg.sum())
+                for c in candidates
+            ]
+            best = [c for c, v in zip(candidates, values, strict=True) if v <= min(values) + 1e-12]
+            minimisers.append((best[0] + best[-1]) / 2)
+    return np.mean(minimisers)
+
+
+@pytest.mark.parametrize("rule", ["min_hter", "max_f1"])
+def test_bagged_threshold_equals_its_slow_version_with_ties_and_groups(rule):
+    scores, labels = rows(40, 9, gap=1.5)
+    scores, groups = scores.round(), np.arange(49) // 2
+    costs = {
+        "min_hter": lambda recall, alarms: (1 - recall + alarms) / 2,
+        "max_f1": lambda recall, alarms: -2 * 0.2 * recall / (0.2 * recall + 0.8 * alarms + 0.2),
+    }
+    fitted = fit(rule, scores, labels, prior=0.2, seed=3, groups=groups)
+    slow = slow_bagged(scores, labels, groups, costs[rule], 3)
+    assert logit(fitted.threshold) == pytest.approx(slow, abs=1e-9)
+
+
+def best_of_all(scores, labels, value):
+    distinct = np.unique(scores)
+    return max(value(scores >= c) for c in (distinct[1:] + distinct[:-1]) / 2)
 
 
 @pytest.mark.parametrize("gap", [1.0, 2.5, 4.0])
-def test_min_hter_is_close_to_the_slow_optimum(gap):
-    scores, labels = rows(gap=gap)
-    recall, alarms = rates(scores, labels, fit("min_hter", scores, labels).threshold)
-    best = slow_best(scores, labels, lambda f: (f[labels == 1].mean() + (~f)[labels == 0].mean()) / 2)
-    assert (recall + 1 - alarms) / 2 >= best - 0.02
+def test_min_hter_is_close_to_the_optimum(gap):
+    scores, labels = rows(1500, 300, gap=gap)
+
+    def accuracy(flagged):
+        return (flagged[labels == 1].mean() + 1 - flagged[labels == 0].mean()) / 2
+
+    threshold = fit("min_hter", scores, labels).threshold
+    assert accuracy(expit(scores) >= threshold) >= best_of_all(scores, labels, accuracy) - 0.01
 
 
 @pytest.mark.parametrize("prior", [0.05, 0.5])
-def test_max_f1_is_close_to_the_slow_optimum_at_the_deployment_prior(prior):
+def test_max_f1_is_close_to_the_optimum_at_the_deployment_prior(prior):
     scores, labels = rows(600, 100)
     weights = np.where(labels == 1, prior / 100, (1 - prior) / 600)
+
+    def f1(flagged):
+        hit = weights[flagged & (labels == 1)].sum()
+        return 2 * hit / (weights[flagged].sum() + prior)
+
     threshold = fit("max_f1", scores, labels, prior=prior).threshold
-    best = slow_best(scores, labels, lambda f: f1_score(labels, f, sample_weight=weights))
-    assert f1_score(labels, expit(scores) >= threshold, sample_weight=weights) >= best - 0.03
+    flagged = expit(scores) >= threshold
+    assert f1(flagged) == pytest.approx(f1_score(labels, flagged, sample_weight=weights))
+    assert f1(flagged) >= best_of_all(scores, labels, f1) - 0.03
 
 
 def test_max_f1_moves_with_the_prior_and_min_hter_does_not():
@@ -131,7 +170,7 @@ def test_max_f1_moves_with_the_prior_and_min_hter_does_not():
 
 
 def test_min_hter_is_steadier_than_the_plain_minimiser():
-    """Over fresh samples of 36 positives the bootstrap median varies less than the sample's minimiser."""
+    """Over fresh samples of 36 positives the bagged threshold varies less than the sample's minimiser."""
     smooth, plain = [], []
     for seed in range(25):
         scores, labels = rows(400, 36, seed=seed, gap=2.0)
@@ -139,7 +178,7 @@ def test_min_hter_is_steadier_than_the_plain_minimiser():
         candidates = np.sort(scores)
         hter = [1 - (scores >= c)[labels == 1].mean() + (scores >= c)[labels == 0].mean() for c in candidates]
         plain.append(candidates[int(np.argmin(hter))])
-    assert np.std(smooth) < 0.8 * np.std(plain)
+    assert np.std(smooth) < 0.85 * np.std(plain)
     # The truth for unit Gaussians at -1 and 1 is 0.
     assert np.mean(smooth) == pytest.approx(0.0, abs=0.2)
 
