@@ -185,7 +185,9 @@ def export(
     runs: Runs = _RUNS,
     seed: Seed = 0,
     minority: Minority = None,
-    output: Annotated[Path | None, typer.Option("--output", help="Target file; model.onnx in the run.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Target file; model.onnx in the run.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export a fitted ensemble as one ONNX file, kept only if it repeats the run's numbers."""
@@ -199,14 +201,22 @@ def export(
 @app.command()
 def score(
     model: Annotated[Path, typer.Argument(help="An exported ONNX file.", show_default=False)],
-    paths: Annotated[list[Path] | None, typer.Argument(help="Images and folders.", show_default=False)] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Images and folders.", show_default=False)
+    ] = None,
     output: Annotated[Path, typer.Option("--output", help="Folder for the parquet rows.")] = Path("scores"),
     list_file: Annotated[Path | None, typer.Option("--list", help="Text file with one path a line.")] = None,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a call of the graph.")] = 16,
-    prior: Annotated[float | None, typer.Option("--prior", help="Share of the minority; replaces the file's.")] = None,
-    threshold: Annotated[float | None, typer.Option("--threshold", help="Replaces the file's threshold.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete an earlier run's results first.")] = False,
+    prior: Annotated[
+        float | None, typer.Option("--prior", help="Share of the minority; replaces the file's.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Replaces the file's threshold.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete an earlier run's results first.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Score images with an exported file; a broken image becomes a row with its reason."""

@@ -33,9 +33,9 @@ class RunOptions:
     device: Device = "auto"
     minority: str | None = None
 
-    def command(self, name: str) -> str:
+    def command(self, name: str, *arguments: str) -> str:
         """The command line that does ``name`` with these options, for messages."""
-        words = ["python cli.py", name, self.dataset]
+        words = ["python cli.py", name, self.dataset, *arguments]
         if self.data is not None:
             words += ["--data", str(self.data)]
         if self.recipe != "quick":

@@ -80,7 +80,9 @@ def parse_overrides(pairs: Iterable[str]) -> list[tuple[list[str], Any]]:
         try:
             parsed.append((key.strip().split("."), yaml.safe_load(value)))
         except yaml.YAMLError as error:
-            raise UsageError(f"-o '{pair}': the value is not readable: {' '.join(str(error).split())}.") from error
+            raise UsageError(
+                f"-o '{pair}': the value is not readable: {' '.join(str(error).split())}."
+            ) from error
     return parsed
 
 

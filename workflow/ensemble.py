@@ -76,7 +76,9 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     write_score_table(config.folder / "oof.parquet", oof)
     p_minority = stack.p_minority(test.scores)
     write_score_table(
-        config.folder / "heldout.parquet", test, {"p_minority": p_minority, "decision": stack.decide(test.scores)}
+        config.folder / "heldout.parquet",
+        test,
+        {"p_minority": p_minority, "decision": stack.decide(test.scores)},
     )
     write_json(config.folder / "ensemble.json", stack.to_json())
     _write_metrics_parquet(config.folder / "metrics.parquet", rows)
@@ -120,7 +122,9 @@ def _measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTa
     """The table's rows: control first, then members, baselines and the ensemble."""
     types = {plan.name: plan.type for plan in config.members}
     predictions = {
-        CONTROL_ROW: Predictions("control", fitted[CONTROL].p_minority(test.scores), fitted[CONTROL].threshold)
+        CONTROL_ROW: Predictions(
+            "control", fitted[CONTROL].p_minority(test.scores), fitted[CONTROL].threshold
+        )
     }
     for name, pipeline in fitted.items():
         if name in types:
@@ -160,22 +164,46 @@ def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
         pq.write_table(pa.Table.from_pylist(flat), handle, compression="zstd")
 
 
+# Metric → heading; the order of importance, as narrow terminals show the first ones only.
+_SHOWN = {
+    "auroc": "AUROC",
+    "average_precision": "av. prec.",
+    "balanced_accuracy": "bal. acc.",
+    "recall": "recall",
+    "brier": "Brier",
+    "f1": "F1",
+    "g_mean": "G-mean",
+    "ece": "ECE",
+    "hter": "HTER",
+}
+_NAME_WIDTH, _CELL_WIDTH, _LEAST_SHOWN = 17, 12, 5
+
+
 def _print_rows(document: dict[str, Any], sentences: Any) -> None:
-    """Print the table on stderr: values with intervals, and what differs from the control."""
-    table = Table(title=f"{document['dataset']}, held-out rows; 95 % intervals from a paired bootstrap")
-    table.add_column("name")
-    shown = ("auroc", "average_precision", "balanced_accuracy", "f1", "g_mean", "recall", "brier", "ece")
-    for metric in shown:
-        table.add_column(metric.replace("_", " "), justify="right")
-    table.add_column("AUROC minus control", justify="right")
+    """Print values with intervals, then differences from the control, as wide as the terminal allows."""
+    n_shown = max(_LEAST_SHOWN, (console.width - _NAME_WIDTH) // _CELL_WIDTH)
+    shown = dict(list(_SHOWN.items())[:n_shown])
+    values = Table(title=f"{document['dataset']}: held-out rows, with 95 % intervals", padding=(0, 1))
+    differences = Table(title="Paired difference from the null control, with 95 % intervals", padding=(0, 1))
+    for table in (values, differences):
+        table.add_column("name", no_wrap=True)
+        for heading in shown.values():
+            table.add_column(heading, justify="right", no_wrap=True)
     for row in document["rows"]:
-        cells = []
-        for metric in shown:
-            low, high = row["intervals"][metric]
-            cells.append(f"{row[metric]:.3f}\n{low:.3f}-{high:.3f}")
-        estimate, low, high = row["minus_control"]["auroc"]
-        cells.append("" if row["kind"] == "control" else f"{estimate:+.3f}\n{low:+.3f} to {high:+.3f}")
-        table.add_row(row["name"], *cells, style="bold" if row["kind"] == "ensemble" else None)
-    console.print(table)
+        style = "bold" if row["kind"] == "ensemble" else None
+        cells = [f"{row[m]:.3f}\n{_interval(row['intervals'][m], '{:.3f}')}" for m in shown]
+        values.add_row(row["name"], *cells, style=style)
+        if row["kind"] != "control":
+            compared = {m: row["minus_control"][m] for m in shown}
+            cells = [f"{d[0]:+.3f}\n{_interval(d[1:], '{:+.3f}')}" for d in compared.values()]
+            differences.add_row(row["name"], *cells, style=style)
+    console.print(values)
+    console.print(differences)
     for sentence in sentences:
         note(sentence)
+
+
+def _interval(bounds: list[float], form: str) -> str:
+    """``.991-.998``; the leading zero is left out so that five columns fit 80 characters."""
+    low, high = (form.format(bound).replace("0.", ".", 1) for bound in bounds)
+    return f"{low} {high}"

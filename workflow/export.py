@@ -87,11 +87,12 @@ def export_model(
         provisional.replace(target)
     finally:
         provisional.unlink(missing_ok=True)
+    size = target.stat().st_size
     document = {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,
         "model": str(target),
-        "bytes": target.stat().st_size,
+        "bytes": size,
         "sha256": sha256_of_file(target),
         "parity": {
             "images": parity.images,
@@ -101,7 +102,7 @@ def export_model(
     }
     write_json(config.folder / "export.json", document)
     note(
-        f"Exported {target} ({document['bytes'] / 1e6:.1f} MB). Parity on {parity.images} held-out images at "
+        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} held-out images at "
         f"batches 1, 2 and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
     )
     return document
@@ -113,7 +114,9 @@ def _fused_graph(config: RunConfig, results: dict[Unit, UnitResult], fitted: Fit
     from features.trunks import Trunk
 
     names = list(dict.fromkeys(column.member for column in fitted.columns))
-    finals = {unit.member.name: (unit.member, result) for unit, result in results.items() if unit.fold == FINAL}
+    finals = {
+        unit.member.name: (unit.member, result) for unit, result in results.items() if unit.fold == FINAL
+    }
     members = []
     trunks: dict[str, Any] = {}
     for name in names:

@@ -17,6 +17,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
     manifest = data.manifest
     train, test = manifest.counts("train"), manifest.counts("test")
     minority = manifest.class_names[-1]
+    is_minority = data.labels(data.train) == len(manifest.class_names) - 1
     return {
         "dataset": manifest.dataset,
         "root": str(manifest.root),
@@ -27,8 +28,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         "status": manifest.status_counts(),
         "folds": config.recipe.folds,
         "minority_per_fold": [
-            int(np.sum((data.fold_of_row == fold) & (data.labels(data.train) == len(manifest.class_names) - 1)))
-            for fold in range(config.recipe.folds)
+            int(np.sum(is_minority & (data.fold_of_row == fold))) for fold in range(config.recipe.folds)
         ],
         "trained_prior": train[minority] / sum(train.values()),
         "deployment_prior": deployment_prior(config, data),
@@ -57,15 +57,15 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
     status = facts["status"]
     if status.get("broken"):
         broken = [row for row in data.manifest.rows if row.status == "broken"]
-        note(f"{len(broken)} broken images stay out; the first: {broken[0].path}: {broken[0].reason}")
+        note(f"Broken images, which stay out: {len(broken)}; the first: {broken[0].path}: {broken[0].reason}")
     if status.get("excluded"):
         excluded = [row for row in data.manifest.rows if row.status == "excluded"]
         note(
-            f"{len(excluded)} training images stay out because they would leak or contradict; "
+            f"Training images that stay out because they would leak or contradict: {len(excluded)}; "
             f"the first: {excluded[0].path}: {excluded[0].reason}."
         )
     if status.get("dropped"):
-        note(f"{status['dropped']} training images are dropped to make the imbalance.")
+        note(f"Training images dropped to make the imbalance: {status['dropped']}.")
     note(
         f"{facts['folds']} folds with {min(facts['minority_per_fold'])} to {max(facts['minority_per_fold'])} "
         f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "

@@ -28,14 +28,12 @@ def finished_results(config: RunConfig, units: list[Unit]) -> dict[Unit, UnitRes
     missing = list(dict.fromkeys(unit.member.name for unit, result in results.items() if result is None))
     if missing:
         everything = len(missing) == len(config.members)
-        commands = (
-            [config.options.command("train-all")]
-            if everything or len(missing) > 1
-            else [config.options.command("train").replace(config.options.dataset, f"{config.options.dataset} {m}", 1) for m in missing]
-        )
+        if everything or len(missing) > 1:
+            command = config.options.command("train-all")
+        else:
+            command = config.options.command("train", missing[0])
         raise ModelError(
-            f"{config.folder}: not trained yet, or with other settings: {', '.join(missing)}. "
-            f"Run: {'; '.join(commands)}"
+            f"{config.folder}: not trained yet, or with other settings: {', '.join(missing)}. Run: {command}"
         )
     return {unit: result for unit, result in results.items() if result is not None}
 

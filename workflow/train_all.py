@@ -6,10 +6,12 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from rich.table import Table
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
+from contracts.rows import ImageRows
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note, progress_bar
 from workflow.devices import pick_device
@@ -102,14 +104,25 @@ def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> Non
             bar.advance()
 
 
-def run_unit(unit: Unit, train, test, fold_of_row, device: str) -> UnitResult:  # type: ignore[no-untyped-def]
-    """Fit on the rows the fold leaves, score the rows it holds out."""
+def run_unit(
+    unit: Unit, train: ImageRows, test: ImageRows, fold_of_row: npt.NDArray[np.int64], device: str
+) -> UnitResult:
+    """Fit on the rows the fold leaves, score the rows it holds out; the final unit scores the test split.
+
+    Args:
+        unit: which member, which fold.
+        train: all training rows.
+        test: the held-out split.
+        fold_of_row: ``[N]`` fold of each training row.
+        device: ``cpu`` or ``cuda``.
+    """
     started = time.monotonic()
     sentences: list[str] = []
     member = build_member(unit.member.type, unit.member.settings, unit.member.trunk)
     context = FitContext(seed=unit.seed, device=device, report=sentences.append)
     if unit.fold == FINAL:
-        fit_rows, score_rows = train, test
+        fit_rows: ImageRows = train
+        score_rows = test
     else:
         fit_rows = train.subset(np.flatnonzero(fold_of_row != unit.fold))
         score_rows = train.subset(np.flatnonzero(fold_of_row == unit.fold))
@@ -146,8 +159,9 @@ def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
                 if unit.fold != FINAL:
                     scores[data.fold_of_row == unit.fold] = result.scores[:, -1]
             figure = f"{roc_auc_score(minority, scores):.4f}"
-        sentences = [s for _, result in results for s in result.sentences]
-        remark = collapsed or (f"{sentences[0]} (+{len(sentences) - 1})" if len(sentences) > 1 else "".join(sentences))
+        sentences = [sentence for _, result in results for sentence in result.sentences]
+        more = f" (+{len(sentences) - 1})" if len(sentences) > 1 else ""
+        remark = collapsed or "".join(sentences[:1]) + more
         table.add_row(name, mine[0].member.type, figure, f"{seconds:.1f}", remark)
     console.print(table)
     return left_out

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from features.cache import FeatureStore, bytes_per_image
+from features.cache import FeatureStore
 from features.extract import ImageFile, extract_features
 from features.rows import CachedRows
 from features.settings import TrunkSettings
@@ -17,8 +16,6 @@ from imagedata.manifest import ManifestRow
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 from workflow.prepare import PreparedData
-
-__all__ = ["TrunkWithStore", "bytes_per_image", "load_trunks"]
 
 
 @dataclass
@@ -59,8 +56,12 @@ def load_trunks(config: RunConfig, settings: set[TrunkSettings]) -> dict[TrunkSe
     loaded = {}
     for each in settings:
         trunk = Trunk(each)
-        # A 16-bit window changes pixels, so it is part of where the features lie.
-        window = "" if config.spec.window is None else f"-w{config.spec.window[0]:g}-{config.spec.window[1]:g}"
-        folder: Path = config.options.runs / "features" / f"{each.name.replace(':', '_')}-{trunk.cache_key}{window}"
-        loaded[each] = TrunkWithStore(trunk, FeatureStore(folder, trunk.shapes))
+        name = f"{each.name.replace(':', '_')}-{trunk.cache_key}"
+        if config.spec.window is not None:
+            # A 16-bit window changes pixels, so it is part of where the features lie.
+            low, high = config.spec.window
+            name += f"-window-{low:g}-{high:g}"
+        loaded[each] = TrunkWithStore(
+            trunk, FeatureStore(config.options.runs / "features" / name, trunk.shapes)
+        )
     return loaded
