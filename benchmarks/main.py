@@ -124,7 +124,7 @@ def main() -> None:
         bench_scoring(arguments.model)
     else:
         console.print(
-            f"{arguments.model}: not there, so scoring is not timed. Run make demo, or give --model."
+            f"{arguments.model} is not there, so scoring is not timed: run make demo first."
         )
 
 
