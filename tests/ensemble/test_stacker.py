@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from contracts.errors import UsageError
 from ensemble import quality
 from ensemble.combination import LinearCombination
-from ensemble.stacker import METHODS, best_member, cross_fit, ridge_stack, single_method
+from ensemble.stacker import GREEDY_STEPS, METHODS, best_member, cross_fit, ridge_stack, single_method
 from ensemble.training import TrainingScores
 from ensemble.weights import default_ridge, fit_single, fit_stack
 
@@ -117,6 +117,26 @@ def test_greedy_shares_sum_to_one_and_leave_noise_out(make_table):
     assert shares[2] == pytest.approx(0.0)
     assert shares[0] > 0
     assert shares[1] > 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_greedy_equals_a_slow_selection_over_bags(make_table, seed):
+    """Caruana's loop as the paper tells it: a bag of member indices, its log loss from scratch each time."""
+    training = TrainingScores.from_table(make_table(150, 25, strengths=(0.8, 1.2, 1.0), seed=seed))
+    members = [block.member for block in training.blocks]
+    candidates = [cross_fit(training, partial(fit_single, member=member)) for member in members]
+
+    def loss(bag):
+        return log_loss(training.labels, expit(np.mean([candidates[m] for m in bag], axis=0)))
+
+    bag, bags = [], []
+    for _ in range(GREEDY_STEPS):
+        bag = min(([*bag, m] for m in range(len(members))), key=loss)
+        bags.append(bag)
+    best = min(bags, key=lambda b: (round(loss(b), 11), len(b)))
+    want = np.mean([fit_single(training, members[m]).weights for m in best], axis=0)
+    np.testing.assert_allclose(METHODS["greedy"](training).weights, want, atol=1e-9)
+    assert len(set(best)) > 1
 
 
 def test_a_reversed_member_shows_its_auroc(make_table):

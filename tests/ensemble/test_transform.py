@@ -69,6 +69,16 @@ def test_logits_of_a_block_keep_their_order(make_table_3):
     assert len(set(transform.mean[:3])) == 1
 
 
+def test_the_scale_of_a_block_ignores_what_softmax_ignores(make_table_3):
+    """A constant added to all logits of a row changes no probability, so it must not change the scale."""
+    table = make_table_3()
+    scores = table.scores.copy()
+    scores[:, :3] += 20 * np.random.default_rng(0).normal(size=(len(scores), 1)).astype(np.float32)
+    plain = ColumnTransform.fit(TrainingScores.from_table(table))
+    shifted = ColumnTransform.fit(TrainingScores.from_table(replace(table, scores=scores)))
+    np.testing.assert_allclose(shifted.std, plain.std, rtol=1e-5)
+
+
 def test_json_round_trip_is_exact(make_table):
     training = TrainingScores.from_table(make_table())
     transform = ColumnTransform.fit(training)
