@@ -54,7 +54,7 @@ def assign_folds(
             held, rest = fold_of_row == fold, fold_of_row != fold
             if not (labels[held] == index).any() or not (labels[rest] == index).any():
                 raise DataError(
-                    f"{dataset}: fold {fold + 1} of {n_folds} cannot hold class {name}: its groups are too few "
-                    f"or too large. Use -o folds={max(2, n_folds - 1)} or finer groups."
+                    f"{dataset}: fold {fold + 1} of {n_folds} cannot hold class {name}: its groups are too "
+                    f"few or too large. Use -o folds={max(2, n_folds - 1)} or finer groups."
                 )
     return fold_of_row

@@ -51,14 +51,15 @@ class InspectionJournal:
     """Findings kept on disk a line each, so that an interrupted look goes on where it was.
 
     A finding is reused as long as the file's path, size and modification time are the same. A torn
-    last line (``kill -9`` in the middle of a write) is passed over.
+    last line (``kill -9`` in the middle of a write) is passed over. That a file could not be read is not
+    remembered: permissions and mounts are mended without touching the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[str, Inspection] = {}
         if path.exists():
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 try:
                     entry = json.loads(line)
                     self._known[entry.pop("key")] = Inspection(**entry)
@@ -88,14 +89,15 @@ class InspectionJournal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with (
             self.path.open("a", encoding="utf-8") as journal,
-            ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool,
+            ThreadPoolExecutor(max_workers=_usable_cpus()) as pool,
         ):
-            # A line torn by an earlier kill must not swallow the first new one.
-            journal.write("\n")
+            if _last_byte(self.path) not in {b"", b"\n"}:
+                # A line torn by an earlier kill must not swallow the first new one.
+                journal.write("\n")
             for start in range(0, len(wanted), 256):  # bounded look-ahead, whatever the number of files
                 block = wanted[start : start + 256]
                 for path, key, finding in pool.map(lambda p: self._one(root, p, settings), block):
-                    if key not in self._known:
+                    if finding.sha256 and key not in self._known:
                         journal.write(json.dumps({"key": key, **asdict(finding)}) + "\n")
                         self._known[key] = finding
                     found[path] = finding
@@ -111,6 +113,17 @@ class InspectionJournal:
             return path, path, Inspection("", 0, 0, "", f"cannot be read: {error.strerror or error}.")
         key = f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{settings.window}"
         return path, key, self._known.get(key) or inspect_file(file, settings)
+
+
+def _usable_cpus() -> int:
+    # macOS and Windows have no affinity mask.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as handle:
+        handle.seek(max(0, handle.seek(0, os.SEEK_END) - 1))
+        return handle.read(1)
 
 
 def broken(findings: dict[str, Inspection]) -> Iterator[tuple[str, str]]:

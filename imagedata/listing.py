@@ -36,12 +36,28 @@ def image_files(folder: Path) -> Iterator[Path]:
     """Yield files below ``folder`` that are named like images, sorted; hidden ones are left out.
 
     Links to folders are not followed, so that a loop of links cannot trap the walk.
+
+    Raises:
+        DataError: a folder cannot be read, or a name is not text; either would silently cost images.
     """
-    for current, folders, files in os.walk(folder, followlinks=False):
+
+    def unreadable(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise DataError(
+                f"{error.filename}: cannot be read: {error.strerror}. Make it readable."
+            ) from error
+
+    for current, folders, files in os.walk(folder, onerror=unreadable, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield Path(current) / name
+                path = Path(current) / name
+                try:
+                    str(path).encode()
+                except UnicodeEncodeError:
+                    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                    raise DataError(f"{shown}: its name is not UTF-8. Rename it (convmv can).") from None
+                yield path
 
 
 def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
@@ -52,7 +68,10 @@ def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
     """
     layout = spec.layout
     if isinstance(layout, LabelTable) and layout.package:
-        found = importlib.util.find_spec(layout.package)
+        try:
+            found = importlib.util.find_spec(layout.package)
+        except (ImportError, ValueError):  # a.b where a is missing, or no name at all
+            found = None
         if found is None or not found.submodule_search_locations:
             raise DataError(
                 f"{spec.name}: the package '{layout.package}' is not installed. Get it with: {spec.source}."
@@ -92,7 +111,7 @@ def _needed_paths(layout: ClassFolders | LabelTable, spec: DataSpec) -> list[str
 
 
 def _class_folder(layout: ClassFolders, pattern: str, class_name: str) -> str:
-    return pattern.replace("{class}", layout.folder_of_class.get(class_name, class_name))
+    return pattern.replace("{class}", _folder_of(layout, class_name))
 
 
 def expected_tree(spec: DataSpec) -> str:
@@ -116,35 +135,49 @@ def list_images(spec: DataSpec, root: Path) -> list[ListedImage]:
     if isinstance(spec.layout, ClassFolders):
         listed = list(_list_class_folders(spec, spec.layout, root))
     else:
-        listed = list(_list_table(spec.layout, root))
-    for name in spec.class_names:
-        if not any(image.label == name and image.split == "train" for image in listed):
-            where = (
-                root / _class_folder(spec.layout, spec.layout.train, name)
-                if isinstance(spec.layout, ClassFolders)
-                else root / spec.layout.table
-            )
-            raise DataError(
-                f"{spec.name}: class {name} has no images in {where}. Put some there "
-                f"({', '.join(sorted(IMAGE_SUFFIXES))}) or name other classes with -o classes=[...]."
-            )
+        listed = list(_list_table(spec, spec.layout, root))
+    present = {(image.split, image.label) for image in listed}
+    for split, place in _places(spec.layout):
+        for name in spec.class_names:
+            if (split, name) not in present:
+                where = root / place.replace("{class}", _folder_of(spec.layout, name))
+                raise DataError(
+                    f"{spec.name}: class {name} has no images in {where}. Put some there "
+                    f"({', '.join(sorted(IMAGE_SUFFIXES))}) or name other classes with -o classes=[...]."
+                )
     return sorted(listed, key=lambda image: (image.split, image.path))
 
 
+def _places(layout: ClassFolders | LabelTable) -> list[tuple[Split, str]]:
+    """Where the images of each split lie; a held-out split that the set brings must hold every class too."""
+    if isinstance(layout, LabelTable):
+        return [("train", layout.table)]
+    places: list[tuple[Split, str]] = [("train", layout.train)]
+    return [*places, ("test", layout.test)] if layout.test else places
+
+
+def _folder_of(layout: ClassFolders | LabelTable, class_name: str) -> str:
+    return (
+        layout.folder_of_class.get(class_name, class_name) if isinstance(layout, ClassFolders) else class_name
+    )
+
+
 def _list_class_folders(spec: DataSpec, layout: ClassFolders, root: Path) -> Iterator[ListedImage]:
-    splits: list[tuple[Split, str]] = [("train", layout.train)]
-    if layout.test:
-        splits.append(("test", layout.test))
-    for split, pattern in splits:
+    for split, pattern in _places(layout):
         for name in spec.class_names:
             for path in image_files(root / _class_folder(layout, pattern, name)):
                 yield ListedImage(path.relative_to(root).as_posix(), name, split)
 
 
-def _list_table(layout: LabelTable, root: Path) -> Iterator[ListedImage]:
-    class_of_value = {value: name for name, values in layout.values_of_class.items() for value in values}
+def _list_table(spec: DataSpec, layout: LabelTable, root: Path) -> Iterator[ListedImage]:
+    class_of_value = {value: name for name in spec.classes for value in layout.values_of_class[name]}
     table = root / layout.table
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        # "utf-8-sig" drops the mark that spreadsheets put at the beginning of a file.
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{table}: not readable as UTF-8 text: {error}. Save it as UTF-8.") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         cells = [cell.strip() for cell in line.split(layout.separator)]
@@ -155,5 +188,11 @@ def _list_table(layout: LabelTable, root: Path) -> Iterator[ListedImage]:
             )
         row = dict(zip(layout.columns, cells, strict=True))
         if row[layout.label_column] in class_of_value:
-            path = (table.parent / row[layout.path_column]).relative_to(root).as_posix()
-            yield ListedImage(path, class_of_value[row[layout.label_column]], "train")
+            path = table.parent / row[layout.path_column]
+            if not path.is_relative_to(root):
+                raise DataError(
+                    f"{table}, line {number}: {path} lies outside {root}. Give paths relative to the table."
+                )
+            yield ListedImage(
+                path.relative_to(root).as_posix(), class_of_value[row[layout.label_column]], "train"
+            )

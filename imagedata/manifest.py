@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -93,7 +94,7 @@ class Manifest:
             {
                 "dataset": self.dataset,
                 "root": str(self.root),
-                "class_names": "\n".join(self.class_names),
+                "class_names": json.dumps(self.class_names),
                 "digest": self.digest,
             }
         )
@@ -106,7 +107,7 @@ class Manifest:
         table = pq.read_table(path)
         meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         rows = tuple(ManifestRow(**row) for row in table.to_pylist())
-        return cls(meta["dataset"], Path(meta["root"]), tuple(meta["class_names"].split("\n")), rows)
+        return cls(meta["dataset"], Path(meta["root"]), tuple(json.loads(meta["class_names"])), rows)
 
 
 def build_manifest(
@@ -127,7 +128,8 @@ def build_manifest(
         seed: of the held-out draw and the dropping.
 
     Raises:
-        DataError: a class has no usable training or held-out image left, or too few to hold out.
+        DataError: a class has no usable training or held-out image left, too few to hold out, or more
+            minority rows are wanted than there are.
     """
     rows = [_first_row(spec, image, findings[image.path]) for image in listed]
     rows = _exclude_leaks(rows)
@@ -135,15 +137,25 @@ def build_manifest(
         rows = _draw_held_out(spec, rows, seed)
     rows = _exclude_shared_groups(rows)
     rows = _make_imbalance(spec, rows, seed)
-    manifest = Manifest(spec.name, root, spec.class_names, tuple(sorted(rows, key=lambda r: (r.split, r.path))))
+    manifest = Manifest(
+        spec.name, root, spec.class_names, tuple(sorted(rows, key=lambda r: (r.split, r.path)))
+    )
     for split in ("train", "test"):
         for name, count in manifest.counts(split).items():
             if count == 0:
-                raise DataError(
-                    f"{spec.name}: class {name} has no usable image in the {split} split "
-                    f"({manifest.status_counts()}). Add images of it, or change test_per_class / test_fraction."
-                )
+                raise DataError(_nothing_left(manifest, split, name))
     return manifest
+
+
+def _nothing_left(manifest: Manifest, split: Split, name: str) -> str:
+    mine = [row for row in manifest.rows if row.label == name and row.status in {"broken", "excluded"}]
+    where = "training" if split == "train" else "held-out"
+    why = (
+        f" {len(mine)} of it stay out; the first: {mine[0].path}: {mine[0].reason.rstrip('.')}."
+        if mine
+        else ""
+    )
+    return f"{manifest.dataset}: class {name} has no usable {where} image.{why} Add images of it."
 
 
 def _first_row(spec: DataSpec, image: ListedImage, finding: Inspection) -> ManifestRow:
@@ -151,7 +163,7 @@ def _first_row(spec: DataSpec, image: ListedImage, finding: Inspection) -> Manif
     group = finding.sha256 or image.path
     if spec.group is not None:
         match = re.search(spec.group, image.path)
-        if match is None or not match.groups():
+        if match is None or not match.group(1):
             raise DataError(
                 f"{spec.name}: the group rule '{spec.group}' finds no group in '{image.path}'. "
                 "Give a regular expression with one (group) that matches every path, with -o group=..."
@@ -235,7 +247,9 @@ def _draw_held_out(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[M
     for group in sorted(counts_of_group, key=lambda g: _seeded_rank(seed, "held-out", g)):
         counts = counts_of_group[group]
         # A group enters while one of its classes still lacks rows and none overshoots.
-        if any(held[c] < wanted[c] for c in counts) and all(held[c] + n <= wanted[c] for c, n in counts.items()):
+        if any(held[c] < wanted[c] for c in counts) and all(
+            held[c] + n <= wanted[c] for c, n in counts.items()
+        ):
             taken.add(group)
             held.update(counts)
     return [replace(row, split="test") if row.group in taken and row.status == "ok" else row for row in rows]
@@ -248,6 +262,12 @@ def _make_imbalance(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[
     if spec.imbalance is not None and spec.minority not in keep:
         majority = sum(min(n, keep.get(c, n)) for c, n in available.items() if c != spec.minority)
         keep[spec.minority] = max(1, round(majority / parse_ratio(spec.imbalance)))
+        if keep[spec.minority] > available[spec.minority] > 0:
+            raise DataError(
+                f"{spec.name}: imbalance {spec.imbalance} of {majority} majority rows needs "
+                f"{keep[spec.minority]} of {spec.minority}, and {available[spec.minority]} are there for "
+                "training. Use a rarer ratio, or -o imbalance=null to train on all of them."
+            )
     dropped: set[str] = set()
     for name, limit in keep.items():
         mine = [r for r in rows if r.split == "train" and r.status == "ok" and r.label == name]
@@ -255,7 +275,7 @@ def _make_imbalance(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[
         dropped.update(row.path for row in mine[limit:])
     return [
         replace(row, status="dropped", reason=f"to make the imbalance: {keep[row.label]} of {row.label} kept")
-        if row.path in dropped
+        if row.path in dropped and row.split == "train" and row.status == "ok"
         else row
         for row in rows
     ]

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from contracts.errors import DataError, UsageError, nearest_match
 from imagedata.listing import image_files
+from imagedata.plain_yaml import parse_yaml
 
 CATALOGUE_DIR = Path(__file__).parent / "catalogue"
 
 _TRAIN_NAMES = ("train", "training", "Train", "Training")
-_TEST_NAMES = ("test", "testing", "val", "valid", "validation", "Test", "Testing", "Val", "Valid", "Validation")
+_TEST_NAMES = (
+    "test",
+    "testing",
+    "val",
+    "valid",
+    "validation",
+    "Test",
+    "Testing",
+    "Val",
+    "Valid",
+    "Validation",
+)
 _OBVIOUS_RATIO = 2.0
 """A class is obviously outnumbered when every other class has at least this many times its images."""
 
@@ -55,12 +66,12 @@ def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDatase
     if dataset in catalogue_names():
         path = CATALOGUE_DIR / f"{dataset}.yaml"
         resolved = ResolvedDataset(read_yaml_mapping(path), str(path), None)
-    elif Path(dataset).suffix.lower() in {".yaml", ".yml"}:
+    elif Path(dataset).suffix.lower() in {".yaml", ".yml"} and not Path(dataset).is_dir():
         path = Path(dataset)
         if not path.is_file():
             raise UsageError(f"data set '{dataset}': no such file. Name an existing YAML spec.")
         resolved = ResolvedDataset(read_yaml_mapping(path), str(path), path.parent)
-    elif Path(dataset).is_dir():
+    elif dataset and Path(dataset).is_dir():
         resolved = _from_folder(Path(dataset), minority)
     else:
         hint = nearest_match(dataset, catalogue_names())
@@ -80,9 +91,11 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         UsageError: not YAML, or not a mapping.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not readable as YAML: {' '.join(str(error).split())}.") from error
+        document = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise UsageError(f"{path}: not readable as YAML: {error}.") from error
     if not isinstance(document, dict):
         raise UsageError(f"{path}: a mapping of keys is expected, got {type(document).__name__}.")
     return document
@@ -90,7 +103,11 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
 
 def _class_folders(folder: Path) -> list[str]:
     """Names of the direct subfolders, sorted; hidden ones are left out."""
-    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    try:
+        children = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror}. Make it readable.") from error
+    return sorted(child.name for child in children if child.is_dir() and not child.name.startswith("."))
 
 
 def _split_folder(names: list[str], accepted: tuple[str, ...]) -> str | None:
@@ -112,7 +129,7 @@ def _from_folder(folder: Path, minority: str | None) -> ResolvedDataset:
     if minority is None:
         minority = _obvious_minority(folder, counts)
     document: dict[str, Any] = {
-        "name": folder.resolve().name.replace(" ", "_"),
+        "name": _identifier(folder.resolve().name),
         "title": f"images of {folder}",
         "layout": {
             "kind": "class_folders",
@@ -123,6 +140,11 @@ def _from_folder(folder: Path, minority: str | None) -> ResolvedDataset:
         "minority": minority,
     }
     return ResolvedDataset(document, str(folder), folder, is_folder=True)
+
+
+def _identifier(folder_name: str) -> str:
+    """A folder's name as the name of a data set: letters, digits and ``._-`` only."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", folder_name).strip("._-") or "images"
 
 
 def _obvious_minority(folder: Path, counts: dict[str, int]) -> str:

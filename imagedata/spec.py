@@ -6,6 +6,8 @@ with ``-o key=value``. Nothing here touches an image.
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -36,6 +38,13 @@ class ClassFolders(Settings):
     test: str | None = None
     folder_of_class: dict[str, str] = {}
 
+    @field_validator("train", "test")
+    @classmethod
+    def _pattern_tells_classes_apart(cls, value: str | None) -> str | None:
+        if value is not None and "{class}" not in value:
+            raise ValueError("{class} must stand somewhere in it, in place of the class folder")
+        return value
+
 
 class LabelTable(Settings):
     """A text table of paths and labels, as some packages and competitions ship them.
@@ -57,10 +66,24 @@ class LabelTable(Settings):
     roots: list[str] = ["."]
     table: str
     columns: list[str]
-    separator: str | None = None
+    separator: Annotated[str, Field(min_length=1)] | None = None
     path_column: str = "path"
     label_column: str
     values_of_class: dict[str, list[str]]
+
+    @model_validator(mode="after")
+    def _columns_exist_and_values_are_one_class_each(self) -> Self:
+        for key in ("path_column", "label_column"):
+            column = getattr(self, key)
+            if column not in self.columns:
+                hint = nearest_match(column, self.columns)
+                raise ValueError(f"{key} '{column}' is none of the columns {self.columns}.{hint}")
+        owner: dict[str, str] = {}
+        for name, values in self.values_of_class.items():
+            for value in values:
+                if owner.setdefault(value, name) != name:
+                    raise ValueError(f"value '{value}' means both {owner[value]} and {name}")
+        return self
 
 
 Layout = Annotated[ClassFolders | LabelTable, Field(discriminator="kind")]
@@ -79,9 +102,11 @@ class DataSpec(Settings):
         minority: the outnumbered class.
         imbalance: ``minority:majority`` ratio to make in the training rows by dropping minority rows,
             such as ``1:23`` or ``586:9192``; None leaves them as they are.
-        train_counts: class → number of training rows to keep at most, seeded.
-        test_per_class: rows of each class to hold out, where the layout has no test folder.
-        test_fraction: share of each class to hold out where ``test_per_class`` is not given.
+        train_counts: class → number of training rows to keep at most, seeded. Given for the minority it
+            takes the place of ``imbalance``.
+        test_per_class: rows of each class to hold out; only where the layout has no test folder.
+        test_fraction: share of each class to hold out where ``test_per_class`` is not given; only where
+            the layout has no test folder.
         deployment_prior: share of the minority where the model will work; None means as held out.
         group: regular expression with one group, searched in the relative path; rows of equal groups
             (patient, lot) never part. None means every image stands for itself.
@@ -93,7 +118,7 @@ class DataSpec(Settings):
     source: str = ""
     licence: str = ""
     layout: Layout
-    classes: list[str] = Field(min_length=2)
+    classes: list[Annotated[str, Field(min_length=1)]] = Field(min_length=2)
     minority: str
     imbalance: str | None = None
     train_counts: dict[str, Annotated[int, Field(ge=1)]] = {}
@@ -108,6 +133,18 @@ class DataSpec(Settings):
     def _ratio_has_two_positive_numbers(cls, value: str | None) -> str | None:
         if value is not None:
             parse_ratio(value)
+        return value
+
+    @field_validator("group")
+    @classmethod
+    def _rule_is_a_regular_expression_with_a_group(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                groups = re.compile(value).groups
+            except re.error as error:
+                raise ValueError(f"it is no regular expression: {error}") from None
+            if groups != 1:
+                raise ValueError(f"it has {groups} (groups); exactly one names the patient or lot")
         return value
 
     @field_validator("window")
@@ -127,6 +164,21 @@ class DataSpec(Settings):
         unknown = sorted(set(self.train_counts) - set(self.classes))
         if unknown:
             raise ValueError(f"train_counts names {unknown}, but the classes are {self.classes}")
+        if isinstance(self.layout, LabelTable):
+            missing = [name for name in self.classes if not self.layout.values_of_class.get(name)]
+            if missing:
+                raise ValueError(f"layout.values_of_class gives no values for {missing}")
+        return self
+
+    @model_validator(mode="after")
+    def _held_out_by_one_rule(self) -> Self:
+        if isinstance(self.layout, ClassFolders) and self.layout.test is not None:
+            for key in ("test_per_class", "test_fraction"):
+                if key in self.model_fields_set and getattr(self, key) is not None:
+                    raise ValueError(
+                        f"{key} has no effect, because the held-out images lie in {self.layout.test}; "
+                        "leave it out, or draw them from the training folders with layout.test=null"
+                    )
         return self
 
     @property
@@ -144,6 +196,8 @@ def parse_ratio(text: str) -> float:
     parts = text.split(":")
     try:
         minority, majority = (float(part) for part in parts)
+        if not math.isfinite(majority):
+            raise ValueError(majority)
     except ValueError:
         raise UsageError(f"imbalance: got '{text}'; write minority:majority, such as 1:23.") from None
     if not 0 < minority <= majority:

@@ -54,6 +54,7 @@ def list_datasets(data_dir: Path | None) -> list[dict[str, Any]]:
     console.print(table)
     if data_dir is None:
         note(
-            "Say where your data sets lie with --data DIR or OUTNUMBERED_DATA. A folder of class folders works too."
+            "Say where your data sets lie with --data DIR or OUTNUMBERED_DATA. "
+            "A folder with a folder per class works as a data set, too."
         )
     return listed

@@ -176,7 +176,7 @@ _SHOWN = {
     "ece": "ECE",
     "hter": "HTER",
 }
-_NAME_WIDTH, _CELL_WIDTH, _LEAST_SHOWN = 17, 12, 5
+_NAME_WIDTH, _CELL_WIDTH, _LEAST_SHOWN = 18, 14, 3
 
 
 def _print_rows(document: dict[str, Any], sentences: Any) -> None:
