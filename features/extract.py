@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from contracts.rows import ImageArray
 from features.cache import FeatureStore
+from features.runner import trunk_runner
 from features.trunks import Trunk
 from imagedata.decode import DecodeSettings, decode_file
 
@@ -38,7 +38,7 @@ def extract_features(
     """Compute features of the images that the store lacks; goes on where an earlier pass stopped.
 
     Args:
-        trunk: moved to ``device`` for the pass.
+        trunk: the trunk of the store.
         store: receives a shard every 256 images.
         files: images that decode; equal bytes are computed once.
         decode: working size and window.
@@ -51,34 +51,27 @@ def extract_features(
     missing = list({file.sha256: file for file in files if file.sha256 not in store}.values())
     if not missing:
         return 0
-    # Convolutions on channels-last tensors are the faster ones on CPU and GPU alike.
-    trunk = trunk.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = trunk_runner(trunk, store.folder / "trunk.onnx", device)
     batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
     digests: list[str] = []
     pooled: list[np.ndarray] = []
     patches: list[np.ndarray] = []
-    with ThreadPoolExecutor(max_workers=1) as reader, torch.inference_mode():
+    with ThreadPoolExecutor(max_workers=1) as reader:
         ahead = reader.submit(_read_batch, batches[0], decode)
         for number, batch in enumerate(batches):
             pixels = ahead.result()
             if number + 1 < len(batches):
                 ahead = reader.submit(_read_batch, batches[number + 1], decode)
-            features = trunk(_to_tensor(pixels, device))
+            batch_pooled, batch_patches = run(pixels)
             digests.extend(file.sha256 for file in batch)
-            pooled.append(features.pooled.float().cpu().numpy())
-            patches.append(features.patches.half().cpu().numpy())
+            pooled.append(batch_pooled)
+            patches.append(batch_patches)
             on_images(len(batch))
             if len(digests) >= _SHARD or number + 1 == len(batches):
                 store.append(digests, np.concatenate(pooled), np.concatenate(patches))
                 digests, pooled, patches = [], [], []
-    trunk.to("cpu")
     return len(missing)
 
 
 def _read_batch(batch: Sequence[ImageFile], decode: DecodeSettings) -> ImageArray:
     return np.stack([decode_file(file.path, decode).pixels for file in batch])
-
-
-def _to_tensor(pixels: ImageArray, device: str) -> torch.Tensor:
-    tensor = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
-    return tensor.contiguous(memory_format=torch.channels_last)

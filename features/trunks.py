@@ -17,7 +17,7 @@ from features.tensors import TrunkFeatures
 from features.weights import TORCHVISION_PREFIX, build_backbone, normalisation
 
 # Raised whenever the same settings would give other features, so that old caches are not read.
-_FEATURES_VERSION = 1
+_FEATURES_VERSION = 2
 
 
 class Trunk(nn.Module):
