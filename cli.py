@@ -7,6 +7,7 @@ Every command is a few lines here and a story in ``workflow/``; heavy imports ha
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import sys
@@ -278,10 +279,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         errors.print("Interrupted. The same command goes on where it was.")
         return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of stdout has gone; point it elsewhere so that the interpreter can close it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.OK)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of stdout has gone; point it elsewhere so that the interpreter can close it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return int(ExitCode.OK)
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
+        errors.print(
+            f"[bold red]Error:[/] {escape(where)}{escape(error.strerror or str(error))}. {advice} and give the same "
+            "command again; it goes on where it was."
+        )
+        return int(ExitCode.DATA)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
             errors.print(f"[bold red]Error:[/] {escape(error.format_message())} Try --help.")

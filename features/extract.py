@@ -33,7 +33,7 @@ def extract_features(
     files: Sequence[ImageFile],
     decode: DecodeSettings,
     device: str,
-    on_images: Callable[[int], None] = lambda n: None,
+    on_images: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Compute features of the images that the store lacks; goes on where an earlier pass stopped.
 
