@@ -284,12 +284,10 @@ def main(arguments: list[str] | None = None) -> int:
             # The reader of stdout has gone; point it elsewhere so that the interpreter can close it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return int(ExitCode.OK)
-        where = f"{error.filename}: " if error.filename else ""
+        what = f"{error.filename}: " if error.filename else ""
+        what += error.strerror or str(error)
         advice = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
-        errors.print(
-            f"[bold red]Error:[/] {escape(where)}{escape(error.strerror or str(error))}. {advice} and give the same "
-            "command again; it goes on where it was."
-        )
+        errors.print(f"[bold red]Error:[/] {escape(what)}. {advice}; the same command goes on where it was.")
         return int(ExitCode.DATA)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
