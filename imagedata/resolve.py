@@ -65,7 +65,7 @@ def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDatase
     """
     if dataset in catalogue_names():
         path = CATALOGUE_DIR / f"{dataset}.yaml"
-        resolved = ResolvedDataset(read_yaml_mapping(path), str(path), None)
+        resolved = ResolvedDataset(read_yaml_mapping(path), f"data set {dataset}", None)
     elif Path(dataset).suffix.lower() in {".yaml", ".yml"} and not Path(dataset).is_dir():
         path = Path(dataset)
         if not path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,8 @@ class RunOptions:
     minority: str | None = None
 
     def command(self, name: str, *arguments: str) -> str:
-        """The command line that does ``name`` with these options, for messages."""
-        words = ["python cli.py", name, self.dataset, *arguments]
+        """The command line that does ``name`` with these options, quoted for a shell, for messages."""
+        words = ["python", "cli.py", name, self.dataset, *arguments]
         if self.data is not None:
             words += ["--data", str(self.data)]
         if self.recipe != "quick":
@@ -46,8 +47,9 @@ class RunOptions:
             words += ["--seed", str(self.seed)]
         if self.runs != Path("runs"):
             words += ["--runs", str(self.runs)]
-        words += [f"-o {pair}" for pair in self.overrides]
-        return " ".join(words)
+        for pair in self.overrides:
+            words += ["-o", pair]
+        return shlex.join(words)
 
 
 @dataclass(frozen=True)

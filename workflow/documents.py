@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from contracts.errors import UsageError, nearest_match
+from imagedata.plain_yaml import parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -31,26 +31,58 @@ def validated(model: type[Model], document: dict[str, Any], where: str) -> Model
 
 
 def _sentence(model: type[BaseModel], error: ValidationError) -> str:
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
-    key = ".".join(location)
+    # A misspelt key says more than the key that is missing because of it.
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    first = problems[0]
+    written, known = _as_written(model, [str(part) for part in first["loc"]])
+    key = ".".join(written)
     if first["type"] == "extra_forbidden":
-        known = _keys_beside(model, location)
-        return f"unknown key '{key}'.{nearest_match(location[-1], known)} Known keys: {', '.join(known)}."
+        return f"unknown key '{key}'.{nearest_match(written[-1], known)} Known keys: {', '.join(known)}."
     if first["type"] == "missing":
         return f"key '{key}' is missing."
+    if first["type"] in {"union_tag_not_found", "union_tag_invalid"}:
+        context = first["ctx"]
+        tags = context.get("expected_tags") or ", ".join(_tags_of(model, written))
+        got = f"got '{context['tag']}'" if "tag" in context else "missing"
+        tag_key = str(context["discriminator"]).strip("'")
+        return f"key '{key}.{tag_key}': {got}; it is one of {tags}."
     message = first["msg"].removeprefix("Value error, ")
-    subject = f"key '{key}': got {first['input']!r}; " if key else ""
-    return f"{subject}{message[:1].lower()}{message[1:]}."
+    got = "" if isinstance(first["input"], dict) else f"got {first['input']!r}; "
+    subject = f"key '{key}': {got}" if key else ""
+    text = message if subject and not got else message[:1].lower() + message[1:]
+    return f"{subject}{text}" if text.endswith((".", "?")) else f"{subject}{text}."
 
 
-def _keys_beside(model: type[BaseModel], location: list[str]) -> list[str]:
-    """Field names that would have been accepted at a location; a union offers those of all its models."""
+def _as_written(model: type[BaseModel], location: list[str]) -> tuple[list[str], list[str]]:
+    """Bring pydantic's location of an error to the key as users write it.
+
+    Pydantic puts the tag of a union's chosen model between two keys; users never write it there.
+
+    Returns:
+        The parts of the key, and the field names that would have been accepted beside its last part.
+    """
     models: list[type[BaseModel]] = [model]
-    for part in location[:-1]:
-        inner = [m for parent in models for m in _models_of_field(parent, part)]
-        models = inner or models
-    return sorted({name for candidate in models for name in candidate.model_fields})
+    written: list[str] = []
+    for position, part in enumerate(location):
+        tagged = [m for m in models if _tag_of(m) == part]
+        if tagged and position > 0:
+            models = tagged
+            continue
+        written.append(part)
+        if position < len(location) - 1:
+            inner = [m for parent in models for m in _models_of_field(parent, part)]
+            models = inner or models
+    return written, sorted({name for candidate in models for name in candidate.model_fields})
+
+
+def _tag_of(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("kind")
+    return str(field.default) if field is not None else None
+
+
+def _tags_of(model: type[BaseModel], written: list[str]) -> list[str]:
+    inner = _models_of_field(model, written[-1]) if written else []
+    return [f"'{tag}'" for tag in sorted(filter(None, (_tag_of(m) for m in inner)))]
 
 
 def _models_of_field(model: type[BaseModel], field: str) -> list[type[BaseModel]]:
@@ -78,11 +110,9 @@ def parse_overrides(pairs: Iterable[str]) -> list[tuple[list[str], Any]]:
         if not separator or not key:
             raise UsageError(f"-o '{pair}': write key=value, such as -o folds=3.")
         try:
-            parsed.append((key.strip().split("."), yaml.safe_load(value)))
-        except yaml.YAMLError as error:
-            raise UsageError(
-                f"-o '{pair}': the value is not readable: {' '.join(str(error).split())}."
-            ) from error
+            parsed.append((key.strip().split("."), parse_yaml(value)))
+        except ValueError as error:
+            raise UsageError(f"-o '{pair}': the value is not readable: {error}.") from error
     return parsed
 
 

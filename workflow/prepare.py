@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +17,7 @@ from contracts.rows import LabelArray
 from imagedata.inspection import InspectionJournal
 from imagedata.listing import find_root, list_images
 from imagedata.manifest import Manifest, ManifestRow, build_manifest
+from imagedata.spec import LabelTable
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 
@@ -39,6 +43,20 @@ class PreparedData:
         """Digest of the assignment of rows to folds."""
         return digest_of([[row.path for row in self.train], self.fold_of_row.tolist()])
 
+    @property
+    def train_digest(self) -> str:
+        """Digest of all that a fit and its out-of-fold scores depend on: held-out rows are no part of it."""
+        return digest_of([self._facts(self.train), self.folds_digest])
+
+    @property
+    def test_digest(self) -> str:
+        """Digest of the held-out rows."""
+        return digest_of(self._facts(self.test))
+
+    def _facts(self, rows: list[ManifestRow]) -> list[Any]:
+        names = list(self.manifest.class_names)
+        return [names, [[row.path, row.label, row.group, row.sha256] for row in rows]]
+
     def labels(self, rows: list[ManifestRow]) -> LabelArray:
         """``[N]`` class index of rows, minority last."""
         names = self.manifest.class_names
@@ -55,13 +73,18 @@ def prepare_data(config: RunConfig) -> PreparedData:
     Raises:
         DataError: the data set is missing, a class is empty, or folds cannot be made.
     """
-    root = find_root(config.spec, config.data_dir)
+    root = _absolute_root(config)
     listed = list_images(config.spec, root)
     journal = InspectionJournal(config.options.runs / "inspections" / f"{config.spec.name}.jsonl")
     with progress_bar(f"looking at {len(listed)} images", len(listed)) as bar:
         findings = journal.inspect(root, (image.path for image in listed), config.decode, bar.advance)
     manifest = build_manifest(config.spec, root, listed, findings, config.seed)
     return with_folds(config, manifest)
+
+
+def _absolute_root(config: RunConfig) -> Path:
+    """Where the images lie, in words that hold from any working directory; links stay as they are."""
+    return Path(os.path.abspath(find_root(config.spec, config.data_dir)))  # noqa: PTH100
 
 
 def with_folds(config: RunConfig, manifest: Manifest) -> PreparedData:
@@ -86,43 +109,74 @@ def with_folds(config: RunConfig, manifest: Manifest) -> PreparedData:
 
 
 def save_prepared(config: RunConfig, data: PreparedData) -> None:
-    """Write resolved configuration, manifest and folds into the run folder."""
-    write_json(config.folder / "config.json", config.to_json())
+    """Write manifest, folds and, last, the resolved configuration into the run folder.
+
+    The configuration carries the digests of the other two, so that a kill between the writes leaves
+    files that :func:`load_prepared` refuses to put together.
+    """
     data.manifest.write(config.folder / "manifest.parquet")
     folds = {row.path: int(fold) for row, fold in zip(data.train, data.fold_of_row, strict=True)}
     write_json(config.folder / "folds.json", folds)
+    write_json(config.folder / "config.json", {**config.to_json(), "digests": _digests(data)})
+
+
+def _digests(data: PreparedData) -> dict[str, str]:
+    return {"manifest": data.manifest.digest, "folds": data.folds_digest}
 
 
 def load_prepared(config: RunConfig) -> PreparedData:
     """Read what :func:`save_prepared` wrote.
 
     Raises:
-        ModelError: nothing was trained here, or with another configuration; says which command to run.
+        ModelError: nothing was trained here, or with another configuration, or on images of another
+            place; says which command to run.
+        DataError: the images are not where they are said to be.
     """
+    again = config.options.command("train-all")
     path = config.folder / "config.json"
     if not path.exists():
-        raise ModelError(
-            f"{config.folder}: nothing trained there yet. First run: {config.options.command('train-all')}"
-        )
-    saved, wanted = read_json(path), config.to_json()
+        raise ModelError(f"{config.folder}: nothing trained there yet. First run: {again}")
+    try:
+        saved, data = read_json(path), _read_rows(config.folder)
+    except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
+        raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
+    wanted = config.to_json()
     for part in ("dataset", "recipe", "seed"):
-        if saved[part] != wanted[part]:
+        if saved.get(part) != wanted[part]:
             raise ModelError(
-                f"{config.folder}: trained with {_difference(part, saved[part], wanted[part])}. "
-                "Give the same -o, --seed and --minority as in training, or train again with: "
-                f"{config.options.command('train-all')}"
+                f"{config.folder}: trained with {_difference('', saved.get(part), wanted[part])}. "
+                f"Give the same -o, --seed and --minority as in training, or train again with: {again}"
             )
-    manifest = Manifest.read(config.folder / "manifest.parquet")
-    folds: dict[str, int] = read_json(config.folder / "folds.json")
+    if saved.get("digests") != _digests(data):
+        raise ModelError(f"{config.folder}: a training command was cut off there. Run again: {again}")
+    if config.data_dir is not None or isinstance(config.spec.layout, LabelTable):
+        root = _absolute_root(config)
+        if root != data.manifest.root:
+            raise ModelError(
+                f"{config.folder}: trained on the images of {data.manifest.root}, but now those of {root} "
+                "are asked for. Use another --runs for them, or train again (equal images are not repeated) "
+                f"with: {again}"
+            )
+    return data
+
+
+def _read_rows(folder: Path) -> PreparedData:
+    manifest = Manifest.read(folder / "manifest.parquet")
+    folds: dict[str, int] = read_json(folder / "folds.json")
     train = manifest.usable("train")
     fold_of_row = np.array([folds[row.path] for row in train], dtype=np.int64)
     return PreparedData(manifest, train, manifest.usable("test"), fold_of_row)
 
 
-def _difference(part: str, saved: object, wanted: object) -> str:
-    """The first key in which two configurations differ, in words."""
+def _difference(key: str, saved: object, wanted: object) -> str:
+    """The first key in which two configurations differ, as it is written after ``-o``, in words."""
     if isinstance(saved, dict) and isinstance(wanted, dict):
-        for key in sorted(set(saved) | set(wanted)):
-            if saved.get(key) != wanted.get(key):
-                return _difference(key, saved.get(key), wanted.get(key))
-    return f"{part}={saved!r}, but now {part}={wanted!r} is asked for"
+        for inner in sorted(set(saved) | set(wanted)):
+            if saved.get(inner) != wanted.get(inner):
+                return _difference(f"{key}.{inner}" if key else inner, saved.get(inner), wanted.get(inner))
+    then, now = (_shown(value) for value in (saved, wanted))
+    return f"{key or 'seed'}={then}, but now {key or 'seed'}={now} is asked for"
+
+
+def _shown(value: object) -> str:
+    return "its default" if value is None else json.dumps(value, ensure_ascii=False)

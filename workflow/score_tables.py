@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,6 @@ def write_score_table(path: Path, table: ScoreTable, extra: dict[str, np.ndarray
     }
     columns.update({f"score_{column.name}": table.scores[:, i] for i, column in enumerate(table.columns)})
     columns.update(extra or {})
-    meta = {"manifest_digest": table.manifest_digest, "class_names": "\n".join(table.class_names)}
+    meta = {"manifest_digest": table.manifest_digest, "class_names": json.dumps(table.class_names)}
     with atomic_writer(path) as handle:
         pq.write_table(pa.table(columns).replace_schema_metadata(meta), handle, compression="zstd")

@@ -3,7 +3,8 @@
 A unit's result is one file, written whole: scores of the rows it held out, and for the final unit
 (all training rows) the fitted state and the held-out split's scores. The file carries a key made of
 everything the result depends on, so a unit whose key fits needs no repeating, and one whose settings
-changed is repeated alone.
+changed is repeated alone. Held-out rows enter the key of the final unit only, which scores them, and
+no seed: what they look like can change no model.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from workflow.prepare import PreparedData
 from workflow.recipe import MemberPlan
 
 # Raised when the code of a member changes so that old results should not be reused.
-_UNITS_VERSION = 1
+_UNITS_VERSION = 2
 FINAL = -1
 _STATE = "state/"
 
@@ -36,19 +37,16 @@ class Unit:
     Attributes:
         member: its plan.
         fold: the fold held out; :data:`FINAL` for the fit on all training rows.
+        seed: of its own; follows from the run's seed, the member's name and the fold, not from the rows.
         key: digest of all that the result depends on.
         path: the result's file.
     """
 
     member: MemberPlan
     fold: int
+    seed: int
     key: str
     path: Path
-
-    @property
-    def seed(self) -> int:
-        """A seed of its own, the same on every run."""
-        return int(hashlib.sha256(self.key.encode()).hexdigest()[:8], 16) % (2**31)
 
     @property
     def label(self) -> str:
@@ -94,26 +92,31 @@ class UnitResult:
 
 def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Unit]:
     """All units of the given members, fold by fold, the final one last."""
-    manifest_digest, folds_digest = data.manifest.digest, data.folds_digest
+    train_digest, test_digest = data.train_digest, data.test_digest
     trunk_files = {plan.trunk: _weights_file_digest(plan.trunk) for plan in members}
     units = []
     for plan in members:
         for fold in [*range(config.recipe.folds), FINAL]:
+            seed = _seed(config.seed, plan.name, fold)
             key = digest_of(
                 [
                     _UNITS_VERSION,
                     plan.identity(),
                     trunk_files[plan.trunk],
                     config.spec.window,
-                    manifest_digest,
-                    folds_digest,
+                    train_digest,
+                    test_digest if fold == FINAL else "",
                     fold,
-                    config.seed,
+                    seed,
                 ]
             )
             name = "final" if fold == FINAL else f"fold-{fold}"
-            units.append(Unit(plan, fold, key, config.folder / "members" / plan.name / f"{name}.npz"))
+            units.append(Unit(plan, fold, seed, key, config.folder / "members" / plan.name / f"{name}.npz"))
     return units
+
+
+def _seed(run_seed: int, member: str, fold: int) -> int:
+    return int(hashlib.sha256(f"{run_seed}|{member}|{fold}".encode()).hexdigest()[:8], 16) % (2**31)
 
 
 def _weights_file_digest(trunk: TrunkSettings) -> str:
