@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from contracts.errors import UsageError, nearest_match
+from ensemble.threshold_rule import parse_rule
 from imagedata.decode import DecodeSettings
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
@@ -137,6 +138,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
             "on two for now. Put the majority's images into one folder, or name two with -o classes=[a,b]."
         )
     recipe = validated(Recipe, recipe_document, recipe_where)
+    parse_rule(recipe.threshold)  # a misspelt rule must not wait for the end of the training
     data_dir = found.data_dir if options.data is None or found.is_folder else options.data
     return RunConfig(
         options=options,
