@@ -43,11 +43,12 @@ def assign_folds(
                 )
     placeholder = np.zeros((len(labels), 1))
     if max(Counter(groups.tolist()).values()) == 1:
-        splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+        splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(placeholder, labels)
     else:
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        grouped = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        splits = grouped.split(placeholder, labels, groups)
     fold_of_row = np.full(len(labels), -1, dtype=np.int64)
-    for fold, (_, held_out) in enumerate(splitter.split(placeholder, labels, groups)):
+    for fold, (_, held_out) in enumerate(splits):
         fold_of_row[held_out] = fold
     for fold in range(n_folds):
         for index, name in enumerate(class_names):

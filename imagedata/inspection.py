@@ -62,7 +62,8 @@ class InspectionJournal:
             for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 try:
                     entry = json.loads(line)
-                    self._known[entry.pop("key")] = Inspection(**entry)
+                    key = entry.pop("key")
+                    self._known[key] = Inspection(**entry)
                 except (json.JSONDecodeError, TypeError, KeyError, AttributeError):
                     continue
 

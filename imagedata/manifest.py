@@ -131,7 +131,8 @@ def build_manifest(
         DataError: a class has no usable training or held-out image left, too few to hold out, or more
             minority rows are wanted than there are.
     """
-    rows = [_first_row(spec, image, findings[image.path]) for image in listed]
+    in_order = sorted(listed, key=lambda image: (image.split, image.path, image.label))
+    rows = [_first_row(spec, image, findings[image.path]) for image in in_order]
     rows = _exclude_leaks(rows)
     if not any(row.split == "test" for row in rows):
         rows = _draw_held_out(spec, rows, seed)

@@ -182,7 +182,7 @@ def test_label_table_that_is_not_text(tmp_path):
 @pytest.mark.parametrize("package", ["no_such_package_of_ours", "no_such_package_of_ours.data", ""])
 def test_package_that_is_not_installed(tmp_path, package):
     spec = table(tmp_path, "1.png,0\n2.png,1\n", package=package or "no_such.package")
-    with pytest.raises(DataError, match="is not installed. Get it with"):
+    with pytest.raises(DataError, match=r"is not installed\. Get it with"):
         find_root(spec, None)
 
 

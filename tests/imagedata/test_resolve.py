@@ -116,9 +116,14 @@ def test_empty_name_is_not_the_working_directory():
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"- a", "a mapping of keys is expected, got list"), (b"", "got NoneType"), (b"{", "not readable as YAML"),
-     (b"\xff\xfe", "not readable as YAML"), (b"a: 1\na: 2", "'a' is given twice")],
-)  # fmt: skip
+    [
+        (b"- a", "a mapping of keys is expected, got list"),
+        (b"", "got NoneType"),
+        (b"{", "not readable as YAML"),
+        (b"\xff\xfe", "not readable as YAML"),
+        (b"a: 1\na: 2", "'a' is given twice"),
+    ],
+)
 def test_spec_file_that_is_none(tmp_path, content, said):
     path = tmp_path / "mine.yaml"
     path.write_bytes(content)
