@@ -6,6 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# Raised whenever the same settings give other features, so that neither old caches nor members fitted on
+# them are used again.
+FEATURES_VERSION = 2
+
 PACKAGED_TRUNKS = ("tf_efficientnet_lite0",)
 """Trunks whose ImageNet weights a pip package carries, so that they need no hub."""
 
@@ -44,4 +48,5 @@ class TrunkSettings(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Facts that decide the features, for cache keys and digests."""
-        return {**self.model_dump(mode="json"), "weights": self.weights_source}
+        settings = self.model_dump(mode="json")
+        return {**settings, "weights": self.weights_source, "features_version": FEATURES_VERSION}

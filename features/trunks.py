@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from contracts.errors import UsageError
 from contracts.files import digest_of
@@ -15,9 +14,6 @@ from contracts.rows import FeatureShapes
 from features.settings import TrunkSettings
 from features.tensors import TrunkFeatures
 from features.weights import TORCHVISION_PREFIX, build_backbone, normalisation
-
-# Raised whenever the same settings would give other features, so that old caches are not read.
-_FEATURES_VERSION = 2
 
 
 class Trunk(nn.Module):
@@ -55,7 +51,7 @@ class Trunk(nn.Module):
     @property
     def cache_key(self) -> str:
         """Digest of everything that decides the features of an image at the working size."""
-        return digest_of([_FEATURES_VERSION, self.settings.identity(), self.weights_digest])
+        return digest_of([self.settings.identity(), self.weights_digest])
 
     def forward(self, images: Tensor) -> TrunkFeatures:
         """Compute features.
@@ -81,11 +77,11 @@ class Trunk(nn.Module):
         grid = min(sides) if self.settings.patch_grid == "coarsest" else max(sides)
         on_grid = []
         for layer in layers:
-            pooled = F.avg_pool2d(layer, kernel_size=3, stride=1, padding=1)
+            pooled = nn.functional.avg_pool2d(layer, kernel_size=3, stride=1, padding=1)
             if layer.shape[-1] > grid:
-                pooled = F.adaptive_avg_pool2d(pooled, grid)
+                pooled = nn.functional.adaptive_avg_pool2d(pooled, grid)
             elif layer.shape[-1] < grid:
-                pooled = F.interpolate(pooled, size=(grid, grid), mode="bilinear")
+                pooled = nn.functional.interpolate(pooled, size=(grid, grid), mode="bilinear")
             on_grid.append(pooled)
         return torch.cat(on_grid, dim=1).half().float()
 
