@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class GraphOutputs(NamedTuple):
@@ -71,7 +70,7 @@ class FusedGraph(nn.Module):
         """Scores ``[N, M]`` and the first map ``[N, h, w]`` of uint8 images ``[N, H, W, 3]``."""
         pixels = images.permute(0, 3, 1, 2).float()
         # Exact where the image already has the working size; antialiased as in training where not.
-        resized = F.interpolate(
+        resized = nn.functional.interpolate(
             pixels, size=(self.image_size, self.image_size), mode="bilinear", antialias=True
         )
         features = [trunk(resized) for trunk in self.trunks]

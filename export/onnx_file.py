@@ -19,6 +19,8 @@ from export.graph import FusedGraph, GraphOutputs
 from export.scoring.model import METADATA_KEY, NEWEST_FORMAT
 
 OPSET = 18
+# A protobuf message ends at 2 GiB; the rest is for the graph itself.
+_MOST_WEIGHT_BYTES = 2**31 - 2**26
 
 
 def write_onnx(
@@ -37,8 +39,14 @@ def write_onnx(
         metadata: JSON-serialisable facts; stored under the key ``outnumbered``.
 
     Raises:
-        ModelError: the graph could not be traced or is not a valid ONNX model.
+        ModelError: the graph is too large for one file, could not be traced or is not valid ONNX.
     """
+    n_bytes = sum(value.numel() * value.element_size() for value in (*graph.parameters(), *graph.buffers()))
+    if n_bytes > _MOST_WEIGHT_BYTES:
+        raise ModelError(
+            f"export, stage sizing: {n_bytes / 2**30:.1f} GiB of weights do not go into one ONNX file, which "
+            "holds 2 GiB. Use smaller trunks, fewer members or a smaller bank_size."
+        )
     graph = graph.eval()
     size = graph.image_size
     # Neither side may be the working size, or tracing would take the resize for an identity.

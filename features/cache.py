@@ -7,6 +7,7 @@ Arrays are memory-mapped, so that reading needs no more memory than what is aske
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import numpy.typing as npt
 from contracts.errors import ModelError
 from contracts.files import atomic_writer, digest_of, read_json, write_json
 from contracts.rows import FeatureShapes, FloatArray
+
+# A mapped file holds a file descriptor, and 300,000 images are 2,300 files; macOS allows a process 256.
+_OPEN_SHARDS = 64
 
 
 def bytes_per_image(shapes: FeatureShapes) -> int:
@@ -35,7 +39,7 @@ class FeatureStore:
         self.folder = folder
         self.shapes = shapes
         self._place: dict[str, tuple[str, int]] = {}
-        self._open: dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]] = {}
+        self._open: OrderedDict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]] = OrderedDict()
         folder.mkdir(parents=True, exist_ok=True)
         for marker in sorted(folder.glob("*.json")):
             self._register(marker.stem, read_json(marker)["sha256"])
@@ -72,6 +76,9 @@ class FeatureStore:
             pooled = np.load(self.folder / f"{shard}-pooled.npy", mmap_mode="r", allow_pickle=False)
             patches = np.load(self.folder / f"{shard}-patches.npy", mmap_mode="r", allow_pickle=False)
             self._open[shard] = (pooled, patches)
+            if len(self._open) > _OPEN_SHARDS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(shard)
         return self._open[shard]
 
     def _gather(self, digests: Sequence[str], which: int, out: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ class Trunk(nn.Module):
         weights_digest: over all parameters and buffers; part of the cache key.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, settings: TrunkSettings) -> None:
         super().__init__()
         self.settings = settings
@@ -32,7 +36,7 @@ class Trunk(nn.Module):
         mean, std = normalisation(backbone)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
-        self.layers = (
+        self.layers: Any = (
             _TorchvisionLayers(backbone, settings)
             if settings.name.startswith(TORCHVISION_PREFIX)
             else _TimmLayers(backbone, settings)
@@ -98,10 +102,11 @@ class _TimmLayers(nn.Module):
                 "Choose another, such as resnet18 or tf_efficientnet_lite0."
             )
         size = settings.image_size
+        backbone.eval()
         with torch.inference_mode():
-            _, maps = self.backbone.eval().forward_intermediates(torch.zeros(1, 3, size, size))
+            _, maps = self.backbone.forward_intermediates(torch.zeros(1, 3, size, size))
         # Where several layers share a stride the last one counts.
-        index_of_stride = {size // layer.shape[-1]: index for index, layer in enumerate(maps)}
+        index_of_stride = {_stride(size, layer.shape[-1]): index for index, layer in enumerate(maps)}
         wanted = _wanted_strides(settings, list(index_of_stride))
         self.strides = tuple(sorted(wanted, key=lambda stride: index_of_stride[stride]))
         self.indices = [index_of_stride[stride] for stride in self.strides]
@@ -126,7 +131,7 @@ class _TorchvisionLayers(nn.Module):
         node_of_stride: dict[int, str] = {}
         for node, value in outputs.items():
             if isinstance(value, Tensor) and value.ndim == 4 and 1 < value.shape[-1] < size:
-                node_of_stride[size // value.shape[-1]] = node
+                node_of_stride[_stride(size, value.shape[-1])] = node
         wanted = _wanted_strides(settings, list(node_of_stride))
         self.deepest = max(node_of_stride)
         chosen = {node_of_stride[stride]: str(stride) for stride in {*wanted, self.deepest}}
@@ -135,6 +140,18 @@ class _TorchvisionLayers(nn.Module):
     def forward(self, normalised: Tensor) -> tuple[dict[int, Tensor], Tensor]:
         by_stride = {int(stride): layer for stride, layer in self.extractor(normalised).items()}
         return by_stride, by_stride[self.deepest].mean(dim=(2, 3))
+
+
+def _stride(size: int, side: int) -> int:
+    """Pixels per cell of a layer with ``side`` cells across an image of ``size`` pixels.
+
+    Convolutions of stride 2 round up, so at 300 pixels the layers of stride 8 and 16 are 38 and 19 cells
+    wide; layers that fit no power of two, such as patches of 14 pixels, divide the image.
+    """
+    for power in (1 << exponent for exponent in range(size.bit_length())):
+        if math.ceil(size / power) == side:
+            return power
+    return size // side
 
 
 def _wanted_strides(settings: TrunkSettings, available: list[int]) -> set[int]:

@@ -162,7 +162,13 @@ def packaged_state(name: str) -> dict[str, Tensor]:
 
 # Blocks per stage of EfficientNet-B0 and Lite0; the published file counts blocks through.
 _LITE0_BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
-_LITE0_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_LITE0_TOP = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
 _BLOCK_WITHOUT_EXPANSION = {
     "_depthwise_conv": "conv_dw",
     "_bn1": "bn1",

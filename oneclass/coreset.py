@@ -16,6 +16,8 @@ from torch import Tensor
 
 _ROUND_POINTS = 2048
 _BLOCK_ROWS = 65536
+# |x|^2 + |c|^2 - 2 x.c is off by a few units in the last place of |x|^2; below, two points count as copies.
+_ROUNDING_STEPS = 16
 
 
 def k_center_greedy(points: Tensor, n_centers: int, seed: int, round_points: int = _ROUND_POINTS) -> Tensor:
@@ -24,7 +26,7 @@ def k_center_greedy(points: Tensor, n_centers: int, seed: int, round_points: int
     Args:
         points: ``[P, D]`` float32, on any device.
         n_centers: how many to select; at least 1. With more than P, or once every distance is 0
-            (only copies are left), fewer are returned.
+            (only copies are left, up to rounding), fewer are returned.
         seed: of the first, random, centre.
         round_points: M, the points that a round works among.
 
@@ -34,22 +36,23 @@ def k_center_greedy(points: Tensor, n_centers: int, seed: int, round_points: int
     n_points = points.shape[0]
     n_centers = min(n_centers, n_points)
     squared_norm = (points * points).sum(dim=1)
+    noise = _ROUNDING_STEPS * torch.finfo(points.dtype).eps * squared_norm
     generator = torch.Generator().manual_seed(seed)
     first = int(torch.randint(n_points, (1,), generator=generator))
     selected = [first]
     nearest = torch.full((n_points,), float("inf"), device=points.device)
-    _shrink(nearest, points, squared_norm, [first])
+    _shrink(nearest, points, squared_norm, noise, [first])
     while len(selected) < n_centers:
-        fresh = _one_round(nearest, points, squared_norm, n_centers - len(selected), round_points)
+        fresh = _one_round(nearest, points, squared_norm, noise, n_centers - len(selected), round_points)
         if not fresh:
             break
         selected.extend(fresh)
-        _shrink(nearest, points, squared_norm, fresh)
+        _shrink(nearest, points, squared_norm, noise, fresh)
     return torch.tensor(selected, dtype=torch.int64)
 
 
 def _one_round(
-    nearest: Tensor, points: Tensor, squared_norm: Tensor, n_wanted: int, round_points: int
+    nearest: Tensor, points: Tensor, squared_norm: Tensor, noise: Tensor, n_wanted: int, round_points: int
 ) -> list[int]:
     """Greedy among the farthest points, for as long as it is certain to be greedy among all."""
     n_points = points.shape[0]
@@ -61,7 +64,7 @@ def _one_round(
     among = points[candidates]
     norms = squared_norm[candidates]
     squared = torch.addmm(norms[:, None] + norms[None, :], among, among.T, alpha=-2.0)
-    squared.clamp_(min=0.0)
+    squared.masked_fill_(squared <= noise[candidates, None], 0.0)
     distance = nearest[candidates]
     fresh: list[int] = []
     while len(fresh) < n_wanted:
@@ -79,7 +82,7 @@ def _one_round(
     return fresh
 
 
-def _shrink(nearest: Tensor, points: Tensor, squared_norm: Tensor, fresh: list[int]) -> None:
+def _shrink(nearest: Tensor, points: Tensor, squared_norm: Tensor, noise: Tensor, fresh: list[int]) -> None:
     """Lower every point's squared distance to the selection by the newly selected rows, in place."""
     centers = points[fresh]
     center_norms = squared_norm[fresh]
@@ -87,7 +90,8 @@ def _shrink(nearest: Tensor, points: Tensor, squared_norm: Tensor, fresh: list[i
         block = slice(start, start + _BLOCK_ROWS)
         squared = torch.addmm(center_norms[None, :], points[block], centers.T, alpha=-2.0).amin(dim=1)
         squared += squared_norm[block]
-        torch.minimum(nearest[block], squared.clamp_(min=0.0), out=nearest[block])
+        squared.masked_fill_(squared <= noise[block], 0.0)
+        torch.minimum(nearest[block], squared, out=nearest[block])
     # Rounding must not leave a selected point at a distance from itself.
     nearest[fresh] = 0.0
 

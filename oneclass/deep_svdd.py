@@ -3,7 +3,8 @@
 Source: Ruff et al. 2018, "Deep One-Class Classification" (ICML,
 https://proceedings.mlr.press/v80/ruff18a.html), equations 3 (soft boundary) and 4 (one-class). Where we
 differ: the network reads the frozen trunk's patch features instead of pixels, so neither autoencoder
-pre-training nor many epochs are needed.
+pre-training nor many epochs are needed, and one hidden layer is enough: on the ELPV solar cells a second
+one, or 3x3 convolutions, ranked worse at two to eight times the cost.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from contracts.errors import DataError, MemberCollapsedError
 from contracts.files import Arrays
@@ -21,12 +23,14 @@ from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreM
 from contracts.rows import FloatArray, ImageRows, majority_positions
 from features.apply import score_with_module
 from features.tensors import TrunkFeatures
-from features.training import PatchDataset, batches_of, run_training
+from features.training import batches_of, run_training
 from oneclass.collapse import require_distinct_scores
 from oneclass.settings import DeepSVDDSettings
 
 _LEAST_CENTRE_COORDINATE = 0.1
 _LEAST_CENTRE_NORM = 1e-3
+_LEAST_SPREAD = 1e-6
+_PRELOAD_BYTES = 1 << 30
 
 
 class DeepSVDD(Member):
@@ -56,37 +60,39 @@ class DeepSVDD(Member):
             raise DataError("deep_svdd: no majority images to learn from. Check the labels.")
         normal = rows.subset(normal_positions)
         mean, std = _channel_statistics(normal)
+        cells = _CellDataset(normal, mean, std)
         for attempt in range(self.settings.attempts):
             with torch.random.fork_rng():
                 torch.manual_seed(context.seed + attempt)
                 module = DeepSVDDModule(self.settings, mean, std)
-                try:
-                    self._train(module, normal, context.seed + attempt, context.device)
-                    self._module = module
-                    self._require_alive(normal)
-                except MemberCollapsedError as collapse:
-                    self._module = None
-                    if attempt + 1 == self.settings.attempts:
-                        raise MemberCollapsedError(
-                            f"{collapse} {self.settings.attempts} initialisations were tried."
-                        ) from collapse
-                    context.report(f"{collapse} Initialising anew.")
-                    continue
-            break
+            try:
+                self._train(module, cells, context.seed + attempt, context.device)
+            except MemberCollapsedError as collapse:
+                if attempt + 1 == self.settings.attempts:
+                    raise MemberCollapsedError(
+                        f"{collapse} {self.settings.attempts} initialisations were tried."
+                    ) from collapse
+                context.report(f"{collapse} Initialising anew.")
+            else:
+                self._module = module
+                break
         return self
 
-    def _train(self, module: DeepSVDDModule, normal: ImageRows, seed: int, device: str) -> None:
-        loader = batches_of(PatchDataset(normal), self.settings.batch_size, seed)
-        module.centre.copy_(_initial_centre(module, loader))
+    def _train(self, module: DeepSVDDModule, cells: _CellDataset, seed: int, device: str) -> None:
+        in_order = batches_of(cells, self.settings.batch_size, seed, shuffle=False)
+        module.centre.copy_(_initial_centre(module, in_order))
         if float(module.centre.norm()) < _LEAST_CENTRE_NORM:
             raise MemberCollapsedError("deep_svdd: the centre is the origin, which all-zero weights reach.")
         run_training(
-            _DeepSVDDTraining(module, self.settings), loader, max_epochs=self.settings.epochs, device=device
+            _DeepSVDDTraining(module, self.settings),
+            batches_of(cells, self.settings.batch_size, seed),
+            max_epochs=self.settings.epochs,
+            device=device,
         )
-
-    def _require_alive(self, normal: ImageRows) -> None:
-        sample = np.arange(0, len(normal), max(1, len(normal) // 256))
-        require_distinct_scores("deep_svdd", self.score(normal.subset(sample)))
+        with torch.inference_mode():
+            distances = torch.cat([module.squared_distance(batch) for batch in in_order]).sqrt()
+        require_distinct_scores("deep_svdd", distances[:, None].numpy())
+        module.radius.copy_(torch.quantile(distances, 1.0 - self.settings.nu))
 
     def score(self, rows: ImageRows) -> FloatArray:
         """``[N, 1]`` distances."""
@@ -105,7 +111,7 @@ class DeepSVDD(Member):
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:  # noqa: ARG002
         """Take over a saved state."""
         state = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
-        module = DeepSVDDModule(self.settings, state["mean"].flatten(), state["std"].flatten())
+        module = DeepSVDDModule(self.settings, state["mean"], state["std"])
         module.load_state_dict(state)
         self._module = module
         return self
@@ -116,7 +122,7 @@ class DeepSVDDModule(nn.Module):
 
     Args:
         settings: sizes.
-        mean: ``[C]`` of the majority's patches.
+        mean: ``[C]`` of the majority's cells.
         std: ``[C]``.
     """
 
@@ -127,28 +133,27 @@ class DeepSVDDModule(nn.Module):
 
     def __init__(self, settings: DeepSVDDSettings, mean: Tensor, std: Tensor) -> None:
         super().__init__()
-        hidden = settings.hidden
-        self.register_buffer("mean", mean.view(1, -1, 1, 1))
-        self.register_buffer("std", std.view(1, -1, 1, 1))
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
         self.register_buffer("centre", torch.zeros(settings.embedding_dim))
         self.register_buffer("radius", torch.zeros(()))
-        self.phi = nn.Sequential(
-            nn.Conv2d(mean.numel(), hidden, kernel_size=1, bias=False),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(hidden, hidden, kernel_size=3, stride=2, padding=1, bias=False),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(hidden, settings.embedding_dim, kernel_size=1, bias=False),
-        )
+        self.of_cell = nn.Sequential(nn.Linear(mean.numel(), settings.hidden, bias=False), nn.LeakyReLU(0.1))
+        self.of_image = nn.Linear(settings.hidden, settings.embedding_dim, bias=False)
 
-    def embed(self, patches: Tensor) -> Tensor:
-        """``[N, d]`` embeddings of ``[N, C, g, g]`` patches."""
-        embedding: Tensor = self.phi((patches - self.mean) / self.std).mean(dim=(2, 3))
-        return embedding
+    def embed(self, cells: Tensor) -> Tensor:
+        """``[N, d]`` embeddings phi of ``[N, P, C]`` cells (see :func:`standard_cells`)."""
+        # The mean comes before the last layer: both are linear, and this order costs 1/P of the other.
+        phi: Tensor = self.of_image(self.of_cell(cells).mean(dim=1))
+        return phi
+
+    def squared_distance(self, cells: Tensor) -> Tensor:
+        """``[N]`` squared distances of the embeddings from the centre."""
+        return (self.embed(cells) - self.centre).square().sum(dim=1)
 
     def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
         """Return ``[N, 1]`` distances from the centre; there is no map."""
-        squared = (self.embed(features.patches) - self.centre).square().sum(dim=1, keepdim=True)
-        return squared.sqrt(), None
+        cells = standard_cells(features.patches, self.mean, self.std)
+        return self.squared_distance(cells).sqrt()[:, None], None
 
 
 class _DeepSVDDTraining(LightningModule):
@@ -160,8 +165,8 @@ class _DeepSVDDTraining(LightningModule):
         self.settings = settings
         self._squared_of_epoch: list[Tensor] = []
 
-    def training_step(self, patches: Tensor, batch_index: int) -> Tensor:  # noqa: ARG002
-        squared = (self.module.embed(patches) - self.module.centre).square().sum(dim=1)
+    def training_step(self, cells: Tensor, batch_index: int) -> Tensor:  # noqa: ARG002
+        squared = self.module.squared_distance(cells)
         self._squared_of_epoch.append(squared.detach())
         if self.settings.objective == "one_class" or self.current_epoch < self.settings.warm_up_epochs:
             return squared.mean()
@@ -180,20 +185,69 @@ class _DeepSVDDTraining(LightningModule):
         )
 
 
+class _CellDataset(Dataset[Tensor]):
+    """Standardised cells of rows; kept in memory where they fit into 1 GiB, else read batch by batch."""
+
+    def __init__(self, rows: ImageRows, mean: Tensor, std: Tensor) -> None:
+        self.rows, self.mean, self.std = rows, mean, std
+        side = (rows.shapes.patch_grid + 1) // 2
+        fits = 4 * len(rows) * rows.shapes.patch_channels * side * side <= _PRELOAD_BYTES
+        self._kept = (
+            torch.cat([standard_cells(torch.from_numpy(batch), mean, std) for batch in rows.patches()])
+            if fits
+            else None
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, positions: list[int]) -> Tensor:
+        """``[B, P, C]``; DataLoader asks for whole batches through this."""
+        if self._kept is not None:
+            return self._kept[positions]
+        batch = next(self.rows.subset(np.array(positions)).patches(batch_size=len(positions)))
+        return standard_cells(torch.from_numpy(batch), self.mean, self.std)
+
+
+def _coarse(patches: Tensor) -> Tensor:
+    """Halve the grid: ``[N, C, g, g]`` → ``[N, C, h, h]`` with h = ceil(g / 2).
+
+    Patches overlap their neighbours already, so little is lost, and everything after costs a quarter.
+    """
+    return nn.functional.avg_pool2d(patches, kernel_size=3, stride=2, padding=1, count_include_pad=False)
+
+
+def standard_cells(patches: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """What the network reads: ``[N, P, C]`` cells of the halved grid, standardised by channel.
+
+    Args:
+        patches: ``[N, C, g, g]``.
+        mean: ``[C]``.
+        std: ``[C]``.
+    """
+    return (_coarse(patches).flatten(start_dim=2).transpose(1, 2) - mean) / std
+
+
 def _channel_statistics(normal: ImageRows) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation ``[C]`` over all patches of the majority, in one streamed pass."""
-    count, total, total_squared = 0, 0.0, 0.0
+    """Mean and standard deviation ``[C]`` over all cells of the majority, in one streamed pass."""
+    n_channels = normal.shapes.patch_channels
+    count = 0
+    total = torch.zeros(n_channels, dtype=torch.float64)
+    total_squared = torch.zeros(n_channels, dtype=torch.float64)
     for batch in normal.patches():
-        wide = batch.astype(np.float64)
-        count += wide.shape[0] * wide.shape[2] * wide.shape[3]
-        total = total + wide.sum(axis=(0, 2, 3))
-        total_squared = total_squared + np.square(wide).sum(axis=(0, 2, 3))
-    mean = np.asarray(total) / count
-    variance = np.maximum(np.asarray(total_squared) / count - mean**2, 0.0)
-    return torch.tensor(mean).float(), torch.tensor(np.sqrt(variance) + 1e-6).float()
+        cells = _coarse(torch.from_numpy(batch)).double()
+        count += cells.shape[0] * cells.shape[2] * cells.shape[3]
+        total += cells.sum(dim=(0, 2, 3))
+        total_squared += cells.square().sum(dim=(0, 2, 3))
+    mean = total / count
+    std = (total_squared / count - mean.square()).clamp_min(0.0).sqrt()
+    # A channel that is silent on the majority may speak on other images; dividing it by next to nothing
+    # would let it drown all others.
+    std = torch.where(std > _LEAST_SPREAD, std, torch.ones_like(std))
+    return mean.float(), std.float()
 
 
-def _initial_centre(module: DeepSVDDModule, loader: Any) -> Tensor:
+def _initial_centre(module: DeepSVDDModule, loader: DataLoader[Tensor]) -> Tensor:
     """Mean embedding of a first pass, with small coordinates pushed away from 0 (section 4.2)."""
     with torch.no_grad():
         embeddings = torch.cat([module.embed(batch) for batch in loader])

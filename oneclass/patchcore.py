@@ -13,10 +13,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from contracts.errors import DataError
+from contracts.errors import DataError, MemberCollapsedError
 from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows, majority_positions
@@ -52,17 +51,28 @@ class PatchCore(Member):
         normal = majority_positions(rows)
         if len(normal) == 0:
             raise DataError("patchcore: no majority images to learn from. Check the labels.")
-        candidates = self._draw_patches(rows.subset(normal), context.seed)
-        mean, projection = self._fit_projection(candidates)
-        points = torch.from_numpy((candidates - mean) @ projection).to(context.device)
+        candidates = torch.from_numpy(self._draw_patches(rows.subset(normal), context.seed))
+        mean = candidates.mean(dim=0)
+        centred = candidates.sub_(mean)
+        projection = self._principal_axes(centred)
+        points = (centred if projection is None else centred @ projection).to(context.device)
         chosen = k_center_greedy(points, self.settings.bank_size, context.seed)
-        bank = points[chosen].cpu()
-        self._module = PatchCoreModule(
-            self.settings, torch.from_numpy(mean), torch.from_numpy(projection), bank
-        )
-        sample = normal[:: max(1, len(normal) // 256)]
-        require_distinct_scores("patchcore", self.score(rows.subset(sample)))
+        is_exhaustive = len(chosen) < self.settings.bank_size or len(chosen) == len(points)
+        module = PatchCoreModule(self.settings, mean, projection, points[chosen].cpu())
+        self._require_alive(module, rows.subset(normal), is_exhaustive)
+        self._module = module
         return self
+
+    def _require_alive(self, module: PatchCoreModule, normal: ImageRows, is_exhaustive: bool) -> None:
+        if is_exhaustive:
+            # Every different candidate is in the bank, so training images are at distance 0 from it and
+            # their scores say nothing; a bank of a single patch says that all candidates are copies.
+            if len(module.bank) == 1:
+                raise MemberCollapsedError("patchcore: collapsed, all training patches are the same.")
+            return
+        sample = np.arange(0, len(normal), max(1, len(normal) // 256))
+        scores = score_with_module(module, normal.subset(sample), self.needs)
+        require_distinct_scores("patchcore", scores)
 
     def _draw_patches(self, normal: ImageRows, seed: int) -> FloatArray:
         """``[P, C]`` patches, the same number from every image, at random places."""
@@ -80,14 +90,14 @@ class PatchCore(Member):
             drawn.append(np.take_along_axis(patches_NPC, places[:, :, None], axis=1))
         return np.concatenate(drawn).reshape(-1, normal.shapes.patch_channels)
 
-    def _fit_projection(self, candidates: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean ``[C]`` and projection ``[C, k]``; no projection is the identity around 0."""
-        n_channels = candidates.shape[1]
+    def _principal_axes(self, centred: Tensor) -> Tensor | None:
+        """PCA's projection ``[C, k]`` of centred ``[P, C]`` patches; None where it would keep all."""
+        n_patches, n_channels = centred.shape
         if self.settings.pca_dim is None or self.settings.pca_dim >= n_channels:
-            return np.zeros(n_channels, dtype=np.float32), np.eye(n_channels, dtype=np.float32)
-        n_components = min(self.settings.pca_dim, len(candidates))
-        pca = PCA(n_components, svd_solver="covariance_eigh").fit(candidates)
-        return pca.mean_.astype(np.float32), np.ascontiguousarray(pca.components_.T, dtype=np.float32)
+            return None
+        covariance = (centred.T @ centred / n_patches).double()
+        axes: Tensor = torch.linalg.eigh(covariance).eigenvectors.flip(1)  # from the largest variance down
+        return axes[:, : self.settings.pca_dim].float().contiguous()
 
     def score(self, rows: ImageRows) -> FloatArray:
         """``[N, 1]`` distances."""
@@ -100,20 +110,17 @@ class PatchCore(Member):
         return self._module
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Mean, projection and bank."""
+        """Mean and bank, and the projection where there is one."""
         module = self.to_module()
-        return {
-            "mean": module.mean.numpy(),
-            "projection": module.projection.numpy(),
-            "bank": module.bank.numpy(),
-        }, {}
+        arrays = {"mean": module.mean.numpy(), "bank": module.bank.numpy()}
+        if module.projection is not None:
+            arrays["projection"] = module.projection.numpy()
+        return arrays, {}
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:  # noqa: ARG002
         """Take over a saved state."""
-        self._module = PatchCoreModule(
-            self.settings,
-            *(torch.from_numpy(arrays[name].copy()) for name in ("mean", "projection", "bank")),
-        )
+        state = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        self._module = PatchCoreModule(self.settings, state["mean"], state.get("projection"), state["bank"])
         return self
 
 
@@ -122,36 +129,37 @@ class PatchCoreModule(nn.Module):
 
     Args:
         settings: which image score.
-        mean: ``[C]`` subtracted from patches.
-        projection: ``[C, k]``.
-        bank: ``[B, k]`` projected majority patches.
+        mean: ``[C]`` subtracted from patches. Distances do not depend on it, but their rounding does: the
+            matrix product subtracts numbers as large as the squared norms, and trunks with large features
+            would lose the difference between them.
+        projection: ``[C, k]`` for centred patches, or None for k = C.
+        bank: ``[B, k]`` majority patches, centred and projected.
     """
 
     mean: Tensor
-    projection: Tensor
+    projection: Tensor | None
     bank: Tensor
-    weight: Tensor
-    bias: Tensor
     minus_two_bank: Tensor
     bank_norm: Tensor
 
-    def __init__(self, settings: PatchCoreSettings, mean: Tensor, projection: Tensor, bank: Tensor) -> None:
+    def __init__(
+        self, settings: PatchCoreSettings, mean: Tensor, projection: Tensor | None, bank: Tensor
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.register_buffer("mean", mean)
         self.register_buffer("projection", projection)
         self.register_buffer("bank", bank)
-        # The projection is a 1x1 convolution; everything that depends on the bank alone is precomputed.
-        self.register_buffer("weight", projection.T.contiguous()[:, :, None, None], persistent=False)
-        self.register_buffer("bias", -(mean @ projection), persistent=False)
+        # What depends on the bank alone is computed once.
         self.register_buffer("minus_two_bank", -2.0 * bank.T.contiguous(), persistent=False)
         self.register_buffer("bank_norm", (bank * bank).sum(dim=1), persistent=False)
 
     def forward(self, features: TrunkFeatures) -> tuple[Tensor, Tensor]:
         """Return image scores ``[N, 1]`` and the patch map ``[N, g, g]``, both distances."""
-        patches = nn.functional.conv2d(features.patches, self.weight, self.bias)
-        grid = patches.shape[-1]
-        patches_NPk = patches.flatten(start_dim=2).transpose(1, 2)
+        grid = features.patches.shape[-1]
+        patches_NPk = features.patches.flatten(start_dim=2).transpose(1, 2) - self.mean
+        if self.projection is not None:
+            patches_NPk = torch.matmul(patches_NPk, self.projection)
         # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs the bracket alone.
         bracket = torch.matmul(patches_NPk, self.minus_two_bank) + self.bank_norm
         squared = (patches_NPk * patches_NPk).sum(dim=2)
@@ -163,7 +171,7 @@ class PatchCoreModule(nn.Module):
             distances = (squared + bracket.amin(dim=2)).clamp_min(0.0).sqrt()
             n_top = min(self.settings.top_patches, distances.shape[1])
             score = distances.topk(n_top, dim=1).values.mean(dim=1)
-        return score[:, None], distances.unflatten(1, (grid, grid))
+        return score[:, None], distances.reshape(-1, grid, grid)
 
     def _reweighted(self, patches_NPk: Tensor, distances: Tensor, nearest: Tensor) -> Tensor:
         """Equation 7: s = (1 - exp(s*) / sum over N_b(m*) of exp|m_test - m|) s*."""

@@ -37,7 +37,7 @@ class DeepSVDDSettings(BaseModel):
     Attributes:
         objective: ``one_class`` (equation 4) or ``soft_boundary`` (equation 3).
         nu: soft boundary: upper bound on the share of training images outside the sphere.
-        hidden: channels of the hidden layers.
+        hidden: units of the hidden layer.
         embedding_dim: coordinates of the space the sphere lies in.
         epochs: passes over the majority images.
         warm_up_epochs: epochs before the radius of the soft boundary is first set.
@@ -50,11 +50,11 @@ class DeepSVDDSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     objective: Literal["one_class", "soft_boundary"] = "one_class"
-    nu: float = Field(default=0.05, gt=0.0, lt=1.0)
-    hidden: int = Field(default=128, ge=4)
-    embedding_dim: int = Field(default=64, ge=2)
-    epochs: int = Field(default=10, ge=1)
-    warm_up_epochs: int = Field(default=3, ge=0)
+    nu: float = Field(default=0.1, gt=0.0, lt=1.0)
+    hidden: int = Field(default=256, ge=4)
+    embedding_dim: int = Field(default=128, ge=2)
+    epochs: int = Field(default=8, ge=1)
+    warm_up_epochs: int = Field(default=5, ge=0)
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=1e-6, ge=0.0)
     batch_size: int = Field(default=64, ge=2)

@@ -74,7 +74,9 @@ class HeadCnn(Member):
             optimiser.zero_grad()
             logits = module.head(standardised)
             rows = row_losses(self.settings.loss, logits, labels, weights, self.settings.gamma)
-            ridge = sum((parameter.square().sum() for parameter in penalised), torch.zeros((), device=rows.device))
+            ridge = sum(
+                (parameter.square().sum() for parameter in penalised), torch.zeros((), device=rows.device)
+            )
             loss = rows.mean() + 0.5 * self.settings.l2 / len(labels) * ridge
             loss.backward()  # type: ignore[no-untyped-call]
             return loss

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from supervised.settings import LossName
 
@@ -33,7 +32,7 @@ def row_losses(
         weights: ``[K]``, for ``weighted_cross_entropy``.
         gamma: focusing exponent of ``focal``, 0 or more; 0 is cross-entropy.
     """
-    cross_entropy = F.cross_entropy(logits, labels, reduction="none")
+    cross_entropy = nn.functional.cross_entropy(logits, labels, reduction="none")
     if name == "weighted_cross_entropy":
         if weights is None:
             raise ValueError("weighted_cross_entropy needs class weights")

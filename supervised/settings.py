@@ -20,7 +20,8 @@ class CnnSettings(BaseModel):
         tune: ``head`` trains a head on the frozen trunk's pooled features (seconds); ``full`` fine-tunes
             a whole CNN (minutes).
         hidden: ``head``: units of one hidden layer; 0 is a linear head.
-        l2: ``head``: ridge on the summed loss, on standardised features (the inverse of scikit-learn's C).
+        l2: ``head``: ridge on the summed loss, on standardised features: scikit-learn's C is
+            ``2 / l2`` for two classes (two opposite weight vectors share the ridge) and ``1 / l2`` for more.
         max_iterations: ``head``: at most this many L-BFGS iterations.
         backbone: ``full``: any trunk name; None means the recipe's trunk.
         image_size: ``full``: side that the working image is resized to, in pixels.

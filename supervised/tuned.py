@@ -11,7 +11,6 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EarlyStopping
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from contracts.errors import DataError, MemberCollapsedError
@@ -69,7 +68,10 @@ class TunedCnn(Member):
                 training,
                 batches_of(_PixelDataset(rows, fit_positions, size), self.settings.batch_size, context.seed),
                 validation=batches_of(
-                    _PixelDataset(rows, stop_positions, size), self.settings.batch_size, context.seed, shuffle=False
+                    _PixelDataset(rows, stop_positions, size),
+                    self.settings.batch_size,
+                    context.seed,
+                    shuffle=False,
                 ),
                 max_epochs=self.settings.epochs,
                 device=context.device,
@@ -81,7 +83,9 @@ class TunedCnn(Member):
                 "Lower learning_rate."
             )
         module.load_state_dict(training.best_state)
-        context.report(f"stopped after {training.epochs_run} epochs, best validation loss {training.best_loss:.4f}")
+        context.report(
+            f"stopped after {training.epochs_run} epochs, best validation loss {training.best_loss:.4f}"
+        )
         self._module = module.eval()
         return self
 
@@ -126,14 +130,17 @@ class TunedModule(nn.Module):
         super().__init__()
         self.image_size = settings.image_size
         self.n_classes = n_classes
-        self.classifier, mean, std = build_classifier(backbone.name, backbone.weights_source, n_classes)
+        classifier, mean, std = build_classifier(backbone.name, backbone.weights_source, n_classes)
+        # Convolutions on channels-last tensors are the faster ones; a restored module must have the same
+        # layout as the trained one, or its scores would differ in the last digits.
+        self.classifier: Any = classifier.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
 
     def resize(self, images: Tensor) -> Tensor:
         """``[N, 3, s, s]`` from ``[N, 3, S, S]``, antialiased."""
         size = (self.image_size, self.image_size)
-        return F.interpolate(images, size=size, mode="bilinear", antialias=True)
+        return nn.functional.interpolate(images, size=size, mode="bilinear", antialias=True)
 
     def logits(self, resized: Tensor) -> Tensor:
         """``[N, K]`` from pixels 0…255 at the CNN's own size."""
@@ -166,8 +173,11 @@ class _PixelDataset(Dataset[tuple[Tensor, Tensor]]):
         kept = self._kept[index]
         if kept is None:
             image = torch.from_numpy(self.rows.images(self.positions[index : index + 1]))
-            resized = F.interpolate(
-                image.permute(0, 3, 1, 2).float(), size=(self.size, self.size), mode="bilinear", antialias=True
+            resized = nn.functional.interpolate(
+                image.permute(0, 3, 1, 2).float(),
+                size=(self.size, self.size),
+                mode="bilinear",
+                antialias=True,
             )
             kept = resized[0].round().clamp(0, 255).to(torch.uint8)
             if self._keeps:
@@ -180,7 +190,7 @@ class _Tuning(LightningModule):
 
     def __init__(self, module: TunedModule, settings: CnnSettings, labels: np.ndarray) -> None:
         super().__init__()
-        self.module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = module
         self.settings = settings
         self.register_buffer("weights", class_weights(torch.from_numpy(labels), module.n_classes))
         self.best_loss = float("inf")
@@ -192,7 +202,11 @@ class _Tuning(LightningModule):
         channels_last = pixels.float().contiguous(memory_format=torch.channels_last)
         weights: Tensor = self.weights  # type: ignore[assignment]
         return row_losses(
-            self.settings.loss, self.module.logits(channels_last).float(), labels, weights, self.settings.gamma
+            self.settings.loss,
+            self.module.logits(channels_last).float(),
+            labels,
+            weights,
+            self.settings.gamma,
         )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:  # noqa: ARG002
