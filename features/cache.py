@@ -31,7 +31,7 @@ class FeatureStore:
     """Features of one trunk at one size.
 
     Args:
-        folder: where the shards of this trunk lie; made when missing.
+        folder: where the shards of this trunk lie; made with the first.
         shapes: of what the trunk gives.
     """
 
@@ -40,7 +40,6 @@ class FeatureStore:
         self.shapes = shapes
         self._place: dict[str, tuple[str, int]] = {}
         self._open: OrderedDict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]] = OrderedDict()
-        folder.mkdir(parents=True, exist_ok=True)
         for marker in sorted(folder.glob("*.json")):
             self._register(marker.stem, read_json(marker)["sha256"])
 

@@ -7,7 +7,6 @@ file will run in ONNX Runtime too, so features are computed by the engine that w
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from contracts.errors import ModelError
 from contracts.files import atomic_writer
+from contracts.machine import usable_cpus
 from contracts.rows import FloatArray, ImageArray
 from features.trunks import Trunk
 
@@ -60,7 +60,7 @@ def trunk_runner(trunk: Trunk, onnx_path: Path, device: str) -> TrunkRunner:
         _write_trunk(trunk, onnx_path)
     options = onnxruntime.SessionOptions()
     # ONNX Runtime reads the host's cores, not what this process may use.
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = usable_cpus()
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])
 

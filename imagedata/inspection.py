@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from contracts.errors import ImageError
+from contracts.machine import usable_cpus
 from imagedata.decode import DecodeSettings, decode_bytes, read_image_bytes
 
 
@@ -90,7 +91,7 @@ class InspectionJournal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with (
             self.path.open("a", encoding="utf-8") as journal,
-            ThreadPoolExecutor(max_workers=_usable_cpus()) as pool,
+            ThreadPoolExecutor(max_workers=usable_cpus()) as pool,
         ):
             if _last_byte(self.path) not in {b"", b"\n"}:
                 # A line torn by an earlier kill must not swallow the first new one.
@@ -114,11 +115,6 @@ class InspectionJournal:
             return path, path, Inspection("", 0, 0, "", f"cannot be read: {error.strerror or error}.")
         key = f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{settings.window}"
         return path, key, self._known.get(key) or inspect_file(file, settings)
-
-
-def _usable_cpus() -> int:
-    # macOS and Windows have no affinity mask.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _last_byte(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from export.scoring.processes import usable_cpus
+from contracts.machine import usable_cpus
 from features.settings import PACKAGED_TRUNKS
 from workflow.console import console, note
 from workflow.datasets import list_datasets

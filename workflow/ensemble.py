@@ -47,7 +47,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     left_out = collapsed_members(results)
     for name, reason in left_out.items():
         note(f"{name} is left out: {reason}")
-    key = _key(config, units)
+    key = ensemble_key(config, units)
     finished = _finished(config, key)
     if finished is not None:
         note(f"Nothing to do: {finished['model']} is fitted and exported.")
@@ -78,7 +78,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     write_score_table(
         config.folder / "heldout.parquet",
         test,
-        {"p_minority": p_minority, "decision": stack.decide(test.scores)},
+        {"p_minority": p_minority, "decision": np.array(test.class_names)[stack.decide(test.scores)]},
     )
     write_json(config.folder / "ensemble.json", stack.to_json())
     _write_metrics_parquet(config.folder / "metrics.parquet", rows)
@@ -92,7 +92,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     return document
 
 
-def _key(config: RunConfig, units: list[Unit]) -> str:
+def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
     """Digest of everything that the ensemble depends on."""
     return digest_of(
         [

@@ -14,6 +14,7 @@ from ensemble.fitted import FittedEnsemble
 from imagedata.decode import decode_file
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
+from workflow.ensemble import ensemble_key
 from workflow.prepare import PreparedData, load_prepared
 from workflow.registry import build_member
 from workflow.score_tables import collapsed_members, finished_results, score_tables
@@ -38,19 +39,22 @@ def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
     """
     config = resolve_config(options)
     data = load_prepared(config)
-    results = finished_results(config, units_of(config, data, config.members))
+    units = units_of(config, data, config.members)
+    results = finished_results(config, units)
     left_out = collapsed_members(results)
-    path = config.folder / "ensemble.json"
-    if not path.exists():
+    metrics_path = config.folder / "metrics.json"
+    if not metrics_path.exists():
         raise ModelError(f"{config.folder}: no ensemble fitted yet. First run: {options.command('ensemble')}")
-    fitted = FittedEnsemble.from_json(read_json(path))
-    _, test = score_tables(data, results, left_out)
-    if fitted.columns != test.columns:
+    metrics = read_json(metrics_path)
+    if metrics["key"] != ensemble_key(config, units):
         raise ModelError(
-            f"{config.folder}: its ensemble was fitted on other members. Run: {options.command('ensemble')}"
+            f"{config.folder}: its ensemble was fitted on other members or with other settings. "
+            f"Run: {options.command('ensemble')}"
         )
-    metrics = read_json(config.folder / "metrics.json")["document"]["rows"]
-    return export_model(config, data, results, fitted, test, metrics, output)
+    fitted = FittedEnsemble.from_json(read_json(config.folder / "ensemble.json"))
+    _, test = score_tables(data, results, left_out)
+    rows = metrics["document"]["rows"]
+    return export_model(config, data, results, fitted, test, rows, output)
 
 
 def export_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from features.settings import TrunkSettings
 from imagedata.resolve import read_yaml_mapping
 from workflow.documents import validated
 from workflow.registry import CONTROL, entry_of, settings_class
+
+# Rows of the results table that are no members.
+_ROW_NAMES = ("null_control", "best_single", "plain_mean", "greedy", "ensemble")
 
 RECIPES_DIR = Path(recipes.__file__).parent
 
@@ -107,6 +111,7 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
         )
     plans = []
     for name, given in recipe.members.items():
+        _check_name(recipe, name)
         keys = dict(given or {})
         member_type = str(keys.pop("type", name))
         own_trunk = keys.pop("trunk", None)
@@ -121,5 +126,19 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
                 )
         defaults = entry_of(member_type).defaults
         settings = validated(settings_class(member_type), {**defaults, **keys}, where)
+        if name == CONTROL and (member_type != CONTROL or settings.loss != "cross_entropy"):
+            raise UsageError(
+                f"{where}: the null control is a '{CONTROL}' with plain cross-entropy, or nothing could be "
+                "judged by it. Give other losses and types a member of their own."
+            )
         plans.append(MemberPlan(name=name, type=member_type, settings=settings, trunk=trunk))
     return plans
+
+
+def _check_name(recipe: Recipe, name: str) -> None:
+    """A member's name becomes a folder, a column and a row of the table, so not any text will do."""
+    if name in _ROW_NAMES or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UsageError(
+            f"recipe {recipe.name}: '{name}' cannot name a member. Use letters, digits, _ and -, and none of "
+            f"{', '.join(_ROW_NAMES)}, which are rows of the results table."
+        )

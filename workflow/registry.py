@@ -28,6 +28,8 @@ class MemberEntry:
         factory: ``module:function`` of this package's :mod:`workflow.factories`.
         defaults: settings that this name stands for.
         summary: one line for people.
+        seconds_per_row: what a training row costs in one fit on two cores, for ``--dry-run``; rough by
+            nature, it tells minutes from hours.
     """
 
     kind: MemberKind
@@ -35,6 +37,7 @@ class MemberEntry:
     factory: str
     defaults: dict[str, Any]
     summary: str
+    seconds_per_row: float = 0.005
 
 
 MEMBERS: dict[str, MemberEntry] = {
@@ -58,6 +61,7 @@ MEMBERS: dict[str, MemberEntry] = {
         "cnn",
         {},
         "plain cross-entropy; with calibration and a tuned threshold the null control",
+        seconds_per_row=0.0005,
     ),
     "cnn_weighted": MemberEntry(
         "supervised",
@@ -65,6 +69,7 @@ MEMBERS: dict[str, MemberEntry] = {
         "cnn",
         {"loss": "weighted_cross_entropy"},
         "cross-entropy with inverse-frequency class weights",
+        seconds_per_row=0.0005,
     ),
     "cnn_focal": MemberEntry(
         "supervised",
@@ -72,6 +77,7 @@ MEMBERS: dict[str, MemberEntry] = {
         "cnn",
         {"loss": "focal"},
         "focal loss, which turns towards the hard rows",
+        seconds_per_row=0.0005,
     ),
 }
 

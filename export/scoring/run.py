@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.errors import UsageError
+from contracts.machine import usable_cpus
 from export.scoring.model import ScoringModel, load_model
 from export.scoring.output import OutputFolder
 from export.scoring.plan import DEFAULT_SHARD_SIZE, ScoreSettings, Shard, expand_paths, make_shards
 from export.scoring.pool import score_in_processes
-from export.scoring.processes import usable_cpus
 from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardReceipt, score_shard
 
 FEW_IMAGES = 64

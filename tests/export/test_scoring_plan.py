@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import DataError, UsageError
-from export.scoring import processes
 from export.scoring.plan import ScoreSettings, expand_paths, make_shards, printable_path
 
 SETTINGS = ScoreSettings("0" * 64, {"size": 16, "window": None})
@@ -126,28 +125,3 @@ def test_a_relative_name_means_another_file_in_another_folder(
     assert found == ["photos/a.png"]
     monkeypatch.chdir(tmp_path / "two")
     assert make_shards(expand_paths([Path("photos")]), SETTINGS, 4)[0].id != first[0].id
-
-
-@pytest.mark.parametrize(
-    ("text", "cpus"), [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("nonsense", 8)]
-)
-def test_processes_keep_to_the_quota(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, cpus: int
-) -> None:
-    (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr(processes, "_CGROUP_2", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert processes.usable_cpus() == cpus
-
-
-@pytest.mark.parametrize(("quota", "cpus"), [("300000", 3), ("-1", 8)])
-def test_processes_keep_to_a_version_1_quota(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cpus: int
-) -> None:
-    (tmp_path / "quota").write_text(quota)
-    (tmp_path / "period").write_text("100000")
-    monkeypatch.setattr(processes, "_CGROUP_2", tmp_path / "none")
-    monkeypatch.setattr(processes, "_CGROUP_1_QUOTA", tmp_path / "quota")
-    monkeypatch.setattr(processes, "_CGROUP_1_PERIOD", tmp_path / "period")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert processes.usable_cpus() == cpus

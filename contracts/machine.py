@@ -1,4 +1,4 @@
-"""How many processes this machine will really run at once."""
+"""How many processors this process may really use."""
 
 from __future__ import annotations
 

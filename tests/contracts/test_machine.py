@@ -1,0 +1,33 @@
+"""How many processors may be used: affinity masks and control group quotas."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from contracts import machine
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("nonsense", 8)]
+)
+def test_processes_keep_to_the_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, cpus: int
+) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    monkeypatch.setattr(machine, "_CGROUP_2", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert machine.usable_cpus() == cpus
+
+
+@pytest.mark.parametrize(("quota", "cpus"), [("300000", 3), ("-1", 8)])
+def test_processes_keep_to_a_version_1_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cpus: int
+) -> None:
+    (tmp_path / "quota").write_text(quota)
+    (tmp_path / "period").write_text("100000")
+    monkeypatch.setattr(machine, "_CGROUP_2", tmp_path / "none")
+    monkeypatch.setattr(machine, "_CGROUP_1_QUOTA", tmp_path / "quota")
+    monkeypatch.setattr(machine, "_CGROUP_1_PERIOD", tmp_path / "period")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert machine.usable_cpus() == cpus
