@@ -93,9 +93,9 @@ class Trunk(nn.Module):
 class _TimmLayers(nn.Module):
     """Maps by stride, and pre-logits, of a timm model."""
 
-    def __init__(self, backbone: nn.Module, settings: TrunkSettings) -> None:
+    def __init__(self, backbone: Any, settings: TrunkSettings) -> None:
         super().__init__()
-        self.backbone: Any = backbone
+        self.backbone = backbone
         if not hasattr(backbone, "forward_intermediates"):
             raise UsageError(
                 f"trunk '{settings.name}': timm gives no intermediate maps for it. "

@@ -38,6 +38,7 @@ def row_losses(
             raise ValueError("weighted_cross_entropy needs class weights")
         return cross_entropy * weights[labels]
     if name == "focal":
-        p_true = torch.exp(-cross_entropy)
-        return (1.0 - p_true).pow(gamma) * cross_entropy
+        # 1 - p_t by expm1 keeps its digits near 0; at 0 itself a power below 1 has no finite slope.
+        p_other = (-torch.expm1(-cross_entropy)).clamp_min(torch.finfo(cross_entropy.dtype).tiny)
+        return p_other.pow(gamma) * cross_entropy
     return cross_entropy

@@ -1,0 +1,93 @@
+"""The frozen-trunk head against scikit-learn, and what its losses and settings do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from contracts.member import FitContext
+from supervised.head import HeadCnn
+from supervised.settings import CnnSettings
+from tests.rows import synthetic_rows
+
+
+def head(rows, **settings):
+    return HeadCnn(CnnSettings(**settings)).fit(rows, FitContext(0))
+
+
+@pytest.mark.parametrize("l2", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("loss", ["cross_entropy", "weighted_cross_entropy"])
+def test_linear_head_is_scikit_learns_logistic_regression(l2, loss):
+    """Two classes: C = 2 / l2.
+
+    Softmax over two weight vectors w0, w1 with ridge l2/2 (|w0|^2 + |w1|^2) has its optimum at w1 = -w0
+    = w/2, where w are the log-odds' weights: the ridge is l2/4 |w|^2, and scikit-learn's is |w|^2 / (2C).
+    """
+    rows, new = synthetic_rows((150, 30), strength=0.7), synthetic_rows((40, 40), strength=0.7, seed=1)
+    scaler = StandardScaler().fit(rows.pooled())
+    reference = LogisticRegression(
+        C=2 / l2,
+        tol=1e-8,
+        max_iter=5000,
+        class_weight="balanced" if loss == "weighted_cross_entropy" else None,
+    ).fit(scaler.transform(rows.pooled()), rows.labels)
+    expected = reference.decision_function(scaler.transform(new.pooled()))
+    assert expected.std() > 0.5
+    np.testing.assert_allclose(head(rows, l2=l2, loss=loss).score(new)[:, 0], expected, atol=1e-3)
+
+
+def test_three_classes_are_scikit_learns_with_c_1_over_l2():
+    rows, new = synthetic_rows((80, 50, 30), strength=0.7), synthetic_rows((30, 30, 30), strength=0.7, seed=1)
+    scaler = StandardScaler().fit(rows.pooled())
+    reference = LogisticRegression(C=1 / 10.0, tol=1e-8, max_iter=5000)
+    reference.fit(scaler.transform(rows.pooled()), rows.labels)
+    expected = reference.decision_function(scaler.transform(new.pooled()))
+    expected -= expected.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(head(rows, l2=10.0).score(new), expected, atol=2e-3)
+
+
+def test_more_features_than_rows():
+    """The usual case: 1,700 pooled features and a few hundred images."""
+    rows = synthetic_rows((40, 6), pooled_dim=400, strength=0.5)
+    scaler = StandardScaler().fit(rows.pooled())
+    reference = LogisticRegression(C=2 / 100, tol=1e-8, max_iter=5000)
+    reference.fit(scaler.transform(rows.pooled()), rows.labels)
+    expected = reference.decision_function(scaler.transform(rows.pooled()))
+    np.testing.assert_allclose(head(rows).score(rows)[:, 0], expected, atol=1e-3)
+
+
+def test_a_feature_that_never_varies_is_left_alone():
+    rows, new = synthetic_rows(), synthetic_rows(seed=1)
+    rows.base.pooled[:, 4] = 7.0
+    before = head(rows)
+    new.base.pooled[:, 4] = 7.0
+    expected = before.score(new)
+    assert before.to_module().std[4] == 1.0
+    assert np.isfinite(expected).all()
+    new.base.pooled[:, 4] = 8.0
+    # Its weight was only ever pulled to 0 by the ridge.
+    np.testing.assert_allclose(before.score(new), expected, atol=1e-5)
+
+
+def test_weights_move_the_scores_up_by_the_imbalance():
+    rows, new = synthetic_rows((300, 15), strength=0.3), synthetic_rows((50, 50), strength=0.3, seed=1)
+    plain, weighted = head(rows).score(new), head(rows, loss="weighted_cross_entropy").score(new)
+    assert (weighted - plain).mean() == pytest.approx(np.log(300 / 15), rel=0.25)
+
+
+def test_focal_loss_with_gamma_0_is_the_plain_head():
+    rows = synthetic_rows()
+    focal_0 = head(rows, loss="focal", gamma=0.0).score(rows)
+    np.testing.assert_allclose(focal_0, head(rows).score(rows), atol=1e-5)
+    assert np.abs(head(rows, loss="focal").score(rows) - focal_0).max() > 0.1
+
+
+def test_linear_head_does_not_depend_on_the_seed_and_an_mlp_does():
+    rows = synthetic_rows()
+    linear = [HeadCnn(CnnSettings()).fit(rows, FitContext(seed)).score(rows) for seed in (0, 1)]
+    assert np.array_equal(*linear)
+    settings = CnnSettings(hidden=8)
+    mlp = [HeadCnn(settings).fit(rows, FitContext(seed)).score(rows) for seed in (0, 1)]
+    assert not np.array_equal(*mlp)
