@@ -30,7 +30,7 @@ class FitContext:
 
     seed: int
     device: str = "cpu"
-    report: Callable[[str], None] = field(default=lambda sentence: None)
+    report: Callable[[str], None] = field(default=lambda _: None)
 
 
 class Member(ABC):
@@ -65,9 +65,10 @@ class Member(ABC):
 
     @abstractmethod
     def to_module(self) -> nn.Module:
-        """Return the fitted member as a module ``forward(features) -> (scores [N, C], map [N, g, g] | None)``.
+        """Return the fitted member as a module, traceable at any batch size.
 
-        ``features`` is a :class:`features.tensors.TrunkFeatures`; the module is traceable at any batch size.
+        ``forward(features) -> (scores [N, C], map [N, g, g] | None)``, where ``features`` is a
+        :class:`features.tensors.TrunkFeatures`.
         """
 
     @abstractmethod
