@@ -1,12 +1,103 @@
-"""Fixtures that the tests of several rooms share."""
+"""Fixtures that the tests of several rooms share: real data, a tiny data set, a run trained on it."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.pictures import write_two_classes
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+TINY_RECIPE = """\
+name: tiny
+folds: 3
+bootstrap: 200
+trunk: {name: test_efficientnet, weights: random, image_size: 64}
+members:
+  patchcore: {bank_size: 60, candidate_patches: 300, pca_dim: 16}
+  deep_svdd: {epochs: 2, hidden: 8, embedding_dim: 4}
+  cnn: {max_iterations: 20}
+  cnn_weighted: {max_iterations: 20}
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left on the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """Standard error in one line, whatever the width of the terminal."""
+        return " ".join(self.err.split())
+
+    @property
+    def json(self) -> Any:
+        """Standard output, which must be one JSON document."""
+        return json.loads(self.out)
+
+
+def run_command(*arguments: object) -> Outcome:
+    """Run a command in this process as ``python cli.py ARGUMENTS`` would."""
+    import cli
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main([str(argument) for argument in arguments])
+    outcome = Outcome(code, out.getvalue(), err.getvalue())
+    assert "Traceback" not in outcome.out + outcome.err
+    return outcome
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with the options that belong to it."""
+
+    dataset: Path
+    recipe: Path
+    runs: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its files."""
+        return self.runs / self.dataset.name / "tiny"
+
+    def command(self, name: str, *arguments: object) -> Outcome:
+        """Run a command on this data set with this recipe."""
+        options = ("--recipe", self.recipe, "--runs", self.runs)
+        return run_command(name, self.dataset, *arguments, *options)
+
+    def copy(self, folder: Path, with_dataset: bool = False) -> Run:
+        """A copy to be changed; the data set is shared unless it is to change too."""
+        shutil.copytree(self.runs, folder / "runs")
+        dataset = self.dataset
+        if with_dataset:
+            dataset = folder / self.dataset.name
+            shutil.copytree(self.dataset, dataset)
+        return Run(dataset, self.recipe, folder / "runs")
+
+    def unit_bytes(self) -> dict[str, bytes]:
+        """File of each unit → its content."""
+        members = self.folder / "members"
+        return {str(path.relative_to(members)): path.read_bytes() for path in sorted(members.rglob("*.npz"))}
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., Outcome]:
+    """Runs a command in this process."""
+    return run_command
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +106,32 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real image sets in {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small data set and a recipe for it; nothing is trained."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "tiny.yaml").write_text(TINY_RECIPE)
+    write_two_classes(folder / "blotches", 45, 12, test=10)
+    return Run(folder / "blotches", folder / "tiny.yaml", folder / "runs")
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: Run) -> Run:
+    """``tiny`` after ``train-all``; not to be changed."""
+    outcome = tiny.command("train-all", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["units_run"] == 16
+    assert outcome.json["left_out"] == {}
+    # A copy of its own, so that ``fitted`` adds nothing to it.
+    return tiny
+
+
+@pytest.fixture(scope="session")
+def fitted(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Outcome]:
+    """A copy of ``trained`` after ``ensemble --json``, and what that said; not to be changed."""
+    run = trained.copy(tmp_path_factory.mktemp("fitted"))
+    outcome = run.command("ensemble", "--json")
+    assert outcome.code == 0, outcome.err
+    return run, outcome

@@ -22,6 +22,10 @@ from workflow.config import RunConfig
 from workflow.console import progress_bar
 
 
+# Keys of a spec that say something to people and decide nothing.
+_WORDS = ("title", "source", "licence")
+
+
 @dataclass(frozen=True)
 class PreparedData:
     """Rows that a run works on.
@@ -141,6 +145,9 @@ def load_prepared(config: RunConfig) -> PreparedData:
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     wanted = config.to_json()
+    for words in _WORDS:
+        wanted["dataset"].pop(words)
+        saved.get("dataset", {}).pop(words, None)
     for part in ("dataset", "recipe", "seed"):
         if saved.get(part) != wanted[part]:
             raise ModelError(

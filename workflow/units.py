@@ -130,7 +130,7 @@ def read_result(unit: Unit) -> UnitResult | None:
         return None
     try:
         arrays, meta = read_arrays(unit.path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     if meta.get("key") != unit.key:
         return None

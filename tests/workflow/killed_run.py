@@ -1,0 +1,70 @@
+"""A training command as a process of its own, which ends itself at a chosen moment.
+
+Usage: python killed_run.py MOMENT ARGUMENTS... with MOMENT one of ``never``, ``features`` (killed while
+the second shard marker is due), ``mid-write:N`` (killed half-way through writing the N-th receipt),
+``interrupt:N`` (as if Ctrl-C was pressed while unit N is fitted), ``saving`` (killed between the files
+that the command begins with).
+"""
+
+import os
+import signal
+import sys
+
+import cli
+from contracts import files
+from features import cache
+from workflow import prepare, train_all, units
+
+
+def die(number: int = signal.SIGKILL) -> None:
+    """Receive a signal as from outside."""
+    os.kill(os.getpid(), number)
+
+
+def sabotage(moment: str) -> None:
+    """Arrange for the process to end at the moment."""
+    kind, _, count = moment.partition(":")
+    left = int(count or 0)
+    if kind == "features":
+        write = cache.write_json
+
+        def kill_before_marker(path, document):
+            die()
+            write(path, document)
+
+        cache.write_json = kill_before_marker
+    elif kind == "saving":
+        prepare.write_json = lambda path, document: die()
+    elif kind == "mid-write":
+        write_arrays = units.write_arrays
+
+        def kill_in_the_middle(path, arrays, meta):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.with_name(f".{path.name}.{os.getpid()}.tmp").open("wb") as handle:
+                    handle.write(b"PK\x03\x04 half")
+                    handle.flush()
+                    die()
+            write_arrays(path, arrays, meta)
+
+        units.write_arrays = kill_in_the_middle
+    elif kind == "interrupt":
+        run_unit = train_all.run_unit
+
+        def interrupt_later(*arguments):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                signal.setitimer(signal.ITIMER_REAL, 0.02)
+                signal.signal(signal.SIGALRM, lambda *_: die(signal.SIGINT))
+            return run_unit(*arguments)
+
+        train_all.run_unit = interrupt_later
+
+
+if __name__ == "__main__":
+    assert files.write_json is not None
+    sabotage(sys.argv[1])
+    sys.exit(cli.main(sys.argv[2:]))

@@ -1,0 +1,102 @@
+"""Training that is killed, interrupted and cut off ends with the bytes of a run that was left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from contracts.files import read_arrays
+from tests.conftest import Run
+
+ROOT = Path(__file__).parents[2]
+DRIVER = Path(__file__).with_name("killed_run.py")
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+
+RECIPE = """\
+name: tiny
+folds: 2
+trunk: {name: test_efficientnet, weights: random, image_size: 64}
+members:
+  deep_svdd: {epochs: 2, hidden: 8, embedding_dim: 4}
+  cnn: {max_iterations: 20}
+"""
+
+
+def start(run: Run, moment: str) -> subprocess.Popen:
+    command = [
+        sys.executable,
+        DRIVER,
+        moment,
+        "train-all",
+        run.dataset,
+        "--recipe",
+        run.recipe,
+        "--runs",
+        run.runs,
+    ]
+    return subprocess.Popen(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(run: Run, moment: str) -> tuple[int, str]:
+    process = start(run, moment)
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err
+    assert out == ""
+    return process.returncode, " ".join(err.split())
+
+
+def results_of(run: Run) -> dict[str, tuple[dict[str, bytes], dict]]:
+    """Arrays and facts of each unit; seconds differ from run to run."""
+    results = {}
+    for path in sorted((run.folder / "members").rglob("*.npz")):
+        arrays, meta = read_arrays(path)
+        meta.pop("seconds")
+        results[f"{path.parent.name}/{path.name}"] = ({k: v.tobytes() for k, v in arrays.items()}, meta)
+    return results
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_kills_and_interrupts_leave_no_trace(tiny: Run, recipe, tmp_path):
+    alone = Run(tiny.dataset, recipe, tmp_path / "alone")
+    assert finish(alone, "never")[0] == 0
+
+    run = Run(tiny.dataset, recipe, tmp_path / "disturbed")
+    assert finish(run, "saving")[0] == -signal.SIGKILL
+    assert finish(run, "features")[0] == -signal.SIGKILL
+    assert finish(run, "mid-write:2")[0] == -signal.SIGKILL
+    assert len(results_of(run)) == 1
+    code, said = finish(run, "interrupt:2")
+    assert code == 130
+    assert "Interrupted. The same command goes on where it was." in said
+
+    # Once more from outside, at a moment of chance.
+    process = start(run, "never")
+    time.sleep(random.uniform(3.0, 6.0))
+    process.kill()
+    process.communicate()
+
+    assert finish(run, "never")[0] == 0
+    assert results_of(run) == results_of(alone)
+    leftovers = [path.name for path in run.runs.rglob(".*.tmp")]
+    assert len(leftovers) <= 5
