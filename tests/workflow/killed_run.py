@@ -1,9 +1,8 @@
 """A training command as a process of its own, which ends itself at a chosen moment.
 
-Usage: python killed_run.py MOMENT ARGUMENTS... with MOMENT one of ``never``, ``features`` (killed while
-the second shard marker is due), ``mid-write:N`` (killed half-way through writing the N-th receipt),
-``interrupt:N`` (as if Ctrl-C was pressed while unit N is fitted), ``saving`` (killed between the files
-that the command begins with).
+Usage: python killed_run.py MOMENT ARGUMENTS... with MOMENT one of ``never``, ``features`` (killed when
+the features are written but not yet marked as whole), ``mid-write:N`` (killed half-way through writing
+the N-th receipt), ``interrupt:N`` (as if Ctrl-C was pressed while the N-th unit is fitted).
 """
 
 import os
@@ -11,9 +10,8 @@ import signal
 import sys
 
 import cli
-from contracts import files
 from features import cache
-from workflow import prepare, train_all, units
+from workflow import train_all, units
 
 
 def die(number: int = signal.SIGKILL) -> None:
@@ -33,8 +31,6 @@ def sabotage(moment: str) -> None:
             write(path, document)
 
         cache.write_json = kill_before_marker
-    elif kind == "saving":
-        prepare.write_json = lambda path, document: die()
     elif kind == "mid-write":
         write_arrays = units.write_arrays
 
@@ -65,6 +61,5 @@ def sabotage(moment: str) -> None:
 
 
 if __name__ == "__main__":
-    assert files.write_json is not None
     sabotage(sys.argv[1])
     sys.exit(cli.main(sys.argv[2:]))
