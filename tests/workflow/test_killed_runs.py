@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,9 +79,10 @@ def recipe(tmp_path) -> Path:
 
 
 @pytest.fixture
-def alone(tiny: Run, recipe, tmp_path) -> Run:
-    """The run that nobody disturbed."""
-    run = Run(tiny.dataset, recipe, tmp_path / "alone")
+def alone(trained: Run, recipe, tmp_path) -> Run:
+    """The run that nobody disturbed; its features are those of another undisturbed run."""
+    run = Run(trained.dataset, recipe, tmp_path / "alone")
+    shutil.copytree(trained.runs / "features", run.runs / "features")
     outcome = run.command("train-all")
     assert outcome.code == 0, outcome.err
     return run
