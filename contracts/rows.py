@@ -37,6 +37,10 @@ class ImageRows(Protocol):
         """``[N]`` class index of each row, 0…K-1."""
 
     @property
+    def groups(self) -> IndexArray:
+        """``[N]`` group number (patient, lot); a member that sets rows aside keeps equal numbers together."""
+
+    @property
     def n_classes(self) -> int:
         """K, at least 2; a property of the data set, not of the selection."""
 

@@ -22,6 +22,7 @@ class CachedRows:
         labels: ``[N]`` class index, minority last.
         n_classes: K.
         decode: working size and window.
+        groups: ``[N]`` group numbers; None means that every row stands for itself.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class CachedRows:
         labels: LabelArray,
         n_classes: int,
         decode: DecodeSettings,
+        groups: IndexArray | None = None,
     ) -> None:
         self._store = store
         self._digests = list(digests)
@@ -39,11 +41,17 @@ class CachedRows:
         self._labels = labels
         self._n_classes = n_classes
         self._decode = decode
+        self._groups = np.arange(len(self._digests)) if groups is None else groups
 
     @property
     def labels(self) -> LabelArray:
         """``[N]`` class index of each row."""
         return self._labels
+
+    @property
+    def groups(self) -> IndexArray:
+        """``[N]`` group number of each row."""
+        return self._groups
 
     @property
     def n_classes(self) -> int:
@@ -67,6 +75,7 @@ class CachedRows:
             self._labels[indices],
             self._n_classes,
             self._decode,
+            self._groups[indices],
         )
 
     def pooled(self) -> FloatArray:

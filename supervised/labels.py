@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
 from contracts.errors import DataError
-from contracts.rows import LabelArray
+from contracts.rows import IndexArray, LabelArray
 
 
 def require_every_class(member: str, labels: LabelArray, n_classes: int, least: int = 1) -> None:
@@ -22,6 +23,34 @@ def require_every_class(member: str, labels: LabelArray, n_classes: int, least: 
                 f"{member}: class {index} has {count} training images but {least} are needed. "
                 "Add images of it or use fewer folds."
             )
+
+
+def early_stopping_split(
+    labels: LabelArray, groups: IndexArray, share: float, seed: int
+) -> tuple[IndexArray, IndexArray]:
+    """Positions to fit on and positions to stop by; stratified, and no group is on both sides.
+
+    Args:
+        labels: ``[N]`` class index.
+        groups: ``[N]`` group number.
+        share: of the rows to set aside, about.
+        seed: of the shuffle.
+
+    Raises:
+        DataError: the groups are too few or too large for a class to be on both sides.
+    """
+    counts = np.bincount(labels)
+    n_splits = max(2, min(round(1.0 / share), int(counts[counts > 0].min())))
+    n_classes = int((counts > 0).sum())
+    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
+    if len(np.unique(groups)) >= n_splits:
+        for fit, stop in splitter.split(np.zeros((len(labels), 1)), labels, groups):
+            if len(np.unique(labels[fit])) == n_classes == len(np.unique(labels[stop])):
+                return fit.astype(np.int64), stop.astype(np.int64)
+    raise DataError(
+        f"cnn with tune=full: its {len(labels)} training images lie in {len(np.unique(groups))} groups, "
+        "too few to set rows of every class aside for early stopping. Use fewer folds or tune=head."
+    )
 
 
 def score_columns(logits: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EarlyStopping
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -22,7 +21,7 @@ from features.settings import TrunkSettings
 from features.tensors import TrunkFeatures
 from features.training import batches_of, run_training
 from features.weights import build_classifier
-from supervised.labels import require_every_class, score_columns
+from supervised.labels import early_stopping_split, require_every_class, score_columns
 from supervised.losses import class_weights, row_losses
 from supervised.settings import CnnSettings
 
@@ -53,11 +52,8 @@ class TunedCnn(Member):
             DataError: a class has fewer than 5 training images.
         """
         require_every_class("cnn with tune=full", rows.labels, rows.n_classes, _LEAST_PER_CLASS)
-        fit_positions, stop_positions = train_test_split(
-            np.arange(len(rows)),
-            test_size=max(self.settings.validation_share, rows.n_classes / len(rows)),
-            stratify=rows.labels,
-            random_state=context.seed,
+        fit_positions, stop_positions = early_stopping_split(
+            rows.labels, rows.groups, self.settings.validation_share, context.seed
         )
         with torch.random.fork_rng():
             torch.manual_seed(context.seed)

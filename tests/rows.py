@@ -40,6 +40,10 @@ class ArrayRows:
         return self.base.labels[self.positions]
 
     @property
+    def groups(self) -> IndexArray:
+        return self.positions
+
+    @property
     def n_classes(self) -> int:
         return self.base.n_classes
 

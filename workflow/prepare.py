@@ -21,7 +21,6 @@ from imagedata.spec import LabelTable
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 
-
 # Keys of a spec that say something to people and decide nothing.
 _WORDS = ("title", "source", "licence")
 
@@ -89,6 +88,12 @@ def prepare_data(config: RunConfig) -> PreparedData:
 def _absolute_root(config: RunConfig) -> Path:
     """Where the images lie, in words that hold from any working directory; links stay as they are."""
     return Path(os.path.abspath(find_root(config.spec, config.data_dir)))  # noqa: PTH100
+
+
+def group_numbers(rows: list[ManifestRow]) -> npt.NDArray[np.int64]:
+    """``[N]`` numbers for the rows' groups, in order of appearance; equal groups, equal numbers."""
+    number_of_group = {group: i for i, group in enumerate(dict.fromkeys(row.group for row in rows))}
+    return np.array([number_of_group[row.group] for row in rows], dtype=np.int64)
 
 
 def with_folds(config: RunConfig, manifest: Manifest) -> PreparedData:

@@ -14,7 +14,7 @@ from contracts.files import atomic_writer
 from contracts.scores import ScoreColumn, ScoreTable
 from imagedata.manifest import ManifestRow
 from workflow.config import RunConfig
-from workflow.prepare import PreparedData
+from workflow.prepare import PreparedData, group_numbers
 from workflow.registry import CONTROL, entry_of
 from workflow.units import FINAL, Unit, UnitResult, read_result
 
@@ -93,12 +93,11 @@ def _table(
     columns: list[ScoreColumn],
     scores: np.ndarray,
 ) -> ScoreTable:
-    number_of_group = {group: i for i, group in enumerate(dict.fromkeys(row.group for row in rows))}
     return ScoreTable(
         row_ids=np.array([row.path for row in rows]),
         labels=data.labels(rows),
         fold_of_row=np.asarray(folds, dtype=np.int64).copy(),
-        groups=np.array([number_of_group[row.group] for row in rows], dtype=np.int64),
+        groups=group_numbers(rows),
         columns=tuple(columns),
         scores=scores.astype(np.float32),
         class_names=data.manifest.class_names,

@@ -15,7 +15,7 @@ from imagedata.decode import DecodeSettings
 from imagedata.manifest import ManifestRow
 from workflow.config import RunConfig
 from workflow.console import progress_bar
-from workflow.prepare import PreparedData
+from workflow.prepare import PreparedData, group_numbers
 
 
 @dataclass
@@ -43,6 +43,7 @@ class TrunkWithStore:
             np.asarray(data.labels(rows)),
             len(data.manifest.class_names),
             decode,
+            group_numbers(rows),
         )
 
 
