@@ -195,6 +195,12 @@ def test_three_positives_for_five_folds(tmp_path):
     assert said.endswith("Use -o folds=3.")
 
 
+@pytest.mark.parametrize("test", [0, 1])
+def test_single_image_of_a_class(tmp_path, test):
+    folder = write_two_classes(tmp_path / "set", 9, 1, test=test)
+    refuse(3, "class odd has", "train-all", folder, "--runs", tmp_path / "runs")
+
+
 def test_minority_that_is_not_obvious(tmp_path):
     folder = write_two_classes(tmp_path / "set", 6, 5)
     refuse(

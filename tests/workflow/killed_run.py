@@ -1,8 +1,8 @@
 """A training command as a process of its own, which ends itself at a chosen moment.
 
-Usage: python killed_run.py MOMENT ARGUMENTS... with MOMENT one of ``never``, ``features`` (killed when
-the features are written but not yet marked as whole), ``mid-write:N`` (killed half-way through writing
-the N-th receipt), ``interrupt:N`` (as if Ctrl-C was pressed while the N-th unit is fitted).
+Usage: python killed_run.py MOMENT ARGUMENTS... with MOMENT one of ``never``, ``mid-write:N`` (killed
+half-way through writing the N-th receipt), ``interrupt:N`` (as if Ctrl-C was pressed while the N-th unit
+is fitted).
 """
 
 import os
@@ -10,7 +10,6 @@ import signal
 import sys
 
 import cli
-from features import cache
 from workflow import train_all, units
 
 
@@ -23,15 +22,7 @@ def sabotage(moment: str) -> None:
     """Arrange for the process to end at the moment."""
     kind, _, count = moment.partition(":")
     left = int(count or 0)
-    if kind == "features":
-        write = cache.write_json
-
-        def kill_before_marker(path, document):
-            die()
-            write(path, document)
-
-        cache.write_json = kill_before_marker
-    elif kind == "mid-write":
+    if kind == "mid-write":
         write_arrays = units.write_arrays
 
         def kill_in_the_middle(path, arrays, meta):
@@ -53,8 +44,8 @@ def sabotage(moment: str) -> None:
             nonlocal left
             left -= 1
             if left == 0:
-                signal.setitimer(signal.ITIMER_REAL, 0.02)
                 signal.signal(signal.SIGALRM, lambda *_: die(signal.SIGINT))
+                signal.setitimer(signal.ITIMER_REAL, 0.02)
             return run_unit(*arguments)
 
         train_all.run_unit = interrupt_later

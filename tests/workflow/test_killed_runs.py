@@ -56,7 +56,7 @@ def start(run: Run, moment: str) -> subprocess.Popen:
 def finish(run: Run, moment: str) -> tuple[int, str]:
     process = start(run, moment)
     out, err = process.communicate(timeout=120)
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err[-2000:]
     assert out == ""
     return process.returncode, " ".join(err.split())
 
@@ -90,8 +90,8 @@ def alone(trained: Run, recipe, tmp_path) -> Run:
 
 def test_kills_and_interrupts_leave_no_trace(alone: Run, tmp_path):
     run = Run(alone.dataset, alone.recipe, tmp_path / "disturbed")
-    assert finish(run, "features")[0] == -signal.SIGKILL
-    assert results_of(run) == {}
+    # What a kill leaves when the features are written but not yet marked as whole.
+    shutil.copytree(alone.runs / "features", run.runs / "features", ignore=shutil.ignore_patterns("*.json"))
     assert finish(run, "mid-write:2")[0] == -signal.SIGKILL
     assert len(results_of(run)) == 1
     code, said = finish(run, "interrupt:2")
