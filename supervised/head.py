@@ -19,7 +19,7 @@ from contracts.rows import FloatArray, ImageRows
 from features.apply import score_with_module
 from features.tensors import TrunkFeatures
 from supervised.labels import require_every_class, score_columns
-from supervised.losses import class_weights, row_losses
+from supervised.objective import Objective
 from supervised.settings import CnnSettings
 
 
@@ -32,6 +32,7 @@ class HeadCnn(Member):
     def __init__(self, settings: CnnSettings) -> None:
         self.settings = settings
         self._module: HeadModule | None = None
+        self._ledger: dict[str, Any] = {}
 
     @property
     def needs(self) -> frozenset[MemberInput]:
@@ -59,7 +60,7 @@ class HeadCnn(Member):
         return self
 
     def _minimise(self, module: HeadModule, standardised: Tensor, labels: Tensor) -> None:
-        weights = class_weights(labels, module.n_classes)
+        objective = Objective(self.settings, torch.bincount(labels, minlength=module.n_classes))
         penalised = [parameter for parameter in module.head.parameters() if parameter.ndim > 1]
         optimiser = torch.optim.LBFGS(
             module.head.parameters(),
@@ -70,18 +71,18 @@ class HeadCnn(Member):
             line_search_fn="strong_wolfe",
         )
 
-        def objective() -> Tensor:
+        def closure() -> Tensor:
             optimiser.zero_grad()
-            logits = module.head(standardised)
-            rows = row_losses(self.settings.loss, logits, labels, weights, self.settings.gamma)
-            ridge = sum(
-                (parameter.square().sum() for parameter in penalised), torch.zeros((), device=rows.device)
-            )
-            loss = rows.mean() + 0.5 * self.settings.l2 / len(labels) * ridge
+            loss = objective(module.head(standardised), labels)
+            for parameter in penalised:
+                loss = loss + 0.5 * self.settings.l2 / len(labels) * parameter.square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        optimiser.step(objective)  # type: ignore[no-untyped-call]
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        ledger = objective.ledger()
+        module.correction.copy_(torch.tensor(ledger.correction))
+        self._ledger = ledger.to_json()
 
     def score(self, rows: ImageRows) -> FloatArray:
         """``[N, 1]`` log-odds for two classes, ``[N, K]`` centred logits for more."""
@@ -97,12 +98,13 @@ class HeadCnn(Member):
         """Standardisation and weights."""
         module = self.to_module()
         arrays = {name: value.detach().numpy() for name, value in module.state_dict().items()}
-        return arrays, {"n_classes": module.n_classes}
+        return arrays, {"n_classes": module.n_classes, "prior_ledger": self._ledger}
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         """Take over a saved state."""
         module = HeadModule(self.settings, len(arrays["mean"]), int(meta["n_classes"]))
         module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        self._ledger = meta["prior_ledger"]
         self._module = module
         return self
 
@@ -118,12 +120,15 @@ class HeadModule(nn.Module):
 
     mean: Tensor
     std: Tensor
+    correction: Tensor
 
     def __init__(self, settings: CnnSettings, pooled_dim: int, n_classes: int) -> None:
         super().__init__()
         self.n_classes = n_classes
         self.register_buffer("mean", torch.zeros(pooled_dim))
         self.register_buffer("std", torch.ones(pooled_dim))
+        # What brings the logits back to the training rows' class shares; see the prior ledger.
+        self.register_buffer("correction", torch.zeros(n_classes))
         if settings.hidden:
             self.head: nn.Module = nn.Sequential(
                 nn.Linear(pooled_dim, settings.hidden), nn.GELU(), nn.Linear(settings.hidden, n_classes)
@@ -141,4 +146,4 @@ class HeadModule(nn.Module):
 
     def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
         """Return score columns; there is no map."""
-        return score_columns(self.head(self.standardise(features.pooled))), None
+        return score_columns(self.head(self.standardise(features.pooled)) + self.correction), None

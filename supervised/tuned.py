@@ -22,7 +22,7 @@ from features.tensors import TrunkFeatures
 from features.training import batches_of, run_training
 from features.weights import build_classifier
 from supervised.labels import early_stopping_split, require_every_class, score_columns
-from supervised.losses import class_weights, row_losses
+from supervised.objective import Objective
 from supervised.settings import CnnSettings
 
 _LEAST_PER_CLASS = 5
@@ -39,6 +39,7 @@ class TunedCnn(Member):
         self.settings = settings
         self.backbone = settings.backbone or default_backbone
         self._module: TunedModule | None = None
+        self._ledger: dict[str, Any] = {}
 
     @property
     def needs(self) -> frozenset[MemberInput]:
@@ -79,6 +80,9 @@ class TunedCnn(Member):
                 "Lower learning_rate."
             )
         module.load_state_dict(training.best_state)
+        ledger = training.objective.ledger()
+        module.correction.copy_(torch.tensor(ledger.correction))
+        self._ledger = ledger.to_json()
         context.report(
             f"stopped after {training.epochs_run} epochs, best validation loss {training.best_loss:.4f}"
         )
@@ -99,13 +103,14 @@ class TunedCnn(Member):
         """All weights."""
         module = self.to_module()
         arrays = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
-        return arrays, {"n_classes": module.n_classes}
+        return arrays, {"n_classes": module.n_classes, "prior_ledger": self._ledger}
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         """Take over a saved state; the backbone's own weights are not fetched again."""
         backbone = self.backbone.model_copy(update={"weights": "random"})
         module = TunedModule(self.settings, backbone, int(meta["n_classes"]))
         module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        self._ledger = meta["prior_ledger"]
         self._module = module.eval()
         return self
 
@@ -121,6 +126,7 @@ class TunedModule(nn.Module):
 
     mean: Tensor
     std: Tensor
+    correction: Tensor
 
     def __init__(self, settings: CnnSettings, backbone: TrunkSettings, n_classes: int) -> None:
         super().__init__()
@@ -132,6 +138,8 @@ class TunedModule(nn.Module):
         self.classifier: Any = classifier.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
+        # What brings the logits back to the training rows' class shares; see the prior ledger.
+        self.register_buffer("correction", torch.zeros(n_classes))
 
     def resize(self, images: Tensor) -> Tensor:
         """``[N, 3, s, s]`` from ``[N, 3, S, S]``, antialiased."""
@@ -145,7 +153,7 @@ class TunedModule(nn.Module):
 
     def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
         """Return score columns; there is no map."""
-        return score_columns(self.logits(self.resize(features.images))), None
+        return score_columns(self.logits(self.resize(features.images)) + self.correction), None
 
 
 class _PixelDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -188,26 +196,24 @@ class _Tuning(LightningModule):
         super().__init__()
         self.module = module
         self.settings = settings
-        self.register_buffer("weights", class_weights(torch.from_numpy(labels), module.n_classes))
+        self.counts = torch.bincount(torch.from_numpy(labels), minlength=module.n_classes)
+        self.objective = Objective(settings, self.counts)
         self.best_loss = float("inf")
         self.best_state: dict[str, Tensor] = {}
         self.epochs_run = 0
-        self._validation_losses: list[Tensor] = []
+        self._validation: list[tuple[Tensor, Tensor]] = []
 
-    def _row_losses(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        channels_last = pixels.float().contiguous(memory_format=torch.channels_last)
-        weights: Tensor = self.weights  # type: ignore[assignment]
-        return row_losses(
-            self.settings.loss,
-            self.module.logits(channels_last).float(),
-            labels,
-            weights,
-            self.settings.gamma,
-        )
+    def on_fit_start(self) -> None:
+        # Class weights and margins belong where the logits are.
+        self.objective = Objective(self.settings, self.counts.to(self.device))
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        return self.module.logits(pixels.float().contiguous(memory_format=torch.channels_last)).float()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:  # noqa: ARG002
         pixels, labels = batch
-        return self._row_losses(self._flip(pixels), labels).mean()
+        progress = self.current_epoch / self.settings.epochs
+        return self.objective(self._logits(self._flip(pixels)), labels, progress)
 
     def _flip(self, pixels: Tensor) -> Tensor:
         for axis, active in ((3, self.settings.flips != "none"), (2, self.settings.flips == "both")):
@@ -217,11 +223,15 @@ class _Tuning(LightningModule):
         return pixels
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:  # noqa: ARG002
-        self._validation_losses.append(self._row_losses(*batch))
+        pixels, labels = batch
+        self._validation.append((self._logits(pixels), labels))
 
     def on_validation_epoch_end(self) -> None:
-        loss = float(torch.cat(self._validation_losses).mean())
-        self._validation_losses.clear()
+        # All rows at once, as F1 and AUC forms are no means over batches; always the final form, so that
+        # epochs can be compared.
+        logits, labels = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
+        loss = float(self.objective(logits, labels))
+        self._validation.clear()
         self.epochs_run += 1
         self.log("validation_loss", loss)
         if loss < self.best_loss:

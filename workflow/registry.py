@@ -40,6 +40,12 @@ class MemberEntry:
     seconds_per_row: float = 0.005
 
 
+def _cnn(summary: str, **defaults: Any) -> MemberEntry:
+    """A CNN member that stands for some settings; as a head or, with ``tune: full``, as a whole CNN."""
+    settings = "supervised.settings:CnnSettings"
+    return MemberEntry("supervised", settings, "cnn", defaults, summary, seconds_per_row=0.0005)
+
+
 MEMBERS: dict[str, MemberEntry] = {
     "patchcore": MemberEntry(
         "oneclass",
@@ -55,29 +61,32 @@ MEMBERS: dict[str, MemberEntry] = {
         {},
         "distance from the centre that a bias-free network draws the majority to",
     ),
-    "cnn": MemberEntry(
-        "supervised",
-        "supervised.settings:CnnSettings",
-        "cnn",
-        {},
-        "plain cross-entropy; with calibration and a tuned threshold the null control",
-        seconds_per_row=0.0005,
+    "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the null control"),
+    "cnn_weighted": _cnn("cross-entropy with inverse-frequency class weights", loss="weighted_cross_entropy"),
+    "cnn_effective": _cnn(
+        "cross-entropy weighted by the effective number of samples (Cui 2019)",
+        loss="weighted_cross_entropy",
+        weights="effective",
     ),
-    "cnn_weighted": MemberEntry(
-        "supervised",
-        "supervised.settings:CnnSettings",
-        "cnn",
-        {"loss": "weighted_cross_entropy"},
-        "cross-entropy with inverse-frequency class weights",
-        seconds_per_row=0.0005,
+    "cnn_smoothed": _cnn("cross-entropy with label smoothing 0.1 (Szegedy 2016)", smoothing=0.1),
+    "cnn_focal": _cnn("focal loss, which turns towards the hard rows (Lin 2017)", loss="focal"),
+    "cnn_asymmetric_focal": _cnn(
+        "focal loss on the majority alone (after Ridnik 2021)", loss="asymmetric_focal"
     ),
-    "cnn_focal": MemberEntry(
-        "supervised",
-        "supervised.settings:CnnSettings",
-        "cnn",
-        {"loss": "focal"},
-        "focal loss, which turns towards the hard rows",
-        seconds_per_row=0.0005,
+    "cnn_ldam": _cnn(
+        "a larger margin for the rarer class, class weights late (LDAM-DRW, Cao 2019)", loss="ldam"
+    ),
+    "cnn_logit_adjusted": _cnn(
+        "logits shifted by the class shares: balanced softmax (Menon 2021, Ren 2020)",
+        loss="logit_adjustment",
+    ),
+    "cnn_vs": _cnn("logits shifted and scaled by the class shares (VS-loss, Kini 2021)", loss="vs"),
+    "cnn_soft_f1": _cnn("one minus differentiable macro F1", loss="soft_f1"),
+    "cnn_auc": _cnn("AUC by squared margins of class means (Yuan 2021); ranks only", loss="auc_margin"),
+    "cnn_partial_auc": _cnn(
+        "one-way partial AUC, the majority's nearest rows count most (Zhu 2022); ranks only",
+        loss="partial_auc",
+        temperature=0.1,
     ),
 }
 

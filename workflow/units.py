@@ -25,7 +25,7 @@ from workflow.prepare import PreparedData
 from workflow.recipe import MemberPlan
 
 # Raised when the code of a member changes so that old results should not be reused.
-_UNITS_VERSION = 2
+_UNITS_VERSION = 3
 FINAL = -1
 _STATE = "state/"
 

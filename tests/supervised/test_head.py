@@ -34,6 +34,9 @@ def test_linear_head_is_scikit_learns_logistic_regression(l2, loss):
         class_weight="balanced" if loss == "weighted_cross_entropy" else None,
     ).fit(scaler.transform(rows.pooled()), rows.labels)
     expected = reference.decision_function(scaler.transform(new.pooled()))
+    if loss == "weighted_cross_entropy":
+        # Balanced weights answer for equal shares; the ledger takes that back to the training rows'.
+        expected = expected + np.log(30 / 150)
     assert expected.std() > 0.5
     np.testing.assert_allclose(head(rows, l2=l2, loss=loss).score(new)[:, 0], expected, atol=1e-3)
 
@@ -71,10 +74,18 @@ def test_a_feature_that_never_varies_is_left_alone():
     np.testing.assert_allclose(before.score(new), expected, atol=1e-5)
 
 
-def test_weights_move_the_scores_up_by_the_imbalance():
+@pytest.mark.parametrize("loss", ["weighted_cross_entropy", "logit_adjustment"])
+def test_the_ledger_takes_back_what_the_loss_does_to_the_prior(loss):
     rows, new = synthetic_rows((300, 15), strength=0.3), synthetic_rows((50, 50), strength=0.3, seed=1)
-    plain, weighted = head(rows).score(new), head(rows, loss="weighted_cross_entropy").score(new)
-    assert (weighted - plain).mean() == pytest.approx(np.log(300 / 15), rel=0.25)
+    plain, member = head(rows).score(new), head(rows, loss=loss)
+    corrected = member.score(new)
+    imbalance = np.log(300 / 15)
+    assert (corrected - plain).mean() == pytest.approx(0.0, abs=0.25 * imbalance)
+    _, meta = member.state()
+    assert meta["prior_ledger"]["effective"] == pytest.approx([0.5, 0.5])
+    assert meta["prior_ledger"]["recalibrate"] is False
+    correction = member.to_module().correction
+    assert float(correction[1] - correction[0]) == pytest.approx(-imbalance, abs=1e-5)
 
 
 def test_focal_loss_with_gamma_0_is_the_plain_head():

@@ -10,6 +10,8 @@ from contracts.errors import DataError, MemberCollapsedError
 from contracts.member import FitContext
 from features.settings import TrunkSettings
 from supervised import tuned
+from supervised.labels import early_stopping_split
+from supervised.objective import Objective
 from supervised.settings import CnnSettings
 from supervised.tuned import TunedCnn
 from tests.rows import synthetic_rows
@@ -35,9 +37,7 @@ def test_the_best_epoch_is_kept_and_reported():
     assert sentences[0].startswith("stopped after ")
     best = float(sentences[0].rsplit(" ", 1)[1])
     # The loss of the kept weights on the rows set aside is the reported one.
-    from sklearn.model_selection import train_test_split
-
-    _, stop = train_test_split(np.arange(80), test_size=0.15, stratify=rows.labels, random_state=0)
+    _, stop = early_stopping_split(rows.labels, rows.groups, member.settings.validation_share, 0)
     held = rows.subset(stop)
     logit = torch.from_numpy(member.score(held)[:, 0])
     loss = torch.nn.functional.softplus(torch.where(torch.from_numpy(held.labels) == 1, -logit, logit)).mean()
@@ -45,7 +45,7 @@ def test_the_best_epoch_is_kept_and_reported():
 
 
 def test_divergence_is_a_collapse(monkeypatch):
-    monkeypatch.setattr(tuned, "row_losses", lambda name, logits, *rest: logits.sum(dim=1) * float("nan"))
+    monkeypatch.setattr(Objective, "__call__", lambda self, logits, *rest: logits.sum() * float("nan"))
     with pytest.raises(MemberCollapsedError, match="diverged"):
         build().fit(synthetic_rows(), FitContext(0))
 

@@ -1,0 +1,58 @@
+"""Weights and margins per class, from class counts alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def inverse_frequency_weights(counts: Tensor) -> Tensor:
+    """``[K]`` weights N / (K n_k): the mean weight over the rows is 1, and every class weighs the same.
+
+    Args:
+        counts: ``[K]`` rows per class, all at least 1.
+    """
+    counts = counts.float()
+    return counts.sum() / (len(counts) * counts)
+
+
+def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
+    """``[K]`` weights (1 - beta) / (1 - beta^n_k), scaled so that the mean weight over the rows is 1.
+
+    Between no weights (beta 0) and inverse frequency (beta to 1): beyond 1 / (1 - beta) rows, more of
+    the same add little. Source: Cui et al. 2019, equation 3 (https://arxiv.org/abs/1901.05555).
+
+    Args:
+        counts: ``[K]`` rows per class.
+        beta: in [0, 1).
+    """
+    counts = counts.double()
+    weights = (1.0 - beta) / (1.0 - torch.pow(torch.tensor(beta, dtype=torch.double), counts))
+    return (weights * counts.sum() / (weights * counts).sum()).float()
+
+
+def explicit_weights(counts: Tensor, ratios: tuple[float, ...]) -> Tensor:
+    """``[K]`` weights in the given ratios, scaled so that the mean weight over the rows is 1.
+
+    Args:
+        counts: ``[K]`` rows per class.
+        ratios: one positive number a class, in class order (minority last): ``(1, 1.5)``, ``(1, 10)``.
+    """
+    if len(ratios) != len(counts):
+        raise ValueError(f"{len(ratios)} class weights for {len(counts)} classes")
+    weights = torch.tensor(ratios, dtype=torch.float32)
+    counts = counts.float()
+    return weights * counts.sum() / (weights * counts).sum()
+
+
+def ldam_margins(counts: Tensor, largest: float) -> Tensor:
+    """``[K]`` margins C / n_k^(1/4), with C such that the rarest class has the largest.
+
+    Source: Cao et al. 2019, equations 9 and 13 (https://arxiv.org/abs/1906.07413).
+
+    Args:
+        counts: ``[K]`` rows per class.
+        largest: margin of the rarest class, in logit units.
+    """
+    raw = counts.float().pow(-0.25)
+    return raw * (largest / raw.max())

@@ -1,0 +1,130 @@
+"""An objective: a loss with everything it knows of the training rows, and what it does to probabilities.
+
+Re-weighting and adjusting change the class shares that a network's probabilities answer for. The
+objective keeps the ledger: where the change is exact it is taken back from the logits, elsewhere the
+member is marked for recalibration (which every member gets anyway, out of fold).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supervised.class_weights import (
+    effective_number_weights,
+    explicit_weights,
+    inverse_frequency_weights,
+    ldam_margins,
+)
+from supervised.losses import auc_margin, cross_entropy, focal, partial_auc, soft_f1, with_margins
+from supervised.settings import LossSettings
+
+
+@dataclass(frozen=True)
+class PriorLedger:
+    """Which class shares a trained network's logits answer for.
+
+    Attributes:
+        trained: ``[K]`` class shares of the training rows.
+        effective: ``[K]`` class shares as the objective saw them.
+        exact: whether adding :attr:`correction` brings the logits back to the trained shares exactly
+            (for a network that can represent the truth).
+    """
+
+    trained: tuple[float, ...]
+    effective: tuple[float, ...]
+    exact: bool
+
+    @property
+    def correction(self) -> tuple[float, ...]:
+        """``[K]`` to add to the logits: log trained - log effective; zeros where that is not exact."""
+        if not self.exact:
+            return (0.0,) * len(self.trained)
+        shares = zip(self.trained, self.effective, strict=True)
+        return tuple(float(torch.tensor(a / b, dtype=torch.double).log()) for a, b in shares)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON facts for receipts."""
+        return {
+            "trained": list(self.trained),
+            "effective": list(self.effective),
+            "exact": self.exact,
+            "recalibrate": not self.exact,
+        }
+
+
+class Objective:
+    """``objective(logits, labels) -> scalar``, to be minimised.
+
+    Args:
+        settings: which loss, with which numbers.
+        counts: ``[K]`` training rows per class, all at least 1; on the device of the logits.
+    """
+
+    def __init__(self, settings: LossSettings, counts: Tensor) -> None:
+        self.settings = settings
+        self.log_shares = (counts.double() / counts.sum()).log().float()
+        self.weights = self._weights(counts)
+        self.margins = ldam_margins(counts, settings.ldam_margin).to(counts.device)
+        # VS-loss, section 2: multiplicative factors (n_k / n_max)^gamma.
+        self.multipliers = (counts.float() / counts.max()).pow(settings.vs_gamma)
+        self.gammas = torch.full((len(counts),), settings.gamma, device=counts.device)
+        if settings.loss == "asymmetric_focal":
+            self.gammas[-1] = 0.0
+
+    def _weights(self, counts: Tensor) -> Tensor:
+        chosen = self.settings.weights
+        if chosen == "inverse":
+            weights = inverse_frequency_weights(counts)
+        elif chosen == "effective":
+            weights = effective_number_weights(counts, self.settings.effective_beta)
+        else:
+            weights = explicit_weights(counts, tuple(chosen))
+        return weights.to(counts.device)
+
+    def __call__(self, logits: Tensor, labels: Tensor, progress: float = 1.0) -> Tensor:
+        """Mean loss of rows (a loss of all rows together for the F1 and AUC forms).
+
+        Args:
+            logits: ``[N, K]``.
+            labels: ``[N]`` int64.
+            progress: share of training that is over; ``ldam`` weighs classes late only (deferred
+                re-weighting, Cao et al. 2019, algorithm 1). 1 is the final form.
+        """
+        s = self.settings
+        if s.loss == "soft_f1":
+            return soft_f1(logits, labels)
+        if s.loss == "auc_margin":
+            return auc_margin(logits, labels, s.auc_margin)
+        if s.loss == "partial_auc":
+            return partial_auc(logits, labels, s.auc_margin, s.temperature)
+        if s.loss in {"focal", "asymmetric_focal"}:
+            return focal(logits, labels, self.gammas).mean()
+        if s.loss == "ldam":
+            logits = with_margins(logits, labels, self.margins)
+        elif s.loss == "logit_adjustment":
+            # Menon et al. 2021, equation 10; tau = 1 is the balanced softmax of Ren et al. 2020.
+            logits = logits + s.tau * self.log_shares
+        elif s.loss == "vs":
+            # Kini et al. 2021, equation 2 (https://arxiv.org/abs/2103.01550).
+            logits = logits * self.multipliers + s.tau * self.log_shares
+        rows = cross_entropy(logits, labels, s.smoothing)
+        weighted = s.loss == "weighted_cross_entropy" or (s.loss == "ldam" and progress >= s.deferred_until)
+        return (rows * self.weights[labels]).mean() if weighted else rows.mean()
+
+    def ledger(self) -> PriorLedger:
+        """What the objective did to the class shares behind the probabilities."""
+        trained = self.log_shares.double().exp()
+        effective = trained
+        exact = self.settings.loss == "cross_entropy" and self.settings.smoothing == 0.0
+        if self.settings.loss == "weighted_cross_entropy":
+            effective = trained * self.weights.double()
+            exact = self.settings.smoothing == 0.0
+        elif self.settings.loss == "logit_adjustment":
+            effective = trained.pow(1.0 - self.settings.tau)
+            exact = self.settings.smoothing == 0.0
+        effective = effective / effective.sum()
+        return PriorLedger(tuple(trained.tolist()), tuple(effective.tolist()), exact)
