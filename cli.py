@@ -15,9 +15,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-from rich.console import Console
-from rich.markup import escape
+try:
+    import typer
+    from rich.console import Console
+    from rich.markup import escape
+except ImportError:
+    sys.exit(
+        "Error: the packages that this needs are not installed here. Run: make setup; then: .venv/bin/python cli.py"
+    )
 
 from contracts.errors import ExitCode, OutnumberedError
 
@@ -60,6 +65,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 _RUNS = Path("runs")
+_INTERRUPTED = "Interrupted. The same command goes on where it was."
 
 
 def _options(
@@ -98,6 +104,16 @@ def datasets(data: Data = None, as_json: Json = False) -> None:
     from workflow.datasets import list_datasets
 
     listed = list_datasets(data)
+    if as_json:
+        _print_json(listed)
+
+
+@app.command()
+def members(as_json: Json = False) -> None:
+    """List the member types that recipes are made of."""
+    from workflow.members import list_members
+
+    listed = list_members()
     if as_json:
         _print_json(listed)
 
@@ -277,7 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
         errors.print(f"[bold red]Error:[/] {escape(str(error))}")
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        errors.print("Interrupted. The same command goes on where it was.")
+        errors.print(_INTERRUPTED)
         return int(ExitCode.INTERRUPTED)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -294,6 +310,9 @@ def main(arguments: list[str] | None = None) -> int:
             errors.print(f"[bold red]Error:[/] {escape(error.format_message())} Try --help.")
             return int(ExitCode.USAGE)
         raise
+    if outcome == ExitCode.INTERRUPTED:
+        # Typer turns the first Ctrl-C into an exit code by itself.
+        errors.print(_INTERRUPTED)
     return outcome if isinstance(outcome, int) else int(ExitCode.OK)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from contracts.errors import ModelError
+from contracts.errors import ModelError, UsageError
 from contracts.files import read_json, sha256_of_file, write_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
@@ -37,6 +37,10 @@ def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
     Raises:
         ModelError: no ensemble yet, or the file fails its gate.
     """
+    if output is not None and (output.is_dir() or not output.name):
+        raise UsageError(
+            f"--output {output}: that is a folder. Name the file, such as {output / 'model.onnx'}."
+        )
     config = resolve_config(options)
     data = load_prepared(config)
     units = units_of(config, data, config.members)

@@ -21,8 +21,11 @@ from imagedata.spec import LabelTable
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 
-# Keys of a spec that say something to people and decide nothing.
-_WORDS = ("title", "source", "licence")
+# Keys that decide nothing about what is trained: words for people, and what comes after training.
+_NOT_OF_TRAINING = {
+    "dataset": ("title", "source", "licence", "deployment_prior"),
+    "recipe": ("threshold", "bootstrap"),
+}
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,10 @@ def load_prepared(config: RunConfig) -> PreparedData:
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     wanted = config.to_json()
-    for words in _WORDS:
-        wanted["dataset"].pop(words)
-        saved.get("dataset", {}).pop(words, None)
+    for part, keys in _NOT_OF_TRAINING.items():
+        for key in keys:
+            wanted[part].pop(key)
+            saved.get(part, {}).pop(key, None)
     for part in ("dataset", "recipe", "seed"):
         if saved.get(part) != wanted[part]:
             raise ModelError(

@@ -116,6 +116,10 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
         member_type = str(keys.pop("type", name))
         own_trunk = keys.pop("trunk", None)
         where = f"recipe {recipe.name}, member {name}"
+        if isinstance(own_trunk, str):
+            own_trunk = {"name": own_trunk}
+        if own_trunk is not None and not isinstance(own_trunk, dict):
+            raise UsageError(f"{where}: key 'trunk': got {own_trunk!r}; write a trunk's name or its keys.")
         trunk = recipe.trunk
         if own_trunk is not None:
             trunk = validated(TrunkSettings, {**recipe.trunk.model_dump(), **own_trunk}, f"{where}, trunk")

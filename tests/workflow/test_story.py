@@ -300,7 +300,6 @@ def test_ensemble_without_one_member_names_the_command_that_trains_it(trained: R
             "trained with members.cnn.l2=its default, but now members.cnn.l2=7 is asked",
         ),
         (["-o", "imbalance=1:9"], 'trained with imbalance=its default, but now imbalance="1:9" is asked'),
-        (["-o", "threshold=max_f1"], 'trained with threshold="min_hter", but now threshold="max_f1"'),
         (["--seed", "3"], "trained with seed=0, but now seed=3 is asked for"),
         (["--minority", "fine"], 'trained with minority="odd", but now minority="fine" is asked for'),
     ],
@@ -310,6 +309,18 @@ def test_ensemble_with_other_options_names_the_difference(trained: Run, argument
     assert outcome.code == 5
     assert said in outcome.said
     assert "python cli.py train-all" in outcome.said
+
+
+def test_what_comes_after_training_needs_no_training(fitted: Run, tmp_path):
+    run = fitted.copy(tmp_path)
+    first = run.command("ensemble", "--json").json
+    outcome = run.command("ensemble", "-o", "threshold=max_f1", "-o", "deployment_prior=0.3", "--json")
+    assert outcome.code == 0, outcome.said
+    assert outcome.json["prior"] == 0.3
+    assert outcome.json["threshold"] != first["threshold"]
+    stale = run.command("export")
+    assert stale.code == 5
+    assert "its ensemble was fitted on other members or with other settings" in stale.said
 
 
 def test_equal_names_are_not_equal_data(trained: Run, tmp_path):
