@@ -20,9 +20,7 @@ try:
     from rich.console import Console
     from rich.markup import escape
 except ImportError:
-    sys.exit(
-        "Error: the packages that this needs are not installed here. Run: make setup; then: .venv/bin/python cli.py"
-    )
+    sys.exit("Error: packages are missing here. Run make setup, and then .venv/bin/python cli.py.")
 
 from contracts.errors import ExitCode, OutnumberedError
 
