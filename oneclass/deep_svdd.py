@@ -9,6 +9,8 @@ one, or 3x3 convolutions, ranked worse at two to eight times the cost.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -58,7 +60,11 @@ class DeepSVDD(Member):
         normal_positions = majority_positions(rows)
         if len(normal_positions) == 0:
             raise DataError("deep_svdd: no majority images to learn from. Check the labels.")
-        normal = rows.subset(normal_positions)
+        with _one_thread():
+            self._fit(rows.subset(normal_positions), context)
+        return self
+
+    def _fit(self, normal: ImageRows, context: FitContext) -> None:
         mean, std = _channel_statistics(normal)
         cells = _CellDataset(normal, mean, std)
         for attempt in range(self.settings.attempts):
@@ -76,7 +82,6 @@ class DeepSVDD(Member):
             else:
                 self._module = module
                 break
-        return self
 
     def _train(self, module: DeepSVDDModule, cells: _CellDataset, seed: int, device: str) -> None:
         in_order = batches_of(cells, self.settings.batch_size, seed, shuffle=False)
@@ -115,6 +120,22 @@ class DeepSVDD(Member):
         module.load_state_dict(state)
         self._module = module
         return self
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run CPU operators on one thread.
+
+    A step takes milliseconds, so threads gain little by sharing it and lose tens of seconds a fit in
+    waiting for each other where other work shares the cores. And sums made in one order give the same
+    network whatever the number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class DeepSVDDModule(nn.Module):

@@ -154,6 +154,19 @@ def test_a_failed_fit_leaves_no_half_fitted_member(monkeypatch):
     assert member._module is None
 
 
+def test_the_number_of_threads_does_not_change_the_network():
+    threads = torch.get_num_threads()
+    states = []
+    for n in (1, 2):
+        torch.set_num_threads(n)
+        try:
+            states.append(fitted().state()[0])
+            assert torch.get_num_threads() == n
+        finally:
+            torch.set_num_threads(threads)
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
 def test_one_majority_row_is_enough_to_fit():
     rows = synthetic_rows((1, 3))
     assert fitted(rows).score(rows).shape == (4, 1)
