@@ -89,3 +89,13 @@ def test_images_are_resized_antialiased_to_the_cnns_own_size():
     resized = module.resize(checkerboard)
     assert resized.shape == (1, 3, 32, 32)
     assert (resized[:, :, 2:-2, 2:-2] - 127.5).abs().max() < 1.0
+
+
+def test_batch_normalisation_keeps_the_statistics_of_pre_training():
+    member = build(epochs=1)
+    before = tuned.TunedModule(member.settings, BACKBONE, 2).state_dict()
+    arrays, _ = member.fit(synthetic_rows(), FitContext(0)).state()
+    statistics = [name for name in arrays if "running_" in name]
+    assert statistics
+    assert all(np.array_equal(arrays[name], before[name].numpy()) for name in statistics)
+    assert not np.array_equal(arrays["classifier.fc.weight"], before["classifier.fc.weight"].numpy())
