@@ -162,11 +162,11 @@ def train(
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
-        document: Any = plan(options, only_member=member)
+        document: Any = plan(options, only=(member,))
     else:
         from workflow.train_all import train_all as run
 
-        document = run(options, only_member=member)
+        document = run(options, only=(member,))
     if as_json:
         _print_json(document)
 
@@ -187,6 +187,31 @@ def ensemble(
     from workflow.ensemble import ensemble as run
 
     document = run(_options(dataset, data, recipe, override, runs, seed, device, minority))
+    if as_json:
+        _print_json(document)
+
+
+@app.command()
+def compare(
+    dataset: Dataset,
+    members: Annotated[
+        str | None, typer.Option("--members", help="Members to compare, a,b,c; all of the recipe's.")
+    ] = None,
+    metric: Annotated[str, typer.Option("--metric", help="What verdicts are about.")] = "average_precision",
+    data: Data = None,
+    recipe: RecipeName = "losses",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    minority: Minority = None,
+    as_json: Json = False,
+) -> None:
+    """Train what is missing, and say which technique beats the null control here."""
+    from workflow.compare import compare as run
+
+    names = tuple(name.strip() for name in (members or "").split(",") if name.strip())
+    document = run(_options(dataset, data, recipe, override, runs, seed, device, minority), names, metric)
     if as_json:
         _print_json(document)
 

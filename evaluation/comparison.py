@@ -14,6 +14,7 @@ from contracts.errors import ModelError, nearest_match
 from contracts.rows import LabelArray
 from evaluation.bootstrap import WeightedMetrics, replicate_weights
 from evaluation.metrics import METRICS, Float64Array, point_metrics
+from evaluation.verdict import bootstrap_p_value
 
 N_REPLICATES = 2000
 CONFIDENCE = 0.95
@@ -72,7 +73,8 @@ def compare(
 
     Returns:
         One JSON-able dict a model: ``name``, ``kind``, a value for each of :data:`TABLE_METRICS`,
-        ``intervals`` {metric: [low, high]}, ``minus_control`` {metric: [estimate, low, high]}.
+        ``intervals`` {metric: [low, high]}, ``minus_control`` {metric: [estimate, low, high]}, and
+        ``p_values`` {metric: two-sided, of the difference, not corrected for many}.
 
     Raises:
         ModelError: ``control`` is not among the predictions.
@@ -108,9 +110,20 @@ def compare(
             ]
             for metric in TABLE_METRICS
         }
+        p_values = {
+            metric: bootstrap_p_value(replicates[name][metric] - replicates[control][metric])
+            for metric in TABLE_METRICS
+        }
         values = {metric: points[name][metric] for metric in TABLE_METRICS}
         rows.append(
-            {"name": name, "kind": row.kind, **values, "intervals": intervals, "minus_control": minus_control}
+            {
+                "name": name,
+                "kind": row.kind,
+                **values,
+                "intervals": intervals,
+                "minus_control": minus_control,
+                "p_values": p_values,
+            }
         )
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -21,13 +22,13 @@ _TUNED_PIXELS_PER_SECOND = 52 * 128 * 128
 _PROBE_IMAGES = 16
 
 
-def dry_run(options: RunOptions, only_member: str | None = None) -> dict[str, Any]:
+def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     """Print and return counts, folds, members, estimated time and disk; trains and writes no run.
 
     Files are looked at as in training, and what was found is remembered for it.
     """
     config = resolve_config(options)
-    members = config.members if only_member is None else (config.member(only_member),)
+    members = tuple(config.member(name) for name in only) or config.members
     data = prepare_data(config)
     print_data_facts(config, data)
     units = units_of(config, data, members)

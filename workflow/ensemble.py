@@ -64,7 +64,10 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         )
     stack = fitted[ENSEMBLE_ROW]
     with console.status("measuring on held-out rows", spinner="dots"):
-        rows = _measure(config, fitted, test)
+        rows = measure(config, fitted, test)
+    for row in rows:
+        # Of use only with a correction for many comparisons, which is compare's business.
+        row.pop("p_values")
     document = {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,
@@ -118,7 +121,7 @@ def _finished(config: RunConfig, key: str) -> dict[str, Any] | None:
     return document
 
 
-def _measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable) -> list[dict[str, Any]]:
+def measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable) -> list[dict[str, Any]]:
     """The table's rows: control first, then members, baselines and the ensemble."""
     types = {plan.name: plan.type for plan in config.members}
     predictions = {

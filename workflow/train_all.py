@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,19 +45,19 @@ class TrainSummary:
     left_out: dict[str, str]
 
 
-def train_all(options: RunOptions, only_member: str | None = None) -> TrainSummary:
-    """Train the recipe's members, or one of them; goes on where an earlier call stopped.
+def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
+    """Train the recipe's members, or some of them; goes on where an earlier call stopped.
 
     Args:
         options: data set, recipe and the rest of the command line.
-        only_member: train this member alone.
+        only: names of the members to train; all when empty.
 
     Raises:
         UsageError, DataError, ModelError: with one sentence each.
     """
     started = time.monotonic()
     config = resolve_config(options)
-    members = config.members if only_member is None else (config.member(only_member),)
+    members = tuple(config.member(name) for name in only) or config.members
     data = prepare_data(config)
     save_prepared(config, data)
     print_data_facts(config, data)
@@ -67,7 +68,7 @@ def train_all(options: RunOptions, only_member: str | None = None) -> TrainSumma
     else:
         note(f"Nothing to do: all {len(units)} units of {config.folder} are trained.")
     left_out = print_members(data, units)
-    if only_member is None:
+    if not only:
         note(f"Next: {options.command('ensemble')}")
     return TrainSummary(
         dataset=config.spec.name,
@@ -130,10 +131,13 @@ def run_unit(
         member.fit(fit_rows, context)
     except MemberCollapsedError as collapse:
         nothing = np.full((len(score_rows), 1), np.nan, dtype=np.float32)
-        return UnitResult(nothing, {}, {}, time.monotonic() - started, sentences, str(collapse))
+        return UnitResult(nothing, {}, {}, time.monotonic() - started, 0.0, sentences, str(collapse))
+    fitted = time.monotonic()
     scores = member.score(score_rows)
+    now = time.monotonic()
     state, meta = member.state() if unit.fold == FINAL else ({}, {})
-    return UnitResult(scores, state, meta, time.monotonic() - started, sentences, "")
+    milliseconds = 1000 * (now - fitted) / len(score_rows)
+    return UnitResult(scores, state, meta, now - started, milliseconds, sentences, "")
 
 
 def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:

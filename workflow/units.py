@@ -25,7 +25,7 @@ from workflow.prepare import PreparedData
 from workflow.recipe import MemberPlan
 
 # Raised when the code of a member changes so that old results should not be reused.
-_UNITS_VERSION = 3
+_UNITS_VERSION = 4
 FINAL = -1
 _STATE = "state/"
 
@@ -63,6 +63,7 @@ class UnitResult:
         state: fitted arrays (final unit only).
         state_meta: facts beside them.
         seconds: of fitting and scoring.
+        score_ms: milliseconds an image of scoring, beyond the trunk's.
         sentences: noteworthy events.
         collapsed: why the member is to be left out; empty when it is not.
     """
@@ -71,6 +72,7 @@ class UnitResult:
     state: Arrays
     state_meta: dict[str, Any]
     seconds: float
+    score_ms: float
     sentences: list[str]
     collapsed: str
 
@@ -84,6 +86,7 @@ class UnitResult:
             "fold": unit.fold,
             "state_meta": self.state_meta,
             "seconds": round(self.seconds, 3),
+            "score_ms": round(self.score_ms, 4),
             "sentences": self.sentences,
             "collapsed": self.collapsed,
         }
@@ -140,6 +143,7 @@ def read_result(unit: Unit) -> UnitResult | None:
         state=state,
         state_meta=meta["state_meta"],
         seconds=meta["seconds"],
+        score_ms=meta["score_ms"],
         sentences=meta["sentences"],
         collapsed=meta["collapsed"],
     )

@@ -30,7 +30,7 @@ def test_rows_have_the_promised_shape():
     assert json.loads(json.dumps(rows)) == rows
     assert [row["name"] for row in rows] == ["null_control", "ensemble"]
     control, ensemble = rows
-    assert list(ensemble) == ["name", "kind", *TABLE_METRICS, "intervals", "minus_control"]
+    assert list(ensemble) == ["name", "kind", *TABLE_METRICS, "intervals", "minus_control", "p_values"]
     for metric in TABLE_METRICS:
         low, high = ensemble["intervals"][metric]
         assert low <= ensemble[metric] <= high or metric == "ece"

@@ -311,9 +311,8 @@ def test_ensemble_with_other_options_names_the_difference(trained: Run, argument
     assert "python cli.py train-all" in outcome.said
 
 
-def test_what_comes_after_training_needs_no_training(fitted: Run, tmp_path):
-    run = fitted.copy(tmp_path)
-    first = run.command("ensemble", "--json").json
+def test_what_comes_after_training_needs_no_training(fitted: tuple[Run, Outcome], tmp_path):
+    run, first = fitted[0].copy(tmp_path), fitted[1].json
     outcome = run.command("ensemble", "-o", "threshold=max_f1", "-o", "deployment_prior=0.3", "--json")
     assert outcome.code == 0, outcome.said
     assert outcome.json["prior"] == 0.3
