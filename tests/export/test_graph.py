@@ -33,6 +33,7 @@ from oneclass.settings import DeepSVDDSettings, PatchCoreSettings  # noqa: E402
 from supervised.head import HeadCnn  # noqa: E402
 from supervised.settings import CnnSettings  # noqa: E402
 from tests.rows import ArrayRows, Base, synthetic_rows  # noqa: E402
+from tests.threads import one_thread  # noqa: E402, F401
 
 SIZE = 64
 TRUNK = TrunkSettings(

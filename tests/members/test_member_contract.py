@@ -79,15 +79,6 @@ oneclass_members = pytest.mark.parametrize(
 CONTEXT = FitContext(seed=7)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny shapes lose time to threads, and the tests must not depend on how many there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @cache
 def all_rows(n_classes: int = 2) -> ArrayRows:
     return synthetic_rows((60, 20) if n_classes == 2 else (40, 30, 20))
