@@ -10,25 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-
-from contracts.rows import ImageRows
-
-
-class PatchDataset(Dataset[Tensor]):
-    """Patch features of rows, read a batch at a time so that memory stays bounded."""
-
-    def __init__(self, rows: ImageRows) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, positions: list[int]) -> Tensor:
-        """``[B, C, g, g]`` float32; DataLoader asks for whole batches through this."""
-        indices = torch.tensor(positions).numpy()
-        return torch.from_numpy(next(self.rows.subset(indices).patches(batch_size=len(positions))))
 
 
 def batches_of(dataset: Dataset[Any], batch_size: int, seed: int, shuffle: bool = True) -> DataLoader[Any]:
