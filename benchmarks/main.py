@@ -123,9 +123,7 @@ def main() -> None:
     if arguments.model.exists():
         bench_scoring(arguments.model)
     else:
-        console.print(
-            f"{arguments.model} is not there, so scoring is not timed: run make demo first."
-        )
+        console.print(f"{arguments.model} is not there, so scoring is not timed: run make demo first.")
 
 
 if __name__ == "__main__":
