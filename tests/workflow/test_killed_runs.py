@@ -15,6 +15,7 @@ import pytest
 
 from contracts.files import read_arrays
 from tests.conftest import Run
+from tests.signals import listen_to_interrupts
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("killed_run.py")
@@ -50,6 +51,7 @@ def start(run: Run, moment: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=listen_to_interrupts,
     )
 
 
@@ -66,7 +68,8 @@ def results_of(run: Run) -> dict[str, tuple[dict[str, bytes], dict]]:
     results = {}
     for path in sorted((run.folder / "members").rglob("*.npz")):
         arrays, meta = read_arrays(path)
-        meta.pop("seconds")
+        for timing in ("seconds", "score_ms"):
+            meta.pop(timing)
         results[f"{path.parent.name}/{path.name}"] = ({k: v.tobytes() for k, v in arrays.items()}, meta)
     return results
 
