@@ -18,6 +18,7 @@ from pathlib import Path
 from contracts.errors import OutnumberedError
 from export.scoring import score_images, shard
 from imagedata.decode import decode_file
+from tests.signals import listen_to_interrupts
 
 MODEL, IMAGES, OUTPUT = (Path(argument) for argument in sys.argv[1:4])
 OPTIONS = json.loads(sys.argv[4])
@@ -73,4 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    listen_to_interrupts()
     main()

@@ -14,7 +14,6 @@ import pytest
 from export.scoring import score_images
 from tests import fixtures_onnx as onnx_files
 from tests import hostile
-from tests.signals import listen_to_interrupts
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("scoring_driver.py")
@@ -43,7 +42,6 @@ def drive(tmp_path: Path, **options) -> subprocess.CompletedProcess:
         text=True,
         timeout=60,
         check=False,
-        preexec_fn=listen_to_interrupts,
     )
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 
 import cli
+from tests.signals import listen_to_interrupts
 from workflow import train_all, units
 
 
@@ -52,5 +53,6 @@ def sabotage(moment: str) -> None:
 
 
 if __name__ == "__main__":
+    listen_to_interrupts()
     sabotage(sys.argv[1])
     sys.exit(cli.main(sys.argv[2:]))

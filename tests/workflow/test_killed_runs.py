@@ -15,7 +15,6 @@ import pytest
 
 from contracts.files import read_arrays
 from tests.conftest import Run
-from tests.signals import listen_to_interrupts
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("killed_run.py")
@@ -51,7 +50,6 @@ def start(run: Run, moment: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=listen_to_interrupts,
     )
 
 
