@@ -4,5 +4,5 @@ import signal
 
 
 def listen_to_interrupts() -> None:
-    """Called first in a started process: a shell's background jobs ignore Ctrl-C, and children inherit that."""
+    """Called first in a started process: what a shell runs in the background ignores Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
