@@ -74,10 +74,6 @@ class ScoreTable:
         """Distinct members in column order."""
         return tuple(dict.fromkeys(column.member for column in self.columns))
 
-    def columns_of(self, member: str) -> list[int]:
-        """Column positions of one member."""
-        return [i for i, column in enumerate(self.columns) if column.member == member]
-
     def require_complete(self) -> None:
         """Refuse NaN: a score is missing or a member gave none, and 0 would be a lie.
 

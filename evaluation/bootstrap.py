@@ -2,7 +2,7 @@
 
 A replicate is a row of multiplicities: how often each row was drawn. Groups (patients, lots) are
 drawn whole, within strata of equal class content, so that no replicate loses a class and rows that
-belong together stay together (cluster bootstrap, Davison & Hinkley 1997, section 3.8). Metrics then
+belong together stay together (cluster bootstrap, Davison & Hinkley 1997). Metrics then
 become weighted metrics, computed for a block of replicates at once from one sort of the scores.
 """
 

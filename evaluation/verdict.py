@@ -14,7 +14,7 @@ def bootstrap_p_value(differences: npt.NDArray[np.float64]) -> float:
     """Two-sided p-value of a paired difference from its bootstrap replicates.
 
     Twice the smaller share of replicates on either side of 0, zeros counted on both; one is added to
-    counts and total, so that no finite number of replicates gives 0 (Davison & Hinkley 1997, 4.2).
+    counts and total, so that no finite number of replicates gives 0 (Davison & Hinkley 1997).
 
     Args:
         differences: ``[B]`` replicates of model minus control.

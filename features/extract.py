@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from contracts.rows import ImageArray
 from features.cache import FeatureStore
+from features.rows import read_pixels
 from features.runner import trunk_runner
 from features.trunks import Trunk
-from imagedata.decode import DecodeSettings, decode_file
+from imagedata.decode import DecodeSettings
 
 _BATCH = 32
 _SHARD = 256
@@ -57,11 +57,11 @@ def extract_features(
     pooled: list[np.ndarray] = []
     patches: list[np.ndarray] = []
     with ThreadPoolExecutor(max_workers=1) as reader:
-        ahead = reader.submit(_read_batch, batches[0], decode)
+        ahead = reader.submit(read_pixels, [file.path for file in batches[0]], decode)
         for number, batch in enumerate(batches):
             pixels = ahead.result()
             if number + 1 < len(batches):
-                ahead = reader.submit(_read_batch, batches[number + 1], decode)
+                ahead = reader.submit(read_pixels, [file.path for file in batches[number + 1]], decode)
             batch_pooled, batch_patches = run(pixels)
             digests.extend(file.sha256 for file in batch)
             pooled.append(batch_pooled)
@@ -71,7 +71,3 @@ def extract_features(
                 store.append(digests, np.concatenate(pooled), np.concatenate(patches))
                 digests, pooled, patches = [], [], []
     return len(missing)
-
-
-def _read_batch(batch: Sequence[ImageFile], decode: DecodeSettings) -> ImageArray:
-    return np.stack([decode_file(file.path, decode).pixels for file in batch])

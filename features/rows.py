@@ -7,9 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
+from contracts.errors import DataError, ImageError
 from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray
 from features.cache import FeatureStore
 from imagedata.decode import DecodeSettings, decode_file
+
+
+def read_pixels(paths: Sequence[Path], decode: DecodeSettings) -> ImageArray:
+    """``[n, S, S, 3]`` uint8 pixels of files that were whole when they were looked at.
+
+    Raises:
+        DataError: one has gone or changed since; names it.
+    """
+    pixels = []
+    for path in paths:
+        try:
+            pixels.append(decode_file(path, decode).pixels)
+        except ImageError as error:
+            raise DataError(
+                f"{path}: {error} It was whole when the data set was looked at. "
+                "Put it back, or give the same command again to leave it out."
+            ) from error
+    return np.stack(pixels)
 
 
 class CachedRows:
@@ -89,4 +108,4 @@ class CachedRows:
 
     def images(self, positions: IndexArray) -> ImageArray:
         """``[B, S, S, 3]`` uint8 RGB pixels at the working size."""
-        return np.stack([decode_file(self._paths[i], self._decode).pixels for i in positions])
+        return read_pixels([self._paths[i] for i in positions], self._decode)

@@ -72,7 +72,7 @@ class Trunk(nn.Module):
         )
 
     def _patches(self, layers: list[Tensor]) -> Tensor:
-        """Neighbourhood pooling and one common grid, as PatchCore's section 3.1 and anomalib do it.
+        """Neighbourhood pooling and one common grid, as PatchCore and anomalib do it.
 
         The result is rounded to half precision here, in the graph as in training, so that the cache
         may store half the bytes and still every member sees the same numbers everywhere.

@@ -195,7 +195,7 @@ class _DeepSVDDTraining(LightningModule):
         return r_squared + (squared - r_squared).clamp_min(0.0).mean() / self.settings.nu
 
     def on_train_epoch_end(self) -> None:
-        # R solves its own minimum: the (1 - nu) quantile of the distances (section 3.4 of the paper).
+        # R solves its own minimum: the (1 - nu) quantile of the distances (as the paper sets it).
         distances = torch.cat(self._squared_of_epoch).sqrt()
         self.module.radius.copy_(torch.quantile(distances.float(), 1.0 - self.settings.nu))
         self._squared_of_epoch.clear()
@@ -269,7 +269,7 @@ def _channel_statistics(normal: ImageRows) -> tuple[Tensor, Tensor]:
 
 
 def _initial_centre(module: DeepSVDDModule, loader: DataLoader[Tensor]) -> Tensor:
-    """Mean embedding of a first pass, with small coordinates pushed away from 0 (section 4.2)."""
+    """Mean embedding of a first pass, with small coordinates pushed away from 0, as the paper does."""
     with torch.no_grad():
         embeddings = torch.cat([module.embed(batch) for batch in loader])
     centre = embeddings.mean(dim=0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from contracts.errors import UsageError
+
 
 def inverse_frequency_weights(counts: Tensor) -> Tensor:
     """``[K]`` weights N / (K n_k): the mean weight over the rows is 1, and every class weighs the same.
@@ -20,7 +22,7 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
     """``[K]`` weights (1 - beta) / (1 - beta^n_k), scaled so that the mean weight over the rows is 1.
 
     Between no weights (beta 0) and inverse frequency (beta to 1): beyond 1 / (1 - beta) rows, more of
-    the same add little. Source: Cui et al. 2019, equation 3 (https://arxiv.org/abs/1901.05555).
+    the same add little. Source: Cui et al. 2019 (https://arxiv.org/abs/1901.05555).
 
     Args:
         counts: ``[K]`` rows per class.
@@ -37,9 +39,15 @@ def explicit_weights(counts: Tensor, ratios: tuple[float, ...]) -> Tensor:
     Args:
         counts: ``[K]`` rows per class.
         ratios: one positive number a class, in class order (minority last): ``(1, 1.5)``, ``(1, 10)``.
+
+    Raises:
+        UsageError: not one number a class.
     """
     if len(ratios) != len(counts):
-        raise ValueError(f"{len(ratios)} class weights for {len(counts)} classes")
+        raise UsageError(
+            f"weights: got {len(ratios)} numbers for {len(counts)} classes. "
+            "Give one a class, the minority's last, such as -o members.NAME.weights=[1,10]."
+        )
     weights = torch.tensor(ratios, dtype=torch.float32)
     counts = counts.float()
     return weights * counts.sum() / (weights * counts).sum()
@@ -48,7 +56,7 @@ def explicit_weights(counts: Tensor, ratios: tuple[float, ...]) -> Tensor:
 def ldam_margins(counts: Tensor, largest: float) -> Tensor:
     """``[K]`` margins C / n_k^(1/4), with C such that the rarest class has the largest.
 
-    Source: Cao et al. 2019, equations 9 and 13 (https://arxiv.org/abs/1906.07413).
+    Source: Cao et al. 2019, LDAM (https://arxiv.org/abs/1906.07413).
 
     Args:
         counts: ``[K]`` rows per class.

@@ -12,7 +12,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
     Args:
         logits: ``[N, K]``.
         labels: ``[N]`` int64.
-        smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016, section 7).
+        smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016).
     """
     return nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
@@ -38,7 +38,7 @@ def focal(logits: Tensor, labels: Tensor, gamma_of_class: Tensor) -> Tensor:
 def with_margins(logits: Tensor, labels: Tensor, margins: Tensor) -> Tensor:
     """``[N, K]`` logits with the true class's margin taken off: it must win by that much (LDAM).
 
-    Source: Cao et al. 2019, equation 13. The paper multiplies cosine logits by a scale of 30; ours are
+    Source: Cao et al. 2019. The paper multiplies cosine logits by a scale of 30; ours are
     plain logits, whose scale is learned, so there is none.
 
     Args:
@@ -82,7 +82,7 @@ def auc_margin(logits: Tensor, labels: Tensor, margin: float) -> Tensor:
     """AUC min-max-margin loss, with the inner maximum and the class means solved in closed form.
 
     Variance of the minority's scores + variance of the others' + max(0, m - (mean difference))^2.
-    Source: Yuan et al. 2021, equation 4 (https://arxiv.org/abs/2012.03173): a and b are the class means
+    Source: Yuan et al. 2021 (https://arxiv.org/abs/2012.03173): a and b are the class means
     at their optimum, and alpha >= 0 is solved for. It ranks; its probabilities mean nothing before
     calibration.
 
@@ -105,7 +105,7 @@ def partial_auc(logits: Tensor, labels: Tensor, margin: float, temperature: floa
 
     Mean over minority rows i of lambda log mean_j exp(l_ij / lambda), l_ij = max(0, m - (h_i - h_j))^2.
     A small lambda looks at the highest-ranked majority rows only (low false-alarm rates), a large one at
-    all of them. Source: Zhu et al. 2022, equation 7 (soft estimator, https://arxiv.org/abs/2203.00176).
+    all of them. Source: Zhu et al. 2022, the soft estimator (https://arxiv.org/abs/2203.00176).
 
     Args:
         logits: ``[N, K]``.

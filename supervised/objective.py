@@ -69,7 +69,7 @@ class Objective:
         self.log_shares = (counts.double() / counts.sum()).log().float()
         self.weights = self._weights(counts)
         self.margins = ldam_margins(counts, settings.ldam_margin).to(counts.device)
-        # VS-loss, section 2: multiplicative factors (n_k / n_max)^gamma.
+        # VS-loss: multiplicative factors (n_k / n_max)^gamma.
         self.multipliers = (counts.float() / counts.max()).pow(settings.vs_gamma)
         self.gammas = torch.full((len(counts),), settings.gamma, device=counts.device)
         if settings.loss == "asymmetric_focal":
@@ -92,7 +92,7 @@ class Objective:
             logits: ``[N, K]``.
             labels: ``[N]`` int64.
             progress: share of training that is over; ``ldam`` weighs classes late only (deferred
-                re-weighting, Cao et al. 2019, algorithm 1). 1 is the final form.
+                re-weighting, Cao et al. 2019). 1 is the final form.
         """
         s = self.settings
         if s.loss == "soft_f1":
@@ -106,10 +106,10 @@ class Objective:
         if s.loss == "ldam":
             logits = with_margins(logits, labels, self.margins)
         elif s.loss == "logit_adjustment":
-            # Menon et al. 2021, equation 10; tau = 1 is the balanced softmax of Ren et al. 2020.
+            # Menon et al. 2021; tau = 1 is the balanced softmax of Ren et al. 2020.
             logits = logits + s.tau * self.log_shares
         elif s.loss == "vs":
-            # Kini et al. 2021, equation 2 (https://arxiv.org/abs/2103.01550).
+            # Kini et al. 2021 (https://arxiv.org/abs/2103.01550).
             logits = logits * self.multipliers + s.tau * self.log_shares
         rows = cross_entropy(logits, labels, s.smoothing)
         weighted = s.loss == "weighted_cross_entropy" or (s.loss == "ldam" and progress >= s.deferred_until)

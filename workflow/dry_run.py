@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from workflow.config import RunConfig, RunOptions, resolve_config
@@ -25,7 +26,7 @@ _PROBE_IMAGES = 16
 def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     """Print and return counts, folds, members, estimated time and disk; trains and writes no run.
 
-    Files are looked at as in training, and what was found is remembered for it.
+    Files are looked at as in training, and what was found, and the trunk in its fast form, are kept for it.
     """
     config = resolve_config(options)
     members = tuple(config.member(name) for name in only) or config.members
@@ -70,9 +71,8 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Unit
     """Seconds and bytes of the features still missing, from timing a few images through each trunk."""
     if not pending:
         return 0.0, 0
-    import torch
-
     from features.cache import bytes_per_image
+    from features.runner import trunk_runner
     from workflow.trunks import load_trunks
 
     device = pick_device(config.options.device)
@@ -80,13 +80,12 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Unit
     for loaded in load_trunks(config, {unit.member.trunk for unit in pending}).values():
         missing = {r.sha256 for r in data.train + data.test if r.sha256 not in loaded.store}
         side = config.decode.size
-        images = torch.zeros(_PROBE_IMAGES, 3, side, side, device=device)
-        trunk = loaded.trunk.to(device)
-        with torch.inference_mode():
-            trunk(images)
-            started = time.perf_counter()
-            trunk(images)
-            per_image = (time.perf_counter() - started) / _PROBE_IMAGES
+        images = np.zeros((_PROBE_IMAGES, side, side, 3), dtype=np.uint8)
+        run = trunk_runner(loaded.trunk, loaded.store.folder / "trunk.onnx", device)
+        run(images)
+        started = time.perf_counter()
+        run(images)
+        per_image = (time.perf_counter() - started) / _PROBE_IMAGES
         seconds += per_image * len(missing)
         size += bytes_per_image(loaded.trunk.shapes) * len(missing)
     return seconds, size

@@ -167,3 +167,13 @@ def test_a_trunk_that_cannot_be_traced_is_named(tmp_path, trunk, monkeypatch):
     ):
         trunk_runner(trunk, tmp_path / "trunk.onnx", "cpu")
     assert not (tmp_path / "trunk.onnx").exists()
+
+
+def test_a_file_that_broke_since_it_was_looked_at_is_named(tmp_path):
+    from contracts.errors import DataError
+    from features.rows import read_pixels
+
+    broken = tmp_path / "gone.png"
+    broken.write_bytes(b"no image any more")
+    with pytest.raises(DataError, match=r"gone\.png: not an image.*give the same command again"):
+        read_pixels([broken], DecodeSettings(32))

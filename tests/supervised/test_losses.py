@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.errors import DataError
+from contracts.errors import DataError, UsageError
 from supervised.class_weights import (
     effective_number_weights,
     explicit_weights,
@@ -131,12 +131,12 @@ def test_weights():
     assert float(torch.div(*explicit_weights(counts, (1.0, 10.0)))) == pytest.approx(0.1)
     inverse = inverse_frequency_weights(counts)
     assert float(inverse[1] / inverse[0]) == pytest.approx(9.0)
-    # Equation 3 by hand, and its two ends: no weights, and inverse frequency.
+    # The formula by hand, and its two ends: no weights, and inverse frequency.
     effective = effective_number_weights(counts, 0.99)
     assert float(effective[1] / effective[0]) == pytest.approx((1 - 0.99**90) / (1 - 0.99**10), rel=1e-5)
     torch.testing.assert_close(effective_number_weights(counts, 0.0), torch.ones(2))
     torch.testing.assert_close(effective_number_weights(counts, 1 - 1e-9), inverse, rtol=1e-4, atol=1e-6)
-    with pytest.raises(ValueError, match="3 class weights for 2 classes"):
+    with pytest.raises(UsageError, match="got 3 numbers for 2 classes"):
         explicit_weights(counts, (1.0, 2.0, 3.0))
 
 
