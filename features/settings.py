@@ -10,18 +10,21 @@ from pydantic import BaseModel, ConfigDict, Field
 # them are used again.
 FEATURES_VERSION = 2
 
-PACKAGED_TRUNKS = ("tf_efficientnet_lite0",)
+PACKAGED_TRUNKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 """Trunks whose ImageNet weights a pip package carries, so that they need no hub."""
+
+UNTRAINED_TRUNKS = ("small_cnn",)
+"""Architectures of ours that nobody has pre-trained: random weights unless a file is named."""
 
 
 class TrunkSettings(BaseModel):
     """A frozen backbone and what is read from it.
 
     Attributes:
-        name: any timm model, or ``torchvision:NAME`` for one of torchvision's.
+        name: any timm model, ``torchvision:NAME`` for one of torchvision's, or ``small_cnn``.
         weights: ``packaged`` (from a pip package), ``hub`` (downloaded by timm or torchvision),
             ``random`` (only for experiments), or the path of a ``.safetensors`` or ``.pth`` file.
-            None means packaged where there is a package, else hub.
+            None means packaged where there is a package, random for ``small_cnn``, else hub.
         image_size: side of the square working image in pixels.
         patch_strides: pixels per cell of the two (or more) layers that patch features are made of.
         patch_grid: whether patches lie on the grid of the ``coarsest`` of these layers (fast) or of the
@@ -44,6 +47,8 @@ class TrunkSettings(BaseModel):
         """``weights`` with the default resolved."""
         if self.weights is not None:
             return self.weights
+        if self.name in UNTRAINED_TRUNKS:
+            return "random"
         return "packaged" if self.name in PACKAGED_TRUNKS else "hub"
 
     def identity(self) -> dict[str, Any]:

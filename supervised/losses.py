@@ -49,7 +49,7 @@ def with_margins(logits: Tensor, labels: Tensor, margins: Tensor) -> Tensor:
     return logits - nn.functional.one_hot(labels, logits.shape[1]) * margins
 
 
-def soft_f1(logits: Tensor, labels: Tensor) -> Tensor:
+def soft_f1(logits: Tensor, labels: Tensor, row_weights: Tensor | None = None) -> Tensor:
     """1 - macro F1 with probabilities in place of decisions; a scalar over all rows given.
 
     F1 = 2 TP / (2 TP + FP + FN), with TP the summed probability of the class over its own rows; for two
@@ -58,10 +58,13 @@ def soft_f1(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: ``[N, K]``.
         labels: ``[N]`` int64.
+        row_weights: ``[N]`` how often each row counts; None is once.
     """
     p = torch.softmax(logits, dim=1)
     truth = nn.functional.one_hot(labels, logits.shape[1]).to(p.dtype)
-    hits = (p * truth).sum(dim=0)
+    if row_weights is not None:
+        p, truth = p * row_weights[:, None], truth * row_weights[:, None]
+    hits = torch.where(truth > 0, p, torch.zeros_like(p)).sum(dim=0)
     f1 = 2.0 * hits / (p.sum(dim=0) + truth.sum(dim=0)).clamp_min(1e-12)
     present = truth.sum(dim=0) > 0
     return 1.0 - f1[present].mean()

@@ -61,11 +61,22 @@ class Objective:
 
     Args:
         settings: which loss, with which numbers.
-        counts: ``[K]`` training rows per class, all at least 1; on the device of the logits.
+        counts: ``[K]`` rows per class as they are shown to the network, that is after any sampling, all at
+            least 1; on the device of the logits.
+        trained: ``[K]`` rows per class before sampling; None where nothing is sampled.
+        changing: whether the shares that are shown change during training, which no correction takes back.
     """
 
-    def __init__(self, settings: LossSettings, counts: Tensor) -> None:
+    def __init__(
+        self, settings: LossSettings, counts: Tensor, trained: Tensor | None = None, changing: bool = False
+    ) -> None:
         self.settings = settings
+        self.trained = counts if trained is None else trained
+        self.changing = changing
+        until = settings.deferred_until
+        if until is None:
+            until = 0.8 if settings.loss == "ldam" else 0.0
+        self.weights_from = until if settings.loss in {"ldam", "weighted_cross_entropy"} else float("inf")
         self.log_shares = (counts.double() / counts.sum()).log().float()
         self.weights = self._weights(counts)
         self.margins = ldam_margins(counts, settings.ldam_margin).to(counts.device)
@@ -85,24 +96,38 @@ class Objective:
             weights = explicit_weights(counts, tuple(chosen))
         return weights.to(counts.device)
 
-    def __call__(self, logits: Tensor, labels: Tensor, progress: float = 1.0) -> Tensor:
+    def __call__(
+        self, logits: Tensor, labels: Tensor, progress: float = 1.0, row_weights: Tensor | None = None
+    ) -> Tensor:
         """Mean loss of rows (a loss of all rows together for the F1 and AUC forms).
 
         Args:
             logits: ``[N, K]``.
             labels: ``[N]`` int64.
-            progress: share of training that is over; ``ldam`` weighs classes late only (deferred
+            progress: share of training that is over; classes may be weighed late only (deferred
                 re-weighting, Cao et al. 2019). 1 is the final form.
+            row_weights: ``[N]`` how often each row counts, equal within a class; None is once. The AUC forms
+                compare means within classes, which such weights do not change.
         """
         s = self.settings
         if s.loss == "soft_f1":
-            return soft_f1(logits, labels)
+            return soft_f1(logits, labels, row_weights)
         if s.loss == "auc_margin":
             return auc_margin(logits, labels, s.auc_margin)
         if s.loss == "partial_auc":
             return partial_auc(logits, labels, s.auc_margin, s.temperature)
+        rows = self._row_losses(logits, labels)
+        if progress >= self.weights_from:
+            rows = rows * self.weights[labels]
+        if row_weights is None:
+            return rows.mean()
+        return (rows * row_weights).sum() / row_weights.sum()
+
+    def _row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """``[N]`` losses before class weights."""
+        s = self.settings
         if s.loss in {"focal", "asymmetric_focal"}:
-            return focal(logits, labels, self.gammas).mean()
+            return focal(logits, labels, self.gammas)
         if s.loss == "ldam":
             logits = with_margins(logits, labels, self.margins)
         elif s.loss == "logit_adjustment":
@@ -111,20 +136,20 @@ class Objective:
         elif s.loss == "vs":
             # Kini et al. 2021 (https://arxiv.org/abs/2103.01550).
             logits = logits * self.multipliers + s.tau * self.log_shares
-        rows = cross_entropy(logits, labels, s.smoothing)
-        weighted = s.loss == "weighted_cross_entropy" or (s.loss == "ldam" and progress >= s.deferred_until)
-        return (rows * self.weights[labels]).mean() if weighted else rows.mean()
+        return cross_entropy(logits, labels, s.smoothing)
 
     def ledger(self) -> PriorLedger:
-        """What the objective did to the class shares behind the probabilities."""
-        trained = self.log_shares.double().exp()
-        effective = trained
-        exact = self.settings.loss == "cross_entropy" and self.settings.smoothing == 0.0
+        """What sampling and objective did to the class shares behind the probabilities."""
+        trained = self.trained.double().cpu() / self.trained.sum().item()
+        shown = self.log_shares.double().exp().cpu()
+        effective = shown
+        plain = self.settings.smoothing == 0.0 and not self.changing
+        exact = plain and self.settings.loss == "cross_entropy"
         if self.settings.loss == "weighted_cross_entropy":
-            effective = trained * self.weights.double()
-            exact = self.settings.smoothing == 0.0
+            effective = shown * self.weights.double().cpu()
+            exact = plain and self.weights_from == 0.0
         elif self.settings.loss == "logit_adjustment":
-            effective = trained.pow(1.0 - self.settings.tau)
-            exact = self.settings.smoothing == 0.0
+            effective = shown.pow(1.0 - self.settings.tau)
+            exact = plain
         effective = effective / effective.sum()
         return PriorLedger(tuple(trained.tolist()), tuple(effective.tolist()), exact)

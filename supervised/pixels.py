@@ -1,0 +1,100 @@
+"""Pixels of training rows at the CNN's own size, changed at random and mixed as they are drawn."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from contracts.rows import ImageRows, IndexArray
+from supervised.augmentation import image_transform, mix_rows
+from supervised.settings import AugmentSettings
+
+_PRELOAD_BYTES = 1 << 30
+
+
+class Batch(NamedTuple):
+    """What a training step sees of B rows.
+
+    Attributes:
+        pixels: ``[B, 3, s, s]`` 0…255, uint8 or, where rows are mixed, float32.
+        labels: ``[B]`` int64.
+        share: ``[B]`` of the row's own label in its pixels; 1 where nothing is mixed.
+        partner_labels: ``[B]`` whose share is the rest.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    share: Tensor
+    partner_labels: Tensor
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """``[N, 3, size, size]`` from ``[N, 3, S, S]`` float32, antialiased."""
+    return nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+
+
+class PixelDataset(Dataset[Batch]):
+    """Rows as batches of pixels; those of the files are kept in memory where they fit into 1 GiB.
+
+    Args:
+        rows: all rows.
+        positions: of those that are drawn from.
+        size: s, the CNN's own size in pixels.
+        augment: random changes; None leaves images as they are.
+        generated: ``[M, 3, s, s]`` uint8 pixels and ``[M]`` labels of images that no file holds; they
+            follow the rows, from position ``len(positions)`` on.
+    """
+
+    def __init__(
+        self,
+        rows: ImageRows,
+        positions: IndexArray,
+        size: int,
+        augment: AugmentSettings | None = None,
+        generated: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        self.rows, self.positions, self.size = rows, positions, size
+        self.augment = augment
+        self.transform: Any = None if augment is None else image_transform(augment, size)
+        self.labels = torch.from_numpy(rows.labels[positions])
+        self._generated = torch.empty(0)
+        if generated is not None:
+            self._generated = generated[0]
+            self.labels = torch.cat([self.labels, generated[1]])
+        self._kept: list[Tensor | None] = [None] * len(positions)
+        self._keeps = len(positions) * 3 * size * size <= _PRELOAD_BYTES
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """The batch of the given positions within this data set."""
+        pixels = torch.stack([self._changed(self._one(index)) for index in indices])
+        labels = self.labels[indices]
+        if self.augment is None or self.augment.mix == "none":
+            return Batch(pixels, labels, torch.ones(len(labels)), labels)
+        mixed, shares = mix_rows(self.augment, pixels.float())
+        own = shares.diagonal().clone()
+        partner = (shares - torch.diag(own)).argmax(dim=1)
+        return Batch(mixed, labels, own, labels[partner])
+
+    def _changed(self, pixels: Tensor) -> Tensor:
+        if self.transform is None:
+            return pixels
+        changed: Tensor = self.transform(pixels)
+        return changed
+
+    def _one(self, index: int) -> Tensor:
+        if index >= len(self.positions):
+            return self._generated[index - len(self.positions)]
+        kept = self._kept[index]
+        if kept is None:
+            image = torch.from_numpy(self.rows.images(self.positions[index : index + 1]))
+            pixels = resized(image.permute(0, 3, 1, 2).float(), self.size)
+            kept = pixels[0].round().clamp(0, 255).to(torch.uint8)
+            if self._keeps:
+                self._kept[index] = kept
+        return kept
