@@ -37,7 +37,7 @@ class TrunkSettings(BaseModel):
 
     name: str = "tf_efficientnet_lite0"
     weights: str | None = None
-    image_size: int = Field(default=224, ge=32, le=1024)
+    image_size: int = Field(default=224, ge=16, le=1024)
     patch_strides: Annotated[tuple[int, ...], Field(min_length=1)] = (8, 16)
     patch_grid: Literal["coarsest", "finest"] = "coarsest"
     pooled_strides: tuple[int, ...] = (16, 32)

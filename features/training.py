@@ -58,6 +58,7 @@ def run_training(
     validation: DataLoader[Any] | None = None,
     callbacks: Sequence[Callback] = (),
     accumulate: int = 1,
+    mixed_precision: bool | None = None,
 ) -> None:
     """Train ``module`` in place.
 
@@ -65,14 +66,16 @@ def run_training(
         module: with its losses and optimisers.
         loader: training batches.
         max_epochs: at most.
-        device: ``cpu`` or ``cuda``; mixed precision is used on a GPU only.
+        device: ``cpu`` or ``cuda``.
         validation: batches for early stopping.
         callbacks: Lightning callbacks.
         accumulate: batches whose gradients make one step.
+        mixed_precision: bfloat16 where operations allow it, weights in float32; None means on a GPU only.
 
     Raises:
         KeyboardInterrupt: the user interrupted; Lightning would exit the process instead.
     """
+    mixed = device == "cuda" if mixed_precision is None else mixed_precision
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # Advice about workers and logging intervals that does not concern our users.
@@ -81,7 +84,7 @@ def run_training(
             accelerator="gpu" if device == "cuda" else "cpu",
             devices=1,
             max_epochs=max_epochs,
-            precision="16-mixed" if device == "cuda" else "32-true",
+            precision="bf16-mixed" if mixed else "32-true",
             callbacks=list(callbacks),
             accumulate_grad_batches=accumulate,
             logger=False,

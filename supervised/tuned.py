@@ -93,6 +93,7 @@ class TunedCnn(Member):
             device=context.device,
             callbacks=self._callbacks(),
             accumulate=s.optimiser.accumulate,
+            mixed_precision=None if s.optimiser.precision == "auto" else s.optimiser.precision == "bf16",
         )
         if not s.validation_share:
             training.keep()
