@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ from supervised.settings import CnnSettings
 
 _LEAST_PER_CLASS = 5
 _PRELOAD_BYTES = 1 << 30
+Record = Callable[[str, float, int], None]
 
 
 class TunedCnn(Member):
@@ -59,7 +61,7 @@ class TunedCnn(Member):
         with torch.random.fork_rng():
             torch.manual_seed(context.seed)
             module = TunedModule(self.settings, self.backbone, rows.n_classes)
-            training = _Tuning(module, self.settings, rows.labels[fit_positions])
+            training = _Tuning(module, self.settings, rows.labels[fit_positions], context.record)
             size = self.settings.image_size
             run_training(
                 training,
@@ -192,9 +194,12 @@ class _PixelDataset(Dataset[tuple[Tensor, Tensor]]):
 class _Tuning(LightningModule):
     """Objective, optimiser, and the best state so far, for Lightning's loop."""
 
-    def __init__(self, module: TunedModule, settings: CnnSettings, labels: np.ndarray) -> None:
+    def __init__(
+        self, module: TunedModule, settings: CnnSettings, labels: np.ndarray, record: Record = lambda *_: None
+    ) -> None:
         super().__init__()
         self.module = module
+        self.record = record
         self.settings = settings
         self.counts = torch.bincount(torch.from_numpy(labels), minlength=module.n_classes)
         self.objective = Objective(settings, self.counts)
@@ -202,6 +207,7 @@ class _Tuning(LightningModule):
         self.best_state: dict[str, Tensor] = {}
         self.epochs_run = 0
         self._validation: list[tuple[Tensor, Tensor]] = []
+        self._losses: list[Tensor] = []
 
     def on_fit_start(self) -> None:
         # Class weights and margins belong where the logits are.
@@ -219,7 +225,9 @@ class _Tuning(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:  # noqa: ARG002
         pixels, labels = batch
         progress = self.current_epoch / self.settings.epochs
-        return self.objective(self._logits(self._flip(pixels)), labels, progress)
+        loss = self.objective(self._logits(self._flip(pixels)), labels, progress)
+        self._losses.append(loss.detach())
+        return loss
 
     def _flip(self, pixels: Tensor) -> Tensor:
         for axis, active in ((3, self.settings.flips != "none"), (2, self.settings.flips == "both")):
@@ -240,6 +248,10 @@ class _Tuning(LightningModule):
         self._validation.clear()
         self.epochs_run += 1
         self.log("validation_loss", loss)
+        # The batches' mean; an epoch's validation ends before its training does, so both are here.
+        self.record("training_loss", float(torch.stack(self._losses).mean()), self.epochs_run)
+        self.record("validation_loss", loss, self.epochs_run)
+        self._losses.clear()
         if loss < self.best_loss:
             self.best_loss = loss
             state = copy.deepcopy(self.module.state_dict())
