@@ -50,7 +50,7 @@ class TrackingPlace:
         """
         path = str(database or self.database)
         if "?" in path:
-            raise ModelError(f"{path}: a path with '?' cannot be an SQLite address. Use another --runs")
+            raise ModelError("a path with '?' cannot be an SQLite address. Use another --runs")
         return f"sqlite:///{path}"
 
     def finished_runs(self) -> dict[str, Path | None]:
