@@ -60,6 +60,14 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything ran
 DeviceName = Annotated[Device, typer.Option("--device", help="Processor to train on.")]
 Minority = Annotated[str | None, typer.Option("--minority", help="Name of the outnumbered class.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it takes.")]
+Tracking = Annotated[
+    bool,
+    typer.Option(
+        "--tracking/--no-tracking",
+        envvar="OUTNUMBERED_TRACKING",
+        help="Copy what was measured to MLflow, where it is installed.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 _RUNS = Path("runs")
@@ -75,6 +83,7 @@ def _options(
     seed: int,
     device: Device,
     minority: str | None,
+    tracking: bool = True,
 ) -> Any:
     from workflow.config import RunOptions
 
@@ -87,6 +96,7 @@ def _options(
         seed=seed,
         device=device.value,
         minority=minority,
+        tracking=tracking,
     )
 
 
@@ -127,10 +137,11 @@ def train_all(
     device: DeviceName = Device.auto,
     minority: Minority = None,
     dry_run: DryRun = False,
+    tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Train every member of the recipe on every fold; goes on where it was interrupted."""
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority)
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -155,10 +166,11 @@ def train(
     device: DeviceName = Device.auto,
     minority: Minority = None,
     dry_run: DryRun = False,
+    tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Train one member of the recipe."""
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority)
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -181,12 +193,13 @@ def ensemble(
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
+    tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Fuse trained members into one calibrated model, measure it, and export it."""
     from workflow.ensemble import ensemble as run
 
-    document = run(_options(dataset, data, recipe, override, runs, seed, device, minority))
+    document = run(_options(dataset, data, recipe, override, runs, seed, device, minority, tracking))
     if as_json:
         _print_json(document)
 
@@ -205,13 +218,16 @@ def compare(
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
+    tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Train what is missing, and say which technique beats the null control here."""
     from workflow.compare import compare as run
 
     names = tuple(name.strip() for name in (members or "").split(",") if name.strip())
-    document = run(_options(dataset, data, recipe, override, runs, seed, device, minority), names, metric)
+    document = run(
+        _options(dataset, data, recipe, override, runs, seed, device, minority, tracking), names, metric
+    )
     if as_json:
         _print_json(document)
 
@@ -285,14 +301,26 @@ def score(
 def demo(
     runs: Runs = _RUNS,
     recipe: RecipeName = "quick",
+    tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Run the main job on solar cells that a pip package carries, from training to scored images."""
     from workflow.demo import demo as run
 
-    document = run(runs, recipe)
+    document = run(runs, recipe, tracking)
     if as_json:
         _print_json(document)
+
+
+@app.command()
+def ui(
+    runs: Runs = _RUNS,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")] = 5000,
+) -> None:
+    """Open MLflow's pages on the tracked runs, or say how to."""
+    from workflow.ui import ui as run
+
+    run(runs, port)
 
 
 @app.command()

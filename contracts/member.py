@@ -26,11 +26,14 @@ class FitContext:
         seed: every random choice of the fit follows from it.
         device: ``"cpu"`` or ``"cuda"``.
         report: receives one short sentence per noteworthy event (shown to the user, kept in the receipt).
+        record: receives a figure of a step of training (metric, value, step), such as
+            ``("validation_loss", 0.31, 4)`` after the fourth epoch; steps count from 1. Kept in the receipt.
     """
 
     seed: int
     device: str = "cpu"
     report: Callable[[str], None] = field(default=lambda _: None)
+    record: Callable[[str, float, int], None] = field(default=lambda *_: None)
 
 
 class Member(ABC):

@@ -9,7 +9,7 @@ one, or 3x3 convolutions, ranked worse at two to eight times the cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -72,7 +72,7 @@ class DeepSVDD(Member):
                 torch.manual_seed(context.seed + attempt)
                 module = DeepSVDDModule(self.settings, mean, std)
             try:
-                self._train(module, cells, context.seed + attempt, context.device)
+                self._train(module, cells, attempt, context)
             except MemberCollapsedError as collapse:
                 if attempt + 1 == self.settings.attempts:
                     raise MemberCollapsedError(
@@ -83,16 +83,18 @@ class DeepSVDD(Member):
                 self._module = module
                 break
 
-    def _train(self, module: DeepSVDDModule, cells: _CellDataset, seed: int, device: str) -> None:
+    def _train(self, module: DeepSVDDModule, cells: _CellDataset, attempt: int, context: FitContext) -> None:
+        seed = context.seed + attempt
+        epochs_before = attempt * self.settings.epochs
         in_order = batches_of(cells, self.settings.batch_size, seed, shuffle=False)
         module.centre.copy_(_initial_centre(module, in_order))
         if float(module.centre.norm()) < _LEAST_CENTRE_NORM:
             raise MemberCollapsedError("deep_svdd: the centre is the origin, which all-zero weights reach.")
         run_training(
-            _DeepSVDDTraining(module, self.settings),
+            _DeepSVDDTraining(module, self.settings, epochs_before, context.record),
             batches_of(cells, self.settings.batch_size, seed),
             max_epochs=self.settings.epochs,
-            device=device,
+            device=context.device,
         )
         with torch.inference_mode():
             distances = torch.cat([module.squared_distance(batch) for batch in in_order]).sqrt()
@@ -180,25 +182,41 @@ class DeepSVDDModule(nn.Module):
 class _DeepSVDDTraining(LightningModule):
     """The two objectives, for Lightning's loop."""
 
-    def __init__(self, module: DeepSVDDModule, settings: DeepSVDDSettings) -> None:
+    def __init__(
+        self,
+        module: DeepSVDDModule,
+        settings: DeepSVDDSettings,
+        epochs_before: int,
+        record: Callable[[str, float, int], None],
+    ) -> None:
         super().__init__()
         self.module = module
         self.settings = settings
+        self.epochs_before = epochs_before
+        self.record = record
         self._squared_of_epoch: list[Tensor] = []
+        self._losses_of_epoch: list[Tensor] = []
 
     def training_step(self, cells: Tensor, batch_index: int) -> Tensor:  # noqa: ARG002
         squared = self.module.squared_distance(cells)
         self._squared_of_epoch.append(squared.detach())
         if self.settings.objective == "one_class" or self.current_epoch < self.settings.warm_up_epochs:
-            return squared.mean()
-        r_squared = self.module.radius.square()
-        return r_squared + (squared - r_squared).clamp_min(0.0).mean() / self.settings.nu
+            loss = squared.mean()
+        else:
+            r_squared = self.module.radius.square()
+            loss = r_squared + (squared - r_squared).clamp_min(0.0).mean() / self.settings.nu
+        self._losses_of_epoch.append(loss.detach())
+        return loss
 
     def on_train_epoch_end(self) -> None:
         # R solves its own minimum: the (1 - nu) quantile of the distances (as the paper sets it).
         distances = torch.cat(self._squared_of_epoch).sqrt()
         self.module.radius.copy_(torch.quantile(distances.float(), 1.0 - self.settings.nu))
         self._squared_of_epoch.clear()
+        # A new initialisation goes on counting, so that a collapsed attempt stays in sight.
+        step = self.epochs_before + self.current_epoch + 1
+        self.record("training_loss", float(torch.stack(self._losses_of_epoch).mean()), step)
+        self._losses_of_epoch.clear()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(

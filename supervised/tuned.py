@@ -79,6 +79,7 @@ class TunedCnn(Member):
             changing=s.sampler.kind == "progressive",
             freeze_statistics=s.batch_norm == "frozen"
             or (s.batch_norm == "auto" and self.backbone.weights_source != "random"),
+            record=context.record,
         )
         run_training(
             training,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ class Tuning(LightningModule):
         trained: ``[K]`` rows of each class before sampling.
         changing: whether the shown shares change during training.
         freeze_statistics: keep the statistics of batch normalisation, and dropout off.
+        record: receives both losses of every epoch; see :class:`contracts.member.FitContext`.
 
     Attributes:
         best_state: weights of the epoch with the lowest validation loss; of the last epoch where no rows
@@ -43,6 +45,7 @@ class Tuning(LightningModule):
         trained: Tensor,
         changing: bool,
         freeze_statistics: bool,
+        record: Callable[[str, float, int], None] = lambda *_: None,
     ) -> None:
         super().__init__()
         self.module = module
@@ -50,6 +53,8 @@ class Tuning(LightningModule):
         self._counts = (shown, trained)
         self._changing = changing
         self._freeze_statistics = freeze_statistics
+        self._record = record
+        self._losses: list[Tensor] = []
         self.objective = Objective(settings, shown, trained, changing)
         self.averaged: AveragedModel | None = None
         if settings.optimiser.ema:
@@ -76,6 +81,11 @@ class Tuning(LightningModule):
         """Loss of a batch."""
         logits = _logits(self.module, batch.pixels)
         progress = self.current_epoch / self.settings.epochs
+        loss = self._loss(logits, batch, progress)
+        self._losses.append(loss.detach())
+        return loss
+
+    def _loss(self, logits: Tensor, batch: Batch, progress: float) -> Tensor:
         if self.settings.augment.mix == "none":
             return self.objective(logits, batch.labels, progress)
         # Both labels' losses in the shares of their pixels.
@@ -115,6 +125,7 @@ class Tuning(LightningModule):
         self._validation.clear()
         loss = self._validation_loss(logits, labels)
         self.log("validation_loss", loss)
+        self._record("validation_loss", loss, self.current_epoch + 1)
         if loss < self.best_loss:
             self.best_loss = loss
             self.keep()
@@ -134,8 +145,10 @@ class Tuning(LightningModule):
         return float(self.objective(logits, labels, 1.0, weights[labels].float()))
 
     def on_train_epoch_end(self) -> None:
-        """Count."""
+        """Count the epoch and record its mean loss."""
         self.epochs_run += 1
+        self._record("training_loss", float(torch.stack(self._losses).mean()), self.epochs_run)
+        self._losses.clear()
 
     def keep(self) -> None:
         """Take the present weights as the best."""

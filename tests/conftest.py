@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 
 from tests.pictures import write_two_classes
+
+# MLflow takes seconds to import and more to make its tables; the tests of tracking ask for it.
+os.environ["OUTNUMBERED_TRACKING"] = "0"
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -15,7 +15,7 @@ from tests.conftest import Run, run_command
 from tests.pictures import write_pictures, write_two_classes
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["datasets", "train-all", "train", "ensemble", "export", "score", "demo", "doctor"]
+COMMANDS = ["datasets", "train-all", "train", "ensemble", "export", "score", "demo", "ui", "doctor"]
 HEAVY = [
     "torch",
     "torchvision",
@@ -28,6 +28,8 @@ HEAVY = [
     "pandas",
     "anomalib",
     "pyarrow",
+    "mlflow",
+    "sqlalchemy",
 ]
 
 

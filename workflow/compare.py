@@ -20,6 +20,7 @@ from workflow.facts import deployment_prior
 from workflow.prepare import load_prepared
 from workflow.registry import CONTROL
 from workflow.score_tables import collapsed_members, finished_results, score_tables
+from workflow.tracking import track_comparison
 from workflow.train_all import train_all
 from workflow.units import Unit, UnitResult, units_of
 
@@ -74,6 +75,7 @@ def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[
     }
     write_json(config.folder / "comparison.json", document)
     _print(config, document)
+    track_comparison(config, document)
     return document
 
 

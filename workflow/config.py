@@ -20,6 +20,8 @@ Device = Literal["auto", "cpu", "cuda"]
 
 # Identity keys: they name the run folder and are not for overriding.
 _NOT_OVERRIDABLE = {"name"}
+# Commands that know --no-tracking.
+_TRACKED = {"train-all", "train", "ensemble", "compare"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class RunOptions:
     seed: int = 0
     device: Device = "auto"
     minority: str | None = None
+    tracking: bool = True
 
     def command(self, name: str, *arguments: str) -> str:
         """The command line that does ``name`` with these options, quoted for a shell, for messages."""
@@ -50,6 +53,8 @@ class RunOptions:
             words += ["--runs", str(self.runs)]
         for pair in self.overrides:
             words += ["-o", pair]
+        if not self.tracking and name in _TRACKED:
+            words += ["--no-tracking"]
         return shlex.join(words)
 
 

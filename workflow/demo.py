@@ -17,18 +17,19 @@ from workflow.score import score
 from workflow.train_all import train_all
 
 
-def demo(runs: Path, recipe: str) -> dict[str, Any]:
+def demo(runs: Path, recipe: str, tracking: bool = True) -> dict[str, Any]:
     """Train, fuse, export and score on the ELPV solar cells.
 
     Args:
         runs: where runs and features go.
         recipe: which recipe.
+        tracking: copy what was measured to MLflow, where it is installed.
 
     Returns:
         ``{ensemble, score, seconds}``: the documents of both commands, and the wall time.
     """
     started = time.monotonic()
-    options = RunOptions(dataset="elpv", recipe=recipe, runs=runs)
+    options = RunOptions(dataset="elpv", recipe=recipe, runs=runs, tracking=tracking)
     train_all(options)
     document = ensemble(options)
     config = resolve_config(options)

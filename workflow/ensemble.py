@@ -21,6 +21,7 @@ from workflow.facts import deployment_prior
 from workflow.prepare import load_prepared
 from workflow.registry import CONTROL, entry_of
 from workflow.score_tables import collapsed_members, finished_results, score_tables, write_score_table
+from workflow.tracking import track_ensemble
 from workflow.units import Unit, units_of
 
 CONTROL_ROW = "null_control"
@@ -52,6 +53,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     if finished is not None:
         note(f"Nothing to do: {finished['model']} is fitted and exported.")
         _print_rows(finished, read_json(config.folder / "ensemble.json")["sentences"])
+        track_ensemble(config, key, finished)
         return finished
 
     oof, test = score_tables(data, results, left_out)
@@ -92,6 +94,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     write_json(
         config.folder / "metrics.json", {"key": key, "model_sha256": exported["sha256"], "document": document}
     )
+    track_ensemble(config, key, document)
     return document
 
 

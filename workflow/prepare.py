@@ -22,7 +22,7 @@ from workflow.config import RunConfig
 from workflow.console import progress_bar
 
 # Keys that decide nothing about what is trained: words for people, and what comes after training.
-_NOT_OF_TRAINING = {
+NOT_OF_TRAINING = {
     "dataset": ("title", "source", "licence", "deployment_prior"),
     "recipe": ("threshold", "bootstrap"),
 }
@@ -153,7 +153,7 @@ def load_prepared(config: RunConfig) -> PreparedData:
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     wanted = config.to_json()
-    for part, keys in _NOT_OF_TRAINING.items():
+    for part, keys in NOT_OF_TRAINING.items():
         for key in keys:
             wanted[part].pop(key)
             saved.get(part, {}).pop(key, None)

@@ -19,7 +19,8 @@ from workflow.devices import pick_device
 from workflow.facts import print_data_facts
 from workflow.prepare import PreparedData, prepare_data, save_prepared
 from workflow.registry import build_member
-from workflow.units import FINAL, Unit, UnitResult, read_result, units_of
+from workflow.tracking import track_training
+from workflow.units import FINAL, Curves, Unit, UnitResult, read_result, units_of
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
     else:
         note(f"Nothing to do: all {len(units)} units of {config.folder} are trained.")
     left_out = print_members(data, units)
+    track_training(config, data, units)
     if not only:
         note(f"Next: {options.command('ensemble')}")
     return TrainSummary(
@@ -119,8 +121,13 @@ def run_unit(
     """
     started = time.monotonic()
     sentences: list[str] = []
+    curves: Curves = {}
+
+    def record(metric: str, value: float, step: int) -> None:
+        curves.setdefault(metric, []).append((step, value))
+
     member = build_member(unit.member.type, unit.member.settings, unit.member.trunk)
-    context = FitContext(seed=unit.seed, device=device, report=sentences.append)
+    context = FitContext(seed=unit.seed, device=device, report=sentences.append, record=record)
     if unit.fold == FINAL:
         fit_rows: ImageRows = train
         score_rows = test
@@ -131,13 +138,14 @@ def run_unit(
         member.fit(fit_rows, context)
     except MemberCollapsedError as collapse:
         nothing = np.full((len(score_rows), 1), np.nan, dtype=np.float32)
-        return UnitResult(nothing, {}, {}, time.monotonic() - started, 0.0, sentences, str(collapse))
+        seconds = time.monotonic() - started
+        return UnitResult(nothing, {}, {}, seconds, 0.0, sentences, str(collapse), curves)
     fitted = time.monotonic()
     scores = member.score(score_rows)
     now = time.monotonic()
     state, meta = member.state() if unit.fold == FINAL else ({}, {})
     milliseconds = 1000 * (now - fitted) / len(score_rows)
-    return UnitResult(scores, state, meta, now - started, milliseconds, sentences, "")
+    return UnitResult(scores, state, meta, now - started, milliseconds, sentences, "", curves)
 
 
 def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:

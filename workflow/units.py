@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from workflow.recipe import MemberPlan
 _UNITS_VERSION = 4
 FINAL = -1
 _STATE = "state/"
+
+# Metric → its values as (step, value), in the order of the steps.
+Curves = dict[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class UnitResult:
         score_ms: milliseconds an image of scoring, beyond the trunk's.
         sentences: noteworthy events.
         collapsed: why the member is to be left out; empty when it is not.
+        curves: figures a step, as the member recorded them; empty in receipts of older versions.
     """
 
     scores: FloatArray
@@ -75,6 +79,7 @@ class UnitResult:
     score_ms: float
     sentences: list[str]
     collapsed: str
+    curves: Curves = field(default_factory=dict)
 
     def write(self, unit: Unit) -> None:
         """Write the receipt, whole or not at all."""
@@ -89,6 +94,7 @@ class UnitResult:
             "score_ms": round(self.score_ms, 4),
             "sentences": self.sentences,
             "collapsed": self.collapsed,
+            "curves": self.curves,
         }
         write_arrays(unit.path, arrays, meta)
 
@@ -146,4 +152,8 @@ def read_result(unit: Unit) -> UnitResult | None:
         score_ms=meta["score_ms"],
         sentences=meta["sentences"],
         collapsed=meta["collapsed"],
+        curves={
+            metric: [(int(step), float(value)) for step, value in points]
+            for metric, points in meta.get("curves", {}).items()
+        },
     )
