@@ -26,11 +26,13 @@ class FitContext:
         seed: every random choice of the fit follows from it.
         device: ``"cpu"`` or ``"cuda"``.
         report: receives one short sentence per noteworthy event (shown to the user, kept in the receipt).
+        keep: receives name and content of a small file that people may want to look at; nothing reads it.
     """
 
     seed: int
     device: str = "cpu"
     report: Callable[[str], None] = field(default=lambda _: None)
+    keep: Callable[[str, bytes], None] = field(default=lambda _name, _content: None)
 
 
 class Member(ABC):

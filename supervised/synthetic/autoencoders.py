@@ -120,7 +120,7 @@ def fit_autoencoder(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         # Convolutions on channels-last tensors are the faster ones, here by a sixth to a third.
-        autoencoder: Autoencoder = Autoencoder(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        autoencoder: Autoencoder = Autoencoder(settings).to(memory_format=torch.channels_last)
         run_training(
             _Training(autoencoder, on_epoch),
             batches_of(_Rows(pixels, labels, settings, seed), settings.batch_size, seed),

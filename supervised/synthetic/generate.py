@@ -7,6 +7,7 @@ their codes as 4 n d, and the m generated rows as 3 m s²; the autoencoder adds 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from contracts.errors import UsageError
+from contracts.member import FitContext
 from contracts.rows import FloatArray, ImageArray, ImageRows, IndexArray, LabelArray
 from supervised.synthetic.autoencoders import Autoencoder, as_bytes, as_signed, fit_autoencoder
 from supervised.synthetic.contact_sheet import ClassPictures, contact_sheet
@@ -124,6 +126,35 @@ def synthesise(
     )
     sheet = _sheet(autoencoder, pixels, labels, n_classes, sampled, generated, device)
     return SyntheticImages(generated, sampled.labels, sheet, facts)
+
+
+def generated_rows(
+    rows: ImageRows, positions: IndexArray, settings: SyntheticSettings, context: FitContext
+) -> tuple[Tensor, Tensor]:
+    """Make images up from rows of a fit; the contact sheet and the facts are kept beside its result.
+
+    Args:
+        rows: of the fit.
+        positions: of those that are learnt from; the others, set aside to decide when to stop, are not read.
+        settings: with ``space: images``.
+        context: seed, device, and where sentences and files go.
+
+    Returns:
+        ``[m, 3, s, s]`` uint8 pixels and their ``[m]`` labels.
+    """
+    made = synthesise(
+        shrunken_images(rows, positions, settings.image_size),
+        rows.labels[positions],
+        rows.n_classes,
+        settings,
+        context.seed,
+        context.device,
+        context.report,
+    )
+    context.keep("generated.png", made.sheet_png)
+    facts = json.dumps(made.facts, indent=2, sort_keys=True) + "\n"
+    context.keep("generated.json", facts.encode("utf-8"))
+    return torch.from_numpy(made.images).permute(0, 3, 1, 2), torch.from_numpy(made.labels)
 
 
 def _pixels(images: ImageArray, settings: SyntheticSettings) -> Tensor:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AutoencoderName = Literal["ae", "vae", "wae"]
 SamplerName = Literal["smote", "adasyn"]
 
 
 class SyntheticSettings(BaseModel):
-    """How minority rows are made up; numbers of what is not chosen are ignored.
+    """How minority rows are made up; numbers of a model or penalty that is not chosen are ignored.
 
     The published DeepSMOTE (Dablain et al. 2021, https://arxiv.org/abs/2105.02340) is ``model: ae``,
     ``sampler: smote``, ``penalty: true``, ``width: 64``, ``epochs: 200``. Our defaults are smaller, for two
@@ -38,8 +38,8 @@ class SyntheticSettings(BaseModel):
             published code does.
         latent_dim: ``images``: coordinates of a code.
         width: ``images``: channels of the first convolution; doubled at every further one. Published: 64.
-            32 takes a quarter of the time.
-        epochs: ``images``: passes over the training rows. Published: 200.
+            A step at 32 takes three times that at 16 and takes off less error for the same time.
+        epochs: ``images``: passes over the training rows. Published: 200. Few rows need more passes.
         batch_size: ``images``: rows per step.
         learning_rate: ``images``: of Adam.
         beta: ``vae``: factor of the KL divergence beside the squared error summed over an image, in pixel
@@ -62,7 +62,7 @@ class SyntheticSettings(BaseModel):
     class_balanced: bool = True
     encoder_gradient: bool = True
     latent_dim: int = Field(default=300, ge=2)
-    width: int = Field(default=32, ge=4)
+    width: int = Field(default=16, ge=4)
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=100, ge=2)
     learning_rate: float = Field(default=2e-4, gt=0.0)
@@ -70,6 +70,18 @@ class SyntheticSettings(BaseModel):
     mmd: float = Field(default=10.0, ge=0.0)
     image_size: int = Field(default=32, ge=32, le=256, multiple_of=16)
     gray: bool = False
+
+    @model_validator(mode="after")
+    def _keys_have_an_effect(self) -> Self:
+        idle = sorted(self.model_fields_set - _OF_BOTH_SPACES)
+        if self.space == "features" and idle:
+            raise ValueError(
+                f"{', '.join(idle)}: no effect with space=features; leave out, or set space=images"
+            )
+        return self
+
+
+_OF_BOTH_SPACES = {"space", "sampler", "neighbours", "cap"}
 
 
 def ten_synthetic_models() -> dict[str, SyntheticSettings]:
