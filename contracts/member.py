@@ -28,12 +28,14 @@ class FitContext:
         report: receives one short sentence per noteworthy event (shown to the user, kept in the receipt).
         record: receives a figure of a step of training (metric, value, step), such as
             ``("validation_loss", 0.31, 4)`` after the fourth epoch; steps count from 1. Kept in the receipt.
+        keep: receives name and content of a small file that people may want to look at; nothing reads it.
     """
 
     seed: int
     device: str = "cpu"
     report: Callable[[str], None] = field(default=lambda _: None)
     record: Callable[[str, float, int], None] = field(default=lambda *_: None)
+    keep: Callable[[str, bytes], None] = field(default=lambda _name, _content: None)
 
 
 class Member(ABC):

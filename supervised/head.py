@@ -22,6 +22,7 @@ from supervised.labels import require_every_class, score_columns
 from supervised.objective import Objective
 from supervised.samplers import CountArray, class_quotas, draw_rows
 from supervised.settings import CnnSettings
+from supervised.synthetic.features import resample_features
 
 # Points at which progressive sampling's shares are averaged.
 _MEAN_EPOCHS = 21
@@ -47,10 +48,11 @@ class HeadCnn(Member):
         """Fit standardisation and head on the rows.
 
         Raises:
-            DataError: a class is missing.
+            DataError: a class is missing, or too small for rows to be made up between its own.
         """
         require_every_class("cnn", rows.labels, rows.n_classes)
-        pooled = torch.from_numpy(rows.pooled()).to(context.device)
+        features, labels = rows.pooled(), rows.labels
+        pooled = torch.from_numpy(features).to(context.device)
         with torch.random.fork_rng():
             torch.manual_seed(context.seed)
             module = HeadModule(self.settings, rows.shapes.pooled_dim, rows.n_classes).to(context.device)
@@ -58,18 +60,33 @@ class HeadCnn(Member):
         # A feature that never varies carries nothing; dividing it by 1 keeps it at 0.
         spread = pooled.std(dim=0, correction=0)
         module.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
-        self._fit_head(module, module.standardise(pooled), rows.labels, context.seed)
+        if self.settings.synthetic is not None:
+            # The standardisation stays that of the real rows.
+            made, made_labels = resample_features(
+                features, labels, rows.n_classes, self.settings.synthetic, context.seed, context.report
+            )
+            pooled = torch.cat([pooled, torch.from_numpy(made).to(context.device)])
+            labels = np.concatenate([labels, made_labels])
+        trained = np.bincount(rows.labels, minlength=rows.n_classes).astype(np.int64)
+        self._fit_head(module, module.standardise(pooled), labels, trained, context.seed)
         self._module = module.to("cpu")
         return self
 
-    def _fit_head(self, module: HeadModule, standardised: Tensor, labels: LabelArray, seed: int) -> None:
+    def _fit_head(
+        self,
+        module: HeadModule,
+        standardised: Tensor,
+        labels: LabelArray,
+        trained: CountArray,
+        seed: int,
+    ) -> None:
         """Minimise over the rows that the sampler draws.
 
         Undersampling takes rows away. The other samplers only show rows more or less often; a head sees
         all rows at once, so there a row counts as often as training would draw it on average.
         """
         sampler = self.settings.sampler
-        trained = np.bincount(labels, minlength=module.n_classes).astype(np.int64)
+        present = np.bincount(labels, minlength=module.n_classes).astype(np.int64)
         tensor_labels = torch.from_numpy(labels).to(standardised.device)
         if sampler.kind in {"undersample", "undersample_each_epoch"}:
             rounds = sampler.rounds if sampler.kind == "undersample_each_epoch" else 1
@@ -91,12 +108,12 @@ class HeadCnn(Member):
                     parameter.copy_(torch.stack(values).mean(dim=0))
         else:
             quotas = np.mean(
-                [class_quotas(sampler, trained, each, _MEAN_EPOCHS) for each in range(_MEAN_EPOCHS)], axis=0
+                [class_quotas(sampler, present, each, _MEAN_EPOCHS) for each in range(_MEAN_EPOCHS)], axis=0
             )
             objective = self._objective(quotas, trained, standardised)
             weights = None
             if sampler.kind != "none":
-                weights = torch.from_numpy((quotas / trained)[labels]).float().to(standardised.device)
+                weights = torch.from_numpy((quotas / present)[labels]).float().to(standardised.device)
             self._minimise(module, objective, standardised, tensor_labels, weights)
         ledger = objective.ledger()
         module.correction.copy_(torch.tensor(ledger.correction))
@@ -105,7 +122,8 @@ class HeadCnn(Member):
     def _objective(self, shown: CountArray, trained: CountArray, like: Tensor) -> Objective:
         counts = torch.from_numpy(np.asarray(shown)).to(like.device)
         settings = self.settings.model_copy(update={"deferred_until": 0.0})
-        return Objective(settings, counts, torch.from_numpy(trained).to(like.device))
+        made_up = self.settings.synthetic is not None
+        return Objective(settings, counts, torch.from_numpy(trained).to(like.device), made_up)
 
     def _minimise(
         self,

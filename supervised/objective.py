@@ -64,7 +64,8 @@ class Objective:
         counts: ``[K]`` rows per class as they are shown to the network, that is after any sampling, all at
             least 1; on the device of the logits.
         trained: ``[K]`` rows per class before sampling; None where nothing is sampled.
-        changing: whether the shares that are shown change during training, which no correction takes back.
+        changing: whether the shares that are shown change during training, or made-up rows are among
+            them: neither does a correction take back.
     """
 
     def __init__(

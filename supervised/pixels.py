@@ -44,8 +44,8 @@ class PixelDataset(Dataset[Batch]):
         positions: of those that are drawn from.
         size: s, the CNN's own size in pixels.
         augment: random changes; None leaves images as they are.
-        generated: ``[M, 3, s, s]`` uint8 pixels and ``[M]`` labels of images that no file holds; they
-            follow the rows, from position ``len(positions)`` on.
+        generated: ``[M, 3, z, z]`` uint8 pixels and ``[M]`` labels of images that no file holds; they
+            follow the rows, from position ``len(positions)`` on, and are resized as they are drawn.
     """
 
     def __init__(
@@ -89,12 +89,15 @@ class PixelDataset(Dataset[Batch]):
 
     def _one(self, index: int) -> Tensor:
         if index >= len(self.positions):
-            return self._generated[index - len(self.positions)]
+            return self._sized(self._generated[index - len(self.positions)][None])
         kept = self._kept[index]
         if kept is None:
             image = torch.from_numpy(self.rows.images(self.positions[index : index + 1]))
-            pixels = resized(image.permute(0, 3, 1, 2).float(), self.size)
-            kept = pixels[0].round().clamp(0, 255).to(torch.uint8)
+            kept = self._sized(image.permute(0, 3, 1, 2))
             if self._keeps:
                 self._kept[index] = kept
         return kept
+
+    def _sized(self, image: Tensor) -> Tensor:
+        """``[3, s, s]`` uint8 of a ``[1, 3, S, S]`` uint8 image."""
+        return resized(image.float(), self.size)[0].round().clamp(0, 255).to(torch.uint8)

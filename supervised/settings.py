@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from features.settings import TrunkSettings
+from supervised.synthetic.settings import SyntheticSettings
 
 LossName = Literal[
     "cross_entropy",
@@ -163,6 +164,8 @@ class CnnSettings(LossSettings):
         tune: ``head`` trains a head on the frozen trunk's pooled features (seconds); ``full`` trains or
             fine-tunes a whole CNN (minutes).
         sampler: which rows are drawn how often.
+        synthetic: rows of the smaller classes that are made up and added to the training rows before the
+            sampler draws: features with ``tune: head``, images with ``tune: full``; None makes none.
         hidden: ``head``: units of one hidden layer; 0 is a linear head.
         l2: ``head``: ridge on the summed loss, on standardised features: scikit-learn's C is
             ``2 / l2`` for two classes (two opposite weight vectors share the ridge) and ``1 / l2`` for more.
@@ -183,6 +186,7 @@ class CnnSettings(LossSettings):
 
     tune: Literal["head", "full"] = "head"
     sampler: SamplerSettings = SamplerSettings()
+    synthetic: SyntheticSettings | None = None
     hidden: int = Field(default=0, ge=0)
     l2: float = Field(default=100.0, ge=0.0)
     max_iterations: int = Field(default=300, ge=1)
@@ -205,6 +209,12 @@ class CnnSettings(LossSettings):
             raise ValueError(
                 f"{', '.join(idle)}: no effect with tune={self.tune}; leave out, or set "
                 f"tune={'full' if self.tune == 'head' else 'head'}"
+            )
+        space = "features" if self.tune == "head" else "images"
+        if self.synthetic is not None and self.synthetic.space != space:
+            raise ValueError(
+                f"synthetic.space={self.synthetic.space} cannot go with tune={self.tune}, which learns from "
+                f"{space}; set synthetic.space={space}, or tune={'full' if self.tune == 'head' else 'head'}"
             )
         if self.tune == "head" and self.hidden and self.sampler.kind == "undersample_each_epoch":
             raise ValueError(

@@ -19,6 +19,7 @@ from supervised.labels import early_stopping_split, require_every_class
 from supervised.pixels import PixelDataset
 from supervised.samplers import EpochSampler, class_quotas
 from supervised.settings import CnnSettings
+from supervised.synthetic.generate import generated_rows
 from supervised.tuned_module import TunedModule
 from supervised.tuning import Tuning
 
@@ -68,15 +69,18 @@ class TunedCnn(Member):
             fit_positions, stop_positions = early_stopping_split(
                 rows.labels, rows.groups, s.validation_share, context.seed
             )
-        dataset = PixelDataset(rows, fit_positions, s.image_size, s.augment)
+        generated = None
+        if s.synthetic is not None:
+            generated = generated_rows(rows, fit_positions, s.synthetic, context)
+        dataset = PixelDataset(rows, fit_positions, s.image_size, s.augment, generated)
         labels = dataset.labels.numpy()
         counts = np.bincount(labels, minlength=rows.n_classes).astype(np.int64)
         training = Tuning(
             module,
             s,
             shown=torch.from_numpy(class_quotas(s.sampler, counts, s.epochs - 1, s.epochs)),
-            trained=torch.from_numpy(counts),
-            changing=s.sampler.kind == "progressive",
+            trained=torch.from_numpy(np.bincount(rows.labels[fit_positions], minlength=rows.n_classes)),
+            changing=s.sampler.kind == "progressive" or generated is not None,
             freeze_statistics=s.batch_norm == "frozen"
             or (s.batch_norm == "auto" and self.backbone.weights_source != "random"),
             record=context.record,

@@ -26,7 +26,7 @@ class Tuning(LightningModule):
         settings: of the member.
         shown: ``[K]`` rows of each class that an epoch shows.
         trained: ``[K]`` rows of each class before sampling.
-        changing: whether the shown shares change during training.
+        changing: whether the shown shares change during training, or made-up rows are among them.
         freeze_statistics: keep the statistics of batch normalisation, and dropout off.
         record: receives both losses of every epoch; see :class:`contracts.member.FitContext`.
 

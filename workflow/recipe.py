@@ -128,8 +128,7 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
                     f"{where}: its trunk wants {trunk.image_size} px but the recipe works at "
                     f"{recipe.trunk.image_size} px. Images are decoded once: give all trunks one image_size."
                 )
-        defaults = entry_of(member_type).defaults
-        settings = validated(settings_class(member_type), {**defaults, **keys}, where)
+        settings = validated(settings_class(member_type), merged(entry_of(member_type).defaults, keys), where)
         if name == CONTROL and (member_type != CONTROL or settings.loss != "cross_entropy"):
             raise UsageError(
                 f"{where}: the null control is a '{CONTROL}' with plain cross-entropy, or nothing could be "
@@ -137,6 +136,23 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
             )
         plans.append(MemberPlan(name=name, type=member_type, settings=settings, trunk=trunk))
     return plans
+
+
+def merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``given`` over ``defaults``; mappings within are merged too, so that one key of a sampler may be named.
+
+    A mapping whose ``kind`` changes is another thing and takes nothing over.
+    """
+    result = {**defaults, **given}
+    for key, old in defaults.items():
+        new = given.get(key)
+        if (
+            isinstance(old, dict)
+            and isinstance(new, dict)
+            and new.get("kind", old.get("kind")) == old.get("kind")
+        ):
+            result[key] = merged(old, new)
+    return result
 
 
 def _check_name(recipe: Recipe, name: str) -> None:

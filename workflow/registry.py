@@ -114,6 +114,19 @@ MEMBERS: dict[str, MemberEntry] = {
         "from the classes' own shares to equal ones while training goes on (Kang 2020)",
         sampler={"kind": "progressive"},
     ),
+    "cnn_smote": _cnn(
+        "features made up between minority rows and their neighbours (SMOTE, Chawla 2002)",
+        synthetic={"space": "features", "sampler": "smote"},
+    ),
+    "cnn_adasyn": _cnn(
+        "features made up where minority rows have others near (ADASYN, He 2008)",
+        synthetic={"space": "features", "sampler": "adasyn"},
+    ),
+    "cnn_deep_smote": _cnn(
+        "a whole CNN on minority images that an autoencoder makes up (after DeepSMOTE, Dablain 2021)",
+        tune="full",
+        synthetic={"space": "images"},
+    ),
     "cnn_tuned": _cnn("a whole CNN fine-tuned with plain cross-entropy", tune="full"),
     "cnn_augmented": _cnn(
         "a whole CNN on images rotated 20 degrees, zoomed 0.15, shifted 0.2 and sheared 0.15 at random",

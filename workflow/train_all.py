@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from contracts.errors import MemberCollapsedError
+from contracts.files import atomic_writer
 from contracts.member import FitContext
 from contracts.rows import ImageRows
 from workflow.config import RunConfig, RunOptions, resolve_config
@@ -127,7 +128,12 @@ def run_unit(
         curves.setdefault(metric, []).append((step, value))
 
     member = build_member(unit.member.type, unit.member.settings, unit.member.trunk)
-    context = FitContext(seed=unit.seed, device=device, report=sentences.append, record=record)
+
+    def keep(name: str, content: bytes) -> None:
+        with atomic_writer(unit.path.with_name(f"{unit.path.stem}-{name}")) as handle:
+            handle.write(content)
+
+    context = FitContext(unit.seed, device, sentences.append, record, keep)
     if unit.fold == FINAL:
         fit_rows: ImageRows = train
         score_rows = test
