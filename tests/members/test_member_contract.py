@@ -27,6 +27,12 @@ from workflow.registry import MEMBERS, build_member, entry_of, settings_class
 SMALL: dict[str, dict[str, Any]] = {
     "patchcore": {"bank_size": 200, "pca_dim": 4},
     "deep_svdd": {"hidden": 16, "embedding_dim": 8, "epochs": 5, "batch_size": 16},
+    "cnn_simclr": {"simclr": {"epochs": 2, "batch_size": 16, "projection_dim": 8, "flips": "none"}},
+    "cnn_simclr_linear": {
+        "image_size": 32,
+        "l2": 1.0,
+        "simclr": {"epochs": 2, "batch_size": 16, "projection_dim": 8, "flips": "none"},
+    },
     "cnn_sam": {"epochs": 10, "patience": 10, "optimiser": {"learning_rate": 1e-2, "sam": 0.02}},
 }
 TRUNK = TrunkSettings(
