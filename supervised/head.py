@@ -19,6 +19,7 @@ from contracts.rows import FloatArray, ImageRows, LabelArray
 from features.apply import score_with_module
 from features.tensors import TrunkFeatures
 from supervised.labels import require_every_class, score_columns
+from supervised.lbfgs import minimise
 from supervised.objective import Objective
 from supervised.samplers import CountArray, class_quotas, draw_rows
 from supervised.settings import CnnSettings
@@ -51,24 +52,35 @@ class HeadCnn(Member):
             DataError: a class is missing, or too small for rows to be made up between its own.
         """
         require_every_class("cnn", rows.labels, rows.n_classes)
-        features, labels = rows.pooled(), rows.labels
-        pooled = torch.from_numpy(features).to(context.device)
+        return self.fit_features(torch.from_numpy(rows.pooled()), rows.labels, rows.n_classes, context)
+
+    def fit_features(self, pooled: Tensor, labels: LabelArray, n_classes: int, context: FitContext) -> Self:
+        """Fit on features from anywhere.
+
+        Args:
+            pooled: ``[N, D]`` float32.
+            labels: ``[N]`` class index; every class is there.
+            n_classes: K.
+            context: seed and device.
+        """
+        pooled = pooled.to(context.device)
         with torch.random.fork_rng():
             torch.manual_seed(context.seed)
-            module = HeadModule(self.settings, rows.shapes.pooled_dim, rows.n_classes).to(context.device)
+            module = HeadModule(self.settings, pooled.shape[1], n_classes).to(context.device)
         module.mean.copy_(pooled.mean(dim=0))
         # A feature that never varies carries nothing; dividing it by 1 keeps it at 0.
         spread = pooled.std(dim=0, correction=0)
         module.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+        shown_labels = labels
         if self.settings.synthetic is not None:
             # The standardisation stays that of the real rows.
             made, made_labels = resample_features(
-                features, labels, rows.n_classes, self.settings.synthetic, context.seed, context.report
+                pooled.cpu().numpy(), labels, n_classes, self.settings.synthetic, context.seed, context.report
             )
             pooled = torch.cat([pooled, torch.from_numpy(made).to(context.device)])
-            labels = np.concatenate([labels, made_labels])
-        trained = np.bincount(rows.labels, minlength=rows.n_classes).astype(np.int64)
-        self._fit_head(module, module.standardise(pooled), labels, trained, context.seed)
+            shown_labels = np.concatenate([labels, made_labels])
+        trained = np.bincount(labels, minlength=n_classes).astype(np.int64)
+        self._fit_head(module, module.standardise(pooled), shown_labels, trained, context.seed)
         self._module = module.to("cpu")
         return self
 
@@ -134,25 +146,15 @@ class HeadCnn(Member):
         row_weights: Tensor | None,
     ) -> None:
         penalised = [parameter for parameter in module.head.parameters() if parameter.ndim > 1]
-        optimiser = torch.optim.LBFGS(
-            module.head.parameters(),
-            max_iter=self.settings.max_iterations,
-            tolerance_grad=1e-6,
-            tolerance_change=1e-10,
-            history_size=20,
-            line_search_fn="strong_wolfe",
-        )
         shown = float(len(labels) if row_weights is None else row_weights.sum())
 
-        def closure() -> Tensor:
-            optimiser.zero_grad()
-            loss = objective(module.head(standardised), labels, 1.0, row_weights)
+        def loss() -> Tensor:
+            value = objective(module.head(standardised), labels, 1.0, row_weights)
             for parameter in penalised:
-                loss = loss + 0.5 * self.settings.l2 / shown * parameter.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
+                value = value + 0.5 * self.settings.l2 / shown * parameter.square().sum()
+            return value
 
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        minimise(loss, list(module.head.parameters()), self.settings.max_iterations)
 
     def score(self, rows: ImageRows) -> FloatArray:
         """``[N, 1]`` log-odds for two classes, ``[N, K]`` centred logits for more."""
@@ -213,6 +215,13 @@ class HeadModule(nn.Module):
     def standardise(self, pooled: Tensor) -> Tensor:
         """Pooled features with the training rows' mean 0 and standard deviation 1."""
         return (pooled - self.mean) / self.std
+
+    def as_linear(self) -> tuple[Tensor, Tensor]:
+        """``[K, D]`` weights and ``[K]`` biases of a linear head for features that are not standardised."""
+        linear: Any = self.head
+        weight = linear.weight.detach() / self.std
+        bias: Tensor = linear.bias.detach() - weight @ self.mean
+        return weight, bias
 
     def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
         """Return score columns; there is no map."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from features.settings import TrunkSettings
+from supervised.representation_settings import RetrainSettings, SimclrSettings
 from supervised.synthetic.settings import SyntheticSettings
 
 LossName = Literal[
@@ -162,17 +163,18 @@ class CnnSettings(LossSettings):
 
     Attributes:
         tune: ``head`` trains a head on the frozen trunk's pooled features (seconds); ``full`` trains or
-            fine-tunes a whole CNN (minutes).
+            fine-tunes a whole CNN (minutes); ``linear`` trains a linear head on the features of a frozen
+            CNN at its own image size, which ``simclr`` may have pre-trained (linear evaluation).
         sampler: which rows are drawn how often.
         synthetic: rows of the smaller classes that are made up and added to the training rows before the
             sampler draws: features with ``tune: head``, images with ``tune: full``; None makes none.
         hidden: ``head``: units of one hidden layer; 0 is a linear head.
-        l2: ``head``: ridge on the summed loss, on standardised features: scikit-learn's C is
+        l2: ``head`` and ``linear``: ridge on the summed loss, on standardised features: scikit-learn's C is
             ``2 / l2`` for two classes (two opposite weight vectors share the ridge) and ``1 / l2`` for more.
-        max_iterations: ``head``: at most this many L-BFGS iterations.
-        backbone: ``full``: any trunk name, also ``small_cnn``; None means the recipe's trunk.
-        image_size: ``full``: side that the working image is resized to, in pixels.
-        gray: ``full``: drop the colours.
+        max_iterations: ``head`` and ``linear``: at most this many L-BFGS iterations.
+        backbone: ``full`` and ``linear``: any trunk name, also ``small_cnn``; None means the recipe's trunk.
+        image_size: ``full`` and ``linear``: side that the working image is resized to, in pixels.
+        gray: ``full`` and ``linear``: drop the colours.
         epochs: ``full``: at most.
         patience: ``full``: epochs without a lower validation loss before stopping.
         validation_share: ``full``: share of the training rows set aside for early stopping; 0 trains on
@@ -182,9 +184,12 @@ class CnnSettings(LossSettings):
             batches; ``auto`` is frozen where the weights are pre-trained, trained where they are random.
         augment: ``full``: random changes to training images.
         optimiser: ``full``: how weights move.
+        simclr: ``full`` and ``linear``: pre-training on the training images without their labels; None
+            leaves it out.
+        retrain: ``full``: how the classifier is fitted anew after training.
     """
 
-    tune: Literal["head", "full"] = "head"
+    tune: Literal["head", "full", "linear"] = "head"
     sampler: SamplerSettings = SamplerSettings()
     synthetic: SyntheticSettings | None = None
     hidden: int = Field(default=0, ge=0)
@@ -200,21 +205,27 @@ class CnnSettings(LossSettings):
     batch_norm: Literal["auto", "frozen", "trained"] = "auto"
     augment: AugmentSettings = AugmentSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
+    simclr: SimclrSettings | None = None
+    retrain: RetrainSettings = RetrainSettings()
 
     @model_validator(mode="after")
     def _keys_have_an_effect(self) -> Self:
-        other = _FULL_ONLY if self.tune == "head" else _HEAD_ONLY
-        idle = sorted(other & self.model_fields_set)
+        idle = sorted(key for key in self.model_fields_set & set(_USED_BY) if self.tune not in _USED_BY[key])
         if idle:
             raise ValueError(
                 f"{', '.join(idle)}: no effect with tune={self.tune}; leave out, or set "
-                f"tune={'full' if self.tune == 'head' else 'head'}"
+                f"tune={' or '.join(_USED_BY[idle[0]])}"
             )
-        space = "features" if self.tune == "head" else "images"
+        if self.retrain.chooses_tau and not self.validation_share:
+            raise ValueError(
+                "retrain.tau is to be chosen on the rows set aside, and validation_share=0 sets none aside; "
+                "give retrain.tau or a validation_share"
+            )
+        space = "images" if self.tune == "full" else "features"
         if self.synthetic is not None and self.synthetic.space != space:
             raise ValueError(
                 f"synthetic.space={self.synthetic.space} cannot go with tune={self.tune}, which learns from "
-                f"{space}; set synthetic.space={space}, or tune={'full' if self.tune == 'head' else 'head'}"
+                f"{space}; set synthetic.space={space}, or tune={'head' if self.tune == 'full' else 'full'}"
             )
         if self.tune == "head" and self.hidden and self.sampler.kind == "undersample_each_epoch":
             raise ValueError(
@@ -224,16 +235,21 @@ class CnnSettings(LossSettings):
         return self
 
 
-_HEAD_ONLY = {"hidden", "l2", "max_iterations"}
-_FULL_ONLY = {
-    "backbone",
-    "image_size",
-    "gray",
-    "epochs",
-    "patience",
-    "validation_share",
-    "batch_size",
-    "batch_norm",
-    "augment",
-    "optimiser",
+_USED_BY: dict[str, tuple[str, ...]] = {
+    "hidden": ("head",),
+    **dict.fromkeys(("l2", "max_iterations"), ("head", "linear")),
+    **dict.fromkeys(("backbone", "image_size", "gray", "simclr"), ("full", "linear")),
+    **dict.fromkeys(
+        (
+            "epochs",
+            "patience",
+            "validation_share",
+            "batch_size",
+            "batch_norm",
+            "augment",
+            "optimiser",
+            "retrain",
+        ),
+        ("full",),
+    ),
 }

@@ -16,9 +16,13 @@ from features.apply import score_with_module
 from features.settings import TrunkSettings
 from features.training import batches_of, run_training
 from supervised.labels import early_stopping_split, require_every_class
+from supervised.last_layer import frozen_features, last_linear, put_last_linear
+from supervised.objective import PriorLedger
 from supervised.pixels import PixelDataset
+from supervised.retrain import FeatureRows, refit
 from supervised.samplers import EpochSampler, class_quotas
 from supervised.settings import CnnSettings
+from supervised.simclr import pretrain
 from supervised.synthetic.generate import generated_rows
 from supervised.tuned_module import TunedModule
 from supervised.tuning import Tuning
@@ -51,24 +55,80 @@ class TunedCnn(Member):
             MemberCollapsedError: training diverged.
         """
         require_every_class("cnn with tune=full", rows.labels, rows.n_classes, _LEAST_PER_CLASS)
+        fit_positions, stop_positions = np.arange(len(rows), dtype=np.int64), np.empty(0, dtype=np.int64)
+        if self.settings.validation_share:
+            fit_positions, stop_positions = early_stopping_split(
+                rows.labels, rows.groups, self.settings.validation_share, context.seed
+            )
         with torch.random.fork_rng():
             torch.manual_seed(context.seed)
-            module = TunedModule(self.settings, self.backbone, rows.n_classes, context.seed)
-            training = self._train(module, rows, context)
+            module = self.initial_module(rows.n_classes, context.seed)
+            self.pretrain(module, self._unchanged(rows, fit_positions), context)
+            training = self._train(module, rows, fit_positions, stop_positions, context)
         module.load_state_dict(training.best_state)
         ledger = training.objective.ledger()
+        if self.settings.retrain.method != "none":
+            ledger = self._retrain(module, rows, fit_positions, stop_positions, context)
         module.correction.copy_(torch.tensor(ledger.correction))
         self._ledger = ledger.to_json()
         self._module = module.eval()
         return self
 
-    def _train(self, module: TunedModule, rows: ImageRows, context: FitContext) -> Tuning:
-        s = self.settings
-        fit_positions, stop_positions = np.arange(len(rows), dtype=np.int64), np.empty(0, dtype=np.int64)
-        if s.validation_share:
-            fit_positions, stop_positions = early_stopping_split(
-                rows.labels, rows.groups, s.validation_share, context.seed
+    def initial_module(self, n_classes: int, seed: int) -> TunedModule:
+        """The network before any training."""
+        return TunedModule(self.settings, self.backbone, n_classes, seed)
+
+    def pretrain(self, module: TunedModule, pixels: PixelDataset, context: FitContext) -> None:
+        """Pre-train the network on images without labels, where the settings ask for it.
+
+        Rows set aside are no part of ``pixels``: they judge all that was learned before.
+        """
+        if self.settings.simclr is not None:
+            pretrain(
+                module,
+                pixels,
+                self.settings.simclr,
+                random_start=self.backbone.weights_source == "random",
+                seed=context.seed,
+                device=context.device,
+                report=context.report,
             )
+
+    def _unchanged(self, rows: ImageRows, positions: IndexArray) -> PixelDataset:
+        return PixelDataset(rows, positions, self.settings.image_size)
+
+    def _retrain(
+        self,
+        module: TunedModule,
+        rows: ImageRows,
+        fit_positions: IndexArray,
+        stop_positions: IndexArray,
+        context: FitContext,
+    ) -> PriorLedger:
+        """Fit the last layer anew; the layers below it stay as they are."""
+
+        def read(positions: IndexArray) -> FeatureRows:
+            pixels = self._unchanged(rows, positions)
+            return FeatureRows(frozen_features(module, pixels, context.device), pixels.labels)
+
+        settings = self.settings.retrain
+        stop = read(stop_positions) if settings.chooses_tau else None
+        _, last = last_linear(module.classifier)
+        refitted = refit(settings, last.weight.detach(), last.bias.detach(), read(fit_positions), stop)
+        put_last_linear(module.classifier, refitted.weight, refitted.bias)
+        if refitted.sentence:
+            context.report(refitted.sentence)
+        return refitted.ledger
+
+    def _train(
+        self,
+        module: TunedModule,
+        rows: ImageRows,
+        fit_positions: IndexArray,
+        stop_positions: IndexArray,
+        context: FitContext,
+    ) -> Tuning:
+        s = self.settings
         generated = None
         if s.synthetic is not None:
             generated = generated_rows(rows, fit_positions, s.synthetic, context)
@@ -82,7 +142,7 @@ class TunedCnn(Member):
             trained=torch.from_numpy(np.bincount(rows.labels[fit_positions], minlength=rows.n_classes)),
             changing=s.sampler.kind == "progressive" or generated is not None,
             freeze_statistics=s.batch_norm == "frozen"
-            or (s.batch_norm == "auto" and self.backbone.weights_source != "random"),
+            or (s.batch_norm == "auto" and (self.backbone.weights_source != "random" or bool(s.simclr))),
             record=context.record,
         )
         run_training(

@@ -23,11 +23,15 @@ def deep_svdd(settings: DeepSVDDSettings, trunk: TrunkSettings) -> Member:  # no
 
 
 def cnn(settings: CnnSettings, trunk: TrunkSettings) -> Member:
-    """A head on the trunk, or a whole CNN that starts from the trunk's weights."""
+    """A head on the trunk, or a whole CNN that starts from the trunk's weights, trained or frozen."""
     if settings.tune == "full":
         from supervised.tuned import TunedCnn
 
         return TunedCnn(settings, trunk)
+    if settings.tune == "linear":
+        from supervised.linear import LinearCnn
+
+        return LinearCnn(settings, trunk)
     from supervised.head import HeadCnn
 
     return HeadCnn(settings)

@@ -43,7 +43,7 @@ class MemberEntry:
 def _cnn(summary: str, **defaults: Any) -> MemberEntry:
     """A CNN member that stands for some settings; as a head or, with ``tune: full``, as a whole CNN."""
     settings = "supervised.settings:CnnSettings"
-    seconds = 0.3 if defaults.get("tune") == "full" else 0.0005
+    seconds = {"full": 0.3, "linear": 0.3}.get(defaults.get("tune", "head"), 0.0005)
     return MemberEntry("supervised", settings, "cnn", defaults, summary, seconds_per_row=seconds)
 
 
@@ -159,6 +159,31 @@ MEMBERS: dict[str, MemberEntry] = {
         "a whole CNN by sharpness-aware minimisation (Foret 2021), two passes a step",
         tune="full",
         optimiser={"sam": 0.05},
+    ),
+    "cnn_simclr": _cnn(
+        "a whole CNN fine-tuned after SimCLR on the training images without labels (Chen 2020)",
+        tune="full",
+        simclr={},
+    ),
+    "cnn_simclr_linear": _cnn(
+        "a linear head on a CNN that SimCLR alone has trained: linear evaluation (Chen 2020)",
+        tune="linear",
+        simclr={},
+    ),
+    "cnn_crt": _cnn(
+        "a whole CNN whose classifier is then fitted anew with balanced classes (cRT, Kang 2020)",
+        tune="full",
+        retrain={"method": "crt"},
+    ),
+    "cnn_tau_norm": _cnn(
+        "a whole CNN whose class vectors are then divided by a power of their norm (Kang 2020)",
+        tune="full",
+        retrain={"method": "tau_norm"},
+    ),
+    "cnn_lws": _cnn(
+        "a whole CNN whose class scores are then scaled by learned factors (LWS, Kang 2020)",
+        tune="full",
+        retrain={"method": "lws"},
     ),
 }
 

@@ -30,6 +30,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "cnn_deep_smote": {
         "synthetic": {"width": 4, "latent_dim": 8, "epochs": 8, "batch_size": 16, "learning_rate": 3e-3}
     },
+    "cnn_simclr": {"simclr": {"epochs": 2, "batch_size": 16, "projection_dim": 8, "flips": "none"}},
+    "cnn_simclr_linear": {
+        "image_size": 32,
+        "l2": 1.0,
+        "simclr": {"epochs": 2, "batch_size": 16, "projection_dim": 8, "flips": "none"},
+    },
     "cnn_sam": {"epochs": 10, "patience": 10, "optimiser": {"learning_rate": 1e-2, "sam": 0.02}},
 }
 TRUNK = TrunkSettings(

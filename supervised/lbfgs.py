@@ -1,0 +1,34 @@
+"""Minimising a whole objective at once by L-BFGS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def minimise(loss: Callable[[], Tensor], parameters: Sequence[Tensor], max_iterations: int) -> None:
+    """Minimise ``loss()`` over ``parameters`` in place; deterministic, no step size to choose.
+
+    Args:
+        loss: scalar, a function of the parameters.
+        parameters: leaf tensors that require gradients.
+        max_iterations: at most.
+    """
+    optimiser = torch.optim.LBFGS(
+        list(parameters),
+        max_iter=max_iterations,
+        tolerance_grad=1e-6,
+        tolerance_change=1e-10,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]

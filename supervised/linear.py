@@ -1,0 +1,47 @@
+"""A linear head on a frozen CNN at its own image size; with SimCLR before it, linear evaluation."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import torch
+
+from contracts.member import FitContext
+from contracts.rows import ImageRows
+from supervised.head import HeadCnn
+from supervised.labels import require_every_class
+from supervised.last_layer import frozen_features, put_last_linear
+from supervised.pixels import PixelDataset
+from supervised.tuned import TunedCnn
+from supervised.tuned_module import TunedModule
+
+
+class LinearCnn(TunedCnn):
+    """A CNN member with ``tune: linear``: the network of ``tune: full``, of which only the last layer learns.
+
+    Labels reach that layer alone; ``simclr`` pre-trains the rest on the training images without them. No
+    rows are set aside, as nothing is stopped early.
+    """
+
+    def fit(self, rows: ImageRows, context: FitContext) -> Self:
+        """Pre-train where asked for, then fit the head on all training rows.
+
+        Raises:
+            DataError: a class is missing.
+            MemberCollapsedError: pre-training made all images alike.
+        """
+        require_every_class("cnn with tune=linear", rows.labels, rows.n_classes)
+        with torch.random.fork_rng():
+            torch.manual_seed(context.seed)
+            module = self.initial_module(rows.n_classes, context.seed)
+        pixels = PixelDataset(rows, np.arange(len(rows)), self.settings.image_size)
+        self.pretrain(module, pixels, context)
+        features = frozen_features(module, pixels, context.device)
+        head = HeadCnn(self.settings).fit_features(features, rows.labels, rows.n_classes, context)
+        weight, bias = head.to_module().as_linear()
+        put_last_linear(module.classifier, weight, bias)
+        module.correction.copy_(head.to_module().correction)
+        self._ledger = head.state()[1]["prior_ledger"]
+        self._module: TunedModule | None = module.eval()
+        return self
