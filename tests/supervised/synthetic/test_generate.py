@@ -96,7 +96,7 @@ def test_one_training_image_of_a_class_is_an_error():
 def test_feature_settings_make_no_images():
     images, labels = pictures((20, 5))
     with pytest.raises(UsageError, match=r"Set synthetic\.space=images"):
-        synthesise(images, labels, 2, small(space="features"), 0)
+        synthesise(images, labels, 2, SyntheticSettings(space="features"), 0)
 
 
 @pytest.mark.parametrize(
