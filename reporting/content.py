@@ -123,6 +123,7 @@ class Report:
         left_out_images: status → first few ``(path, reason)`` of images that stay out.
         shared: what was looked for on both sides of a border → how many there are; must be 0.
         labels: ``[N]`` 1 = minority, of held-out rows.
+        threshold_rule: as the recipe writes it.
         models: the control first; models that are one and the same appear once.
         n_replicates: behind every band.
         stack: the stack, member by member.
@@ -139,6 +140,7 @@ class Report:
     left_out_images: Mapping[str, Sequence[tuple[str, str]]]
     shared: Mapping[str, int]
     labels: LabelArray
+    threshold_rule: str
     models: Sequence[Model]
     n_replicates: int
     stack: Stack
