@@ -28,7 +28,7 @@ COLOURS: dict[Role, str] = {"control": "#555555", "best_single": "#d55e00", "ens
 _DASHES: dict[Role, Any] = {"control": (0, (5, 2)), "best_single": (0, (1, 1.2)), "ensemble": "-"}
 _MAJORITY, _MINORITY, _FAINT = "#56b4e9", "#d55e00", "#999999"
 _VERDICT_COLOURS = {"better": "#009e73", "worse": "#d55e00"}
-_SIZE = (4.8, 4.0)  # inches; a phone shows it at nine tenths of its size, so 10 point stay legible
+_SIZE = (4.4, 4.1)  # inches; a phone shows it at eight tenths of its size, so that 9 points stay legible
 _HISTOGRAM_BINS = 25
 _STYLE = {
     "svg.hashsalt": "outnumbered",
@@ -41,7 +41,7 @@ _STYLE = {
     "axes.grid": True,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.6,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 9.0,
     "legend.frameon": False,
 }
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -49,7 +49,7 @@ _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """matplotlib's own defaults and ours, whatever the user's matplotlibrc says; taken back afterwards."""
+    """The defaults of matplotlib and ours, whatever the user's matplotlibrc says; taken back afterwards."""
     with matplotlib.style.context(["default", _STYLE]):
         yield
 
@@ -77,9 +77,9 @@ def _draw(axes: Axes, model: Model, band: Band, label: str, **line: Any) -> None
     axes.plot(band.x, band.y, color=colour, label=label, zorder=front, **style)
 
 
-def _legend(axes: Axes, **place: Any) -> None:
+def _legend(figure: Figure) -> None:
     """A legend below the axes, where it can hide no curve."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, **place)
+    figure.legend(loc="outside lower center")
 
 
 def precision_recall(models: Sequence[Model], values: Mapping[str, float], prevalence: float) -> str:
@@ -96,7 +96,7 @@ def precision_recall(models: Sequence[Model], values: Mapping[str, float], preva
         for model in models:
             _draw(axes, model, model.curves.precision_recall, _named(model, "AP", values))
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        _legend(axes)
+        _legend(figure)
         return _svg(figure)
 
 
@@ -108,14 +108,14 @@ def roc(models: Sequence[Model], values: Mapping[str, float]) -> str:
         for model in models:
             _draw(axes, model, model.curves.roc, _named(model, "AUROC", values))
         axes.set(xlim=(-0.01, 1), ylim=(0, 1.02))
-        _legend(axes)
+        _legend(figure)
         return _svg(figure)
 
 
 def reliability(models: Sequence[Model], values: Mapping[str, float]) -> str:
     """Observed share over mean probability, a point a bin of equal mass; ``values`` are ECEs by row name."""
     with _style():
-        figure, axes = _axes("mean probability of a bin", "share that is of the outnumbered class")
+        figure, axes = _axes("mean probability of a bin", "share of the outnumbered class")
         axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, label="perfectly calibrated")
         for model in models:
             band = model.curves.reliability
@@ -133,7 +133,7 @@ def reliability(models: Sequence[Model], values: Mapping[str, float]) -> str:
                 label=_named(model, "ECE", values),
             )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        _legend(axes)
+        _legend(figure)
         return _svg(figure)
 
 
@@ -149,22 +149,23 @@ def cost(models: Sequence[Model], prior: float) -> str:
             _draw(axes, model, model.curves.cost, model.name)
         highest = max(float(model.curves.cost.high.max()) for model in models)
         axes.set(xlim=(0, 1), ylim=(0, min(1.0, max(0.55, 1.05 * highest))))
-        _legend(axes)
+        _legend(figure)
         return _svg(figure)
 
 
 def decision(models: Sequence[Model], prior: float) -> str:
     """Net benefit over the threshold probability, beside flagging all and none (Vickers & Elkin)."""
     with _style():
-        figure, axes = _axes("threshold probability = 1 / (1 + misses' cost per false alarm)", "net benefit")
-        axes.xaxis.label.set_size(9)
+        figure, axes = _axes(
+            "threshold probability\n(cost of a false alarm / cost of both errors)", "net benefit"
+        )
         all_flagged = net_benefit_of_flagging_all(THRESHOLDS, prior)
         axes.plot(THRESHOLDS, all_flagged, color=_FAINT, linewidth=1, label="flag all")
         axes.axhline(0.0, color="#222222", linewidth=1, label="flag none")
         for model in models:
             _draw(axes, model, model.curves.net_benefit, model.name)
         axes.set(xlim=(0, 1), ylim=(-0.25 * prior, 1.08 * prior))
-        _legend(axes)
+        _legend(figure)
         return _svg(figure)
 
 
@@ -172,7 +173,7 @@ def histogram(model: Model, labels: LabelArray) -> str:
     """Probabilities per class, each class in shares of its own rows, with the threshold."""
     edges = np.linspace(0.0, 1.0, _HISTOGRAM_BINS + 1)
     with _style():
-        figure, axes = _axes(f"probability given by {model.name}", "share of the class (%)")
+        figure, axes = _axes("probability of the outnumbered class", "share of the class (%)")
         for label, colour, name in ((0, _MAJORITY, "other class"), (1, _MINORITY, "outnumbered class")):
             p = model.p_minority[labels == label]
             shares = 100.0 * np.histogram(p, edges)[0] / len(p)
@@ -181,7 +182,7 @@ def histogram(model: Model, labels: LabelArray) -> str:
         name = f"threshold ({model.threshold:.3g})"
         axes.axvline(model.threshold, color="#222222", linewidth=1.2, linestyle="--", label=name)
         axes.set(xlim=(0, 1))
-        _legend(axes)
+        _legend(figure)
         return _svg(figure)
 
 
@@ -193,7 +194,7 @@ def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         metric: which of their metrics.
     """
     with _style():
-        figure = Figure(figsize=(7.2, 1.1 + 0.27 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(5.6, 0.9 + 0.25 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for place, row in enumerate(rows):
             estimate, low, high = row["minus_control"][metric]
@@ -205,7 +206,8 @@ def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel(f"{metric.replace('_', ' ')}: difference from the null control, 95 % interval")
+        axes.set_xlabel("difference from the null control")
+        axes.locator_params(axis="x", nbins=6)
         return _svg(figure)
 
 

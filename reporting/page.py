@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from evaluation.metrics import METRICS
 from reporting import figures
@@ -21,6 +21,7 @@ from reporting.wording import (
     confusion,
     headline,
     interval,
+    probability,
     spoken,
     values_of,
 )
@@ -49,13 +50,13 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["interval"] = interval
+    environment.filters.update(interval=interval, probability=probability, breakable=_breakable)
     style = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
     found, sentences = headline(report)
     metric = report.comparison["metric"]
     return environment.get_template("page.html").render(
         report=report,
-        style=Markup(style),  # noqa: S704, our own file
+        style=Markup(style),  # our own file; nothing else goes in unescaped
         found=found,
         sentences=sentences,
         metric=metric,
@@ -73,6 +74,11 @@ def render(report: Report) -> str:
     )
 
 
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after each underscore, and not within a word."""
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+
+
 def _difference_figure(report: Report) -> _Figure | None:
     """None where nothing was compared."""
     metric = report.comparison["metric"]
@@ -80,7 +86,9 @@ def _difference_figure(report: Report) -> _Figure | None:
     if not compared:
         return None
     name = HEADINGS[metric]
-    told = "; ".join(f"{row['name']} {row['minus_control'][metric][0]:+.3f}, {row['verdict']}" for row in compared)
+    told = "; ".join(
+        f"{row['name']} {row['minus_control'][metric][0]:+.3f}, {row['verdict']}" for row in compared
+    )
     return _Figure(
         f"Difference from the null control in {name}",
         svg_uri(figures.differences(compared, metric)),
@@ -109,34 +117,35 @@ def _curve_figures(report: Report) -> list[_Figure]:
             "Precision over recall",
             svg_uri(figures.precision_recall(models, precision, share)),
             f"Precision over recall. {spoken(models, precision, 'Average precision')}",
-            "The area under a curve is its average precision; guessing gives the share of the outnumbered class.",
+            "The area under a curve is its average precision; guessing gives the outnumbered class's share.",
         ),
         _Figure(
             "ROC",
             svg_uri(figures.roc(models, auroc)),
             f"True positive rate over false positive rate. {spoken(models, auroc, 'AUROC')}",
-            "How many are found at the price of how many false alarms. It does not see how rare the class is.",
+            "How many are found at the price of how many false alarms, however rare the class is.",
         ),
         _Figure(
             "Reliability",
             svg_uri(figures.reliability(models, ece)),
             f"Observed share over mean probability. {spoken(models, ece, 'Expected calibration error')}",
-            "Bins hold equally many rows. Where a point lies on the diagonal, a probability of 0.7 is right in "
-            f"70 of 100 cases.{off_prior}",
+            "Bins hold equally many rows. Where a point lies on the diagonal, a probability of 0.7 is right "
+            f"in 70 of 100 cases.{off_prior}",
         ),
         _Figure(
             "Cost curve",
             svg_uri(figures.cost(models, prior)),
             "Normalised expected cost over the probability-cost of the outnumbered class; lower is better.",
-            "What decisions cost when the threshold is set by what a miss and a false alarm cost, as a share of "
-            "deciding always wrong; lower is better. To the right misses are dear, to the left false alarms.",
+            "What decisions cost, as a share of deciding always wrong, when the threshold follows from the costs "
+            "of a miss and a false alarm; lower is better. To the right misses are dear, to the left alarms.",
         ),
         _Figure(
             "Decision curve",
             svg_uri(figures.decision(models, prior)),
             "Net benefit over threshold probability; higher is better.",
-            f"True positives a row less the false alarms that they are worth, at a share of {prior:.4g} of the "
-            "outnumbered class; higher is better. A model is of use where it lies above both flagging all and none.",
+            "True positives a row less what false alarms cost in true positives, where "
+            f"{prior:.4g} of all images are of the outnumbered class; higher is better. A model is of use where "
+            "it lies above both flagging all and flagging none.",
         ),
     ]
 
@@ -144,7 +153,7 @@ def _curve_figures(report: Report) -> list[_Figure]:
 def _histograms(report: Report) -> list[_Figure]:
     return [
         _Figure(
-            f"Probabilities of {model.name}",
+            f"Probabilities: {model.name}",
             svg_uri(figures.histogram(model, report.labels)),
             f"Histogram of the probabilities that {model.name} gives, for each class, with its threshold at "
             f"{model.threshold:.3g}.",

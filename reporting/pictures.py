@@ -34,9 +34,9 @@ def jpeg_uri(pixels: ImageArray) -> str:
 
 
 def heat_scale(maps: Iterable[FloatArray]) -> tuple[float, float]:
-    """The values drawn darkest and brightest: the 5 % and 99.5 % percentiles of all maps together."""
+    """The values drawn not at all and brightest: median and 99.5 % percentile of all maps together."""
     values = np.concatenate([np.ravel(each) for each in maps])
-    low, high = np.percentile(values, [5.0, 99.5])
+    low, high = np.percentile(values, [50.0, 99.5])
     return float(low), float(high)
 
 
@@ -46,7 +46,7 @@ def overlay(pixels: ImageArray, heat: FloatArray, scale: tuple[float, float]) ->
     Args:
         pixels: ``[S, S, 3]`` uint8 RGB.
         heat: ``[g, g]`` values on the patch grid, stretched smoothly over the image.
-        scale: values drawn darkest and brightest; the same for all images that are to be compared.
+        scale: value that is not drawn yet, and the one drawn brightest; one scale for all.
 
     Returns:
         ``[SIDE, SIDE, 3]`` uint8 RGB.
@@ -58,5 +58,5 @@ def overlay(pixels: ImageArray, heat: FloatArray, scale: tuple[float, float]) ->
     grey = Image.fromarray(pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     base = np.asarray(grey, np.float64)[:, :, None].repeat(3, axis=2)
     colour = 255.0 * np.asarray(matplotlib.colormaps[_COLOUR_MAP](part[:, :, 0]))[:, :, :3]
-    opacity = 0.15 + 0.6 * part
+    opacity = 0.75 * np.sqrt(part)
     return np.rint((1.0 - opacity) * base + opacity * colour).astype(np.uint8)

@@ -48,7 +48,9 @@ def headline(report: Report) -> tuple[str, list[str]]:
     elif better:
         names = _listed([_with_difference(row, comparison["metric"]) for row in better[:3]])
         more = f", and {len(better) - 3} more" if len(better) > 3 else ""
-        found = f"{len(better)} of {len(compared)} shown better than the null control: {names}{more}."
+        found = (
+            f"{len(better)} of {len(compared)} shown better than the null control in {metric}: {names}{more}."
+        )
     else:
         found = f"None of {len(compared)} was shown better than the null control in {metric}."
     train, test = facts["train"], facts["test"]
@@ -57,7 +59,7 @@ def headline(report: Report) -> tuple[str, list[str]]:
     others = n_train - train[minority]
     sentences = [
         f"Question: which technique finds images of “{minority}” better, in {metric}, than the null control, "
-        "which is plain cross-entropy, calibrated, shifted to the deployment prior and with a tuned threshold?",
+        "plain cross-entropy, calibrated, shifted to the deployment prior, with a tuned threshold?",
         f"Data: trained on {n_train:,} images, {train[minority]:,} of them “{minority}” "
         f"(1 to {others / train[minority]:.3g}); measured on {n_test:,} held-out images, "
         f"{test[minority]:,} of them “{minority}”, on which nothing was fitted or chosen.",
@@ -99,14 +101,21 @@ def spoken(models: Sequence[Model], values: Mapping[str, float], metric: str) ->
 
 
 def interval(bounds: Sequence[float], form: str = ".3f") -> str:
-    """``0.910 to 0.950``, with the signs that ``form`` asks for."""
+    """``0.910–0.950``, or ``-0.010 to +0.020`` where ``form`` asks for signs."""
     low, high = (format(float(bound), form) for bound in bounds)
-    return f"{low} to {high}"
+    return f"{low} to {high}" if "+" in form else f"{low}–{high}"
+
+
+def probability(p: float) -> str:
+    """Four digits; never a 0 or 1 that only rounding made."""
+    if 0.0 < p < 0.0001:
+        return "< 0.0001"
+    return "> 0.9999" if 0.9999 < p < 1.0 else f"{p:.4f}"
 
 
 def _with_difference(row: Mapping[str, Any], metric: str) -> str:
     estimate, low, high = row["minus_control"][metric]
-    return f"{row['name']} ({HEADINGS[metric]} {estimate:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
+    return f"{row['name']} ({estimate:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -33,7 +33,8 @@ def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[
         metric: the one that verdicts are about.
 
     Returns:
-        ``{dataset, recipe, key, members, metric, level, correction, rows, left_out}``; a row is the ensemble table's, with
+        ``{dataset, recipe, key, members, metric, level, correction, rows, left_out}``; a row is the ensemble
+        table's, with
         ``verdict``, ``adjusted_p``, ``train_seconds`` and ``score_ms`` (milliseconds an image beyond the
         trunk's; None for rows that are no member).
 

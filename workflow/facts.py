@@ -51,7 +51,9 @@ def shared_across(data: PreparedData) -> dict[str, int]:
         folds_of_group.setdefault(row.group, set()).add(fold)
         folds_of_file.setdefault(row.sha256, set()).add(fold)
     return {
-        "groups shared by training and held-out rows": len(folds_of_group.keys() & {r.group for r in data.test}),
+        "groups shared by training and held-out rows": len(
+            folds_of_group.keys() & {r.group for r in data.test}
+        ),
         "equal files shared by training and held-out rows": len(
             folds_of_file.keys() & {row.sha256 for row in data.test}
         ),

@@ -39,7 +39,10 @@ def galleries(run: FittedRun) -> tuple[list[Gallery], str]:
             "Surest false alarms",
             f"No “{minority}” by their labels, but given the highest probabilities of it.",
         ),
-        "missed": ("Surest misses", f"“{minority}” by their labels, but given the lowest probabilities of it."),
+        "missed": (
+            "Surest misses",
+            f"“{minority}” by their labels, but given the lowest probabilities of it.",
+        ),
         "found": (f"Surest found: {minority}", "Rightly given the highest probabilities."),
         "spared": ("Surest spared", f"Rightly given the lowest probabilities of “{minority}”."),
     }
@@ -88,9 +91,7 @@ def surest(
     return {name: order[mask[order]][:count] for name, (order, mask) in kinds.items()}
 
 
-def _maps(
-    run: FittedRun, rows: npt.NDArray[np.int64], pixels: ImageArray
-) -> tuple[FloatArray | None, str]:
+def _maps(run: FittedRun, rows: npt.NDArray[np.int64], pixels: ImageArray) -> tuple[FloatArray | None, str]:
     """``[n, h, w]`` maps of the chosen rows, from the exported model where it is of this run."""
     from_file = _maps_of_model(run, pixels)
     if from_file is not None:

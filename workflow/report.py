@@ -24,8 +24,8 @@ from workflow.fitted_run import FittedRun, fit_finished
 from workflow.registry import CONTROL
 
 _BEST_SINGLE = "best_single"
-_LISTED_IMAGES = 5
-"""Images that stay out, named in the report, of each reason."""
+_LISTED_IMAGES = {"broken": 5, "excluded": 5, "dropped": 1}
+"""Images that stay out, named in the report, of each status; the dropped all share one reason."""
 
 _PACKAGES = (
     "outnumbered",
@@ -82,8 +82,8 @@ def require_two_classes(dataset: str, class_names: tuple[str, ...]) -> None:
     """
     if len(class_names) > 2:
         raise UsageError(
-            f"{dataset}: it has {len(class_names)} classes ({', '.join(class_names)}), and a report shows two "
-            "for now. Read comparison.json, or name two classes with -o classes=[a,b]."
+            f"{dataset}: it has {len(class_names)} classes ({', '.join(class_names)}), and a report "
+            "shows two for now. Read comparison.json, or name two classes with -o classes=[a,b]."
         )
 
 
@@ -124,8 +124,8 @@ def _page(run: FittedRun, comparison: dict[str, Any], commands: list[str]) -> st
     config, data = run.config, run.data
     shown, heat_source = galleries(run)
     left_out_images = {
-        status: [(row.path, row.reason.rstrip(".")) for row in data.manifest.rows if row.status == status]
-        for status in ("broken", "excluded", "dropped")
+        status: [(r.path, r.reason.rstrip(".")) for r in data.manifest.rows if r.status == status][:count]
+        for status, count in _LISTED_IMAGES.items()
     }
     return render(
         Report(
@@ -134,7 +134,7 @@ def _page(run: FittedRun, comparison: dict[str, Any], commands: list[str]) -> st
             licence=config.spec.licence,
             comparison=comparison,
             facts=data_facts(config, data),
-            left_out_images={name: rows[:_LISTED_IMAGES] for name, rows in left_out_images.items()},
+            left_out_images=left_out_images,
             shared=shared_across(data),
             labels=_minority(run),
             threshold_rule=config.recipe.threshold,
@@ -165,7 +165,7 @@ def _models(run: FittedRun) -> list[Any]:
     from reporting.content import Model, Role
 
     best = run.fitted[_BEST_SINGLE]
-    used = best.combination.weights.any(axis=1)
+    used = (best.combination.weights != 0).any(axis=1).tolist()
     best_member = next(c.member for c, is_used in zip(best.columns, used, strict=True) if is_used)
     candidates: list[tuple[Role, str, str, str]] = [
         ("control", "null control", CONTROL_ROW, CONTROL),
@@ -202,9 +202,7 @@ def _minority_share(run: FittedRun) -> float:
 def _stack(run: FittedRun) -> Any:
     from reporting.content import Stack, StackRow
 
-    whole, members = contributions(
-        run.oof, seed=run.config.seed, n_replicates=run.config.recipe.bootstrap
-    )
+    whole, members = contributions(run.oof, seed=run.config.seed, n_replicates=run.config.recipe.bootstrap)
     ensemble = run.fitted[ENSEMBLE_ROW]
     return Stack(
         log_loss=whole.log_loss,
