@@ -136,29 +136,30 @@ def _curve_figures(report: Report) -> list[_Figure]:
             "Cost curve",
             svg_uri(figures.cost(models, prior)),
             "Normalised expected cost over the probability-cost of the outnumbered class; lower is better.",
-            "What decisions cost, as a share of deciding always wrong, when the threshold follows from the costs "
-            "of a miss and a false alarm; lower is better. To the right misses are dear, to the left alarms.",
+            "What decisions cost, as a share of deciding always wrong, when the threshold follows from the "
+            "costs of a miss and a false alarm; lower is better. To the right misses are dear, to the left "
+            "false alarms.",
         ),
         _Figure(
             "Decision curve",
             svg_uri(figures.decision(models, prior)),
             "Net benefit over threshold probability; higher is better.",
             "True positives a row less what false alarms cost in true positives, where "
-            f"{prior:.4g} of all images are of the outnumbered class; higher is better. A model is of use where "
-            "it lies above both flagging all and flagging none.",
+            f"{prior:.4g} of all images are of the outnumbered class; higher is better. A model is of use "
+            "where it lies above both flagging all and flagging none.",
         ),
     ]
 
 
 def _histograms(report: Report) -> list[_Figure]:
+    brier = values_of(report.comparison, "brier")
     return [
         _Figure(
             f"Probabilities: {model.name}",
             svg_uri(figures.histogram(model, report.labels)),
             f"Histogram of the probabilities that {model.name} gives, for each class, with its threshold at "
             f"{model.threshold:.3g}.",
-            f"{HEADINGS['brier']} "
-            f"{values_of(report.comparison, 'brier')[model.row_name]:.3f}. Right of the dashed line is flagged.",
+            f"Brier {brier[model.row_name]:.3f}. Right of the dashed line is flagged.",
         )
         for model in report.models
     ]

@@ -24,9 +24,12 @@ def slow_quality(table: ScoreTable):
     return quality(cross_fit(training, METHODS["stack"]), training.labels)
 
 
-@pytest.mark.parametrize("factory", ["make_table", "make_table_3"])
-def test_without_is_a_stack_that_never_had_the_member(factory, request):
-    table = request.getfixturevalue(factory)()
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_without_is_a_stack_that_never_had_the_member(n_classes, make_table, make_table_3):
+    if n_classes == 2:
+        table = make_table(n_neg=90, n_pos=20, n_folds=3)
+    else:
+        table = make_table_3((40, 30, 20), n_folds=3, strengths=(2.0,))
     whole, found = contributions(table, seed=0, n_replicates=100)
     expected = slow_quality(table)
     assert whole == expected
@@ -51,7 +54,7 @@ def test_the_member_that_knows_earns_its_place_and_the_one_that_does_not_earns_n
 
 def test_groups_widen_the_interval(make_table):
     # Rows repeated within a group are no new evidence.
-    table = make_table(n_neg=100, n_pos=20)
+    table = make_table(n_neg=100, n_pos=20, n_folds=3)
     copies = np.repeat(np.arange(120), 4)
     repeated = replace(
         table,

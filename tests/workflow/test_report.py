@@ -93,7 +93,9 @@ def test_nothing_comes_from_elsewhere_and_nothing_runs(page):
 
 def test_every_picture_has_words_and_every_link_its_target(page):
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert sum("svg" in a["src"] for a in images) == 9
+    n_models = sum(a.get("class") == "matrix" for tag, a in page.tags if tag == "table")
+    assert n_models in {1, 2, 3}  # equal ones are drawn once
+    assert sum("svg" in a["src"] for a in images) == 6 + n_models
     assert all(len(a["alt"]) > 10 for a in images)
     ids = {a["id"] for _, a in page.tags if "id" in a}
     assert {a["href"].removeprefix("#") for tag, a in page.tags if tag == "a"} <= ids
@@ -115,8 +117,6 @@ def test_tells_what_compare_found(reported, page):
     assert "by patchcore: the brighter" in page.text
     assert f"cli.py compare {run.dataset} --recipe {run.recipe}" in page.text
     assert "bank_size: 60" in page.text
-    matrix = re.search(r"(\d+) found, \S+ % (\d+) missed, \S+ % odd|odd (\d+) found", page.text)
-    assert matrix
 
 
 def test_confusion_adds_up(page):
