@@ -6,9 +6,7 @@ import html
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
@@ -231,15 +229,14 @@ def test_three_classes_are_refused():
 
 
 @pytest.fixture(scope="module")
-def measured(reported, tmp_path_factory) -> Iterator[dict[int, dict[str, str]]]:
+def measured(reported, tmp_path_factory) -> dict[int, dict[str, str]]:
     """Width of the window → what a script that is not in the report measured of it there."""
     if CHROMIUM is None:
         pytest.skip("no chromium or google-chrome on the PATH to show the page with")
-    text = (reported[0].folder / "report.html").read_text()
+    text = html.escape((reported[0].folder / "report.html").read_text())
     # Frames stand for windows, since a headless window is never narrower than 500 pixels.
     frames = "".join(
-        f'<iframe width="{width}" height="900" srcdoc="{html.escape(text)}"></iframe>'
-        for width in (1280, 390)
+        f'<iframe width="{width}" height="900" srcdoc="{text}"></iframe>' for width in (1280, 390)
     )
     script = """
       addEventListener("load", () => document.querySelectorAll("iframe").forEach(frame => {
@@ -248,7 +245,8 @@ def measured(reported, tmp_path_factory) -> Iterator[dict[int, dict[str, str]]]:
           && e.getBoundingClientRect().right > edge + 1).map(e => e.tagName);
         const dead = [...page.images].filter(i => !i.complete || !i.naturalWidth).length;
         const note = document.createElement("output");
-        note.textContent = [frame.width, root.scrollWidth, edge, out.length, dead, page.images.length].join(" ");
+        const found = [frame.width, root.scrollWidth, edge, out.length, dead, page.images.length];
+        note.textContent = found.join(" ");
         document.body.append(note);
       }));
     """
@@ -265,7 +263,7 @@ def measured(reported, tmp_path_factory) -> Iterator[dict[int, dict[str, str]]]:
     )  # fmt: skip
     names = ("width", "scroll", "edge", "beyond", "dead", "images")
     found = re.findall(r"<output>([\d ]+)</output>", shown.stdout)
-    yield {int(line.split()[0]): dict(zip(names, line.split(), strict=True)) for line in found}
+    return {int(line.split()[0]): dict(zip(names, line.split(), strict=True)) for line in found}
 
 
 @pytest.mark.parametrize("width", [1280, 390])
