@@ -257,7 +257,8 @@ def measured(reported, tmp_path_factory) -> dict[int, dict[str, str]]:
         [
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom", wrapper.as_uri(),
+            f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom",
+            wrapper.as_uri(),
         ],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
