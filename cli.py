@@ -233,6 +233,28 @@ def compare(
 
 
 @app.command()
+def report(
+    dataset: Dataset,
+    data: Data = None,
+    recipe: RecipeName = "losses",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Target file; report.html in the run.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a compared run as one HTML page: table, curves, pictures, data facts."""
+    from workflow.report import report as run
+
+    document = run(_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output)
+    if as_json:
+        _print_json(document)
+
+
+@app.command()
 def export(
     dataset: Dataset,
     data: Data = None,

@@ -22,6 +22,9 @@ MIN_SLOPE = 1e-3
 
 # Largest projected gradient of the mean loss that still counts as an optimum.
 _GRADIENT_TOLERANCE = 1e-5
+# Members that say nearly the same make a valley in which a step can stall short of the optimum; from
+# there a new start, whose memory of the curvature is empty, goes on.
+_MOST_STARTS = 10
 
 
 @dataclass(frozen=True)
@@ -53,28 +56,30 @@ def minimise_bounded(
     Raises:
         ModelError: no optimum was reached (scores of absurd scale).
     """
+    best = start
     # The matrices are tiny. BLAS threads gain nothing on them, and on a busy machine, where they wait
     # for one another, they make the hundreds of fits of a cross-fit tens of times slower.
     with _blas().limit(limits=1, user_api="blas"):
-        found = minimize(
-            loss_and_gradient,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(None if bound == -np.inf else float(bound), None) for bound in lower],
-            options={"maxiter": 2000, "maxfun": 20000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 20},
-        )
-    best = np.asarray(found.x, dtype=np.float64)
-    gradient = loss_and_gradient(best)[1]
-    # At a bound only the pull back into the feasible side counts.
-    projected = np.where(best <= lower, np.minimum(gradient, 0.0), gradient)
-    # The line search may stop at float precision ("abnormal") with the optimum reached all the same.
-    if not np.isfinite(best).all() or np.abs(projected).max(initial=0.0) > _GRADIENT_TOLERANCE:
-        raise ModelError(
-            f"logistic fit: no optimum after {found.nit} steps ({found.message}). "
-            "Look for a member with extreme scores and leave it out."
-        )
-    return best
+        for _ in range(_MOST_STARTS):
+            found = minimize(
+                loss_and_gradient,
+                best,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=[(None if bound == -np.inf else float(bound), None) for bound in lower],
+                options={"maxiter": 2000, "maxfun": 20000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 20},
+            )
+            best = np.asarray(found.x, dtype=np.float64)
+            gradient = loss_and_gradient(best)[1]
+            # At a bound only the pull back into the feasible side counts.
+            projected = np.where(best <= lower, np.minimum(gradient, 0.0), gradient)
+            # The line search may stop at float precision ("abnormal") with the optimum reached all the same.
+            if np.isfinite(best).all() and np.abs(projected).max(initial=0.0) <= _GRADIENT_TOLERANCE:
+                return best
+    raise ModelError(
+        f"logistic fit: no optimum after {found.nit} steps ({found.message}). "
+        "Look for a member with extreme scores and leave it out."
+    )
 
 
 def fit_logistic(

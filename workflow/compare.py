@@ -10,21 +10,19 @@ from rich.table import Table
 
 from contracts.errors import UsageError, nearest_match
 from contracts.files import write_json
-from ensemble.pipeline import fit_all
 from evaluation.metrics import METRICS
 from evaluation.verdict import holm, verdict
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
-from workflow.ensemble import CONTROL_ROW, measure
-from workflow.facts import deployment_prior
-from workflow.prepare import load_prepared
+from workflow.ensemble import CONTROL_ROW, ensemble_key, measure
+from workflow.fitted_run import FittedRun, fit_finished
 from workflow.registry import CONTROL
-from workflow.score_tables import collapsed_members, finished_results, score_tables
 from workflow.tracking import track_comparison
 from workflow.train_all import train_all
-from workflow.units import Unit, UnitResult, units_of
+from workflow.units import Unit, UnitResult
 
 LEVEL = 0.05
+DEFAULT_METRIC = "average_precision"
 
 
 def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[str, Any]:
@@ -36,7 +34,8 @@ def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[
         metric: the one that verdicts are about.
 
     Returns:
-        ``{dataset, recipe, metric, level, correction, rows}``; a row is the ensemble table's, with
+        ``{dataset, recipe, key, members, metric, level, correction, rows, left_out}``; a row is the ensemble
+        table's, with
         ``verdict``, ``adjusted_p``, ``train_seconds`` and ``score_ms`` (milliseconds an image beyond the
         trunk's; None for rows that are no member).
 
@@ -52,31 +51,30 @@ def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[
     chosen = tuple(plan for plan in config.members if plan.name in {CONTROL, *names})
     train_all(options, only=[plan.name for plan in chosen])
     config = replace(config, members=chosen)
-    data = load_prepared(config)
-    results = finished_results(config, units_of(config, data, config.members))
-    left_out = collapsed_members(results)
-    oof, test = score_tables(data, results, left_out)
     with console.status("calibrating and measuring", spinner="dots"):
-        fitted = fit_all(
-            oof,
-            deployment_prior=deployment_prior(config, data),
-            threshold_rule=config.recipe.threshold,
-            seed=config.seed,
-        )
-        rows = measure(config, fitted, test)
-    document = {
-        "dataset": config.spec.name,
-        "recipe": config.recipe.name,
-        "metric": metric,
-        "level": LEVEL,
-        "correction": "Holm",
-        "rows": _judge(rows, results, metric),
-        "left_out": left_out,
-    }
+        document = comparison_of(fit_finished(config), metric)
     write_json(config.folder / "comparison.json", document)
     _print(config, document)
     track_comparison(config, document)
     return document
+
+
+def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
+    """Measure a fitted run and judge it; the document of ``comparison.json``.
+
+    ``key`` says which units and settings it was made of, ``members`` which members took part.
+    """
+    return {
+        "dataset": run.config.spec.name,
+        "recipe": run.config.recipe.name,
+        "key": ensemble_key(run.config, list(run.results)),
+        "members": [plan.name for plan in run.config.members],
+        "metric": metric,
+        "level": LEVEL,
+        "correction": "Holm",
+        "rows": _judge(measure(run.config, run.fitted, run.test), run.results, metric),
+        "left_out": run.left_out,
+    }
 
 
 def _judge(rows: list[dict[str, Any]], results: dict[Unit, UnitResult], metric: str) -> list[dict[str, Any]]:

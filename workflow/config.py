@@ -18,6 +18,9 @@ from workflow.recipe import MemberPlan, Recipe, load_recipe_document, plan_membe
 
 Device = Literal["auto", "cpu", "cuda"]
 
+# Recipe that a command takes where none is named; ``quick`` for the others.
+_DEFAULT_RECIPES = {"compare": "losses", "report": "losses"}
+
 # Identity keys: they name the run folder and are not for overriding.
 _NOT_OVERRIDABLE = {"name"}
 # Commands that know --no-tracking.
@@ -43,7 +46,7 @@ class RunOptions:
         words = ["python", "cli.py", name, self.dataset, *arguments]
         if self.data is not None:
             words += ["--data", str(self.data)]
-        if self.recipe != "quick":
+        if self.recipe != _DEFAULT_RECIPES.get(name, "quick"):
             words += ["--recipe", self.recipe]
         if self.minority is not None:
             words += ["--minority", self.minority]

@@ -49,7 +49,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     for name, reason in left_out.items():
         note(f"{name} is left out: {reason}")
     key = ensemble_key(config, units)
-    finished = _finished(config, key)
+    finished = finished_document(config, key)
     if finished is not None:
         note(f"Nothing to do: {finished['model']} is fitted and exported.")
         _print_rows(finished, read_json(config.folder / "ensemble.json")["sentences"])
@@ -112,7 +112,7 @@ def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
     )
 
 
-def _finished(config: RunConfig, key: str) -> dict[str, Any] | None:
+def finished_document(config: RunConfig, key: str) -> dict[str, Any] | None:
     """The document of an ensemble that is fitted, measured and exported, or None."""
     path, model = config.folder / "metrics.json", config.folder / "model.onnx"
     if not path.exists() or not model.exists():

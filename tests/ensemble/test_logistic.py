@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from contracts.errors import ModelError
@@ -77,6 +77,20 @@ def test_ridge_leaves_the_intercept_alone():
 def test_one_class_is_refused():
     with pytest.raises(ModelError, match="one class is missing"):
         fit_logistic(np.zeros((3, 1)), np.ones(3), ridge=1.0)
+
+
+def test_members_that_say_nearly_the_same_do_not_stall_the_fit():
+    # With these rows a single run of L-BFGS-B stops short of the optimum.
+    rng = np.random.default_rng(272)
+    targets = (np.arange(400) < 20).astype(float)
+    base = rng.normal(size=400) + 2.5 * targets
+    X = np.stack([base + s * rng.normal(size=400) for s in (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1e-4, 1e-3, 1e-2)], 1)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    fit = fit_logistic(X, targets, ridge=0.3, lower=0.0)
+    residual = expit(X @ fit.weights + fit.intercept) - targets
+    gradient = (X.T @ residual + 0.3 * fit.weights) / 400
+    assert np.abs(gradient[fit.weights > 0]).max() < 2e-5
+    assert (gradient[fit.weights == 0] > -2e-5).all()
 
 
 def test_a_separable_fit_without_ridge_still_ends():

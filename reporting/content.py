@@ -1,0 +1,159 @@
+"""What a report is made of; gathered by workflow, drawn here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from contracts.rows import FloatArray, ImageArray, LabelArray
+from evaluation.curves import Curves
+from evaluation.metrics import Float64Array
+
+Role = Literal["control", "best_single", "ensemble"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model whose curves are drawn.
+
+    Attributes:
+        role: decides colour and line.
+        name: as people read it.
+        row_name: its row of the comparison table.
+        p_minority: ``[N]`` probabilities of the held-out rows.
+        threshold: its own, fixed out of fold.
+        curves: on the held-out rows.
+    """
+
+    role: Role
+    name: str
+    row_name: str
+    p_minority: Float64Array
+    threshold: float
+    curves: Curves
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A held-out image.
+
+    Attributes:
+        path: relative to the data set's root; hostile text.
+        p_minority: what the ensemble says.
+        pixels: ``[S, S, 3]`` uint8 RGB as the models see them.
+        heat: ``[g, g]`` evidence on the patch grid, higher = odder; None where no member has a map.
+    """
+
+    path: str
+    p_minority: float
+    pixels: ImageArray
+    heat: FloatArray | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures that belong together, the surest first."""
+
+    title: str
+    sentence: str
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
+class StackRow:
+    """What a member is to the stack, and what it costs; see :class:`ensemble.contribution.Contribution`."""
+
+    member: str
+    weight: float
+    log_loss_change: tuple[float, float, float] | None
+    average_precision_change: float | None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The stack of all members, out of fold.
+
+    Attributes:
+        log_loss: of the whole stack, in nats a row.
+        average_precision: of the whole stack.
+        rows: a row a member.
+        is_kept: False where the gate preferred a single member.
+        sentences: of gate, calibrator, prior and threshold.
+    """
+
+    log_loss: float
+    average_precision: float
+    rows: Sequence[StackRow]
+    is_kept: bool
+    sentences: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How to make the run again.
+
+    Attributes:
+        commands: command lines, in order.
+        seed: of the run.
+        recipe_yaml: the resolved recipe.
+        dataset_yaml: the resolved data set.
+        versions: package → version.
+        digests: what → digest.
+    """
+
+    commands: Sequence[str]
+    seed: int
+    recipe_yaml: str
+    dataset_yaml: str
+    versions: Mapping[str, str]
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page shows.
+
+    Attributes:
+        title: of the data set, for people.
+        source: where the images come from.
+        licence: of the images.
+        comparison: the document of ``comparison.json``.
+        facts: counts, folds and priors, as ``data_facts`` of workflow gives them.
+        left_out_images: status → first few ``(path, reason)`` of images that stay out.
+        shared: what was looked for on both sides of a border → how many there are; must be 0.
+        labels: ``[N]`` 1 = minority, of held-out rows.
+        threshold_rule: as the recipe writes it.
+        models: the control first; models that are one and the same appear once.
+        n_replicates: behind every band.
+        stack: the stack, member by member.
+        galleries: surest wrong and right.
+        heat_source: where the maps come from; empty where there are none.
+        origin: how to make it again.
+    """
+
+    title: str
+    source: str
+    licence: str
+    comparison: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    left_out_images: Mapping[str, Sequence[tuple[str, str]]]
+    shared: Mapping[str, int]
+    labels: LabelArray
+    threshold_rule: str
+    models: Sequence[Model]
+    n_replicates: int
+    stack: Stack
+    galleries: Sequence[Gallery]
+    heat_source: str
+    origin: Origin
+
+    @property
+    def minority(self) -> str:
+        """Name of the outnumbered class."""
+        return str(self.facts["minority"])
+
+    @property
+    def final(self) -> Model:
+        """The model that is used: the gated ensemble, the last one drawn."""
+        return self.models[-1]

@@ -1,0 +1,215 @@
+"""The report's figures as SVG text, one function a figure.
+
+Drawn with matplotlib's objects, never with pyplot, whose state is global. Letters become paths, so that
+a figure looks the same wherever it is opened; ids are salted and no date is written, so that equal data
+give equal bytes. Nothing that a stranger named (class, file) is drawn: matplotlib would read ``$`` as
+mathematics and lacks most of the world's letters. Such names stand in the page's text.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from contracts.rows import LabelArray
+from evaluation.curves import THRESHOLDS, Band, net_benefit_of_flagging_all
+from reporting.content import Model, Role
+
+# Okabe & Ito 2008: told apart under every common colour blindness; dashes serve print without colour.
+COLOURS: dict[Role, str] = {"control": "#555555", "best_single": "#d55e00", "ensemble": "#0072b2"}
+_DASHES: dict[Role, Any] = {"control": (0, (5, 2)), "best_single": (0, (1, 1.2)), "ensemble": "-"}
+_MAJORITY, _MINORITY, _FAINT = "#56b4e9", "#d55e00", "#999999"
+_VERDICT_COLOURS = {"better": "#009e73", "worse": "#d55e00"}
+_SIZE = (4.4, 4.1)  # inches; a phone shows it at eight tenths of its size, so that 9 points stay legible
+_HISTOGRAM_BINS = 25
+_STYLE = {
+    "svg.hashsalt": "outnumbered",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 10.0,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 9.0,
+    "legend.frameon": False,
+}
+_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """The defaults of matplotlib and ours, whatever the user's matplotlibrc says; taken back afterwards."""
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+    return buffer.getvalue()
+
+
+def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    return figure, axes
+
+
+def _draw(axes: Axes, model: Model, band: Band, label: str, **line: Any) -> None:
+    """A curve in its band; the final model lies on top."""
+    colour = COLOURS[model.role]
+    front = 4 if model.role == "ensemble" else 3
+    axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+    style = {"linestyle": _DASHES[model.role], "linewidth": 1.8, **line}
+    axes.plot(band.x, band.y, color=colour, label=label, zorder=front, **style)
+
+
+def _legend(figure: Figure) -> None:
+    """A legend below the axes, where it can hide no curve."""
+    figure.legend(loc="outside lower center")
+
+
+def precision_recall(models: Sequence[Model], values: Mapping[str, float], prevalence: float) -> str:
+    """Precision over recall.
+
+    Args:
+        models: to be drawn.
+        values: row name → average precision.
+        prevalence: share of the minority among the rows, the precision of guessing.
+    """
+    with _style():
+        figure, axes = _axes("recall (share of the outnumbered class found)", "precision")
+        axes.axhline(prevalence, color=_FAINT, linewidth=1, label=f"guessing ({prevalence:.3f})")
+        for model in models:
+            _draw(axes, model, model.curves.precision_recall, _named(model, "AP", values))
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        _legend(figure)
+        return _svg(figure)
+
+
+def roc(models: Sequence[Model], values: Mapping[str, float]) -> str:
+    """True positive rate over false positive rate; ``values`` are AUROCs by row name."""
+    with _style():
+        figure, axes = _axes("false positive rate", "true positive rate")
+        axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, label="guessing (0.500)")
+        for model in models:
+            _draw(axes, model, model.curves.roc, _named(model, "AUROC", values))
+        axes.set(xlim=(-0.01, 1), ylim=(0, 1.02))
+        _legend(figure)
+        return _svg(figure)
+
+
+def reliability(models: Sequence[Model], values: Mapping[str, float]) -> str:
+    """Observed share over mean probability, a point a bin of equal mass; ``values`` are ECEs by row name."""
+    with _style():
+        figure, axes = _axes("mean probability of a bin", "share of the outnumbered class")
+        axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, label="perfectly calibrated")
+        for model in models:
+            band = model.curves.reliability
+            colour = COLOURS[model.role]
+            errors = np.clip(np.stack([band.y - band.low, band.high - band.y]), 0.0, None)
+            axes.errorbar(band.x, band.y, errors, fmt="none", ecolor=colour, alpha=0.45, linewidth=1.2)
+            axes.plot(
+                band.x,
+                band.y,
+                color=colour,
+                linestyle=_DASHES[model.role],
+                linewidth=1.2,
+                marker="o",
+                markersize=4,
+                label=_named(model, "ECE", values),
+            )
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        _legend(figure)
+        return _svg(figure)
+
+
+def cost(models: Sequence[Model], prior: float) -> str:
+    """Normalised expected cost over probability-cost, with the two trivial decisions (Drummond & Holte)."""
+    with _style():
+        figure, axes = _axes(
+            "probability-cost of the outnumbered class\n(right: misses are dear)", "normalised expected cost"
+        )
+        axes.plot([0, 0.5, 1], [0, 0.5, 0], color=_FAINT, linewidth=1, label="flag none (left), all (right)")
+        axes.axvline(prior, color=_FAINT, linewidth=1, linestyle=":", label="equal costs at the prior")
+        for model in models:
+            _draw(axes, model, model.curves.cost, model.name)
+        highest = max(float(model.curves.cost.high.max()) for model in models)
+        axes.set(xlim=(0, 1), ylim=(0, min(1.0, max(0.55, 1.05 * highest))))
+        _legend(figure)
+        return _svg(figure)
+
+
+def decision(models: Sequence[Model], prior: float) -> str:
+    """Net benefit over the threshold probability, beside flagging all and none (Vickers & Elkin)."""
+    with _style():
+        figure, axes = _axes(
+            "threshold probability\n(cost of a false alarm / cost of both errors)", "net benefit"
+        )
+        all_flagged = net_benefit_of_flagging_all(THRESHOLDS, prior)
+        axes.plot(THRESHOLDS, all_flagged, color=_FAINT, linewidth=1, label="flag all")
+        axes.axhline(0.0, color="#222222", linewidth=1, label="flag none")
+        for model in models:
+            _draw(axes, model, model.curves.net_benefit, model.name)
+        axes.set(xlim=(0, 1), ylim=(-0.25 * prior, 1.08 * prior))
+        _legend(figure)
+        return _svg(figure)
+
+
+def histogram(model: Model, labels: LabelArray) -> str:
+    """Probabilities per class, each class in shares of its own rows, with the threshold."""
+    edges = np.linspace(0.0, 1.0, _HISTOGRAM_BINS + 1)
+    with _style():
+        figure, axes = _axes("probability of the outnumbered class", "share of the class (%)")
+        for label, colour, name in ((0, _MAJORITY, "other class"), (1, _MINORITY, "outnumbered class")):
+            p = model.p_minority[labels == label]
+            shares = 100.0 * np.histogram(p, edges)[0] / len(p)
+            axes.stairs(shares, edges, fill=True, color=colour, alpha=0.4)
+            axes.stairs(shares, edges, color=colour, linewidth=1.6, label=name)
+        name = f"threshold ({model.threshold:.3g})"
+        axes.axvline(model.threshold, color="#222222", linewidth=1.2, linestyle="--", label=name)
+        axes.set(xlim=(0, 1))
+        _legend(figure)
+        return _svg(figure)
+
+
+def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """Paired differences from the control with their intervals, best first.
+
+    Args:
+        rows: compared rows of the comparison table, in the order to be drawn.
+        metric: which of their metrics.
+    """
+    with _style():
+        figure = Figure(figsize=(5.6, 0.9 + 0.25 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, row in enumerate(rows):
+            estimate, low, high = row["minus_control"][metric]
+            colour = _VERDICT_COLOURS.get(row["verdict"], "#555555")
+            shown = row["verdict"] in _VERDICT_COLOURS
+            axes.plot([low, high], [place, place], color=colour, linewidth=2.4 if shown else 1.4)
+            axes.plot(estimate, place, "o", color=colour, markerfacecolor=colour if shown else "white")
+        axes.axvline(0.0, color="#222222", linewidth=1)
+        axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("difference from the null control")
+        axes.locator_params(axis="x", nbins=6)
+        return _svg(figure)
+
+
+def _named(model: Model, metric: str, values: Mapping[str, float]) -> str:
+    return f"{model.name} ({metric} {values[model.row_name]:.3f})"

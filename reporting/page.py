@@ -1,0 +1,186 @@
+"""From a report's content to one HTML file's text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from evaluation.metrics import METRICS
+from reporting import figures
+from reporting.content import Gallery, Report
+from reporting.pictures import SIDE, heat_scale, jpeg_uri, overlay, svg_uri
+from reporting.wording import (
+    HEADINGS,
+    TABLE,
+    best_first,
+    confusion,
+    headline,
+    interval,
+    probability,
+    spoken,
+    values_of,
+)
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A figure as the template wants it."""
+
+    title: str
+    uri: str
+    alt: str
+    caption: str
+    is_wide: bool = False
+
+
+def render(report: Report) -> str:
+    """Return the page: one HTML file that needs neither network nor script.
+
+    All texts are escaped by the template; only our own style sheet goes in as it is.
+    """
+    environment = Environment(
+        loader=PackageLoader("reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(interval=interval, probability=probability, breakable=_breakable)
+    style = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
+    found, sentences = headline(report)
+    metric = report.comparison["metric"]
+    return environment.get_template("page.html").render(
+        report=report,
+        style=Markup(style),  # our own file; nothing else goes in unescaped
+        found=found,
+        sentences=sentences,
+        metric=metric,
+        headings=HEADINGS,
+        columns=TABLE,
+        directions={name: METRICS[name].higher_is_better for name in TABLE},
+        rows=best_first(report.comparison),
+        difference_figure=_difference_figure(report),
+        curves=_curve_figures(report),
+        histograms=_histograms(report),
+        confusions=[(model, confusion(report, model)) for model in report.models],
+        galleries=_galleries(report),
+        side=SIDE,
+        others=[name for name in report.facts["classes"] if name != report.minority],
+    )
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after each underscore, and not within a word."""
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+
+
+def _difference_figure(report: Report) -> _Figure | None:
+    """None where nothing was compared."""
+    metric = report.comparison["metric"]
+    compared = [row for row in best_first(report.comparison) if row["verdict"] is not None]
+    if not compared:
+        return None
+    name = HEADINGS[metric]
+    told = "; ".join(
+        f"{row['name']} {row['minus_control'][metric][0]:+.3f}, {row['verdict']}" for row in compared
+    )
+    return _Figure(
+        f"Difference from the null control in {name}",
+        svg_uri(figures.differences(compared, metric)),
+        f"Paired differences in {name}: {told}.",
+        "Paired on the same held-out rows. Filled and coloured: shown better (green) or worse (orange) "
+        "after correction for many comparisons. An interval beside 0 with a hollow dot did not survive it.",
+        is_wide=True,
+    )
+
+
+def _curve_figures(report: Report) -> list[_Figure]:
+    models, facts = report.models, report.facts
+    prior = float(facts["deployment_prior"])
+    share = float(np.mean(report.labels == 1))
+    precision, auroc, ece = (
+        values_of(report.comparison, name) for name in ("average_precision", "auroc", "ece")
+    )
+    off_prior = (
+        ""
+        if abs(prior - share) < 1e-9
+        else f" Points must lie off the diagonal here: the probabilities answer for a share of {prior:.4g}, "
+        f"but {share:.4g} of the held-out rows are of the outnumbered class."
+    )
+    return [
+        _Figure(
+            "Precision over recall",
+            svg_uri(figures.precision_recall(models, precision, share)),
+            f"Precision over recall. {spoken(models, precision, 'Average precision')}",
+            "The area under a curve is its average precision; guessing gives the outnumbered class's share.",
+        ),
+        _Figure(
+            "ROC",
+            svg_uri(figures.roc(models, auroc)),
+            f"True positive rate over false positive rate. {spoken(models, auroc, 'AUROC')}",
+            "How many are found at the price of how many false alarms, however rare the class is.",
+        ),
+        _Figure(
+            "Reliability",
+            svg_uri(figures.reliability(models, ece)),
+            f"Observed share over mean probability. {spoken(models, ece, 'Expected calibration error')}",
+            "Bins hold equally many rows. Where a point lies on the diagonal, a probability of 0.7 is right "
+            f"in 70 of 100 cases.{off_prior}",
+        ),
+        _Figure(
+            "Cost curve",
+            svg_uri(figures.cost(models, prior)),
+            "Normalised expected cost over the probability-cost of the outnumbered class; lower is better.",
+            "What decisions cost, as a share of deciding always wrong, when the threshold follows from the "
+            "costs of a miss and a false alarm; lower is better. To the right misses are dear, to the left "
+            "false alarms.",
+        ),
+        _Figure(
+            "Decision curve",
+            svg_uri(figures.decision(models, prior)),
+            "Net benefit over threshold probability; higher is better.",
+            "True positives a row less what false alarms cost in true positives, where "
+            f"{prior:.4g} of all images are of the outnumbered class; higher is better. A model is of use "
+            "where it lies above both flagging all and flagging none.",
+        ),
+    ]
+
+
+def _histograms(report: Report) -> list[_Figure]:
+    brier = values_of(report.comparison, "brier")
+    return [
+        _Figure(
+            f"Probabilities: {model.name}",
+            svg_uri(figures.histogram(model, report.labels)),
+            f"Histogram of the probabilities that {model.name} gives, for each class, with its threshold at "
+            f"{model.threshold:.3g}.",
+            f"Brier {brier[model.row_name]:.3f}. Right of the dashed line is flagged.",
+        )
+        for model in report.models
+    ]
+
+
+def _galleries(report: Report) -> list[tuple[Gallery, list[dict[str, Any]]]]:
+    """Each gallery with its pictures as data URIs; all heat maps share one scale."""
+    maps = [p.heat for gallery in report.galleries for p in gallery.pictures if p.heat is not None]
+    scale = heat_scale(maps) if maps else (0.0, 1.0)
+    return [
+        (
+            gallery,
+            [
+                {
+                    "path": each.path,
+                    "p": each.p_minority,
+                    "image": jpeg_uri(each.pixels),
+                    "heat": None if each.heat is None else jpeg_uri(overlay(each.pixels, each.heat, scale)),
+                }
+                for each in gallery.pictures
+            ],
+        )
+        for gallery in report.galleries
+    ]

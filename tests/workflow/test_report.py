@@ -1,0 +1,276 @@
+"""``report`` as users call it, and the page as browsers show it."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+from contracts.errors import UsageError
+from contracts.files import read_json, write_json
+from tests.conftest import Outcome, Run
+from tests.pictures import write_two_classes
+from workflow.report import require_two_classes
+
+HOSTILE = "<script>alert(1)</script>"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, in order, and the text outside of style."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._in_style = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._in_style = tag == "style"
+
+    def handle_endtag(self, tag):
+        self._in_style = False
+
+    def handle_data(self, data):
+        if not self._in_style:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def reported(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Outcome]:
+    """A copy of ``trained`` after ``compare`` and ``report --json``."""
+    run = trained.copy(tmp_path_factory.mktemp("reported"))
+    assert run.command("compare").code == 0
+    outcome = run.command("report", "--json")
+    assert outcome.code == 0, outcome.err
+    return run, outcome
+
+
+@pytest.fixture(scope="module")
+def page(reported: tuple[Run, Outcome]) -> Page:
+    return Page((reported[0].folder / "report.html").read_text())
+
+
+def test_says_where_it_is_and_is_small(reported):
+    run, outcome = reported
+    path = run.folder / "report.html"
+    assert outcome.json == {"path": str(path), "bytes": path.stat().st_size}
+    assert 100_000 < path.stat().st_size < 15_000_000
+
+
+def test_equal_runs_give_equal_bytes(reported, tmp_path):
+    run, _ = reported
+    # Where it is written is part of its last command line, and of nothing else.
+    target = tmp_path / "deeper" / "mine.html"
+    assert run.command("report", "--output", target).code == 0
+    mine = target.read_text().replace(f" --output {target}", "")
+    assert mine == (run.folder / "report.html").read_text()
+
+
+def test_nothing_comes_from_elsewhere_and_nothing_runs(page):
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("src", "href"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("data:image/", "#")), value
+    policy = next(a["content"] for tag, a in page.tags if "http-equiv" in a)
+    assert "default-src 'none'" in policy
+
+
+def test_every_picture_has_words_and_every_link_its_target(page):
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    n_models = sum(a.get("class") == "matrix" for tag, a in page.tags if tag == "table")
+    assert n_models in {1, 2, 3}  # equal ones are drawn once
+    assert sum("svg" in a["src"] for a in images) == 6 + n_models
+    assert all(len(a["alt"]) > 10 for a in images)
+    ids = {a["id"] for _, a in page.tags if "id" in a}
+    assert {a["href"].removeprefix("#") for tag, a in page.tags if tag == "a"} <= ids
+
+
+def test_tells_what_compare_found(reported, page):
+    run, _ = reported
+    comparison = read_json(run.folder / "comparison.json")
+    for row in comparison["rows"]:
+        assert row["name"].replace("_", "_ ") in page.text or row["name"] in page.text
+        for metric in ("auroc", "average_precision", "balanced_accuracy", "hter", "f1", "g_mean", "brier"):
+            low, high = row["intervals"][metric]
+            assert f"{row[metric]:.3f} {low:.3f}–{high:.3f}" in page.text
+    better = sum(row["verdict"] == "better" for row in comparison["rows"])
+    compared = sum(row["verdict"] is not None for row in comparison["rows"])
+    assert f"{better} of {compared} shown better" in page.text or f"None of {compared} was shown" in page.text
+    assert "0 groups shared by training and held-out rows (checked for this report)" in page.text
+    assert "0 groups shared by folds (checked for this report)" in page.text
+    assert "by patchcore: the brighter" in page.text
+    assert f"cli.py compare {run.dataset} --recipe {run.recipe}" in page.text
+    assert "bank_size: 60" in page.text
+
+
+def test_confusion_adds_up(page):
+    cells = re.findall(r"(\d+) (found|missed|false alarms|spared), ", page.text)
+    assert len(cells) % 4 == 0
+    for start in range(0, len(cells), 4):
+        counts = {name: int(count) for count, name in cells[start : start + 4]}
+        assert counts["found"] + counts["missed"] == 10
+        assert counts["false alarms"] + counts["spared"] == 10
+
+
+def test_of_a_run_that_only_ensemble_finished(fitted: tuple[Run, Outcome], tmp_path):
+    run, _ = fitted
+    target = tmp_path / "report.html"
+    outcome = run.command("report", "--output", target)
+    assert outcome.code == 0, outcome.err
+    words = Page(target.read_text()).text
+    assert "by the anomaly map of model.onnx" in words
+    assert "model.onnx (SHA-256)" in words
+
+
+def test_of_some_members(trained: Run, tmp_path):
+    run = trained.copy(tmp_path)
+    assert run.command("compare", "--members", "cnn_weighted", "--metric", "auroc").code == 0
+    assert run.command("report").code == 0
+    words = Page((run.folder / "report.html").read_text()).text
+    assert "No member of this run has a map of its evidence." in words
+    assert "--members cnn,cnn_weighted --metric auroc" in words
+
+
+def test_names_of_strangers_are_only_text(command, tmp_path):
+    names = ("a & b", f"{HOSTILE.replace('/', '')}$x$")
+    data = write_two_classes(tmp_path / "set", 14, 8, test=6, names=names)
+    for path in [*data.glob("test/*/*.png"), *data.glob("train/*/001.png")]:
+        path.rename(path.with_name(f"<img src=x onerror=alert(1)>{path.name}"))
+    (data / "train" / names[0] / "<b>broken.png").write_bytes(b"no image")
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text(
+        "folds: 2\nbootstrap: 100\ntrunk: {name: test_efficientnet, weights: random, image_size: 64}\n"
+        "members: {cnn: {max_iterations: 5}, cnn_weighted: {max_iterations: 5}}\n"
+    )
+    options = (
+        data, "--minority", names[1], "--recipe", recipe, "--runs", tmp_path / "runs",
+        "-o", f"title={HOSTILE}", "-o", "source=javascript:alert(1)",
+    )  # fmt: skip
+    outcome = command("compare", *options)
+    assert outcome.code == 0, outcome.err
+    outcome = command("report", *options)
+    assert outcome.code == 0, outcome.err
+    page = Page((tmp_path / "runs" / "set" / "two" / "report.html").read_text())
+    tags = [tag for tag, _ in page.tags]
+    assert "script" not in tags
+    assert "b" not in tags
+    assert not [a for _, a in page.tags if "onerror" in a]
+    for words in (HOSTILE, names[0], names[1], "<img src=x onerror=alert(1)>", "<b>broken.png"):
+        assert words in page.text
+
+
+# ---- what cannot be shown
+
+
+def test_says_what_to_run_first(tiny: Run, trained: Run, tmp_path):
+    outcome = trained.command("report")
+    assert outcome.code == 5
+    assert "nothing compared there yet. First run: python cli.py compare" in outcome.said
+    nothing = Run(tiny.dataset, tiny.recipe, tmp_path / "none")
+    outcome = nothing.command("report")
+    assert outcome.code == 5
+    assert "nothing compared there yet. First run: python cli.py compare" in outcome.said
+
+
+def test_refuses_what_does_not_fit_together(reported, tmp_path):
+    run = reported[0].copy(tmp_path)
+    outcome = run.command("report", "-o", "threshold=max_f1")
+    assert outcome.code == 5
+    assert "the comparison there is of other members or settings. Run: python cli.py compare" in outcome.said
+    outcome = run.command("report", "-o", "folds=2")
+    assert outcome.code == 5
+    assert "trained with folds=3, but now folds=2 is asked for" in outcome.said
+    outcome = run.command("report", "--output", tmp_path)
+    assert outcome.code == 2
+    assert "that is a folder. Name the file, such as" in outcome.said
+    saved = read_json(run.folder / "comparison.json")
+    saved.pop("members")
+    write_json(run.folder / "comparison.json", saved)
+    outcome = run.command("report")
+    assert outcome.code == 5
+    assert "comparison.json: cannot be read. Run again: python cli.py compare" in outcome.said
+
+
+def test_an_image_that_has_gone_is_named(reported, tmp_path):
+    run = reported[0].copy(tmp_path, with_dataset=True)
+    for path in run.dataset.glob("test/*/*.png"):
+        path.unlink()
+    moved = run.command("compare")
+    assert moved.code == 3
+    shutil.rmtree(run.dataset)
+    outcome = run.command("report")
+    assert outcome.code in {2, 3, 5}
+    assert "Error:" in outcome.err
+
+
+def test_three_classes_are_refused():
+    require_two_classes("two", ("a", "b"))
+    with pytest.raises(
+        UsageError, match=r"three: it has 3 classes \(a, b, c\), and a report shows two for now"
+    ):
+        require_two_classes("three", ("a", "b", "c"))
+
+
+# ---- in a browser
+
+
+@pytest.fixture(scope="module")
+def measured(reported, tmp_path_factory) -> dict[int, dict[str, str]]:
+    """Width of the window → what a script that is not in the report measured of it there."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium or google-chrome on the PATH to show the page with")
+    text = html.escape((reported[0].folder / "report.html").read_text())
+    # Frames stand for windows, since a headless window is never narrower than 500 pixels.
+    frames = "".join(
+        f'<iframe width="{width}" height="900" srcdoc="{text}"></iframe>' for width in (1280, 390)
+    )
+    script = """
+      addEventListener("load", () => document.querySelectorAll("iframe").forEach(frame => {
+        const page = frame.contentDocument, root = page.documentElement, edge = root.clientWidth;
+        const out = [...page.body.querySelectorAll("*")].filter(e => !e.closest(".scroll, pre")
+          && e.getBoundingClientRect().right > edge + 1).map(e => e.tagName);
+        const dead = [...page.images].filter(i => !i.complete || !i.naturalWidth).length;
+        const note = document.createElement("output");
+        const found = [frame.width, root.scrollWidth, edge, out.length, dead, page.images.length];
+        note.textContent = found.join(" ");
+        document.body.append(note);
+      }));
+    """
+    folder = tmp_path_factory.mktemp("browser")
+    wrapper = folder / "wrapper.html"
+    wrapper.write_text(f"<!DOCTYPE html><body>{frames}<script>{script}</script></body>")
+    shown = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom",
+            wrapper.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    names = ("width", "scroll", "edge", "beyond", "dead", "images")
+    found = re.findall(r"<output>([\d ]+)</output>", shown.stdout)
+    return {int(line.split()[0]): dict(zip(names, line.split(), strict=True)) for line in found}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_is_never_wider_than_its_window(measured, width):
+    of_width = measured[width]
+    assert int(of_width["scroll"]) <= int(of_width["edge"]) <= width
+    assert of_width["beyond"] == "0"
+    assert of_width["dead"] == "0"
+    assert int(of_width["images"]) > 20
