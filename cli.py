@@ -59,6 +59,7 @@ Runs = Annotated[Path, typer.Option("--runs", help="Directory for runs and cache
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 DeviceName = Annotated[Device, typer.Option("--device", help="Processor to train on.")]
 Minority = Annotated[str | None, typer.Option("--minority", help="Name of the outnumbered class.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that train at a time.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it takes.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -75,6 +76,7 @@ def _options(
     seed: int,
     device: Device,
     minority: str | None,
+    jobs: int = 1,
 ) -> Any:
     from workflow.config import RunOptions
 
@@ -87,6 +89,7 @@ def _options(
         seed=seed,
         device=device.value,
         minority=minority,
+        jobs=jobs,
     )
 
 
@@ -126,11 +129,12 @@ def train_all(
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
+    jobs: Jobs = 1,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Train every member of the recipe on every fold; goes on where it was interrupted."""
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority)
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority, jobs)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -154,11 +158,12 @@ def train(
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
+    jobs: Jobs = 1,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Train one member of the recipe."""
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority)
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority, jobs)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -205,13 +210,19 @@ def compare(
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
+    jobs: Jobs = 1,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all figures to this file, too.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write tables and verdicts to this file, too.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train what is missing, and say which technique beats the null control here."""
     from workflow.compare import compare as run
 
     names = tuple(name.strip() for name in (members or "").split(",") if name.strip())
-    document = run(_options(dataset, data, recipe, override, runs, seed, device, minority), names, metric)
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority, jobs)
+    document = run(options, names, metric, csv=csv, markdown=markdown)
     if as_json:
         _print_json(document)
 

@@ -24,7 +24,10 @@ _NOT_OVERRIDABLE = {"name"}
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the commands that work on a data set share, as the user gave it."""
+    """What the commands that work on a data set share, as the user gave it.
+
+    ``jobs`` is how many processes train at a time; it changes no result beyond rounding.
+    """
 
     dataset: str
     data: Path | None = None
@@ -34,13 +37,15 @@ class RunOptions:
     seed: int = 0
     device: Device = "auto"
     minority: str | None = None
+    jobs: int = 1
 
     def command(self, name: str, *arguments: str) -> str:
         """The command line that does ``name`` with these options, quoted for a shell, for messages."""
         words = ["python", "cli.py", name, self.dataset, *arguments]
         if self.data is not None:
             words += ["--data", str(self.data)]
-        if self.recipe != "quick":
+        # compare's default is another recipe than that of the other commands.
+        if self.recipe != "quick" or name == "compare":
             words += ["--recipe", self.recipe]
         if self.minority is not None:
             words += ["--minority", self.minority]
