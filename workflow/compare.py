@@ -196,7 +196,7 @@ def _footnote(config: RunConfig, document: dict[str, Any]) -> str:
     two_classes = (
         ""
         if "g_mean_macro" in document["rows"][0]["intervals"]
-        else " G-mean is sqrt(TPR TNR); for two classes the macro one-vs-rest form is the same number."
+        else " G-mean is sqrt(TPR TNR); its macro form is, for two classes, the balanced accuracy."
     )
     return (
         f"{means}Verdicts by paired bootstrap of {drawn} with {config.recipe.bootstrap} replicates, "
