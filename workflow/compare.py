@@ -14,7 +14,7 @@ from contracts.errors import UsageError, nearest_match
 from contracts.files import write_json, write_text
 from contracts.scores import ScoreTable
 from ensemble.pipeline import fit_all
-from evaluation.comparison import Predictions
+from evaluation.comparison import TABLE_METRICS, Predictions
 from evaluation.metrics import METRICS
 from evaluation.verdict import holm, verdict
 from workflow.comparison_files import figures_table, markdown_page, sort_rows, write_figures, write_held_out
@@ -56,9 +56,10 @@ def compare(
     Raises:
         UsageError: an unknown member or metric; others as in training.
     """
-    if metric not in METRICS:
+    if metric not in TABLE_METRICS:
         raise UsageError(
-            f"--metric {metric}: not known. Known are {', '.join(METRICS)}.{nearest_match(metric, METRICS)}"
+            f"--metric {metric}: not known. Known are {', '.join(TABLE_METRICS)}."
+            f"{nearest_match(metric, TABLE_METRICS)}"
         )
     for option, path in (("--csv", csv), ("--markdown", markdown)):
         if path is not None and (path.is_dir() or not path.name):
