@@ -59,6 +59,7 @@ Runs = Annotated[Path, typer.Option("--runs", help="Directory for runs and cache
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 DeviceName = Annotated[Device, typer.Option("--device", help="Processor to train on.")]
 Minority = Annotated[str | None, typer.Option("--minority", help="Name of the outnumbered class.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that train at a time.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it takes.")]
 Tracking = Annotated[
     bool,
@@ -84,6 +85,7 @@ def _options(
     device: Device,
     minority: str | None,
     tracking: bool = True,
+    jobs: int = 1,
 ) -> Any:
     from workflow.config import RunOptions
 
@@ -97,6 +99,7 @@ def _options(
         device=device.value,
         minority=minority,
         tracking=tracking,
+        jobs=jobs,
     )
 
 
@@ -136,12 +139,13 @@ def train_all(
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
+    jobs: Jobs = 1,
     dry_run: DryRun = False,
     tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Train every member of the recipe on every fold; goes on where it was interrupted."""
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking)
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -165,12 +169,13 @@ def train(
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
+    jobs: Jobs = 1,
     dry_run: DryRun = False,
     tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Train one member of the recipe."""
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking)
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -219,15 +224,19 @@ def compare(
     device: DeviceName = Device.auto,
     minority: Minority = None,
     tracking: Tracking = True,
+    jobs: Jobs = 1,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all figures to this file, too.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write tables and verdicts to this file, too.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train what is missing, and say which technique beats the null control here."""
     from workflow.compare import compare as run
 
     names = tuple(name.strip() for name in (members or "").split(",") if name.strip())
-    document = run(
-        _options(dataset, data, recipe, override, runs, seed, device, minority, tracking), names, metric
-    )
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    document = run(options, names, metric, csv=csv, markdown=markdown)
     if as_json:
         _print_json(document)
 

@@ -27,6 +27,19 @@ def minority_logit(logit: Float64Array) -> Float64Array:
     return logit if logit.ndim == 1 else logit[:, -1] - logsumexp(logit[:, :-1], axis=1)
 
 
+def decide_class(p: Float64Array, threshold: float) -> LabelArray:
+    """``[N]`` decided class index.
+
+    Args:
+        p: ``[N]`` minority probabilities, or ``[N, K]`` class probabilities.
+        threshold: the minority is decided where its probability reaches it.
+    """
+    if p.ndim == 1:
+        return (p >= threshold).astype(np.int64)
+    decision = np.where(p[:, -1] >= threshold, p.shape[1] - 1, p[:, :-1].argmax(axis=1))
+    return np.asarray(decision, dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class FittedEnsemble:
     """combination → calibrator → prior shift → threshold, for one stack, baseline or single member.
@@ -103,12 +116,7 @@ class FittedEnsemble:
             prior: replaces :attr:`deployment_prior`.
             threshold: replaces :attr:`threshold`.
         """
-        p = self.predict(scores, prior)
-        limit = self.threshold if threshold is None else threshold
-        if p.ndim == 1:
-            return (p >= limit).astype(np.int64)
-        decision = np.where(p[:, -1] >= limit, p.shape[1] - 1, p[:, :-1].argmax(axis=1))
-        return np.asarray(decision, dtype=np.int64)
+        return decide_class(self.predict(scores, prior), self.threshold if threshold is None else threshold)
 
     def to_json(self) -> dict[str, Any]:
         """JSON document for :func:`contracts.files.write_json`; floats round-trip exactly."""

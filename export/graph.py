@@ -41,6 +41,24 @@ class GraphMember:
     module: nn.Module
 
 
+class MeanOfMembers(nn.Module):
+    """One member fitted several times, which vote: the mean of their scores, and of their maps.
+
+    Args:
+        modules: fits of the same member, as in :class:`GraphMember`; all have a map or none has.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.modules_of_repeat = nn.ModuleList(modules)
+
+    def forward(self, features: object) -> tuple[Tensor, Tensor | None]:
+        """Scores ``[N, C]`` and map ``[N, g, g]`` or None, of a trunk's features."""
+        scores, maps = zip(*(module(features) for module in self.modules_of_repeat), strict=True)
+        mean_map = None if maps[0] is None else torch.stack(maps).mean(dim=0)
+        return torch.stack(scores).mean(dim=0), mean_map
+
+
 class FusedGraph(nn.Module):
     """Everything between an image and its probability; each trunk runs once, whoever reads it.
 

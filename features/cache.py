@@ -47,6 +47,10 @@ class FeatureStore:
         for row, digest in enumerate(digests):
             self._place[digest] = (shard, row)
 
+    def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path, FeatureShapes]]:
+        """A copy in another process opens the files itself; pickled memory maps would be whole arrays."""
+        return FeatureStore, (self.folder, self.shapes)
+
     def __contains__(self, sha256: object) -> bool:
         return sha256 in self._place
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from contracts.errors import UsageError, nearest_match
-from contracts.files import write_json
+from contracts.files import write_json, write_text
+from evaluation.comparison import TABLE_METRICS, Predictions
 from evaluation.metrics import METRICS
 from evaluation.verdict import holm, verdict
+from workflow.comparison_files import figures_table, markdown_page, sort_rows, write_figures, write_held_out
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
-from workflow.ensemble import CONTROL_ROW, ensemble_key, measure
+from workflow.ensemble import CONTROL_ROW, ensemble_key, measure_repeats, predictions_of, print_values
 from workflow.fitted_run import FittedRun, fit_finished
 from workflow.registry import CONTROL
 from workflow.tracking import track_comparison
@@ -25,36 +29,60 @@ LEVEL = 0.05
 DEFAULT_METRIC = "average_precision"
 
 
-def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[str, Any]:
+def compare(
+    options: RunOptions,
+    members: tuple[str, ...],
+    metric: str,
+    csv: Path | None = None,
+    markdown: Path | None = None,
+) -> dict[str, Any]:
     """Train what is missing, and judge every technique against the null control.
 
     Args:
         options: data set, recipe and the rest of the command line.
         members: members of the recipe to compare; all when empty. The control always takes part.
         metric: the one that verdicts are about.
+        csv: file for the figures of ``comparison.parquet`` as text.
+        markdown: file for the tables, with the command line that makes them.
 
     Returns:
-        ``{dataset, recipe, key, members, metric, level, correction, rows, left_out}``; a row is the ensemble
-        table's, with
-        ``verdict``, ``adjusted_p``, ``train_seconds`` and ``score_ms`` (milliseconds an image beyond the
-        trunk's; None for rows that are no member).
+        ``{dataset, recipe, key, members, metric, level, correction, repeats, rows, left_out}``; a row is the
+        ensemble table's, with ``verdict``, ``adjusted_p``, ``thresholds`` (one a repeat), ``train_seconds``
+        and ``score_ms`` (milliseconds an image beyond the trunk's; None for rows that are no member).
 
     Raises:
         UsageError: an unknown member or metric; others as in training.
     """
-    if metric not in METRICS:
+    if metric not in TABLE_METRICS:
         raise UsageError(
-            f"--metric {metric}: not known. Known are {', '.join(METRICS)}.{nearest_match(metric, METRICS)}"
+            f"--metric {metric}: not known. Known are {', '.join(TABLE_METRICS)}."
+            f"{nearest_match(metric, TABLE_METRICS)}"
         )
+    for option, path in (("--csv", csv), ("--markdown", markdown)):
+        if path is not None and (path.is_dir() or not path.name):
+            raise UsageError(f"{option} {path}: that is a folder. Name the file.")
     config = resolve_config(options)
     names = [config.member(name).name for name in members] or [plan.name for plan in config.members]
     chosen = tuple(plan for plan in config.members if plan.name in {CONTROL, *names})
     train_all(options, only=[plan.name for plan in chosen])
     config = replace(config, members=chosen)
     with console.status("calibrating and measuring", spinner="dots"):
-        document = comparison_of(fit_finished(config), metric)
+        run = fit_finished(config)
+        document = comparison_of(run, metric)
+    figures = figures_table(document)
+    predictions = [predictions_of(config, *repeat) for repeat in run.repeats]
+    write_held_out(config.folder / "comparison_heldout.parquet", run.test, predictions)
+    write_figures(config.folder / "comparison.parquet", figures)
     write_json(config.folder / "comparison.json", document)
     _print(config, document)
+    if csv is not None:
+        write_figures(csv, figures)
+        note(f"The figures as text: {csv}")
+    if markdown is not None:
+        write_text(
+            markdown, markdown_page(document, _command(options, members, metric), _footnote(config, document))
+        )
+        note(f"The tables as Markdown: {markdown}")
     track_comparison(config, document)
     return document
 
@@ -64,6 +92,7 @@ def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
 
     ``key`` says which units and settings it was made of, ``members`` which members took part.
     """
+    predictions = [predictions_of(run.config, *repeat) for repeat in run.repeats]
     return {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
@@ -72,12 +101,23 @@ def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
         "metric": metric,
         "level": LEVEL,
         "correction": "Holm",
-        "rows": _judge(measure(run.config, run.fitted, run.test), run.results, metric),
+        "repeats": run.config.recipe.repeats,
+        "rows": _judge(measure_repeats(run.config, run.repeats), predictions, run.results, metric),
         "left_out": run.left_out,
     }
 
 
-def _judge(rows: list[dict[str, Any]], results: dict[Unit, UnitResult], metric: str) -> list[dict[str, Any]]:
+def _command(options: RunOptions, members: tuple[str, ...], metric: str) -> str:
+    chosen = ["--members", ",".join(members)] if members else []
+    return options.command("compare", *chosen, *(["--metric", metric] if metric != DEFAULT_METRIC else []))
+
+
+def _judge(
+    rows: list[dict[str, Any]],
+    predictions: Sequence[dict[str, Predictions]],
+    results: dict[Unit, UnitResult],
+    metric: str,
+) -> list[dict[str, Any]]:
     """Add verdicts, corrected over all comparisons made, and costs."""
     # The control's own member row is the control itself: no comparison is made there.
     compared = [row for row in rows if row["name"] not in {CONTROL_ROW, CONTROL}]
@@ -96,6 +136,7 @@ def _judge(rows: list[dict[str, Any]], results: dict[Unit, UnitResult], metric: 
         judged.append(
             {
                 **row,
+                "thresholds": [of_repeat[row["name"]].threshold for of_repeat in predictions],
                 "adjusted_p": p,
                 "verdict": None
                 if p is None
@@ -109,15 +150,14 @@ def _judge(rows: list[dict[str, Any]], results: dict[Unit, UnitResult], metric: 
 
 def _print(config: RunConfig, document: dict[str, Any]) -> None:
     metric = document["metric"]
+    best_first = sort_rows(document)
+    print_values(f"{document['dataset']}: held-out rows, with 95 % intervals", best_first, first=metric)
     table = Table(
         title=f"{document['dataset']}: {metric.replace('_', ' ')} on held-out rows, against the null control"
     )
     table.add_column("technique", no_wrap=True)
     for heading in ("value", "difference", "verdict", "seconds", "ms/image"):
         table.add_column(heading, justify="left" if heading == "verdict" else "right")
-    best_first = sorted(
-        document["rows"], key=lambda row: row[metric], reverse=METRICS[metric].higher_is_better
-    )
     for row in best_first:
         estimate, low, high = row["minus_control"][metric]
         table.add_row(
@@ -130,11 +170,27 @@ def _print(config: RunConfig, document: dict[str, Any]) -> None:
             style={"better": "green", "worse": "red"}.get(row["verdict"] or ""),
         )
     console.print(table)
-    note(
-        f"Verdicts by paired bootstrap with {config.recipe.bootstrap} replicates, Holm-corrected over "
-        f"{sum(row['verdict'] is not None for row in document['rows'])} comparisons at {LEVEL:.0%}. Seconds "
-        "are those of all folds; ms/image come on top of the trunk's."
-    )
+    note(_footnote(config, document))
     for name, reason in document["left_out"].items():
         note(f"{name} is left out: {reason}")
-    note(f"All metrics with intervals: {config.folder / 'comparison.json'}")
+    note(
+        f"All metrics with intervals: {config.folder / 'comparison.parquet'}; all of it: "
+        f"{config.folder / 'comparison.json'}"
+    )
+
+
+def _footnote(config: RunConfig, document: dict[str, Any]) -> str:
+    n_compared = sum(row["verdict"] is not None for row in document["rows"])
+    n_repeats = document["repeats"]
+    drawn = f"rows and of {n_repeats} repeats" if n_repeats > 1 else "rows"
+    means = f"Figures are means over {n_repeats} repeats. " if n_repeats > 1 else ""
+    two_classes = (
+        ""
+        if "g_mean_macro" in document["rows"][0]["intervals"]
+        else " G-mean is sqrt(TPR TNR); its macro form is, for two classes, the balanced accuracy."
+    )
+    return (
+        f"{means}Verdicts by paired bootstrap of {drawn} with {config.recipe.bootstrap} replicates, "
+        f"Holm-corrected over {n_compared} comparisons at {LEVEL:.0%}. Seconds are those of all "
+        f"{'repeats and ' if n_repeats > 1 else ''}folds; ms/image come on top of the trunk's.{two_classes}"
+    )

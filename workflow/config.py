@@ -29,7 +29,10 @@ _TRACKED = {"train-all", "train", "ensemble", "compare"}
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the commands that work on a data set share, as the user gave it."""
+    """What the commands that work on a data set share, as the user gave it.
+
+    ``jobs`` is how many processes train at a time; it changes no result beyond rounding.
+    """
 
     dataset: str
     data: Path | None = None
@@ -40,6 +43,7 @@ class RunOptions:
     device: Device = "auto"
     minority: str | None = None
     tracking: bool = True
+    jobs: int = 1
 
     def command(self, name: str, *arguments: str) -> str:
         """The command line that does ``name`` with these options, quoted for a shell, for messages."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ from contracts.files import atomic_writer, digest_of, read_json, sha256_of_file,
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_all
-from evaluation.comparison import TABLE_METRICS, Predictions, compare
+from evaluation.comparison import TABLE_METRICS, Predictions, compare_repeats
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.facts import deployment_prior
 from workflow.prepare import load_prepared
 from workflow.registry import CONTROL, entry_of
 from workflow.score_tables import collapsed_members, finished_results, score_tables, write_score_table
+from workflow.selection import select_repeats, units_to_select_from
 from workflow.tracking import track_ensemble
 from workflow.units import Unit, units_of
 
@@ -43,7 +46,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
 
     config = resolve_config(options)
     data = load_prepared(config)
-    units = units_of(config, data, config.members)
+    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
     results = finished_results(config, units)
     left_out = collapsed_members(results)
     for name, reason in left_out.items():
@@ -56,7 +59,8 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         track_ensemble(config, key, finished)
         return finished
 
-    oof, test = score_tables(data, results, left_out)
+    selection = select_repeats(config, data, results, left_out)
+    oof, test = score_tables(data, results, left_out, selection.repeats)
     oof.require_complete()
     test.require_complete()
     prior = deployment_prior(config, data)
@@ -78,6 +82,9 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         "prior": stack.deployment_prior,
         "rows": rows,
     }
+    if config.recipe.repeats > 1:
+        document["selection"] = selection.to_json()
+        stack = replace(stack, sentences=(selection.sentence, *stack.sentences))
     write_score_table(config.folder / "oof.parquet", oof)
     p_minority = stack.p_minority(test.scores)
     write_score_table(
@@ -89,7 +96,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     _write_metrics_parquet(config.folder / "metrics.parquet", rows)
     write_json(config.folder / "metrics.json", {"key": key, "model_sha256": "", "document": document})
     _print_rows(document, stack.sentences)
-    exported = export_model(config, data, results, stack, test, rows)
+    exported = export_model(config, data, results, stack, test, rows, repeats=selection.repeats)
     # Written last: from now on the run counts as finished.
     write_json(
         config.folder / "metrics.json", {"key": key, "model_sha256": exported["sha256"], "document": document}
@@ -100,14 +107,18 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
 
 def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
     """Digest of everything that the ensemble depends on."""
+    recipe = config.recipe
+    # The first repeat makes the same ensemble whether or not there are more.
+    selected = [recipe.select, recipe.select_by] if recipe.select != "first" and recipe.repeats > 1 else []
     return digest_of(
         [
             _ENSEMBLE_VERSION,
             [unit.key for unit in units],
-            config.recipe.threshold,
-            config.recipe.bootstrap,
+            recipe.threshold,
+            recipe.bootstrap,
             config.spec.deployment_prior,
             config.seed,
+            *selected,
         ]
     )
 
@@ -124,8 +135,33 @@ def finished_document(config: RunConfig, key: str) -> dict[str, Any] | None:
     return document
 
 
+Repeat = tuple[dict[str, FittedEnsemble], ScoreTable]
+"""What was fitted on one repeat's out-of-fold scores, and that repeat's held-out scores."""
+
+
 def measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable) -> list[dict[str, Any]]:
     """The table's rows: control first, then members, baselines and the ensemble."""
+    return measure_repeats(config, [(fitted, test)])
+
+
+def measure_repeats(config: RunConfig, repeats: Sequence[Repeat]) -> list[dict[str, Any]]:
+    """The same over several repeats; see :func:`evaluation.comparison.compare_repeats`."""
+    test = repeats[0][1]
+    minority = (test.labels == len(test.class_names) - 1).astype(np.int64)
+    return compare_repeats(
+        minority,
+        test.groups,
+        [predictions_of(config, *repeat) for repeat in repeats],
+        CONTROL_ROW,
+        seed=config.seed,
+        n_replicates=config.recipe.bootstrap,
+    )
+
+
+def predictions_of(
+    config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable
+) -> dict[str, Predictions]:
+    """What each row of the table says of the held-out rows; the control first."""
     types = {plan.name: plan.type for plan in config.members}
     predictions = {
         CONTROL_ROW: Predictions(
@@ -138,15 +174,7 @@ def measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTab
         else:
             kind = "ensemble" if name == ENSEMBLE_ROW else "baseline"
         predictions[name] = Predictions(kind, pipeline.p_minority(test.scores), pipeline.threshold)
-    minority = (test.labels == len(test.class_names) - 1).astype(np.int64)
-    return compare(
-        minority,
-        test.groups,
-        predictions,
-        CONTROL_ROW,
-        seed=config.seed,
-        n_replicates=config.recipe.bootstrap,
-    )
+    return predictions
 
 
 def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -182,31 +210,59 @@ _SHOWN = {
     "ece": "ECE",
     "hter": "HTER",
 }
-_NAME_WIDTH, _CELL_WIDTH, _LEAST_SHOWN = 18, 14, 3
+_NAME_WIDTH, _NAME_MARGIN, _CELL_WIDTH, _LEAST_SHOWN = 18, 5, 14, 3
 
 
 def _print_rows(document: dict[str, Any], sentences: Any) -> None:
     """Print values with intervals, then differences from the control, as wide as the terminal allows."""
-    n_shown = max(_LEAST_SHOWN, (console.width - _NAME_WIDTH) // _CELL_WIDTH)
-    shown = dict(list(_SHOWN.items())[:n_shown])
-    values = Table(title=f"{document['dataset']}: held-out rows, with 95 % intervals", padding=(0, 1))
-    differences = Table(title="Paired difference from the null control, with 95 % intervals", padding=(0, 1))
-    for table in (values, differences):
-        table.add_column("name", no_wrap=True)
-        for heading in shown.values():
-            table.add_column(heading, justify="right", no_wrap=True)
+    print_values(f"{document['dataset']}: held-out rows, with 95 % intervals", document["rows"])
+    shown = _shown_metrics(document["rows"])
+    differences = _metrics_table("Paired difference from the null control, with 95 % intervals", shown)
     for row in document["rows"]:
-        style = "bold" if row["kind"] == "ensemble" else None
-        cells = [f"{row[m]:.3f}\n{_interval(row['intervals'][m], '{:.3f}')}" for m in shown]
-        values.add_row(row["name"], *cells, style=style)
         if row["kind"] != "control":
             compared = {m: row["minus_control"][m] for m in shown}
             cells = [f"{d[0]:+.3f}\n{_interval(d[1:], '{:+.3f}')}" for d in compared.values()]
-            differences.add_row(row["name"], *cells, style=style)
-    console.print(values)
+            differences.add_row(row["name"], *cells, style=_style(row))
     console.print(differences)
     for sentence in sentences:
         note(sentence)
+
+
+def print_values(title: str, rows: list[dict[str, Any]], first: str | None = None) -> None:
+    """Print the metrics of the table's rows, each above its interval.
+
+    Args:
+        title: of the table.
+        rows: as of :func:`measure`.
+        first: the metric that stands first; narrow terminals show the first ones only.
+    """
+    shown = _shown_metrics(rows, first)
+    values = _metrics_table(title, shown)
+    for row in rows:
+        cells = [f"{row[m]:.3f}\n{_interval(row['intervals'][m], '{:.3f}')}" for m in shown]
+        values.add_row(row["name"], *cells, style=_style(row))
+    console.print(values)
+
+
+def _shown_metrics(rows: list[dict[str, Any]], first: str | None = None) -> dict[str, str]:
+    """Metric → heading, as many as fit; those that the rows have."""
+    width = max(_NAME_WIDTH, *(len(row["name"]) + _NAME_MARGIN for row in rows))
+    n_shown = max(_LEAST_SHOWN, (console.width - width) // _CELL_WIDTH)
+    order = sorted(_SHOWN, key=lambda metric: metric != first)
+    known = [metric for metric in order if metric in rows[0]["intervals"]]
+    return {metric: _SHOWN[metric] for metric in known[:n_shown]}
+
+
+def _metrics_table(title: str, shown: dict[str, str]) -> Table:
+    table = Table(title=title, padding=(0, 1))
+    table.add_column("name", no_wrap=True)
+    for heading in shown.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _style(row: dict[str, Any]) -> str | None:
+    return "bold" if row["kind"] == "ensemble" else None
 
 
 def _interval(bounds: list[float], form: str) -> str:

@@ -18,6 +18,7 @@ from workflow.ensemble import ensemble_key
 from workflow.prepare import PreparedData, load_prepared
 from workflow.registry import build_member
 from workflow.score_tables import collapsed_members, finished_results, score_tables
+from workflow.selection import units_to_select_from
 from workflow.units import FINAL, Unit, UnitResult, units_of
 
 _PARITY_IMAGES = 56
@@ -43,7 +44,7 @@ def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
         )
     config = resolve_config(options)
     data = load_prepared(config)
-    units = units_of(config, data, config.members)
+    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
     results = finished_results(config, units)
     left_out = collapsed_members(results)
     metrics_path = config.folder / "metrics.json"
@@ -56,9 +57,10 @@ def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
             f"Run: {options.command('ensemble')}"
         )
     fitted = FittedEnsemble.from_json(read_json(config.folder / "ensemble.json"))
-    _, test = score_tables(data, results, left_out)
+    repeats = tuple(metrics["document"].get("selection", {}).get("repeats", [0]))
+    _, test = score_tables(data, results, left_out, repeats)
     rows = metrics["document"]["rows"]
-    return export_model(config, data, results, fitted, test, rows, output)
+    return export_model(config, data, results, fitted, test, rows, output, repeats)
 
 
 def export_model(
@@ -69,6 +71,7 @@ def export_model(
     test: ScoreTable,
     rows: list[dict[str, Any]],
     output: Path | None = None,
+    repeats: tuple[int, ...] = (0,),
 ) -> dict[str, Any]:
     """Write the file under a provisional name, put it through the gate, then give it its name."""
     # torch and the exporter are imported here, when there is something to export.
@@ -78,8 +81,10 @@ def export_model(
     target = output or config.folder / "model.onnx"
     provisional = target.with_name(f".{target.name}.unchecked")
     with console.status("exporting the graph", spinner="dots"):
-        graph = _fused_graph(config, results, fitted)
-        metadata = _metadata(config, data, fitted, test, rows)
+        graph = _fused_graph(config, results, fitted, repeats)
+        metadata = _metadata(config, data.of_repeat(repeats[0]), fitted, test, rows)
+        if config.recipe.repeats > 1:
+            metadata["repeats"] = list(repeats)
         write_onnx(provisional, graph, np.asarray(fitted.deployment_prior), fitted.threshold, metadata)
     chosen = _parity_rows(test)
     images = np.stack([decode_file(data.file_of(data.test[i]), config.decode).pixels for i in chosen])
@@ -116,24 +121,34 @@ def export_model(
     return document
 
 
-def _fused_graph(config: RunConfig, results: dict[Unit, UnitResult], fitted: FittedEnsemble) -> Any:
+def _fused_graph(
+    config: RunConfig,
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    repeats: tuple[int, ...],
+) -> Any:
     from ensemble.module import EnsembleModule
-    from export.graph import FusedGraph, GraphMember
+    from export.graph import FusedGraph, GraphMember, MeanOfMembers
     from features.trunks import Trunk
 
     names = list(dict.fromkeys(column.member for column in fitted.columns))
     finals = {
-        unit.member.name: (unit.member, result) for unit, result in results.items() if unit.fold == FINAL
+        (unit.member.name, unit.repeat): (unit.member, result)
+        for unit, result in results.items()
+        if unit.fold == FINAL
     }
     members = []
     trunks: dict[str, Any] = {}
     for name in names:
-        plan, result = finals[name]
-        member = build_member(plan.type, plan.settings, plan.trunk).restore(result.state, result.state_meta)
+        modules = []
+        for repeat in repeats:
+            plan, result = finals[name, repeat]
+            member = build_member(plan.type, plan.settings, plan.trunk)
+            modules.append(member.restore(result.state, result.state_meta).to_module())
         key = plan.trunk.model_dump_json()
         if key not in trunks:
             trunks[key] = Trunk(plan.trunk)
-        members.append(GraphMember(name, key, member.to_module()))
+        members.append(GraphMember(name, key, modules[0] if len(modules) == 1 else MeanOfMembers(modules)))
     return FusedGraph(trunks, members, EnsembleModule(fitted), config.recipe.trunk.image_size)
 
 

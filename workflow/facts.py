@@ -85,8 +85,9 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
         )
     if status.get("dropped"):
         note(f"Training images dropped to make the imbalance: {status['dropped']}.")
+    repeats = f"{config.recipe.repeats} repeats of " if config.recipe.repeats > 1 else ""
     note(
-        f"{facts['folds']} folds with {min(facts['minority_per_fold'])} to {max(facts['minority_per_fold'])} "
-        f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
+        f"{repeats}{facts['folds']} folds with {min(facts['minority_per_fold'])} to "
+        f"{max(facts['minority_per_fold'])} {facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
         f"{facts['deployment_prior']:.4f} in deployment."
     )

@@ -8,6 +8,7 @@ from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_all
 from workflow.config import RunConfig
+from workflow.ensemble import Repeat
 from workflow.facts import deployment_prior
 from workflow.prepare import PreparedData, load_prepared
 from workflow.score_tables import collapsed_members, finished_results, score_tables
@@ -23,9 +24,8 @@ class FittedRun:
         data: its rows.
         results: receipts of all units.
         left_out: member → why it is left out.
-        oof: scores of the training rows, each by the fold that held it out.
-        test: scores of the held-out rows.
-        fitted: row of the results table → how it gets from scores to decisions.
+        oof: scores of the training rows, each by the fold that held it out; of the first repeat.
+        repeats: each repeat's fitted rows of the results table beside its scores of the held-out rows.
     """
 
     config: RunConfig
@@ -33,8 +33,17 @@ class FittedRun:
     results: dict[Unit, UnitResult]
     left_out: dict[str, str]
     oof: ScoreTable
-    test: ScoreTable
-    fitted: dict[str, FittedEnsemble]
+    repeats: list[Repeat]
+
+    @property
+    def fitted(self) -> dict[str, FittedEnsemble]:
+        """Row of the results table → how it gets from scores to decisions; of the first repeat."""
+        return self.repeats[0][0]
+
+    @property
+    def test(self) -> ScoreTable:
+        """Scores of the held-out rows; of the first repeat."""
+        return self.repeats[0][1]
 
 
 def fit_finished(config: RunConfig) -> FittedRun:
@@ -47,11 +56,17 @@ def fit_finished(config: RunConfig) -> FittedRun:
     data = load_prepared(config)
     results = finished_results(config, units_of(config, data, config.members))
     left_out = collapsed_members(results)
-    oof, test = score_tables(data, results, left_out)
-    fitted = fit_all(
-        oof,
-        deployment_prior=deployment_prior(config, data),
-        threshold_rule=config.recipe.threshold,
-        seed=config.seed,
-    )
-    return FittedRun(config, data, results, left_out, oof, test, fitted)
+    tables = [score_tables(data, results, left_out, [repeat]) for repeat in range(config.recipe.repeats)]
+    repeats = [
+        (
+            fit_all(
+                oof,
+                deployment_prior=deployment_prior(config, data),
+                threshold_rule=config.recipe.threshold,
+                seed=config.seed,
+            ),
+            test,
+        )
+        for oof, test in tables
+    ]
+    return FittedRun(config, data, results, left_out, tables[0][0], repeats)

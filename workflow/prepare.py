@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from workflow.console import progress_bar
 # Keys that decide nothing about what is trained: words for people, and what comes after training.
 NOT_OF_TRAINING = {
     "dataset": ("title", "source", "licence", "deployment_prior"),
-    "recipe": ("threshold", "bootstrap"),
+    # Every unit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
+    "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by"),
 }
 
 
@@ -37,12 +39,19 @@ class PreparedData:
         train: usable training rows, in manifest order.
         test: usable held-out rows.
         fold_of_row: ``[N]`` fold that holds each training row out.
+        more_folds: the same of each further repeat of the cross-fitting.
     """
 
     manifest: Manifest
     train: list[ManifestRow]
     test: list[ManifestRow]
     fold_of_row: npt.NDArray[np.int64]
+    more_folds: tuple[npt.NDArray[np.int64], ...] = ()
+
+    def of_repeat(self, repeat: int) -> PreparedData:
+        """The same rows with the folds of one repeat, from 0."""
+        folds = (self.fold_of_row, *self.more_folds)[repeat]
+        return self if repeat == 0 else replace(self, fold_of_row=folds, more_folds=())
 
     @property
     def folds_digest(self) -> str:
@@ -88,6 +97,11 @@ def prepare_data(config: RunConfig) -> PreparedData:
     return with_folds(config, manifest)
 
 
+def seed_of(*parts: int | str) -> int:
+    """A seed below 2**31 that follows from the parts and nothing else."""
+    return int(hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:8], 16) % (2**31)
+
+
 def _absolute_root(config: RunConfig) -> Path:
     """Where the images lie, in words that hold from any working directory; links stay as they are."""
     return Path(os.path.abspath(find_root(config.spec, config.data_dir)))  # noqa: PTH100
@@ -100,24 +114,30 @@ def group_numbers(rows: list[ManifestRow]) -> npt.NDArray[np.int64]:
 
 
 def with_folds(config: RunConfig, manifest: Manifest) -> PreparedData:
-    """Assign folds to the training rows of a manifest.
+    """Assign folds to the training rows of a manifest, once a repeat.
 
     Raises:
         DataError: a class has fewer images or groups than folds.
     """
+    folds = [_folds_of_repeat(config, manifest, repeat) for repeat in range(config.recipe.repeats)]
+    train, test = manifest.usable("train"), manifest.usable("test")
+    return PreparedData(manifest, train, test, folds[0], tuple(folds[1:]))
+
+
+def _folds_of_repeat(config: RunConfig, manifest: Manifest, repeat: int) -> npt.NDArray[np.int64]:
+    """``[N]`` folds; they follow from the rows, the run's seed and the repeat."""
     from imagedata.folds import assign_folds
 
-    train, test = manifest.usable("train"), manifest.usable("test")
-    names = manifest.class_names
-    fold_of_row = assign_folds(
+    train, names = manifest.usable("train"), manifest.class_names
+    return assign_folds(
         labels=np.array([names.index(row.label) for row in train], dtype=np.int64),
         groups=np.array([row.group for row in train]),
         class_names=names,
         n_folds=config.recipe.folds,
-        seed=config.seed,
+        # The first repeat's is the run's own seed, so that it equals a run without repeats.
+        seed=config.seed if repeat == 0 else seed_of(config.seed, "folds", repeat),
         dataset=manifest.dataset,
     )
-    return PreparedData(manifest, train, test, fold_of_row)
 
 
 def save_prepared(config: RunConfig, data: PreparedData) -> None:
@@ -149,7 +169,7 @@ def load_prepared(config: RunConfig) -> PreparedData:
     if not path.exists():
         raise ModelError(f"{config.folder}: nothing trained there yet. First run: {again}")
     try:
-        saved, data = read_json(path), _read_rows(config.folder)
+        saved, data = read_json(path), _read_rows(config)
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     wanted = config.to_json()
@@ -176,12 +196,13 @@ def load_prepared(config: RunConfig) -> PreparedData:
     return data
 
 
-def _read_rows(folder: Path) -> PreparedData:
-    manifest = Manifest.read(folder / "manifest.parquet")
-    folds: dict[str, int] = read_json(folder / "folds.json")
+def _read_rows(config: RunConfig) -> PreparedData:
+    manifest = Manifest.read(config.folder / "manifest.parquet")
+    folds: dict[str, int] = read_json(config.folder / "folds.json")
     train = manifest.usable("train")
     fold_of_row = np.array([folds[row.path] for row in train], dtype=np.int64)
-    return PreparedData(manifest, train, manifest.usable("test"), fold_of_row)
+    more = tuple(_folds_of_repeat(config, manifest, repeat) for repeat in range(1, config.recipe.repeats))
+    return PreparedData(manifest, train, manifest.usable("test"), fold_of_row, more)
 
 
 def _difference(key: str, saved: object, wanted: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,6 +27,11 @@ class Recipe(BaseModel):
     Attributes:
         name: also the name of the run folder below the data set's.
         folds: cross-fitting folds.
+        repeats: R, how often the cross-fitting is done, each time with folds shuffled anew and with seeds of
+            its own.
+        select: which repeats the shipped ensemble is made of: ``first``; ``best``, the one with the best
+            out-of-fold figure; or ``vote``, the mean of each member's scores over all of them.
+        select_by: the figure that ``best`` goes by; see :mod:`ensemble.selection`.
         threshold: rule the decision threshold is set by, out of fold (see :mod:`ensemble.threshold`).
         bootstrap: replicates behind every 95 % interval.
         trunk: the frozen backbone.
@@ -38,6 +43,9 @@ class Recipe(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     folds: int = Field(default=5, ge=2, le=50)
+    repeats: int = Field(default=1, ge=1, le=100)
+    select: Literal["first", "best", "vote"] = "first"
+    select_by: Literal["hter", "f1", "g_mean", "average_precision", "log_loss"] = "average_precision"
     threshold: str = "min_hter"
     bootstrap: int = Field(default=2000, ge=100)
     trunk: TrunkSettings = TrunkSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from contracts.errors import ModelError
 from contracts.files import atomic_writer
+from contracts.rows import FloatArray
 from contracts.scores import ScoreColumn, ScoreTable
 from imagedata.manifest import ManifestRow
 from workflow.config import RunConfig
@@ -55,28 +57,57 @@ def collapsed_members(results: dict[Unit, UnitResult]) -> dict[str, str]:
 
 
 def score_tables(
-    data: PreparedData, results: dict[Unit, UnitResult], left_out: dict[str, str]
+    data: PreparedData,
+    results: dict[Unit, UnitResult],
+    left_out: dict[str, str],
+    repeats: Sequence[int] = (0,),
 ) -> tuple[ScoreTable, ScoreTable]:
-    """The out-of-fold table of the training rows and the table of the held-out rows."""
+    """The out-of-fold table of the training rows and the table of the held-out rows.
+
+    Args:
+        data: the rows.
+        results: of all units.
+        left_out: members without columns.
+        repeats: which repeats' scores; the mean over them where there are several. Each of the averaged
+            scores of a training row is by a member that did not see the row, and so is their mean. The
+            table's folds, which the stacker is cross-fitted on, are then those of the first one given.
+    """
     names = [n for n in dict.fromkeys(unit.member.name for unit in results) if n not in left_out]
     columns: list[ScoreColumn] = []
     oof_parts: list[np.ndarray] = []
     test_parts: list[np.ndarray] = []
     for name in names:
         mine = {unit: result for unit, result in results.items() if unit.member.name == name}
-        final = next(result for unit, result in mine.items() if unit.fold == FINAL)
-        width = final.scores.shape[1]
-        oof = np.full((len(data.train), width), np.nan, dtype=np.float32)
-        for unit, result in mine.items():
-            if unit.fold != FINAL:
-                oof[data.fold_of_row == unit.fold] = result.scores
-        oof_parts.append(oof)
-        test_parts.append(final.scores)
-        columns.extend(_columns(next(iter(mine)), width, data.manifest.class_names))
+        pairs = [_scores_of_repeat(data, mine, repeat) for repeat in repeats]
+        oof_parts.append(_mean([oof for oof, _ in pairs]))
+        test_parts.append(_mean([test for _, test in pairs]))
+        columns.extend(_columns(next(iter(mine)), oof_parts[-1].shape[1], data.manifest.class_names))
+    folds = data.of_repeat(repeats[0]).fold_of_row
     return (
-        _table(data, data.train, data.fold_of_row, columns, np.concatenate(oof_parts, axis=1)),
+        _table(data, data.train, folds, columns, np.concatenate(oof_parts, axis=1)),
         _table(data, data.test, np.full(len(data.test), -1), columns, np.concatenate(test_parts, axis=1)),
     )
+
+
+def _scores_of_repeat(
+    data: PreparedData, mine: dict[Unit, UnitResult], repeat: int
+) -> tuple[FloatArray, FloatArray]:
+    """One member's ``[N, C]`` out-of-fold scores and its ``[N_test, C]`` held-out scores."""
+    of_repeat = {unit.fold: result for unit, result in mine.items() if unit.repeat == repeat}
+    fold_of_row = data.of_repeat(repeat).fold_of_row
+    test = of_repeat[FINAL].scores
+    oof = np.full((len(data.train), test.shape[1]), np.nan, dtype=np.float32)
+    for fold, result in of_repeat.items():
+        if fold != FINAL:
+            oof[fold_of_row == fold] = result.scores
+    return oof, test
+
+
+def _mean(scores: list[FloatArray]) -> FloatArray:
+    """Element by element; a single one is passed through, to the bit."""
+    if len(scores) == 1:
+        return scores[0]
+    return np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
 
 
 def _columns(unit: Unit, width: int, class_names: tuple[str, ...]) -> list[ScoreColumn]:

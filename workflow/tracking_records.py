@@ -121,7 +121,7 @@ def _member_run(data: PreparedData, units: list[Unit]) -> TrackedRun | None:
 
 
 def _out_of_fold(data: PreparedData, results: list[tuple[Unit, UnitResult]]) -> list[tuple[str, float, int]]:
-    """Ranking metrics of each fold (the step is the fold's number, from 0) and of all folds together."""
+    """Ranking metrics of the first repeat: of each fold (the step is its number, from 0) and of all."""
     from evaluation.metrics import METRICS
 
     labels = data.labels(data.train)
@@ -129,7 +129,7 @@ def _out_of_fold(data: PreparedData, results: list[tuple[Unit, UnitResult]]) -> 
     scores = np.full(len(minority), np.nan)
     metrics = []
     for unit, result in results:
-        if unit.fold == FINAL:
+        if unit.fold == FINAL or unit.repeat:
             continue
         mine = data.fold_of_row == unit.fold
         scores[mine] = result.scores[:, -1]

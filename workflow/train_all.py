@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from contracts.errors import MemberCollapsedError
 from contracts.files import atomic_writer
+from contracts.machine import usable_cpus
 from contracts.member import FitContext
 from contracts.rows import ImageRows
 from workflow.config import RunConfig, RunOptions, resolve_config
@@ -19,9 +21,14 @@ from workflow.console import console, note, progress_bar
 from workflow.devices import pick_device
 from workflow.facts import print_data_facts
 from workflow.prepare import PreparedData, prepare_data, save_prepared
+from workflow.processes import work_in_processes
 from workflow.registry import build_member
 from workflow.tracking import track_training
 from workflow.units import FINAL, Curves, Unit, UnitResult, read_result, units_of
+
+if TYPE_CHECKING:
+    from features.cache import FeatureStore
+    from features.settings import TrunkSettings
 
 
 @dataclass(frozen=True)
@@ -98,14 +105,61 @@ def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> Non
             seconds = time.monotonic() - started
             rate = computed / seconds
             note(f"Features of {computed} images computed in {seconds:.0f} s ({rate:.0f} images/s).")
+    stores = {settings: loaded.store for settings, loaded in trunks.items()}
+    work = UnitWork(config, data, stores, device)
+    jobs = min(config.options.jobs, len(pending))
     with progress_bar("training", len(pending)) as bar:
-        for unit in pending:
-            bar.describe(unit.label)
-            loaded = trunks[unit.member.trunk]
-            train = loaded.rows(data, data.train, config.decode)
-            test = loaded.rows(data, data.test, config.decode)
-            run_unit(unit, train, test, data.fold_of_row, device).write(unit)
+        if jobs == 1:
+            for unit in pending:
+                bar.describe(unit.label)
+                work(unit)
+                bar.advance()
+            return
+        # Each process gets its share of the processors.
+        work = replace(work, threads=max(1, usable_cpus() // jobs))
+        for unit in work_in_processes(work, pending, jobs, lambda unit: unit.label):
+            bar.describe(f"{unit.label} done, {jobs} at a time")
             bar.advance()
+
+
+@dataclass(frozen=True)
+class UnitWork:
+    """Does a unit and keeps its receipt, in whatever process it is called in.
+
+    Attributes:
+        config: the run.
+        data: its rows.
+        stores: trunk → its features, all of them computed.
+        device: ``cpu`` or ``cuda``.
+        threads: of this process's arithmetic from now on; None leaves it as it is.
+    """
+
+    config: RunConfig
+    data: PreparedData
+    stores: dict[TrunkSettings, FeatureStore]
+    device: str
+    threads: int | None = None
+
+    def __call__(self, unit: Unit) -> None:
+        """Fit and score, and write the receipt."""
+        from workflow.trunks import rows_of
+
+        if self.threads is not None:
+            _limit_threads(self.threads)
+        store = self.stores[unit.member.trunk]
+        train = rows_of(store, self.data, self.data.train, self.config.decode)
+        test = rows_of(store, self.data, self.data.test, self.config.decode)
+        fold_of_row = self.data.of_repeat(unit.repeat).fold_of_row
+        run_unit(unit, train, test, fold_of_row, self.device).write(unit)
+
+
+def _limit_threads(threads: int) -> None:
+    import sklearn.metrics  # noqa: F401  # what it loads of BLAS and OpenMP is to be limited as well
+    import torch
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
 
 
 def run_unit(
@@ -172,11 +226,12 @@ def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
             left_out[name] = collapsed
             figure = "left out"
         else:
-            scores = np.empty(len(data.train), dtype=np.float64)
+            scores = np.empty((1 + len(data.more_folds), len(data.train)), dtype=np.float64)
             for unit, result in results:
                 if unit.fold != FINAL:
-                    scores[data.fold_of_row == unit.fold] = result.scores[:, -1]
-            figure = f"{roc_auc_score(minority, scores):.4f}"
+                    held_out = data.of_repeat(unit.repeat).fold_of_row == unit.fold
+                    scores[unit.repeat, held_out] = result.scores[:, -1]
+            figure = f"{np.mean([roc_auc_score(minority, of_repeat) for of_repeat in scores]):.4f}"
         sentences = [sentence for _, result in results for sentence in result.sentences]
         more = f" (+{len(sentences) - 1})" if len(sentences) > 1 else ""
         remark = collapsed or "".join(sentences[:1]) + more

@@ -36,15 +36,22 @@ class TrunkWithStore:
 
     def rows(self, data: PreparedData, rows: list[ManifestRow], decode: DecodeSettings) -> CachedRows:
         """The given manifest rows as members see them."""
-        return CachedRows(
-            self.store,
-            [row.sha256 for row in rows],
-            [data.file_of(row) for row in rows],
-            np.asarray(data.labels(rows)),
-            len(data.manifest.class_names),
-            decode,
-            group_numbers(rows),
-        )
+        return rows_of(self.store, data, rows, decode)
+
+
+def rows_of(
+    store: FeatureStore, data: PreparedData, rows: list[ManifestRow], decode: DecodeSettings
+) -> CachedRows:
+    """The given manifest rows as members see them, with the features of a store."""
+    return CachedRows(
+        store,
+        [row.sha256 for row in rows],
+        [data.file_of(row) for row in rows],
+        np.asarray(data.labels(rows)),
+        len(data.manifest.class_names),
+        decode,
+        group_numbers(rows),
+    )
 
 
 def load_trunks(config: RunConfig, settings: set[TrunkSettings]) -> dict[TrunkSettings, TrunkWithStore]:

@@ -1,4 +1,4 @@
-"""Units of training work, a member on a fold each, and their receipts.
+"""Units of training work, a member on a fold of a repeat each, and their receipts.
 
 A unit's result is one file, written whole: scores of the rows it held out, and for the final unit
 (all training rows) the fitted state and the held-out split's scores. The file carries a key made of
@@ -9,9 +9,9 @@ no seed: what they look like can change no model.
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from contracts.files import Arrays, digest_of, read_arrays, sha256_of_file, writ
 from contracts.rows import FloatArray
 from features.settings import TrunkSettings
 from workflow.config import RunConfig
-from workflow.prepare import PreparedData
+from workflow.prepare import PreparedData, seed_of
 from workflow.recipe import MemberPlan
 
 # Raised when the code of a member changes so that old results should not be reused.
@@ -35,14 +35,15 @@ Curves = dict[str, list[tuple[int, float]]]
 
 @dataclass(frozen=True)
 class Unit:
-    """One member on one fold.
+    """One member on one fold of one repeat.
 
     Attributes:
         member: its plan.
         fold: the fold held out; :data:`FINAL` for the fit on all training rows.
-        seed: of its own; follows from the run's seed, the member's name and the fold, not from the rows.
+        seed: of its own; follows from the run's seed, the member's name, fold and repeat, not from the rows.
         key: digest of all that the result depends on.
         path: the result's file.
+        repeat: of the cross-fitting, from 0.
     """
 
     member: MemberPlan
@@ -50,11 +51,13 @@ class Unit:
     seed: int
     key: str
     path: Path
+    repeat: int = 0
 
     @property
     def label(self) -> str:
         """For progress and messages."""
-        return f"{self.member.name}, {'all rows' if self.fold == FINAL else f'fold {self.fold + 1}'}"
+        repeat = f"repeat {self.repeat + 1}, " if self.repeat else ""
+        return f"{self.member.name}, {repeat}{'all rows' if self.fold == FINAL else f'fold {self.fold + 1}'}"
 
 
 @dataclass(frozen=True)
@@ -96,36 +99,40 @@ class UnitResult:
             "collapsed": self.collapsed,
             "curves": self.curves,
         }
+        if unit.repeat:
+            meta["repeat"] = unit.repeat
         write_arrays(unit.path, arrays, meta)
 
 
 def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Unit]:
-    """All units of the given members, fold by fold, the final one last."""
-    train_digest, test_digest = data.train_digest, data.test_digest
+    """All units of the given members, repeat by repeat and fold by fold, each repeat's final one last."""
+    repeats = range(config.recipe.repeats)
+    # Folds are part of the digest, so it is another one each repeat.
+    train_digests = [data.of_repeat(repeat).train_digest for repeat in repeats]
+    test_digest = data.test_digest
     trunk_files = {plan.trunk: _weights_file_digest(plan.trunk) for plan in members}
     units = []
     for plan in members:
-        for fold in [*range(config.recipe.folds), FINAL]:
-            seed = _seed(config.seed, plan.name, fold)
+        folder = config.folder / "members" / plan.name
+        for repeat, fold in product(repeats, [*range(config.recipe.folds), FINAL]):
+            # The first repeat's seeds, keys and files are those of a run without repeats.
+            seed = seed_of(config.seed, plan.name, fold, *([repeat] if repeat else []))
             key = digest_of(
                 [
                     _UNITS_VERSION,
                     plan.identity(),
                     trunk_files[plan.trunk],
                     config.spec.window,
-                    train_digest,
+                    train_digests[repeat],
                     test_digest if fold == FINAL else "",
                     fold,
                     seed,
                 ]
             )
+            place = folder / f"repeat-{repeat}" if repeat else folder
             name = "final" if fold == FINAL else f"fold-{fold}"
-            units.append(Unit(plan, fold, seed, key, config.folder / "members" / plan.name / f"{name}.npz"))
+            units.append(Unit(plan, fold, seed, key, place / f"{name}.npz", repeat))
     return units
-
-
-def _seed(run_seed: int, member: str, fold: int) -> int:
-    return int(hashlib.sha256(f"{run_seed}|{member}|{fold}".encode()).hexdigest()[:8], 16) % (2**31)
 
 
 def _weights_file_digest(trunk: TrunkSettings) -> str:

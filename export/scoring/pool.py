@@ -9,15 +9,14 @@ and recorded as failed, and the batch goes on.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from contracts.errors import ModelError
+from contracts.processes import end_process, interrupts_held_back
 from export.scoring.plan import Shard
 from export.scoring.shard import ShardJob, ShardReceipt
 from export.scoring.worker import AtImage, Failure, Ready, Task, run_worker
@@ -58,7 +57,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self.process: SpawnProcess = context.Process(target=run_worker, args=(job, far_end), daemon=True)
-        with _interrupts_held_back():
+        with interrupts_held_back():
             self.process.start()
         far_end.close()  # the worker's copy is now the only one, so its death closes the pipe
         self.ready = False
@@ -68,10 +67,7 @@ class _Worker:
     def end(self) -> str:
         """End the process if it still runs; return how it ended, in words."""
         self.pipe.close()
-        self.process.kill()
-        self.process.join()
-        code = self.process.exitcode or 0
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return end_process(self.process)
 
 
 class _Pool:
@@ -169,16 +165,3 @@ class _Pool:
             f"{self._deaths[task.shard.id]} processes, last by {ending}. Use fewer --processes, "
             "or give the machine more memory; finished shards are kept."
         )
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Start a child that never sees Ctrl+C: it inherits the mask, and prints no traceback of its own."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

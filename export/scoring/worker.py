@@ -7,15 +7,12 @@ lock or queue is shared between workers: one that dies while holding nothing can
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import traceback
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 
 from contracts.errors import OutnumberedError
+from contracts.processes import leave_interrupts_to_parent
 from export.scoring.model import load_model
 from export.scoring.plan import Shard
 from export.scoring.shard import ShardJob, score_shard
@@ -58,8 +55,7 @@ class Failure:
 
 def run_worker(job: ShardJob, driver: Connection) -> None:
     """Serve tasks until the driver closes the pipe, sends None or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole group; the driver decides
-    threading.Thread(target=_end_with_driver, daemon=True).start()
+    leave_interrupts_to_parent()
     try:
         model = load_model(job.model_path)
         driver.send(Ready())
@@ -75,11 +71,3 @@ def run_worker(job: ShardJob, driver: Connection) -> None:
         driver.send(Failure(error))
     except Exception:
         driver.send(Failure(None, traceback.format_exc()))
-
-
-def _end_with_driver() -> None:
-    """End this process as soon as the driver is gone, even by SIGKILL, even in the middle of a shard."""
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        wait([driver.sentinel])
-        os._exit(1)

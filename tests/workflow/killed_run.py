@@ -2,7 +2,7 @@
 
 Usage: python killed_run.py MOMENT ARGUMENTS... with MOMENT one of ``never``, ``mid-write:N`` (killed
 half-way through writing the N-th receipt), ``interrupt:N`` (as if Ctrl-C was pressed while the N-th unit
-is fitted).
+is fitted), ``measuring`` (killed between the files of a comparison).
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 
 import cli
 from tests.signals import listen_to_interrupts
-from workflow import train_all, units
+from workflow import compare, train_all, units
 
 
 def die(number: int = signal.SIGKILL) -> None:
@@ -50,6 +50,8 @@ def sabotage(moment: str) -> None:
             return run_unit(*arguments)
 
         train_all.run_unit = interrupt_later
+    elif kind == "measuring":
+        compare.write_json = lambda *_: die()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def test_compare_refuses_what_is_not_there(trained: Run) -> None:
     outcome = trained.command("compare", "--metric", "aurok")
     assert outcome.code == 2
     assert "Did you mean 'auroc'?" in outcome.said
+    # Known elsewhere, but no column of the table.
+    assert trained.command("compare", "--metric", "specificity").code == 2
 
 
 def test_members_lists_every_type(command: Callable[..., Outcome]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.files import read_arrays
+from contracts.files import read_arrays, read_json
 from tests.conftest import Run
 
 ROOT = Path(__file__).parents[2]
@@ -31,12 +31,12 @@ members:
 """
 
 
-def start(run: Run, moment: str) -> subprocess.Popen:
+def start(run: Run, moment: str, name: str = "train-all") -> subprocess.Popen:
     command = [
         sys.executable,
         DRIVER,
         moment,
-        "train-all",
+        name,
         run.dataset,
         "--recipe",
         run.recipe,
@@ -53,8 +53,8 @@ def start(run: Run, moment: str) -> subprocess.Popen:
     )
 
 
-def finish(run: Run, moment: str) -> tuple[int, str]:
-    process = start(run, moment)
+def finish(run: Run, moment: str, name: str = "train-all") -> tuple[int, str]:
+    process = start(run, moment, name)
     out, err = process.communicate(timeout=120)
     assert "Traceback" not in err, err[-2000:]
     assert out == ""
@@ -102,6 +102,33 @@ def test_kills_and_interrupts_leave_no_trace(alone: Run, tmp_path):
     code, said = finish(run, "never")
     assert code == 0
     assert results_of(run) == results_of(alone)
+
+
+@pytest.mark.slow
+def test_compare_goes_on_wherever_it_was_stopped(alone: Run, tmp_path):
+    assert alone.command("compare").code == 0
+    run = Run(alone.dataset, alone.recipe, tmp_path / "disturbed")
+    shutil.copytree(alone.runs / "features", run.runs / "features")
+    for moment, code, n_results in (
+        ("mid-write:2", -signal.SIGKILL, 1),
+        ("interrupt:3", 130, 3),
+        ("measuring", -signal.SIGKILL, 6),
+    ):
+        assert finish(run, moment, "compare")[0] == code
+        assert len(results_of(run)) == n_results
+        assert not (run.folder / "comparison.json").exists()
+    before = {path: path.read_bytes() for path in (run.folder / "members").rglob("*.npz")}
+    assert finish(run, "never", "compare")[0] == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert comparison_of(run) == comparison_of(alone)
+
+
+def comparison_of(run: Run) -> dict:
+    """The document without what it took."""
+    document = read_json(run.folder / "comparison.json")
+    for row in document["rows"]:
+        del row["train_seconds"], row["score_ms"]
+    return document
 
 
 @pytest.mark.slow
