@@ -68,7 +68,8 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
         note(f"Training images dropped to make the imbalance: {status['dropped']}.")
     repeats = f"{config.recipe.repeats} repeats of " if config.recipe.repeats > 1 else ""
     note(
-        f"{repeats}{facts['folds']} folds with {min(facts['minority_per_fold'])} to {max(facts['minority_per_fold'])} "
+        f"{repeats}{facts['folds']} folds with {min(facts['minority_per_fold'])}"
+        f" to {max(facts['minority_per_fold'])} "
         f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
         f"{facts['deployment_prior']:.4f} in deployment."
     )
