@@ -43,25 +43,6 @@ def deployment_prior(config: RunConfig, data: PreparedData) -> float:
     return test[data.manifest.class_names[-1]] / sum(test.values())
 
 
-def shared_across(data: PreparedData) -> dict[str, int]:
-    """What lies on both sides of a border that nothing may cross, counted anew from the rows; must be 0."""
-    folds_of_group: dict[str, set[int]] = {}
-    folds_of_file: dict[str, set[int]] = {}
-    for row, fold in zip(data.train, data.fold_of_row.tolist(), strict=True):
-        folds_of_group.setdefault(row.group, set()).add(fold)
-        folds_of_file.setdefault(row.sha256, set()).add(fold)
-    return {
-        "groups shared by training and held-out rows": len(
-            folds_of_group.keys() & {r.group for r in data.test}
-        ),
-        "equal files shared by training and held-out rows": len(
-            folds_of_file.keys() & {row.sha256 for row in data.test}
-        ),
-        "groups shared by folds": sum(len(folds) > 1 for folds in folds_of_group.values()),
-        "equal files shared by folds": sum(len(folds) > 1 for folds in folds_of_file.values()),
-    }
-
-
 def print_data_facts(config: RunConfig, data: PreparedData) -> None:
     """Print the facts as a table and sentences on stderr."""
     facts = data_facts(config, data)
@@ -87,7 +68,8 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
         note(f"Training images dropped to make the imbalance: {status['dropped']}.")
     repeats = f"{config.recipe.repeats} repeats of " if config.recipe.repeats > 1 else ""
     note(
-        f"{repeats}{facts['folds']} folds with {min(facts['minority_per_fold'])} to "
-        f"{max(facts['minority_per_fold'])} {facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
+        f"{repeats}{facts['folds']} folds with {min(facts['minority_per_fold'])}"
+        f" to {max(facts['minority_per_fold'])} "
+        f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
         f"{facts['deployment_prior']:.4f} in deployment."
     )

@@ -107,6 +107,10 @@ def test_interrupted_it_ends_its_workers_and_goes_on(small: Run, tmp_path: Path)
     assert process.returncode == 130
     assert "Traceback" not in said
     assert said.strip().endswith("Interrupted. The same command goes on where it was.")
+    # Workers are gone at once; multiprocessing's own helper notices a moment later.
+    deadline = time.monotonic() + 20
+    while any(runs(int(pid)) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not [pid for pid in children if runs(int(pid))]
     kept = len(results_of(small))
     assert 0 < kept < 24
