@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from contracts.errors import ModelError
 from contracts.rows import LabelArray
@@ -21,10 +20,8 @@ from ensemble.prior import Prior, check_prior, probability, shift_logit
 
 FORMAT = "outnumbered-ensemble-1"
 
-
-def minority_logit(logit: Float64Array) -> Float64Array:
-    """``[N]`` log-odds of the minority (the last class) against all others."""
-    return logit if logit.ndim == 1 else logit[:, -1] - logsumexp(logit[:, :-1], axis=1)
+# On the minority's probability for two classes; K numbers, minority last, for more.
+Threshold = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class FittedEnsemble:
         trained_prior: class shares of the out-of-fold rows.
         deployment_prior: class shares that the probabilities answer for by default.
         threshold: on the minority's probability at the deployment prior; ``p >= threshold`` is the minority.
+            For K > 2 one a class, and the class with the largest p_k / threshold_k is decided.
         threshold_rule: as it was written.
         sentences: gate, calibrator, prior and threshold, for people.
     """
@@ -51,7 +49,7 @@ class FittedEnsemble:
     calibrator: Calibrator
     trained_prior: Prior
     deployment_prior: Prior
-    threshold: float
+    threshold: Threshold
     threshold_rule: str
     sentences: tuple[str, ...]
 
@@ -91,12 +89,12 @@ class FittedEnsemble:
         self,
         scores: npt.NDArray[np.floating[Any]],
         prior: float | Sequence[float] | None = None,
-        threshold: float | None = None,
+        threshold: float | Sequence[float] | None = None,
     ) -> LabelArray:
         """``[N]`` decided class index.
 
-        The minority where its probability reaches the threshold; elsewhere the most probable of the
-        other classes, which for two classes is 0.
+        For two classes the minority where its probability reaches the threshold; for more the class with
+        the largest p_k / threshold_k, of equal ones the first.
 
         Args:
             scores: ``[N, M]``.
@@ -104,10 +102,8 @@ class FittedEnsemble:
             threshold: replaces :attr:`threshold`.
         """
         p = self.predict(scores, prior)
-        limit = self.threshold if threshold is None else threshold
-        if p.ndim == 1:
-            return (p >= limit).astype(np.int64)
-        decision = np.where(p[:, -1] >= limit, p.shape[1] - 1, p[:, :-1].argmax(axis=1))
+        limit = np.asarray(self.threshold if threshold is None else threshold, dtype=np.float64)
+        decision = p >= limit if p.ndim == 1 else (p / limit).argmax(axis=1)
         return np.asarray(decision, dtype=np.int64)
 
     def to_json(self) -> dict[str, Any]:
@@ -124,7 +120,7 @@ class FittedEnsemble:
             "calibrator": calibrator_to_json(self.calibrator),
             "trained_prior": _prior_to_json(self.trained_prior),
             "deployment_prior": _prior_to_json(self.deployment_prior),
-            "threshold": self.threshold,
+            "threshold": _prior_to_json(self.threshold),
             "threshold_rule": self.threshold_rule,
             "sentences": list(self.sentences),
         }
@@ -149,13 +145,13 @@ class FittedEnsemble:
             calibrator=calibrator_from_json(document["calibrator"]),
             trained_prior=_prior_from_json(document["trained_prior"]),
             deployment_prior=_prior_from_json(document["deployment_prior"]),
-            threshold=document["threshold"],
+            threshold=_prior_from_json(document["threshold"]),
             threshold_rule=document["threshold_rule"],
             sentences=tuple(document["sentences"]),
         )
 
 
-def _prior_to_json(prior: Prior) -> float | list[float]:
+def _prior_to_json(prior: Prior | Threshold) -> float | list[float]:
     """A number, or a list for K classes."""
     return prior if isinstance(prior, float) else list(prior)
 
