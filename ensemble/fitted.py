@@ -58,6 +58,13 @@ class FittedEnsemble:
         """K."""
         return len(self.class_names)
 
+    @property
+    def binary_threshold(self) -> float:
+        """The threshold of two classes, one number."""
+        if not isinstance(self.threshold, float):
+            raise ModelError(f"ensemble of {self.n_classes} classes: it has a threshold a class, not one.")
+        return self.threshold
+
     def calibrated_logit(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
         """``[N, M]`` scores → ``[N]`` or ``[N, K]`` calibrated logits at the trained prior."""
         return self.calibrator(self.combination.logits(scores))

@@ -29,8 +29,8 @@ from ensemble.transform import ColumnTransform
 class EnsembleModule(nn.Module):
     """``forward(scores [N, M], prior, threshold) -> (probability [N] or [N, K], decision [N])``.
 
-    ``prior`` and ``threshold`` are ``[]`` for two classes and ``[K]`` otherwise. All inputs are float32, the decision
-    int64. Traceable with a dynamic N.
+    ``prior`` and ``threshold`` are ``[]`` for two classes and ``[K]`` otherwise. All inputs are
+    float32, the decision int64. Traceable with a dynamic N.
 
     Args:
         fitted: the ensemble to repeat; its default prior and threshold are the caller's to pass.

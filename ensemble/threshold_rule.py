@@ -94,8 +94,8 @@ def check_rule(rule: ThresholdRule, n_classes: int) -> None:
     """
     if n_classes > 2 and rule.kind not in {"min_hter", "cost"}:
         raise UsageError(
-            f"threshold rule '{rule.text}' is for two classes, and there are {n_classes}. Use min_hter (every "
-            "class counts alike), cost:1:1 (every row counts alike) or cost:FP:FN."
+            f"threshold rule '{rule.text}' is for two classes, and there are {n_classes}. Use min_hter "
+            "(every class counts alike), cost:1:1 (every row counts alike) or cost:FP:FN."
         )
 
 
@@ -122,8 +122,8 @@ def class_thresholds(rule: ThresholdRule, shares: tuple[float, ...]) -> tuple[tu
     check_rule(rule, len(shares))
     if rule.kind == "min_hter":
         return shares, (
-            f"Decided is the class whose probability is the largest multiple of its share ({rule.text}: every "
-            "class counts alike)."
+            f"Decided is the class whose probability is the largest multiple of its share ({rule.text}: "
+            "every class counts alike)."
         )
     false_alarm, miss = rule.value, 1.0 - rule.value
     total = miss * (len(shares) - 1) + false_alarm

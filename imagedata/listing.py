@@ -107,10 +107,11 @@ def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
 
 
 def _pack_root(spec: DataSpec, layout: Packed, data_dir: Path | None) -> Path:
-    """The first root that holds all files of a pack; absolute roots are looked at without a data directory."""
+    """The first root that holds all files of a pack; an absolute one needs no data directory."""
     needed = _needed_paths(layout, spec)
-    roots = [Path(root) for root in layout.roots]
-    candidates = [root if root.is_absolute() else data_dir / root for root in roots if data_dir or root.is_absolute()]
+    candidates = [Path(root) for root in layout.roots if Path(root).is_absolute()]
+    if data_dir is not None:
+        candidates = [data_dir / root for root in layout.roots]  # which leaves an absolute one as it is
     for candidate in candidates:
         missing = [name for name in needed if pack_file(candidate, name) is None]
         if not missing:

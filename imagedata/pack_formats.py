@@ -36,18 +36,21 @@ def _refuse(path: Path, what: str) -> DataError:
     return DataError(f"{path}: {what}. Get the file again, and check it against its owner's checksum.")
 
 
-def _whole_file(path: Path) -> bytes:
-    """The file's bytes.
-
-    Raises:
-        DataError: unreadable or larger than :data:`MAX_PACK_BYTES`.
-    """
+def _check_size(path: Path) -> None:
+    """Refuse a file that is unreadable or larger than :data:`MAX_PACK_BYTES`."""
     try:
-        if path.stat().st_size > MAX_PACK_BYTES:
-            raise _refuse(path, f"larger than {MAX_PACK_BYTES:,} bytes, as none of these files is")
-        return path.read_bytes()
+        with path.open("rb") as handle:
+            size = handle.seek(0, io.SEEK_END)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}. Make it readable.") from error
+    if size > MAX_PACK_BYTES:
+        raise _refuse(path, f"larger than {MAX_PACK_BYTES:,} bytes, as none of these files is")
+
+
+def _whole_file(path: Path) -> bytes:
+    """The file's bytes, once :func:`_check_size` has nothing against it."""
+    _check_size(path)
+    return path.read_bytes()
 
 
 # ---- IDX
@@ -200,9 +203,9 @@ def _pixels_of(path: Path, array: Any, n_rows: int) -> PixelArray:
 def _matlab(path: Path, names: list[str]) -> dict[str, npt.NDArray[Any]]:
     from scipy.io import loadmat
 
-    data = _whole_file(path)
+    _check_size(path)
     try:
-        found = loadmat(io.BytesIO(data), variable_names=names)
+        found = loadmat(str(path), appendmat=False, variable_names=names)
     except Exception as error:  # scipy raises many types on damaged files
         raise _refuse(path, f"not a readable MATLAB file: {str(error)[:200]}") from error
     missing = [name for name in names if not isinstance(found.get(name), np.ndarray)]

@@ -81,9 +81,7 @@ class OpenPack:
             on_image()
         return found
 
-    def unpack(
-        self, root: Path, digests: dict[str, str], on_image: Callable[[], None] = lambda: None
-    ) -> int:
+    def unpack(self, root: Path, digests: dict[str, str], on_image: Callable[[], None] = lambda: None) -> int:
         """Write the files that are missing; those that are there and whole stay.
 
         A file appears by a rename. It is not flushed to disk, of which 20,000 would take minutes; instead
@@ -111,7 +109,8 @@ class OpenPack:
 
     def _pixels_of(self, path: str) -> PixelArray:
         parts = PurePosixPath(path)
-        return self._pixels[parts.parts[0]][int(parts.stem)]
+        pixels: PixelArray = self._pixels[parts.parts[0]][int(parts.stem)]
+        return pixels
 
 
 def unpacked_root(spec: DataSpec, source: Path, below: Path) -> Path:

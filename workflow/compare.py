@@ -11,12 +11,12 @@ from rich.table import Table
 from contracts.errors import UsageError, nearest_match
 from contracts.files import write_json
 from ensemble.pipeline import fit_all
-from evaluation.metrics import METRICS
 from evaluation.verdict import holm, verdict
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.ensemble import CONTROL_ROW, measure
 from workflow.facts import deployment_prior
+from workflow.multiclass import default_metric, directions
 from workflow.prepare import load_prepared
 from workflow.registry import CONTROL
 from workflow.score_tables import collapsed_members, finished_results, score_tables
@@ -26,13 +26,13 @@ from workflow.units import Unit, UnitResult, units_of
 LEVEL = 0.05
 
 
-def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[str, Any]:
+def compare(options: RunOptions, members: tuple[str, ...], metric: str | None) -> dict[str, Any]:
     """Train what is missing, and judge every technique against the null control.
 
     Args:
         options: data set, recipe and the rest of the command line.
         members: members of the recipe to compare; all when empty. The control always takes part.
-        metric: the one that verdicts are about.
+        metric: the one that verdicts are about; None for average precision, or ACSA for K > 2 classes.
 
     Returns:
         ``{dataset, recipe, metric, level, correction, rows}``; a row is the ensemble table's, with
@@ -42,11 +42,15 @@ def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[
     Raises:
         UsageError: an unknown member or metric; others as in training.
     """
-    if metric not in METRICS:
-        raise UsageError(
-            f"--metric {metric}: not known. Known are {', '.join(METRICS)}.{nearest_match(metric, METRICS)}"
-        )
     config = resolve_config(options)
+    n_classes = len(config.spec.classes)
+    known = directions(n_classes)
+    metric = metric or default_metric(n_classes)
+    if metric not in known:
+        raise UsageError(
+            f"--metric {metric}: not known for {n_classes} classes. Known are {', '.join(known)}."
+            f"{nearest_match(metric, known)}"
+        )
     names = [config.member(name).name for name in members] or [plan.name for plan in config.members]
     chosen = tuple(plan for plan in config.members if plan.name in {CONTROL, *names})
     train_all(options, only=[plan.name for plan in chosen])
@@ -69,7 +73,7 @@ def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[
         "metric": metric,
         "level": LEVEL,
         "correction": "Holm",
-        "rows": _judge(rows, results, metric),
+        "rows": _judge(rows, results, metric, known[metric]),
         "left_out": left_out,
     }
     write_json(config.folder / "comparison.json", document)
@@ -77,7 +81,9 @@ def compare(options: RunOptions, members: tuple[str, ...], metric: str) -> dict[
     return document
 
 
-def _judge(rows: list[dict[str, Any]], results: dict[Unit, UnitResult], metric: str) -> list[dict[str, Any]]:
+def _judge(
+    rows: list[dict[str, Any]], results: dict[Unit, UnitResult], metric: str, higher_is_better: bool
+) -> list[dict[str, Any]]:
     """Add verdicts, corrected over all comparisons made, and costs."""
     # The control's own member row is the control itself: no comparison is made there.
     compared = [row for row in rows if row["name"] not in {CONTROL_ROW, CONTROL}]
@@ -97,9 +103,7 @@ def _judge(rows: list[dict[str, Any]], results: dict[Unit, UnitResult], metric: 
             {
                 **row,
                 "adjusted_p": p,
-                "verdict": None
-                if p is None
-                else verdict(difference, p, METRICS[metric].higher_is_better, LEVEL),
+                "verdict": None if p is None else verdict(difference, p, higher_is_better, LEVEL),
                 "train_seconds": round(sum(result.seconds for result in mine), 2) if mine else None,
                 "score_ms": round(float(np.median([r.score_ms for r in mine])), 3) if mine else None,
             }
@@ -116,7 +120,7 @@ def _print(config: RunConfig, document: dict[str, Any]) -> None:
     for heading in ("value", "difference", "verdict", "seconds", "ms/image"):
         table.add_column(heading, justify="left" if heading == "verdict" else "right")
     best_first = sorted(
-        document["rows"], key=lambda row: row[metric], reverse=METRICS[metric].higher_is_better
+        document["rows"], key=lambda row: row[metric], reverse=directions(len(config.spec.classes))[metric]
     )
     for row in best_first:
         estimate, low, high = row["minus_control"][metric]

@@ -14,10 +14,11 @@ from contracts.files import atomic_writer, digest_of, read_json, sha256_of_file,
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_all
-from evaluation.comparison import TABLE_METRICS, Predictions, compare
+from evaluation.comparison import Predictions, compare
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.facts import deployment_prior
+from workflow.multiclass import SHOWN, measure_multiclass, print_class_recalls, probability_columns
 from workflow.prepare import load_prepared
 from workflow.registry import CONTROL, entry_of
 from workflow.score_tables import collapsed_members, finished_results, score_tables, write_score_table
@@ -77,11 +78,9 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         "rows": rows,
     }
     write_score_table(config.folder / "oof.parquet", oof)
-    p_minority = stack.p_minority(test.scores)
+    decision = np.array(test.class_names)[stack.decide(test.scores)]
     write_score_table(
-        config.folder / "heldout.parquet",
-        test,
-        {"p_minority": p_minority, "decision": np.array(test.class_names)[stack.decide(test.scores)]},
+        config.folder / "heldout.parquet", test, {**probability_columns(stack, test), "decision": decision}
     )
     write_json(config.folder / "ensemble.json", stack.to_json())
     _write_metrics_parquet(config.folder / "metrics.parquet", rows)
@@ -103,7 +102,7 @@ def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
             [unit.key for unit in units],
             config.recipe.threshold,
             config.recipe.bootstrap,
-            config.spec.deployment_prior,
+            config.spec.deployment_shares or config.spec.deployment_prior,
             config.seed,
         ]
     )
@@ -124,17 +123,21 @@ def _finished(config: RunConfig, key: str) -> dict[str, Any] | None:
 def measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable) -> list[dict[str, Any]]:
     """The table's rows: control first, then members, baselines and the ensemble."""
     types = {plan.name: plan.type for plan in config.members}
-    predictions = {
-        CONTROL_ROW: Predictions(
-            "control", fitted[CONTROL].p_minority(test.scores), fitted[CONTROL].threshold
-        )
-    }
+    models = {CONTROL_ROW: ("control", fitted[CONTROL])}
     for name, pipeline in fitted.items():
         if name in types:
             kind: str = entry_of(types[name]).kind
         else:
             kind = "ensemble" if name == ENSEMBLE_ROW else "baseline"
-        predictions[name] = Predictions(kind, pipeline.p_minority(test.scores), pipeline.threshold)
+        models[name] = (kind, pipeline)
+    if len(test.class_names) > 2:
+        return measure_multiclass(
+            models, test, CONTROL_ROW, seed=config.seed, n_replicates=config.recipe.bootstrap
+        )
+    predictions = {
+        name: Predictions(kind, pipeline.p_minority(test.scores), pipeline.binary_threshold)
+        for name, (kind, pipeline) in models.items()
+    }
     minority = (test.labels == len(test.class_names) - 1).astype(np.int64)
     return compare(
         minority,
@@ -161,7 +164,7 @@ def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
             "minus_control_high": row["minus_control"][metric][2],
         }
         for row in rows
-        for metric in TABLE_METRICS
+        for metric in row["intervals"]
     ]
     with atomic_writer(path) as handle:
         pq.write_table(pa.Table.from_pylist(flat), handle, compression="zstd")
@@ -185,7 +188,8 @@ _NAME_WIDTH, _CELL_WIDTH, _LEAST_SHOWN = 18, 14, 3
 def _print_rows(document: dict[str, Any], sentences: Any) -> None:
     """Print values with intervals, then differences from the control, as wide as the terminal allows."""
     n_shown = max(_LEAST_SHOWN, (console.width - _NAME_WIDTH) // _CELL_WIDTH)
-    shown = dict(list(_SHOWN.items())[:n_shown])
+    several_classes = "acsa" in document["rows"][0]
+    shown = dict(list((SHOWN if several_classes else _SHOWN).items())[:n_shown])
     values = Table(title=f"{document['dataset']}: held-out rows, with 95 % intervals", padding=(0, 1))
     differences = Table(title="Paired difference from the null control, with 95 % intervals", padding=(0, 1))
     for table in (values, differences):
@@ -202,6 +206,8 @@ def _print_rows(document: dict[str, Any], sentences: Any) -> None:
             differences.add_row(row["name"], *cells, style=style)
     console.print(values)
     console.print(differences)
+    if several_classes:
+        print_class_recalls(document["rows"])
     for sentence in sentences:
         note(sentence)
 

@@ -35,12 +35,23 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
     }
 
 
-def deployment_prior(config: RunConfig, data: PreparedData) -> float:
-    """Share of the minority where the model will work: as stated, else as in the held-out split."""
-    if config.spec.deployment_prior is not None:
-        return config.spec.deployment_prior
+def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[float, ...]:
+    """Share of the minority where the model will work: as stated, else as in the held-out split.
+
+    For K > 2 classes the shares of all, minority last. Where only the minority's is stated, the others
+    share the rest as they do in the held-out split.
+    """
+    names = data.manifest.class_names
     test = data.manifest.counts("test")
-    return test[data.manifest.class_names[-1]] / sum(test.values())
+    stated = config.spec.deployment_prior
+    if len(names) == 2:
+        return test[names[-1]] / sum(test.values()) if stated is None else stated
+    if config.spec.deployment_shares:
+        return tuple(config.spec.deployment_shares[name] for name in names)
+    if stated is None:
+        return tuple(test[name] / sum(test.values()) for name in names)
+    others = sum(test[name] for name in names[:-1])
+    return (*((1.0 - stated) * test[name] / others for name in names[:-1]), stated)
 
 
 def print_data_facts(config: RunConfig, data: PreparedData) -> None:
@@ -66,8 +77,9 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
         )
     if status.get("dropped"):
         note(f"Training images dropped to make the imbalance: {status['dropped']}.")
+    deployed = facts["deployment_prior"]
     note(
         f"{facts['folds']} folds with {min(facts['minority_per_fold'])} to {max(facts['minority_per_fold'])} "
         f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
-        f"{facts['deployment_prior']:.4f} in deployment."
+        f"{deployed if isinstance(deployed, float) else deployed[-1]:.4f} in deployment."
     )

@@ -162,7 +162,7 @@ def test_three_classes_are_decided_by_share_or_by_cost(make_table_3):
 
 @pytest.mark.parametrize("rule", ["max_f1", "recall>=0.9", "false_alarms<=0.1"])
 def test_rules_of_one_class_against_the_rest_are_refused_for_three(make_table_3, rule):
-    with pytest.raises(UsageError, match="is for two classes, and there are 3. Use min_hter"):
+    with pytest.raises(UsageError, match=r"is for two classes, and there are 3\. Use min_hter"):
         fit_ensemble(make_table_3(), threshold_rule=rule)
 
 
