@@ -92,7 +92,7 @@ class ScoringModel:
             if not 0.0 <= limit <= 1.0:
                 raise UsageError(f"threshold is {limit:g}; it is a probability, from 0 to 1.")
         if len(thresholds) > 1 and min(thresholds) == 0.0:
-            raise UsageError("threshold is 0; of several, by which probabilities are divided, none may be 0.")
+            raise UsageError("threshold is 0; of several, which probabilities are divided by, none may be 0.")
         adjustable = {value.name for value in self.session.get_overridable_initializers()}
         for name, value in (("prior", prior), ("threshold", threshold)):
             if value is not None and name not in adjustable:
@@ -110,7 +110,8 @@ class ScoringModel:
         expected = 1 if len(self.classes) == 2 else len(self.classes)
         if len(numbers) != expected:
             raise UsageError(
-                f"{name}: got {len(numbers)} number(s), but {self.path} has {len(self.classes)} classes. Give "
+                f"{name}: got {len(numbers)} number(s), but {self.path} has {len(self.classes)} classes. "
+                "Give "
                 + ("one, the minority's." if expected == 1 else f"{expected}: {', '.join(self.classes)}.")
             )
         return numbers
