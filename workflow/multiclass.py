@@ -90,7 +90,7 @@ def print_class_recalls(rows: list[dict[str, Any]]) -> None:
     if set(shown) != {"control", "ensemble"}:
         return
     table = Table(title="Recall of each class, with 95 % intervals", padding=(0, 1))
-    table.add_column("class")
+    table.add_column("class", no_wrap=True)
     for heading in ("null control", "ensemble", "difference"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in shown["control"]["per_class_recall"]:
@@ -98,8 +98,8 @@ def print_class_recalls(rows: list[dict[str, Any]]) -> None:
         difference = shown["ensemble"]["per_class_recall_minus_control"][name]
         table.add_row(
             name,
-            *(f"{value:.3f} ({low:.3f}-{high:.3f})" for value, low, high in cells),
-            f"{difference[0]:+.3f} ({difference[1]:+.3f} to {difference[2]:+.3f})",
+            *(f"{value:.3f}\n{low:.3f} {high:.3f}" for value, low, high in cells),
+            f"{difference[0]:+.3f}\n{difference[1]:+.3f} {difference[2]:+.3f}",
         )
     console.print(table)
 
