@@ -215,7 +215,12 @@ def compare(
     members: Annotated[
         str | None, typer.Option("--members", help="Members to compare, a,b,c; all of the recipe's.")
     ] = None,
-    metric: Annotated[str, typer.Option("--metric", help="What verdicts are about.")] = "average_precision",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric", help="What verdicts are about; average_precision, or acsa for more classes."
+        ),
+    ] = None,
     data: Data = None,
     recipe: RecipeName = "losses",
     override: Overrides = None,
@@ -296,10 +301,11 @@ def score(
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a call of the graph.")] = 16,
     prior: Annotated[
-        float | None, typer.Option("--prior", help="Share of the minority; replaces the file's.")
+        str | None,
+        typer.Option("--prior", help="Share of the minority (of each class: a,b,c); replaces the file's."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Replaces the file's threshold.")
+        str | None, typer.Option("--threshold", help="Replaces the file's threshold (a,b,c: a class each).")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete an earlier run's results first.")
@@ -307,6 +313,7 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Score images with an exported file; a broken image becomes a row with its reason."""
+    from workflow.score import parse_override
     from workflow.score import score as run
 
     summary = run(
@@ -316,8 +323,8 @@ def score(
         list_file=list_file,
         processes=processes,
         batch_size=batch_size,
-        prior=prior,
-        threshold=threshold,
+        prior=parse_override("prior", prior),
+        threshold=parse_override("threshold", threshold),
         overwrite=overwrite,
     )
     if as_json:

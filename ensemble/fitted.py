@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from contracts.errors import ModelError
 from contracts.rows import LabelArray
@@ -21,22 +20,20 @@ from ensemble.prior import Prior, check_prior, probability, shift_logit
 
 FORMAT = "outnumbered-ensemble-1"
 
-
-def minority_logit(logit: Float64Array) -> Float64Array:
-    """``[N]`` log-odds of the minority (the last class) against all others."""
-    return logit if logit.ndim == 1 else logit[:, -1] - logsumexp(logit[:, :-1], axis=1)
+# On the minority's probability for two classes; K numbers, minority last, for more.
+Threshold = float | tuple[float, ...]
 
 
-def decide_class(p: Float64Array, threshold: float) -> LabelArray:
+def decide_class(p: Float64Array, threshold: float | Sequence[float]) -> LabelArray:
     """``[N]`` decided class index.
 
     Args:
         p: ``[N]`` minority probabilities, or ``[N, K]`` class probabilities.
-        threshold: the minority is decided where its probability reaches it.
+        threshold: the minority is decided where its probability reaches it; for K classes, the class whose
+            probability is largest over its own threshold.
     """
-    if p.ndim == 1:
-        return (p >= threshold).astype(np.int64)
-    decision = np.where(p[:, -1] >= threshold, p.shape[1] - 1, p[:, :-1].argmax(axis=1))
+    limit = np.asarray(threshold, dtype=np.float64)
+    decision = p >= limit if p.ndim == 1 else (p / limit).argmax(axis=1)
     return np.asarray(decision, dtype=np.int64)
 
 
@@ -53,6 +50,7 @@ class FittedEnsemble:
         trained_prior: class shares of the out-of-fold rows.
         deployment_prior: class shares that the probabilities answer for by default.
         threshold: on the minority's probability at the deployment prior; ``p >= threshold`` is the minority.
+            For K > 2 one a class, and the class with the largest p_k / threshold_k is decided.
         threshold_rule: as it was written.
         sentences: gate, calibrator, prior and threshold, for people.
     """
@@ -64,7 +62,7 @@ class FittedEnsemble:
     calibrator: Calibrator
     trained_prior: Prior
     deployment_prior: Prior
-    threshold: float
+    threshold: Threshold
     threshold_rule: str
     sentences: tuple[str, ...]
 
@@ -72,6 +70,13 @@ class FittedEnsemble:
     def n_classes(self) -> int:
         """K."""
         return len(self.class_names)
+
+    @property
+    def binary_threshold(self) -> float:
+        """The threshold of two classes, one number."""
+        if not isinstance(self.threshold, float):
+            raise ModelError(f"ensemble of {self.n_classes} classes: it has a threshold a class, not one.")
+        return self.threshold
 
     def calibrated_logit(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
         """``[N, M]`` scores → ``[N]`` or ``[N, K]`` calibrated logits at the trained prior."""
@@ -104,12 +109,12 @@ class FittedEnsemble:
         self,
         scores: npt.NDArray[np.floating[Any]],
         prior: float | Sequence[float] | None = None,
-        threshold: float | None = None,
+        threshold: float | Sequence[float] | None = None,
     ) -> LabelArray:
         """``[N]`` decided class index.
 
-        The minority where its probability reaches the threshold; elsewhere the most probable of the
-        other classes, which for two classes is 0.
+        For two classes the minority where its probability reaches the threshold; for more the class with
+        the largest p_k / threshold_k, of equal ones the first.
 
         Args:
             scores: ``[N, M]``.
@@ -132,7 +137,7 @@ class FittedEnsemble:
             "calibrator": calibrator_to_json(self.calibrator),
             "trained_prior": _prior_to_json(self.trained_prior),
             "deployment_prior": _prior_to_json(self.deployment_prior),
-            "threshold": self.threshold,
+            "threshold": _prior_to_json(self.threshold),
             "threshold_rule": self.threshold_rule,
             "sentences": list(self.sentences),
         }
@@ -157,13 +162,13 @@ class FittedEnsemble:
             calibrator=calibrator_from_json(document["calibrator"]),
             trained_prior=_prior_from_json(document["trained_prior"]),
             deployment_prior=_prior_from_json(document["deployment_prior"]),
-            threshold=document["threshold"],
+            threshold=_prior_from_json(document["threshold"]),
             threshold_rule=document["threshold_rule"],
             sentences=tuple(document["sentences"]),
         )
 
 
-def _prior_to_json(prior: Prior) -> float | list[float]:
+def _prior_to_json(prior: Prior | Threshold) -> float | list[float]:
     """A number, or a list for K classes."""
     return prior if isinstance(prior, float) else list(prior)
 

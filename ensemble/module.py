@@ -27,10 +27,10 @@ from ensemble.transform import ColumnTransform
 
 
 class EnsembleModule(nn.Module):
-    """``forward(scores [N, M], prior, threshold []) -> (probability [N] or [N, K], decision [N])``.
+    """``forward(scores [N, M], prior, threshold) -> (probability [N] or [N, K], decision [N])``.
 
-    ``prior`` is ``[]`` for two classes and ``[K]`` otherwise. All inputs are float32, the decision
-    int64. Traceable with a dynamic N.
+    ``prior`` and ``threshold`` are ``[]`` for two classes and ``[K]`` otherwise. All inputs are
+    float32, the decision int64. Traceable with a dynamic N.
 
     Args:
         fitted: the ensemble to repeat; its default prior and threshold are the caller's to pass.
@@ -61,10 +61,7 @@ class EnsembleModule(nn.Module):
             return probability, (probability >= threshold).to(torch.int64)
         calibrated = self.calibrator(logits)
         probability = torch.softmax(calibrated + (torch.log(prior) - self.trained_log_prior), dim=1)
-        last = self.n_classes - 1
-        is_minority = (probability[:, last] >= threshold).to(torch.int64)
-        other = probability[:, :last].argmax(dim=1)
-        return probability, is_minority * last + (1 - is_minority) * other
+        return probability, (probability / threshold).argmax(dim=1)
 
 
 class _Transform(nn.Module):

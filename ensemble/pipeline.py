@@ -19,13 +19,13 @@ import numpy as np
 from contracts.errors import UsageError, nearest_match
 from contracts.scores import ScoreTable
 from ensemble.calibration import fit_calibrator
-from ensemble.fitted import FittedEnsemble, minority_logit
+from ensemble.fitted import FittedEnsemble, Threshold
 from ensemble.gate import decide_gate
 from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, shift_logit
 from ensemble.stacker import METHODS, Method, best_member, cross_fit, single_method
 from ensemble.threshold import fit_threshold
-from ensemble.threshold_rule import parse_rule
+from ensemble.threshold_rule import ThresholdRule, class_thresholds, parse_rule
 from ensemble.training import TrainingScores
 
 DeploymentPrior = float | Sequence[float] | None
@@ -190,18 +190,7 @@ def _finish(
     )
     calibrator, calibrator_sentence = fit_calibrator(candidate.logits, training.labels)
     shifted = shift_logit(calibrator(candidate.logits), trained, deployment)
-    fitted = fit_threshold(
-        rule,
-        minority_logit(shifted),
-        (training.labels == training.n_classes - 1).astype(np.int64),
-        training.groups,
-        minority_prior=_minority_share(deployment),
-        seed=target.seed,
-    )
-    prior_sentence = (
-        f"Probabilities answer for a minority share of {_minority_share(deployment):.4g}; "
-        f"the out-of-fold rows hold {_minority_share(trained):.4g}."
-    )
+    threshold, threshold_sentence = _threshold(rule, shifted, training, deployment, target.seed)
     return FittedEnsemble(
         method=candidate.name,
         columns=oof.columns,
@@ -210,18 +199,49 @@ def _finish(
         calibrator=calibrator,
         trained_prior=trained,
         deployment_prior=deployment,
-        threshold=fitted.threshold,
+        threshold=threshold,
         threshold_rule=rule.text,
-        sentences=(*first_sentences, calibrator_sentence, prior_sentence, fitted.sentence),
+        sentences=(
+            *first_sentences,
+            calibrator_sentence,
+            _prior_sentence(trained, deployment, oof.class_names),
+            threshold_sentence,
+        ),
     )
+
+
+def _threshold(
+    rule: ThresholdRule,
+    shifted: Float64Array,
+    training: TrainingScores,
+    deployment: Prior,
+    seed: int,
+) -> tuple[Threshold, str]:
+    """Step 4: fitted for two classes; for K it follows from the rule and the shares."""
+    if not isinstance(deployment, float):
+        return class_thresholds(rule, deployment)
+    fitted = fit_threshold(
+        rule, shifted, training.labels, training.groups, minority_prior=deployment, seed=seed
+    )
+    return fitted.threshold, fitted.sentence
+
+
+def _prior_sentence(trained: Prior, deployment: Prior, class_names: tuple[str, ...]) -> str:
+    """Which class shares the probabilities answer for, beside those of the rows."""
+    if isinstance(deployment, float):
+        return (
+            f"Probabilities answer for a minority share of {deployment:.4g}; "
+            f"the out-of-fold rows hold {trained:.4g}."
+        )
+    assert not isinstance(trained, float)
+    asked, there = (
+        ", ".join(f"{name} {share:.4g}" for name, share in zip(class_names, shares, strict=True))
+        for shares in (deployment, trained)
+    )
+    return f"Probabilities answer for shares of {asked}; the out-of-fold rows hold {there}."
 
 
 def _trained_prior(training: TrainingScores) -> Prior:
     """Class shares of the out-of-fold rows, which the calibrator's intercept absorbs."""
     shares = np.bincount(training.labels, minlength=training.n_classes) / len(training.labels)
     return float(shares[1]) if training.n_classes == 2 else tuple(shares.tolist())
-
-
-def _minority_share(prior: Prior) -> float:
-    """The minority's share in either form of a prior."""
-    return prior if isinstance(prior, float) else prior[-1]

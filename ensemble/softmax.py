@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from contracts.errors import ModelError
 from ensemble.logistic import Float64Array, minimise_bounded
@@ -60,18 +59,26 @@ def fit_softmax(
     if (share <= 0).any():
         empty = int(np.argmin(share))
         raise ModelError(f"softmax fit: class {empty} of {n_classes} has no rows. Give rows of every class.")
-    blocks = logit_blocks.reshape(n_blocks, n_rows, n_classes)  # an empty stack has no N of its own
+    flat_blocks = logit_blocks.reshape(n_blocks, n_rows * n_classes)  # an empty stack has no N of its own
     penalty = ridge / n_rows
     end_of_B = n_blocks + n_anomaly * n_classes
 
     def loss_and_gradient(parameters: Float64Array) -> tuple[float, Float64Array]:
         a = parameters[:n_blocks]
         B = parameters[n_blocks:end_of_B].reshape(n_anomaly, n_classes)
-        logits = np.einsum("l,lnk->nk", a, blocks) + anomaly @ B + parameters[end_of_B:]
-        log_p = logits - logsumexp(logits, axis=1, keepdims=True)
-        loss = -(targets * log_p).sum() / n_rows + 0.5 * penalty * (a @ a + (B * B).sum())
-        residual = (np.exp(log_p) - targets) / n_rows
-        gradient_a = np.einsum("lnk,nk->l", blocks, residual) + penalty * a
+        logits = (a @ flat_blocks).reshape(n_rows, n_classes) + anomaly @ B + parameters[end_of_B:]
+        # By hand and in place: scipy's logsumexp takes three times as long, and this is where the time of
+        # an ensemble goes.
+        logits -= logits.max(axis=1, keepdims=True)
+        p = np.exp(logits)
+        total = p.sum(axis=1, keepdims=True)
+        # The targets of a row sum to 1, so its loss is log(total) - sum of target * logit.
+        loss = (np.log(total).sum() - np.vdot(targets, logits)) / n_rows
+        loss += 0.5 * penalty * (a @ a + (B * B).sum())
+        p /= total
+        residual = np.subtract(p, targets, out=p)
+        residual /= n_rows
+        gradient_a = flat_blocks @ residual.ravel() + penalty * a
         gradient_B = anomaly.T @ residual + penalty * B
         return float(loss), np.concatenate([gradient_a, gradient_B.ravel(), residual.sum(axis=0)])
 

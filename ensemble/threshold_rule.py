@@ -84,3 +84,48 @@ def _share(part: str, text: str, example: str) -> float:
             f"Write, for example, {example}."
         )
     return value
+
+
+def check_rule(rule: ThresholdRule, n_classes: int) -> None:
+    """Refuse a rule that has no meaning for so many classes.
+
+    Raises:
+        UsageError: the rule is about one class against the rest, and there are more than two.
+    """
+    if n_classes > 2 and rule.kind not in {"min_hter", "cost"}:
+        raise UsageError(
+            f"threshold rule '{rule.text}' is for two classes, and there are {n_classes}. Use min_hter "
+            "(every class counts alike), cost:1:1 (every row counts alike) or cost:FP:FN."
+        )
+
+
+def class_thresholds(rule: ThresholdRule, shares: tuple[float, ...]) -> tuple[tuple[float, ...], str]:
+    """Thresholds of K > 2 classes, by which the class with the largest p_k / threshold_k is decided.
+
+    With calibrated probabilities both rules follow from decision theory (Elkan 2001) and need no rows,
+    which a rare class could not spare. ``min_hter``, the least mean of the classes' miss rates (1 - mean
+    class recall): thresholds are the class shares that p answers for (Menon et al. 2013; as in logit
+    adjustment). ``cost:FP:FN``, where a missed minority row costs FN and any other error FP: FP for the
+    minority, FN for the others; ``cost:1:1`` decides the most probable class. For two classes, p and 1 - p
+    with thresholds t and 1 - t, this is p >= t.
+
+    Args:
+        rule: one that :func:`check_rule` lets pass.
+        shares: ``[K]`` class shares that the probabilities answer for, minority last.
+
+    Returns:
+        ``[K]`` thresholds that sum to 1, and a sentence.
+
+    Raises:
+        UsageError: see :func:`check_rule`.
+    """
+    check_rule(rule, len(shares))
+    if rule.kind == "min_hter":
+        return shares, (
+            f"Decided is the class whose probability is the largest multiple of its share ({rule.text}: "
+            "every class counts alike)."
+        )
+    false_alarm, miss = rule.value, 1.0 - rule.value
+    total = miss * (len(shares) - 1) + false_alarm
+    thresholds = (*[miss / total] * (len(shares) - 1), false_alarm / total)
+    return thresholds, f"Decided is the class of the least expected cost ({rule.text}: false alarm to miss)."

@@ -107,7 +107,8 @@ class FusedGraph(nn.Module):
         Args:
             images: ``[N, H, W, 3]`` uint8 RGB.
             prior: ``[]`` float32 share of the minority where the model works (``[K]`` for K > 2).
-            threshold: ``[]`` float32; the decision is the minority from this probability on.
+            threshold: ``[]`` float32; the decision is the minority from this probability on (``[K]`` for
+                K > 2; the decision is the class with the largest probability / threshold).
         """
         scores, anomaly_map = self.member_scores(images)
         probability, decision = self.ensemble(scores, prior, threshold)

@@ -24,7 +24,11 @@ _MOST_WEIGHT_BYTES = 2**31 - 2**26
 
 
 def write_onnx(
-    path: Path, graph: FusedGraph, prior: np.ndarray, threshold: float, metadata: dict[str, Any]
+    path: Path,
+    graph: FusedGraph,
+    prior: np.ndarray,
+    threshold: np.ndarray | float,
+    metadata: dict[str, Any],
 ) -> None:
     """Trace ``graph`` and write it as a single file without external data.
 
@@ -35,7 +39,7 @@ def write_onnx(
         path: target; written whole or not at all.
         graph: in evaluation mode, on the CPU.
         prior: ``[]`` or ``[K]`` default deployment prior.
-        threshold: default decision threshold, 0…1.
+        threshold: ``[]`` default decision threshold, 0…1, or ``[K]`` of them.
         metadata: JSON-serialisable facts; stored under the key ``outnumbered``.
 
     Raises:

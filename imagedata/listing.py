@@ -11,7 +11,8 @@ from typing import Literal
 
 from contracts.errors import DataError
 from imagedata.decode import IMAGE_SUFFIXES
-from imagedata.spec import ClassFolders, DataSpec, LabelTable
+from imagedata.packed import pack_file, packed_labels, packed_path, positions_of_class
+from imagedata.spec import ClassFolders, DataSpec, LabelTable, Layout, Packed
 
 Split = Literal["train", "test"]
 
@@ -67,6 +68,8 @@ def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
         DataError: no candidate holds the set; the message shows the expected tree.
     """
     layout = spec.layout
+    if isinstance(layout, Packed):
+        return _pack_root(spec, layout, data_dir)
     if isinstance(layout, LabelTable) and layout.package:
         try:
             found = importlib.util.find_spec(layout.package)
@@ -103,9 +106,32 @@ def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
     )
 
 
-def _needed_paths(layout: ClassFolders | LabelTable, spec: DataSpec) -> list[str]:
+def _pack_root(spec: DataSpec, layout: Packed, data_dir: Path | None) -> Path:
+    """The first root that holds all files of a pack; an absolute one needs no data directory."""
+    needed = _needed_paths(layout, spec)
+    candidates = [Path(root) for root in layout.roots if Path(root).is_absolute()]
+    if data_dir is not None:
+        candidates = [data_dir / root for root in layout.roots]  # which leaves an absolute one as it is
+    for candidate in candidates:
+        missing = [name for name in needed if pack_file(candidate, name) is None]
+        if not missing:
+            return candidate
+        if len(missing) < len(needed):
+            raise DataError(
+                f"{spec.name}: {candidate} lacks {', '.join(missing)}. Expected:\n{expected_tree(spec)}"
+            )
+    where = f"not found in {', '.join(map(str, candidates))}" if candidates else "no data directory given"
+    raise DataError(
+        f"{spec.name}: {where}. Get it from {spec.source or 'its owner'}, and say with --data DIR or "
+        f"OUTNUMBERED_DATA where it lies; below DIR is expected:\n{expected_tree(spec)}"
+    )
+
+
+def _needed_paths(layout: Layout, spec: DataSpec) -> list[str]:
     if isinstance(layout, LabelTable):
         return [layout.table]
+    if isinstance(layout, Packed):
+        return [*layout.train, *(layout.test or [])]
     patterns = [layout.train] + ([layout.test] if layout.test else [])
     return [_class_folder(layout, pattern, name) for pattern in patterns for name in spec.class_names]
 
@@ -119,6 +145,8 @@ def expected_tree(spec: DataSpec) -> str:
     root = spec.layout.roots[0]
     prefix = "" if root == "." else f"{root}/"
     suffix = "/*.jpg" if isinstance(spec.layout, ClassFolders) else ""
+    if isinstance(spec.layout, Packed) and spec.layout.format == "idx":
+        suffix = " (or .gz)"
     return "\n".join(f"  {prefix}{path}{suffix}" for path in _needed_paths(spec.layout, spec))
 
 
@@ -134,6 +162,8 @@ def list_images(spec: DataSpec, root: Path) -> list[ListedImage]:
     """
     if isinstance(spec.layout, ClassFolders):
         listed = list(_list_class_folders(spec, spec.layout, root))
+    elif isinstance(spec.layout, Packed):
+        listed = list(_list_pack(spec, spec.layout, root))
     else:
         listed = list(_list_table(spec, spec.layout, root))
     present = {(image.split, image.label) for image in listed}
@@ -148,15 +178,18 @@ def list_images(spec: DataSpec, root: Path) -> list[ListedImage]:
     return sorted(listed, key=lambda image: (image.split, image.path))
 
 
-def _places(layout: ClassFolders | LabelTable) -> list[tuple[Split, str]]:
+def _places(layout: Layout) -> list[tuple[Split, str]]:
     """Where the images of each split lie; a held-out split that the set brings must hold every class too."""
     if isinstance(layout, LabelTable):
         return [("train", layout.table)]
+    if isinstance(layout, Packed):
+        held_out: list[tuple[Split, str]] = [("test", layout.test[-1])] if layout.test else []
+        return [("train", layout.train[-1]), *held_out]
     places: list[tuple[Split, str]] = [("train", layout.train)]
     return [*places, ("test", layout.test)] if layout.test else places
 
 
-def _folder_of(layout: ClassFolders | LabelTable, class_name: str) -> str:
+def _folder_of(layout: Layout, class_name: str) -> str:
     return (
         layout.folder_of_class.get(class_name, class_name) if isinstance(layout, ClassFolders) else class_name
     )
@@ -167,6 +200,16 @@ def _list_class_folders(spec: DataSpec, layout: ClassFolders, root: Path) -> Ite
         for name in spec.class_names:
             for path in image_files(root / _class_folder(layout, pattern, name)):
                 yield ListedImage(path.relative_to(root).as_posix(), name, split)
+
+
+def _list_pack(spec: DataSpec, layout: Packed, root: Path) -> Iterator[ListedImage]:
+    """Images by the paths that they will have once unpacked."""
+    splits: tuple[Split, ...] = ("train", "test") if layout.test else ("train",)
+    for split in splits:
+        labels = packed_labels(layout, root, split)
+        for name in spec.class_names:
+            for index in positions_of_class(labels, layout.label_of_class[name]):
+                yield ListedImage(packed_path(split, name, index), name, split)
 
 
 def _list_table(spec: DataSpec, layout: LabelTable, root: Path) -> Iterator[ListedImage]:

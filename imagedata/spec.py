@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from contracts.errors import UsageError, nearest_match
+from imagedata.pack_formats import PackFormat
 
 
 class Settings(BaseModel):
@@ -86,7 +87,42 @@ class LabelTable(Settings):
         return self
 
 
-Layout = Annotated[ClassFolders | LabelTable, Field(discriminator="kind")]
+class Packed(Settings):
+    """Many images in one file, as MNIST, CIFAR-10 and SVHN come; see :mod:`imagedata.packed`.
+
+    Attributes:
+        kind: which layout this is.
+        format: ``idx`` (MNIST and its relatives, also gzipped), ``cifar`` (pickled batches) or ``svhn``
+            (MATLAB files of cropped digits).
+        roots: folders below the data directory that may hold the files; an absolute one is taken as it is.
+        train: file names of the training images; for ``idx`` the images and then the labels.
+        test: the same of the held-out images, or None when they are to be drawn from ``train``.
+        label_of_class: class name → its label value in the files; others are left out.
+    """
+
+    kind: Literal["packed"] = "packed"
+    format: PackFormat
+    roots: list[str] = ["."]
+    train: Annotated[list[str], Field(min_length=1)]
+    test: Annotated[list[str], Field(min_length=1)] | None = None
+    label_of_class: dict[str, Annotated[int, Field(ge=0, le=255)]]
+
+    @model_validator(mode="after")
+    def _idx_comes_in_pairs_and_labels_are_one_class_each(self) -> Self:
+        for key in ("train", "test"):
+            files = getattr(self, key)
+            if self.format == "idx" and files is not None and len(files) != 2:
+                raise ValueError(f"{key} names {len(files)} files; idx has two, images and then labels")
+        if len(set(self.label_of_class.values())) != len(self.label_of_class):
+            raise ValueError(f"label_of_class gives two classes one label: {self.label_of_class}")
+        for name in self.label_of_class:
+            # A class becomes a folder.
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", name):
+                raise ValueError(f"class '{name}' cannot name a folder; use letters, digits, space, . _ -")
+        return self
+
+
+Layout = Annotated[ClassFolders | LabelTable | Packed, Field(discriminator="kind")]
 
 
 class DataSpec(Settings):
@@ -107,7 +143,10 @@ class DataSpec(Settings):
         test_per_class: rows of each class to hold out; only where the layout has no test folder.
         test_fraction: share of each class to hold out where ``test_per_class`` is not given; only where
             the layout has no test folder.
-        deployment_prior: share of the minority where the model will work; None means as held out.
+        deployment_prior: share of the minority where the model will work; None means as held out. With more
+            than two classes the others share the rest as they do among the held-out rows.
+        deployment_shares: class → its share where the model will work, for more than two classes; takes the
+            place of ``deployment_prior``.
         group: regular expression with one group, searched in the relative path; rows of equal groups
             (patient, lot) never part. None means every image stands for itself.
         window: grey values that become black and white in 16-bit images.
@@ -125,6 +164,7 @@ class DataSpec(Settings):
     test_per_class: int | None = Field(default=None, ge=1)
     test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
     deployment_prior: float | None = Field(default=None, gt=0.0, lt=1.0)
+    deployment_shares: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = {}
     group: str | None = None
     window: tuple[float, float] | None = None
 
@@ -168,16 +208,38 @@ class DataSpec(Settings):
             missing = [name for name in self.classes if not self.layout.values_of_class.get(name)]
             if missing:
                 raise ValueError(f"layout.values_of_class gives no values for {missing}")
+        if isinstance(self.layout, Packed):
+            missing = [name for name in self.classes if name not in self.layout.label_of_class]
+            if missing:
+                raise ValueError(f"layout.label_of_class gives no label for {missing}")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_of_every_class(self) -> Self:
+        shares = self.deployment_shares
+        if not shares:
+            return self
+        if len(self.classes) == 2:
+            raise ValueError("deployment_shares is for more than two classes; give deployment_prior")
+        if self.deployment_prior is not None:
+            raise ValueError("deployment_prior and deployment_shares say the same twice; give one of them")
+        if set(shares) != set(self.classes) or not math.isclose(sum(shares.values()), 1.0, abs_tol=1e-6):
+            raise ValueError(
+                f"deployment_shares must give each of the classes {self.classes} a share, in sum 1; "
+                f"got {shares}"
+            )
         return self
 
     @model_validator(mode="after")
     def _held_out_by_one_rule(self) -> Self:
-        if isinstance(self.layout, ClassFolders) and self.layout.test is not None:
+        if not isinstance(self.layout, LabelTable) and self.layout.test is not None:
             for key in ("test_per_class", "test_fraction"):
                 if key in self.model_fields_set and getattr(self, key) is not None:
+                    place = self.layout.test
+                    place = place if isinstance(place, str) else " and ".join(place)
                     raise ValueError(
-                        f"{key} has no effect, because the held-out images lie in {self.layout.test}; "
-                        "leave it out, or draw them from the training folders with layout.test=null"
+                        f"{key} has no effect, because the held-out images lie in {place}; "
+                        "leave it out, or draw them from the training images with layout.test=null"
                     )
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,21 @@ from rich.table import Table
 
 from contracts.errors import UsageError, nearest_match
 from contracts.files import write_json, write_text
-from evaluation.comparison import TABLE_METRICS, Predictions
-from evaluation.metrics import METRICS
+from ensemble.fitted import Threshold
 from evaluation.verdict import holm, verdict
 from workflow.comparison_files import figures_table, markdown_page, sort_rows, write_figures, write_held_out
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
-from workflow.ensemble import CONTROL_ROW, ensemble_key, measure_repeats, predictions_of, print_values
+from workflow.ensemble import (
+    CONTROL_ROW,
+    ensemble_key,
+    measure_repeats,
+    models_of,
+    predictions_of,
+    print_values,
+)
 from workflow.fitted_run import FittedRun, fit_finished
+from workflow.multiclass import default_metric, directions
 from workflow.registry import CONTROL
 from workflow.tracking import track_comparison
 from workflow.train_all import train_all
@@ -32,7 +39,7 @@ DEFAULT_METRIC = "average_precision"
 def compare(
     options: RunOptions,
     members: tuple[str, ...],
-    metric: str,
+    metric: str | None = None,
     csv: Path | None = None,
     markdown: Path | None = None,
 ) -> dict[str, Any]:
@@ -41,7 +48,7 @@ def compare(
     Args:
         options: data set, recipe and the rest of the command line.
         members: members of the recipe to compare; all when empty. The control always takes part.
-        metric: the one that verdicts are about.
+        metric: the one that verdicts are about; None for average precision, or ACSA for K > 2 classes.
         csv: file for the figures of ``comparison.parquet`` as text.
         markdown: file for the tables, with the command line that makes them.
 
@@ -53,15 +60,18 @@ def compare(
     Raises:
         UsageError: an unknown member or metric; others as in training.
     """
-    if metric not in TABLE_METRICS:
-        raise UsageError(
-            f"--metric {metric}: not known. Known are {', '.join(TABLE_METRICS)}."
-            f"{nearest_match(metric, TABLE_METRICS)}"
-        )
     for option, path in (("--csv", csv), ("--markdown", markdown)):
         if path is not None and (path.is_dir() or not path.name):
             raise UsageError(f"{option} {path}: that is a folder. Name the file.")
     config = resolve_config(options)
+    n_classes = len(config.spec.classes)
+    known = directions(n_classes)
+    metric = metric or default_metric(n_classes)
+    if metric not in known:
+        raise UsageError(
+            f"--metric {metric}: not known for {n_classes} classes. Known are {', '.join(known)}."
+            f"{nearest_match(metric, known)}"
+        )
     names = [config.member(name).name for name in members] or [plan.name for plan in config.members]
     chosen = tuple(plan for plan in config.members if plan.name in {CONTROL, *names})
     train_all(options, only=[plan.name for plan in chosen])
@@ -71,7 +81,7 @@ def compare(
         document = comparison_of(run, metric)
     figures = figures_table(document)
     predictions = [predictions_of(config, *repeat) for repeat in run.repeats]
-    write_held_out(config.folder / "comparison_heldout.parquet", run.test, predictions)
+    write_held_out(config.folder / "comparison_heldout.parquet", run.test, predictions, thresholds_of(run))
     write_figures(config.folder / "comparison.parquet", figures)
     write_json(config.folder / "comparison.json", document)
     _print(config, document)
@@ -92,7 +102,8 @@ def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
 
     ``key`` says which units and settings it was made of, ``members`` which members took part.
     """
-    predictions = [predictions_of(run.config, *repeat) for repeat in run.repeats]
+    rows = measure_repeats(run.config, run.repeats)
+    higher_is_better = directions(len(run.config.spec.classes))[metric]
     return {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
@@ -102,21 +113,30 @@ def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
         "level": LEVEL,
         "correction": "Holm",
         "repeats": run.config.recipe.repeats,
-        "rows": _judge(measure_repeats(run.config, run.repeats), predictions, run.results, metric),
+        "rows": _judge(rows, thresholds_of(run), run.results, metric, higher_is_better),
         "left_out": run.left_out,
     }
 
 
+def thresholds_of(run: FittedRun) -> dict[str, list[Threshold]]:
+    """Row of the table → its decision threshold in each repeat."""
+    of_repeat = [models_of(run.config, fitted) for fitted, _ in run.repeats]
+    return {name: [models[name][1].threshold for models in of_repeat] for name in of_repeat[0]}
+
+
 def _command(options: RunOptions, members: tuple[str, ...], metric: str) -> str:
     chosen = ["--members", ",".join(members)] if members else []
-    return options.command("compare", *chosen, *(["--metric", metric] if metric != DEFAULT_METRIC else []))
+    return options.command(
+        "compare", *chosen, *(["--metric", metric] if metric not in {DEFAULT_METRIC, "acsa"} else [])
+    )
 
 
 def _judge(
     rows: list[dict[str, Any]],
-    predictions: Sequence[dict[str, Predictions]],
+    thresholds: Mapping[str, list[Threshold]],
     results: dict[Unit, UnitResult],
     metric: str,
+    higher_is_better: bool,
 ) -> list[dict[str, Any]]:
     """Add verdicts, corrected over all comparisons made, and costs."""
     # The control's own member row is the control itself: no comparison is made there.
@@ -136,11 +156,9 @@ def _judge(
         judged.append(
             {
                 **row,
-                "thresholds": [of_repeat[row["name"]].threshold for of_repeat in predictions],
+                "thresholds": thresholds[row["name"]],
                 "adjusted_p": p,
-                "verdict": None
-                if p is None
-                else verdict(difference, p, METRICS[metric].higher_is_better, LEVEL),
+                "verdict": None if p is None else verdict(difference, p, higher_is_better, LEVEL),
                 "train_seconds": round(sum(result.seconds for result in mine), 2) if mine else None,
                 "score_ms": round(float(np.median([r.score_ms for r in mine])), 3) if mine else None,
             }
@@ -185,7 +203,7 @@ def _footnote(config: RunConfig, document: dict[str, Any]) -> str:
     drawn = f"rows and of {n_repeats} repeats" if n_repeats > 1 else "rows"
     means = f"Figures are means over {n_repeats} repeats. " if n_repeats > 1 else ""
     two_classes = (
-        ""
+        " The macro G-mean is imbalanced-learn's."
         if "g_mean_macro" in document["rows"][0]["intervals"]
         else " G-mean is sqrt(TPR TNR); its macro form is, for two classes, the balanced accuracy."
     )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from contracts.files import atomic_writer
 from contracts.scores import ScoreTable
+from ensemble.fitted import Threshold
 from evaluation.comparison import Predictions
 from evaluation.metrics import METRICS
+from evaluation.multiclass import MULTICLASS_METRICS
+from evaluation.multiclass_comparison import MulticlassPredictions
 
 _HEADINGS = {
     "auroc": "AUROC",
@@ -26,6 +30,11 @@ _HEADINGS = {
     "g_mean": "G-mean",
     "g_mean_macro": "G-mean, macro",
     "brier": "Brier",
+    "acsa": "ACSA",
+    "g_mean_product": "G-mean, product",
+    "macro_f1": "macro F1",
+    "macro_auroc": "macro AUROC",
+    "accuracy": "accuracy",
     "ece": "ECE",
 }
 """Metric → heading of the page; a metric that a comparison lacks has no column."""
@@ -35,7 +44,8 @@ def sort_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of ``comparison.json``, best first by the metric that verdicts are about."""
     metric = document["metric"]
     rows: list[dict[str, Any]] = document["rows"]
-    return sorted(rows, key=lambda row: row[metric], reverse=METRICS[metric].higher_is_better)
+    known = MULTICLASS_METRICS if metric in MULTICLASS_METRICS and "acsa" in rows[0] else METRICS
+    return sorted(rows, key=lambda row: row[metric], reverse=known[metric].higher_is_better)
 
 
 def figures_table(document: dict[str, Any]) -> pa.Table:
@@ -79,16 +89,23 @@ def write_figures(path: Path, figures: pa.Table) -> None:
             pyarrow.csv.write_csv(figures, handle)
 
 
-def write_held_out(path: Path, test: ScoreTable, predictions: Sequence[dict[str, Predictions]]) -> None:
+def write_held_out(
+    path: Path,
+    test: ScoreTable,
+    predictions: Sequence[dict[str, Predictions] | dict[str, MulticlassPredictions]],
+    thresholds: Mapping[str, list[Threshold]],
+) -> None:
     """Write what every technique said of the held-out rows.
 
     Columns are ``repeat`` (from 0), ``path``, ``label``, ``group`` and ``p_<technique>``, the probability of
-    the minority; a row a repeat and image. Thresholds, one a repeat, lie in the schema's metadata.
+    the minority, or ``p_<technique>_<class>`` for K > 2 classes; a row a repeat and image. Thresholds, one a
+    repeat, lie in the schema's metadata.
 
     Args:
         path: target.
         test: held-out rows, the same in every repeat.
         predictions: technique → its predictions, one mapping a repeat.
+        thresholds: technique → its decision threshold in each repeat.
     """
     n_rows, n_repeats = len(test.row_ids), len(predictions)
     columns: dict[str, object] = {
@@ -98,9 +115,12 @@ def write_held_out(path: Path, test: ScoreTable, predictions: Sequence[dict[str,
         "group": np.tile(test.groups, n_repeats),
     }
     for name in predictions[0]:
-        p_minority = [np.asarray(of_repeat[name].p_minority, dtype=np.float64) for of_repeat in predictions]
-        columns[f"p_{name}"] = np.concatenate(p_minority)
-    thresholds = {name: [of_repeat[name].threshold for of_repeat in predictions] for name in predictions[0]}
+        of_repeats = [of_repeat[name] for of_repeat in predictions]
+        p_NC = np.concatenate([_probabilities(each) for each in of_repeats])
+        if p_NC.shape[1] == 1:
+            columns[f"p_{name}"] = p_NC[:, 0]
+        else:
+            columns |= {f"p_{name}_{label}": p_NC[:, k] for k, label in enumerate(test.class_names)}
     meta = {
         "manifest_digest": test.manifest_digest,
         "class_names": json.dumps(test.class_names),
@@ -108,6 +128,13 @@ def write_held_out(path: Path, test: ScoreTable, predictions: Sequence[dict[str,
     }
     with atomic_writer(path) as handle:
         pq.write_table(pa.table(columns).replace_schema_metadata(meta), handle, compression="zstd")
+
+
+def _probabilities(predictions: Predictions | MulticlassPredictions) -> npt.NDArray[np.float64]:
+    """``[N, 1]`` of the minority, or ``[N, K]``."""
+    if isinstance(predictions, MulticlassPredictions):
+        return np.asarray(predictions.p, dtype=np.float64)
+    return np.asarray(predictions.p_minority, dtype=np.float64)[:, None]
 
 
 def markdown_page(document: dict[str, Any], command: str, footnote: str) -> str:

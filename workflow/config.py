@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from contracts.errors import UsageError, nearest_match
-from ensemble.threshold_rule import parse_rule
+from ensemble.threshold_rule import check_rule, parse_rule
 from imagedata.decode import DecodeSettings
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
@@ -144,13 +144,9 @@ def resolve_config(options: RunOptions) -> RunConfig:
                 f"Known keys: {', '.join(known)}."
             )
     spec = validated(DataSpec, spec_document, found.where)
-    if len(spec.classes) > 2:
-        raise UsageError(
-            f"{spec.name}: it has {len(spec.classes)} classes ({', '.join(spec.classes)}); the commands work "
-            "on two for now. Put the majority's images into one folder, or name two with -o classes=[a,b]."
-        )
     recipe = validated(Recipe, recipe_document, recipe_where)
-    parse_rule(recipe.threshold)  # a misspelt rule must not wait for the end of the training
+    # A rule that is misspelt, or not for so many classes, must not wait for the end of the training.
+    check_rule(parse_rule(recipe.threshold), len(spec.classes))
     data_dir = found.data_dir if options.data is None or found.is_folder else options.data
     return RunConfig(
         options=options,

@@ -50,6 +50,8 @@ def list_datasets(data_dir: Path | None) -> list[dict[str, Any]]:
         table.add_column(heading)
     for entry in listed:
         counts = ", ".join(f"{label} {count}" for label, count in entry["images"].items())
+        if len(entry["images"]) > 2:
+            counts = f"{sum(entry['images'].values())} images of {len(entry['images'])} classes"
         table.add_row(entry["name"], entry["title"], counts or f"no; get it from {entry['source']}")
     console.print(table)
     if data_dir is None:

@@ -16,10 +16,12 @@ from contracts.files import atomic_writer, digest_of, read_json, sha256_of_file,
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_all
-from evaluation.comparison import TABLE_METRICS, Predictions, compare_repeats
+from evaluation.comparison import Predictions, compare_repeats
+from evaluation.multiclass_comparison import MulticlassPredictions, compare_multiclass_repeats
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.facts import deployment_prior
+from workflow.multiclass import SHOWN, print_class_recalls, probability_columns
 from workflow.prepare import load_prepared
 from workflow.registry import CONTROL, entry_of
 from workflow.score_tables import collapsed_members, finished_results, score_tables, write_score_table
@@ -74,7 +76,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     for row in rows:
         # Of use only with a correction for many comparisons, which is compare's business.
         row.pop("p_values")
-    document = {
+    document: dict[str, Any] = {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,
         "model": str(config.folder / "model.onnx"),
@@ -86,11 +88,9 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         document["selection"] = selection.to_json()
         stack = replace(stack, sentences=(selection.sentence, *stack.sentences))
     write_score_table(config.folder / "oof.parquet", oof)
-    p_minority = stack.p_minority(test.scores)
+    decision = np.array(test.class_names)[stack.decide(test.scores)]
     write_score_table(
-        config.folder / "heldout.parquet",
-        test,
-        {"p_minority": p_minority, "decision": np.array(test.class_names)[stack.decide(test.scores)]},
+        config.folder / "heldout.parquet", test, {**probability_columns(stack, test), "decision": decision}
     )
     write_json(config.folder / "ensemble.json", stack.to_json())
     _write_metrics_parquet(config.folder / "metrics.parquet", rows)
@@ -116,7 +116,7 @@ def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
             [unit.key for unit in units],
             recipe.threshold,
             recipe.bootstrap,
-            config.spec.deployment_prior,
+            config.spec.deployment_shares or config.spec.deployment_prior,
             config.seed,
             *selected,
         ]
@@ -147,34 +147,55 @@ def measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTab
 def measure_repeats(config: RunConfig, repeats: Sequence[Repeat]) -> list[dict[str, Any]]:
     """The same over several repeats; see :func:`evaluation.comparison.compare_repeats`."""
     test = repeats[0][1]
+    predictions = [predictions_of(config, *repeat) for repeat in repeats]
+    if len(test.class_names) > 2:
+        return compare_multiclass_repeats(
+            test.labels,
+            test.groups,
+            predictions,  # type: ignore[arg-type]
+            CONTROL_ROW,
+            test.class_names,
+            seed=config.seed,
+            n_replicates=config.recipe.bootstrap,
+        )
     minority = (test.labels == len(test.class_names) - 1).astype(np.int64)
     return compare_repeats(
         minority,
         test.groups,
-        [predictions_of(config, *repeat) for repeat in repeats],
+        predictions,  # type: ignore[arg-type]
         CONTROL_ROW,
         seed=config.seed,
         n_replicates=config.recipe.bootstrap,
     )
 
 
-def predictions_of(
-    config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable
-) -> dict[str, Predictions]:
-    """What each row of the table says of the held-out rows; the control first."""
+def models_of(config: RunConfig, fitted: dict[str, FittedEnsemble]) -> dict[str, tuple[str, FittedEnsemble]]:
+    """Row of the table → its kind and what gets from scores to decisions; the control first."""
     types = {plan.name: plan.type for plan in config.members}
-    predictions = {
-        CONTROL_ROW: Predictions(
-            "control", fitted[CONTROL].p_minority(test.scores), fitted[CONTROL].threshold
-        )
-    }
+    models = {CONTROL_ROW: ("control", fitted[CONTROL])}
     for name, pipeline in fitted.items():
         if name in types:
             kind: str = entry_of(types[name]).kind
         else:
             kind = "ensemble" if name == ENSEMBLE_ROW else "baseline"
-        predictions[name] = Predictions(kind, pipeline.p_minority(test.scores), pipeline.threshold)
-    return predictions
+        models[name] = (kind, pipeline)
+    return models
+
+
+def predictions_of(
+    config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable
+) -> dict[str, Predictions] | dict[str, MulticlassPredictions]:
+    """What each row of the table says of the held-out rows."""
+    models = models_of(config, fitted)
+    if len(test.class_names) > 2:
+        return {
+            name: MulticlassPredictions(kind, pipeline.predict(test.scores), pipeline.decide(test.scores))
+            for name, (kind, pipeline) in models.items()
+        }
+    return {
+        name: Predictions(kind, pipeline.p_minority(test.scores), pipeline.binary_threshold)
+        for name, (kind, pipeline) in models.items()
+    }
 
 
 def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -192,7 +213,7 @@ def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
             "minus_control_high": row["minus_control"][metric][2],
         }
         for row in rows
-        for metric in TABLE_METRICS
+        for metric in row["intervals"]
     ]
     with atomic_writer(path) as handle:
         pq.write_table(pa.Table.from_pylist(flat), handle, compression="zstd")
@@ -218,12 +239,15 @@ def _print_rows(document: dict[str, Any], sentences: Any) -> None:
     print_values(f"{document['dataset']}: held-out rows, with 95 % intervals", document["rows"])
     shown = _shown_metrics(document["rows"])
     differences = _metrics_table("Paired difference from the null control, with 95 % intervals", shown)
+    several_classes = "acsa" in document["rows"][0]
     for row in document["rows"]:
         if row["kind"] != "control":
             compared = {m: row["minus_control"][m] for m in shown}
             cells = [f"{d[0]:+.3f}\n{_interval(d[1:], '{:+.3f}')}" for d in compared.values()]
             differences.add_row(row["name"], *cells, style=_style(row))
     console.print(differences)
+    if several_classes:
+        print_class_recalls(document["rows"])
     for sentence in sentences:
         note(sentence)
 
@@ -248,9 +272,10 @@ def _shown_metrics(rows: list[dict[str, Any]], first: str | None = None) -> dict
     """Metric → heading, as many as fit; those that the rows have."""
     width = max(_NAME_WIDTH, *(len(row["name"]) + _NAME_MARGIN for row in rows))
     n_shown = max(_LEAST_SHOWN, (console.width - width) // _CELL_WIDTH)
-    order = sorted(_SHOWN, key=lambda metric: metric != first)
+    headings = SHOWN if "acsa" in rows[0] else _SHOWN
+    order = sorted(headings, key=lambda metric: metric != first)
     known = [metric for metric in order if metric in rows[0]["intervals"]]
-    return {metric: _SHOWN[metric] for metric in known[:n_shown]}
+    return {metric: headings[metric] for metric in known[:n_shown]}
 
 
 def _metrics_table(title: str, shown: dict[str, str]) -> Table:

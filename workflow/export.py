@@ -22,7 +22,7 @@ from workflow.selection import units_to_select_from
 from workflow.units import FINAL, Unit, UnitResult, units_of
 
 _PARITY_IMAGES = 56
-"""Held-out images that the parity gate compares; a multiple of 1, 2 and 7, and half of each class."""
+"""Held-out images that the parity gate compares; a multiple of 1, 2 and 7, and as many of each class."""
 
 
 def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
@@ -85,7 +85,9 @@ def export_model(
         metadata = _metadata(config, data.of_repeat(repeats[0]), fitted, test, rows)
         if config.recipe.repeats > 1:
             metadata["repeats"] = list(repeats)
-        write_onnx(provisional, graph, np.asarray(fitted.deployment_prior), fitted.threshold, metadata)
+        write_onnx(
+            provisional, graph, np.asarray(fitted.deployment_prior), np.asarray(fitted.threshold), metadata
+        )
     chosen = _parity_rows(test)
     images = np.stack([decode_file(data.file_of(data.test[i]), config.decode).pixels for i in chosen])
     try:
@@ -153,11 +155,11 @@ def _fused_graph(
 
 
 def _parity_rows(test: ScoreTable) -> np.ndarray:
-    """Positions of held-out rows, half of each class as far as there are any, spread evenly."""
+    """Positions of held-out rows, as many of each class as far as there are any, spread evenly."""
     chosen: list[int] = []
     for label in range(len(test.class_names)):
         mine = np.flatnonzero(test.labels == label)
-        wanted = min(len(mine), _PARITY_IMAGES // len(test.class_names))
+        wanted = min(len(mine), max(1, _PARITY_IMAGES // len(test.class_names)))
         chosen.extend(mine[np.linspace(0, len(mine) - 1, wanted).astype(int)].tolist())
     return np.array(chosen)
 

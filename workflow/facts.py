@@ -35,12 +35,42 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
     }
 
 
-def deployment_prior(config: RunConfig, data: PreparedData) -> float:
-    """Share of the minority where the model will work: as stated, else as in the held-out split."""
-    if config.spec.deployment_prior is not None:
-        return config.spec.deployment_prior
+def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[float, ...]:
+    """Share of the minority where the model will work: as stated, else as in the held-out split.
+
+    For K > 2 classes the shares of all, minority last. Where only the minority's is stated, the others
+    share the rest as they do in the held-out split.
+    """
+    names = data.manifest.class_names
     test = data.manifest.counts("test")
-    return test[data.manifest.class_names[-1]] / sum(test.values())
+    stated = config.spec.deployment_prior
+    if len(names) == 2:
+        return test[names[-1]] / sum(test.values()) if stated is None else stated
+    if config.spec.deployment_shares:
+        return tuple(config.spec.deployment_shares[name] for name in names)
+    if stated is None:
+        return tuple(test[name] / sum(test.values()) for name in names)
+    others = sum(test[name] for name in names[:-1])
+    return (*((1.0 - stated) * test[name] / others for name in names[:-1]), stated)
+
+
+def shared_across(data: PreparedData) -> dict[str, int]:
+    """What lies on both sides of a border that nothing may cross, counted anew from the rows; must be 0."""
+    folds_of_group: dict[str, set[int]] = {}
+    folds_of_file: dict[str, set[int]] = {}
+    for row, fold in zip(data.train, data.fold_of_row.tolist(), strict=True):
+        folds_of_group.setdefault(row.group, set()).add(fold)
+        folds_of_file.setdefault(row.sha256, set()).add(fold)
+    return {
+        "groups shared by training and held-out rows": len(
+            folds_of_group.keys() & {r.group for r in data.test}
+        ),
+        "equal files shared by training and held-out rows": len(
+            folds_of_file.keys() & {row.sha256 for row in data.test}
+        ),
+        "groups shared by folds": sum(len(folds) > 1 for folds in folds_of_group.values()),
+        "equal files shared by folds": sum(len(folds) > 1 for folds in folds_of_file.values()),
+    }
 
 
 def print_data_facts(config: RunConfig, data: PreparedData) -> None:
@@ -67,9 +97,10 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
     if status.get("dropped"):
         note(f"Training images dropped to make the imbalance: {status['dropped']}.")
     repeats = f"{config.recipe.repeats} repeats of " if config.recipe.repeats > 1 else ""
+    deployed = facts["deployment_prior"]
     note(
         f"{repeats}{facts['folds']} folds with {min(facts['minority_per_fold'])}"
         f" to {max(facts['minority_per_fold'])} "
         f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
-        f"{facts['deployment_prior']:.4f} in deployment."
+        f"{deployed if isinstance(deployed, float) else deployed[-1]:.4f} in deployment."
     )

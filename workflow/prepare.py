@@ -18,13 +18,14 @@ from contracts.rows import LabelArray
 from imagedata.inspection import InspectionJournal
 from imagedata.listing import find_root, list_images
 from imagedata.manifest import Manifest, ManifestRow, build_manifest
-from imagedata.spec import LabelTable
+from imagedata.packed import OpenPack, unpacked_root
+from imagedata.spec import LabelTable, Packed
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 
 # Keys that decide nothing about what is trained: words for people, and what comes after training.
 NOT_OF_TRAINING = {
-    "dataset": ("title", "source", "licence", "deployment_prior"),
+    "dataset": ("title", "source", "licence", "deployment_prior", "deployment_shares"),
     # Every unit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
     "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by"),
 }
@@ -88,6 +89,8 @@ def prepare_data(config: RunConfig) -> PreparedData:
     Raises:
         DataError: the data set is missing, a class is empty, or folds cannot be made.
     """
+    if isinstance(config.spec.layout, Packed):
+        return with_folds(config, unpacked_manifest(config))
     root = _absolute_root(config)
     listed = list_images(config.spec, root)
     journal = InspectionJournal(config.options.runs / "inspections" / f"{config.spec.name}.jsonl")
@@ -102,9 +105,30 @@ def seed_of(*parts: int | str) -> int:
     return int(hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:8], 16) % (2**31)
 
 
+def unpacked_manifest(config: RunConfig) -> Manifest:
+    """The manifest of a packed data set, whose usable images lie as files below its root afterwards.
+
+    Raises:
+        DataError: the pack is missing or damaged, or a class is empty.
+    """
+    source = find_root(config.spec, config.data_dir)
+    listed = list_images(config.spec, source)
+    with progress_bar(f"reading {len(listed)} packed images", len(listed)) as bar:
+        pack = OpenPack(config.spec, source)
+        findings = pack.inspect((image.path for image in listed), bar.advance)
+    manifest = build_manifest(config.spec, _absolute_root(config), listed, findings, config.seed)
+    needed = {row.path: row.sha256 for row in manifest.rows if row.status == "ok"}
+    with progress_bar(f"unpacking {len(needed)} images", len(needed)) as bar:
+        pack.unpack(manifest.root, needed, bar.advance)
+    return manifest
+
+
 def _absolute_root(config: RunConfig) -> Path:
     """Where the images lie, in words that hold from any working directory; links stay as they are."""
-    return Path(os.path.abspath(find_root(config.spec, config.data_dir)))  # noqa: PTH100
+    root = find_root(config.spec, config.data_dir)
+    if isinstance(config.spec.layout, Packed):
+        root = unpacked_root(config.spec, root, config.options.runs / "unpacked")
+    return Path(os.path.abspath(root))  # noqa: PTH100
 
 
 def group_numbers(rows: list[ManifestRow]) -> npt.NDArray[np.int64]:

@@ -174,7 +174,7 @@ def _models(run: FittedRun) -> list[Any]:
     ]
     merged: list[tuple[Role, str, str, Any, float]] = []
     for role, name, row_name, key in candidates:
-        p, threshold = run.fitted[key].p_minority(run.test.scores), run.fitted[key].threshold
+        p, threshold = run.fitted[key].p_minority(run.test.scores), run.fitted[key].binary_threshold
         same = next((m for m in merged if np.array_equal(m[3], p) and m[4] == threshold), None)
         if same is None:
             merged.append((role, name, row_name, p, threshold))

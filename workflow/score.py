@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from contracts.errors import UsageError
 from export.scoring.output import first_failures
+from export.scoring.plan import Override
 from export.scoring.run import OnProgress, ScoreSummary, score_images
 
 _FAILURES_SHOWN = 3
@@ -24,8 +26,8 @@ def score(
     list_file: Path | None = None,
     processes: int | None = None,
     batch_size: int = 16,
-    prior: float | None = None,
-    threshold: float | None = None,
+    prior: Override = None,
+    threshold: Override = None,
     overwrite: bool = False,
 ) -> ScoreSummary:
     """Score images with an exported file and say on standard error how it went.
@@ -62,6 +64,23 @@ def score(
         )
     _tell(console, summary)
     return summary
+
+
+def parse_override(name: str, text: str | None) -> Override:
+    """Read ``--prior`` or ``--threshold``: a number, or one a class with commas between.
+
+    Raises:
+        UsageError: not numbers.
+    """
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--{name} '{text}': write a number, such as 0.05, or one a class, such as 0.6,0.3,0.1."
+        ) from None
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 @contextmanager

@@ -210,12 +210,13 @@ def run_unit(
 
 def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
     """Print a line a member; returns why members are left out."""
-    from sklearn.metrics import roc_auc_score
+    from workflow.multiclass import out_of_fold_figure
 
-    minority = data.labels(data.train) == len(data.manifest.class_names) - 1
+    labels, n_classes = data.labels(data.train), len(data.manifest.class_names)
+    auroc = "out-of-fold AUROC" if n_classes == 2 else "out-of-fold macro AUROC"
     table = Table(title="Members, scored on training rows that each fold held out")
-    for heading in ("member", "kind", "out-of-fold AUROC", "seconds", "notes"):
-        table.add_column(heading, justify="right" if heading in {"out-of-fold AUROC", "seconds"} else "left")
+    for heading in ("member", "kind", auroc, "seconds", "notes"):
+        table.add_column(heading, justify="right" if heading in {auroc, "seconds"} else "left")
     left_out: dict[str, str] = {}
     for name in dict.fromkeys(unit.member.name for unit in units):
         mine = [unit for unit in units if unit.member.name == name]
@@ -226,12 +227,13 @@ def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
             left_out[name] = collapsed
             figure = "left out"
         else:
-            scores = np.empty((1 + len(data.more_folds), len(data.train)), dtype=np.float64)
+            n_columns = results[0][1].scores.shape[1]
+            scores = np.empty((1 + len(data.more_folds), len(data.train), n_columns), dtype=np.float64)
             for unit, result in results:
                 if unit.fold != FINAL:
                     held_out = data.of_repeat(unit.repeat).fold_of_row == unit.fold
-                    scores[unit.repeat, held_out] = result.scores[:, -1]
-            figure = f"{np.mean([roc_auc_score(minority, of_repeat) for of_repeat in scores]):.4f}"
+                    scores[unit.repeat, held_out] = result.scores
+            figure = out_of_fold_figure(labels, scores, n_classes)
         sentences = [sentence for _, result in results for sentence in result.sentences]
         more = f" (+{len(sentences) - 1})" if len(sentences) > 1 else ""
         remark = collapsed or "".join(sentences[:1]) + more

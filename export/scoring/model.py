@@ -14,6 +14,7 @@ import onnxruntime
 from contracts.errors import ModelError, UsageError, nearest_match
 from contracts.files import sha256_of_file
 from contracts.rows import FloatArray, ImageArray
+from export.scoring.plan import Override
 from imagedata.decode import DecodeSettings
 
 METADATA_KEY = "outnumbered"
@@ -73,31 +74,57 @@ class ScoringModel:
         """Hex SHA-256 of the file; computed at each call."""
         return sha256_of_file(self.path)
 
-    def check_overrides(self, prior: float | None, threshold: float | None) -> None:
+    def check_overrides(self, prior: Override, threshold: Override) -> None:
         """Refuse a prior or threshold that is out of range or that this file cannot take.
 
         Raises:
             UsageError: naming the value and its bounds, or that the file has it baked in.
         """
-        if prior is not None and not 0.0 < prior < 1.0:
-            raise UsageError(f"prior is {prior:g}; it is a share of images, between 0 and 1, both excluded.")
-        if threshold is not None and not 0.0 <= threshold <= 1.0:
-            raise UsageError(f"threshold is {threshold:g}; it is a probability, from 0 to 1.")
+        priors, thresholds = self._as_many("prior", prior), self._as_many("threshold", threshold)
+        for share in priors:
+            if not 0.0 < share < 1.0:
+                raise UsageError(
+                    f"prior is {share:g}; it is a share of images, between 0 and 1, both excluded."
+                )
+        if len(priors) > 1 and abs(sum(priors) - 1.0) > 1e-6:
+            raise UsageError(f"prior: the {len(priors)} shares sum to {sum(priors):g}; they must sum to 1.")
+        for limit in thresholds:
+            if not 0.0 <= limit <= 1.0:
+                raise UsageError(f"threshold is {limit:g}; it is a probability, from 0 to 1.")
+        if len(thresholds) > 1 and min(thresholds) == 0.0:
+            raise UsageError("threshold is 0; of several, which probabilities are divided by, none may be 0.")
         adjustable = {value.name for value in self.session.get_overridable_initializers()}
         for name, value in (("prior", prior), ("threshold", threshold)):
             if value is not None and name not in adjustable:
+                shown = ",".join(f"{number:g}" for number in np.atleast_1d(value))
                 raise UsageError(
-                    f"{self.path}: {name} {value:g} was asked for, but this file has its {name} fixed. "
+                    f"{self.path}: {name} {shown} was asked for, but this file has its {name} fixed. "
                     f"Leave {name} out."
                 )
 
-    def run(self, images: ImageArray, prior: float | None = None, threshold: float | None = None) -> Scores:
+    def _as_many(self, name: str, value: Override) -> tuple[float, ...]:
+        """The numbers of an override, as many as this file takes; none where there is no override."""
+        if value is None:
+            return ()
+        numbers = value if isinstance(value, tuple) else (value,)
+        expected = 1 if len(self.classes) == 2 else len(self.classes)
+        if len(numbers) != expected:
+            raise UsageError(
+                f"{name}: got {len(numbers)} number(s), but {self.path} has {len(self.classes)} classes. "
+                "Give "
+                + ("one, the minority's." if expected == 1 else f"{expected}: {', '.join(self.classes)}.")
+            )
+        return numbers
+
+    def run(self, images: ImageArray, prior: Override = None, threshold: Override = None) -> Scores:
         """Score pixels.
 
         Args:
             images: ``[N, H, W, 3]`` uint8 RGB; exact at working size, resized inside otherwise.
-            prior: share of the minority where the images come from, 0…1 exclusive; None for the file's own.
-            threshold: probability at and above which the minority is decided; None for the file's own.
+            prior: share of the minority where the images come from, 0…1 exclusive (of every class for K > 2);
+                None for the file's own.
+            threshold: probability at and above which the minority is decided (for K > 2 one a class, and
+                the largest probability / threshold is decided); None for the file's own.
 
         Raises:
             UsageError: see :meth:`check_overrides`.
@@ -105,10 +132,11 @@ class ScoringModel:
         """
         self.check_overrides(prior, threshold)
         feeds: dict[str, npt.NDArray[Any]] = {"images": np.ascontiguousarray(images)}
+        shape = () if len(self.classes) == 2 else (len(self.classes),)
         if prior is not None:
-            feeds["prior"] = np.asarray(prior, dtype=np.float32)
+            feeds["prior"] = np.asarray(prior, dtype=np.float32).reshape(shape)
         if threshold is not None:
-            feeds["threshold"] = np.asarray(threshold, dtype=np.float32)
+            feeds["threshold"] = np.asarray(threshold, dtype=np.float32).reshape(shape)
         names = [output.name for output in self.session.get_outputs()]
         try:
             outputs = dict(zip(names, self.session.run(names, feeds), strict=True))

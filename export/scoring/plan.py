@@ -20,6 +20,9 @@ from imagedata.decode import IMAGE_SUFFIXES
 DEFAULT_SHARD_SIZE = 256
 """Images a part file. Work lost to a crash is at most one shard a process."""
 
+Override = float | tuple[float, ...] | None
+"""Prior or threshold in place of the file's own: one number for two classes, one a class for more."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -52,8 +55,8 @@ class ScoreSettings:
 
     model_sha256: str
     decode: dict[str, Any]
-    prior: float | None = None
-    threshold: float | None = None
+    prior: Override = None
+    threshold: Override = None
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON facts."""

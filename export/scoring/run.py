@@ -17,7 +17,14 @@ from contracts.errors import UsageError
 from contracts.machine import usable_cpus
 from export.scoring.model import ScoringModel, load_model
 from export.scoring.output import OutputFolder
-from export.scoring.plan import DEFAULT_SHARD_SIZE, ScoreSettings, Shard, expand_paths, make_shards
+from export.scoring.plan import (
+    DEFAULT_SHARD_SIZE,
+    Override,
+    ScoreSettings,
+    Shard,
+    expand_paths,
+    make_shards,
+)
 from export.scoring.pool import score_in_processes
 from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardReceipt, score_shard
 
@@ -59,8 +66,8 @@ def score_images(
     processes: int | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
     shard_size: int = DEFAULT_SHARD_SIZE,
-    prior: float | None = None,
-    threshold: float | None = None,
+    prior: Override = None,
+    threshold: Override = None,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> ScoreSummary:
@@ -79,8 +86,10 @@ def score_images(
         processes: worker processes; None for one a usable processor.
         batch_size: images a call of the graph; does not change which shards are finished.
         shard_size: images a part file.
-        prior: share of the minority where the images come from; None for the file's own.
-        threshold: probability from which on the minority is decided; None for the file's own.
+        prior: share of the minority where the images come from (of each class for K > 2); None for the
+            file's own.
+        threshold: probability from which on the minority is decided (one a class for K > 2); None for the
+            file's own.
         overwrite: delete an earlier run's results first instead of going on from them.
         on_progress: receives (images done, of these failed, images in all) at the start and after each
             shard.

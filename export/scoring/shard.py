@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from contracts.errors import DataError, ImageError
 from contracts.files import atomic_writer
 from export.scoring.model import ScoringModel
-from export.scoring.plan import Shard, printable_path
+from export.scoring.plan import Override, Shard, printable_path
 from imagedata.decode import decode_file
 
 DEFAULT_BATCH_SIZE = 16
@@ -64,8 +64,8 @@ class ShardJob:
     model_path: Path
     output: Path
     batch_size: int = DEFAULT_BATCH_SIZE
-    prior: float | None = None
-    threshold: float | None = None
+    prior: Override = None
+    threshold: Override = None
 
 
 def score_shard(

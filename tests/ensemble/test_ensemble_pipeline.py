@@ -132,11 +132,38 @@ def test_three_classes(make_table_3):
     p, decision = fitted.predict(table.scores), fitted.decide(table.scores)
     np.testing.assert_allclose(p.sum(axis=1), 1.0)
     np.testing.assert_array_equal(fitted.p_minority(table.scores), p[:, 2])
-    np.testing.assert_array_equal(decision == 2, p[:, 2] >= fitted.threshold)
-    np.testing.assert_array_equal(decision[decision != 2], p[decision != 2, :2].argmax(axis=1))
+    np.testing.assert_array_equal(decision, p.argmax(axis=1))  # equal shares: the most probable class
     assert np.mean(decision == table.labels) > 0.8
     again = FittedEnsemble.from_json(json.loads(json.dumps(fitted.to_json())))
     np.testing.assert_array_equal(again.predict(table.scores), p)
+    np.testing.assert_array_equal(again.decide(table.scores), decision)
+    assert again.to_json() == fitted.to_json()
+
+
+def test_three_classes_are_decided_by_share_or_by_cost(make_table_3):
+    table = make_table_3()
+    alike = fit_baseline(table, "plain_mean", threshold_rule="min_hter")
+    p = alike.predict(table.scores)
+    assert alike.deployment_prior == alike.threshold == tuple(np.array([150, 80, 25]) / 255)
+    np.testing.assert_array_equal(
+        alike.decide(table.scores), (p / np.asarray(alike.threshold)).argmax(axis=1)
+    )
+    likely = fit_baseline(table, "plain_mean", threshold_rule="cost:1:1")
+    np.testing.assert_array_equal(likely.decide(table.scores), p.argmax(axis=1))
+    dear = fit_baseline(table, "plain_mean", threshold_rule="cost:1:5")
+    # A missed row of the last class costs 5 and any other error 1: the least expected cost, computed.
+    cost = np.array([[0, 1, 1], [1, 0, 1], [5, 5, 0]])  # [true, decided]
+    np.testing.assert_array_equal(dear.decide(table.scores), (p @ cost).argmin(axis=1))
+    recall = [np.mean((m.decide(table.scores) == 2)[table.labels == 2]) for m in (likely, dear, alike)]
+    assert recall[0] < recall[1]
+    assert recall[0] < recall[2]
+    assert "shares of a 0.5882, b 0.3137, c 0.09804" in alike.sentences[1]
+
+
+@pytest.mark.parametrize("rule", ["max_f1", "recall>=0.9", "false_alarms<=0.1"])
+def test_rules_of_one_class_against_the_rest_are_refused_for_three(make_table_3, rule):
+    with pytest.raises(UsageError, match=r"is for two classes, and there are 3\. Use min_hter"):
+        fit_ensemble(make_table_3(), threshold_rule=rule)
 
 
 def test_refusals_reach_the_caller(make_table):

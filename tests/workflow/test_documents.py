@@ -141,8 +141,14 @@ REFUSED = [
     ("deployment_prior=1", "key 'deployment_prior': got 1; input should be less than 1."),
     ("window=[9,3]", "key 'window': got [9, 3]; window [9.0, 3.0] must rise"),
     ("group=(", "key 'group': got '('; it is no regular expression"),
-    ("layout.kind=table", "key 'layout.kind': got 'table'; it is one of 'class_folders', 'label_table'."),
-    ("layout={train: x}", "key 'layout.kind': missing; it is one of 'class_folders', 'label_table'."),
+    (
+        "layout.kind=table",
+        "key 'layout.kind': got 'table'; it is one of 'class_folders', 'label_table', 'packed'.",
+    ),
+    (
+        "layout={train: x}",
+        "key 'layout.kind': missing; it is one of 'class_folders', 'label_table', 'packed'.",
+    ),
     ("layout.train=Training", "key 'layout.train': got 'Training'; {class} must stand somewhere in it"),
     ("layout.train.x=1", "key 'layout.train': Input should be a valid string."),
     (
@@ -154,10 +160,6 @@ REFUSED = [
     (
         "members={patchcore: {}}",
         "it has no member 'cnn', and without the null control no member can be judged.",
-    ),
-    (
-        "classes=[male,female,other]",
-        "it has 3 classes (male, female, other); the commands work on two for now.",
     ),
 ]
 
