@@ -128,7 +128,7 @@ REFUSED = [
     ),
     (
         "members.cnn.tune=all",
-        f"{QUICK}, member cnn: key 'tune': got 'all'; input should be 'head' or 'full'.",
+        f"{QUICK}, member cnn: key 'tune': got 'all'; input should be 'head', 'full' or 'linear'.",
     ),
     ("members.cnn=3", f"{QUICK}: key 'members.cnn': got 3; input should be a valid dictionary."),
     ("members=null", f"{QUICK}: key 'members': got None; input should be a valid dictionary."),
