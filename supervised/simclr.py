@@ -39,6 +39,7 @@ def pretrain(
     seed: int,
     device: str,
     report: Callable[[str], None],
+    record: Callable[[str, float, int], None] = lambda *_: None,
 ) -> None:
     """Train the classifier's layers below its last one, in place; the last layer stays as it is.
 
@@ -50,6 +51,7 @@ def pretrain(
         seed: of the order, the views and the projection; the global random state stays as it is.
         device: ``cpu`` or ``cuda``.
         report: receives one sentence with the loss reached.
+        record: receives each epoch's mean loss as ``simclr_loss``.
 
     Raises:
         DataError: fewer than two images.
@@ -75,7 +77,7 @@ def pretrain(
             train_statistics = settings.batch_norm == "trained" or (
                 settings.batch_norm == "auto" and random_start
             )
-            training = _SimclrTraining(network, settings, batch_size, train_statistics)
+            training = _SimclrTraining(network, settings, batch_size, train_statistics, record)
             run_training(
                 training, batches_of(pixels, batch_size, seed), max_epochs=settings.epochs, device=device
             )
@@ -138,13 +140,19 @@ class _SimclrTraining(LightningModule):
     """Two views, one loss, for Lightning's loop."""
 
     def __init__(
-        self, network: TunedModule, settings: SimclrSettings, batch_size: int, train_statistics: bool
+        self,
+        network: TunedModule,
+        settings: SimclrSettings,
+        batch_size: int,
+        train_statistics: bool,
+        record: Callable[[str, float, int], None],
     ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
         self.batch_size = batch_size
         self.train_statistics = train_statistics
+        self._record = record
         self.last_loss = float("nan")
         self._losses: list[Tensor] = []
 
@@ -166,6 +174,7 @@ class _SimclrTraining(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.last_loss = float(torch.stack(self._losses).mean())
+        self._record("simclr_loss", self.last_loss, self.current_epoch + 1)
         self._losses.clear()
 
     def configure_optimizers(self) -> Any:

@@ -92,6 +92,7 @@ class TunedCnn(Member):
                 seed=context.seed,
                 device=context.device,
                 report=context.report,
+                record=context.record,
             )
 
     def _unchanged(self, rows: ImageRows, positions: IndexArray) -> PixelDataset:

@@ -150,6 +150,7 @@ def generated_rows(
         context.seed,
         context.device,
         context.report,
+        on_epoch=lambda epoch, loss: context.record("autoencoder_loss", loss, epoch),
     )
     context.keep("generated.png", made.sheet_png)
     facts = json.dumps(made.facts, indent=2, sort_keys=True) + "\n"
