@@ -63,8 +63,9 @@ class Objective:
         settings: which loss, with which numbers.
         counts: ``[K]`` rows per class as they are shown to the network, that is after any sampling, all at
             least 1; on the device of the logits.
-        trained: ``[K]`` rows per class before sampling and without augmented copies, which count as rows
-            shown more often; None where both are the same.
+        trained: ``[K]`` rows per class before sampling and without augmented copies; None where both are
+            the same. Copies count as rows shown more often: the correction of the shares is exact, while that
+            a changed image differs from a real one is left to calibration, as with random changes.
         changing: whether the shares that are shown change during training, or made-up rows are among
             them: neither does a correction take back.
     """
