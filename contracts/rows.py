@@ -13,6 +13,7 @@ FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.int64]
 IndexArray = npt.NDArray[np.int64]
 ImageArray = npt.NDArray[np.uint8]
+MaskArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ class ImageRows(Protocol):
         """``[N]`` group number (patient, lot); a member that sets rows aside keeps equal numbers together."""
 
     @property
+    def is_copy(self) -> MaskArray:
+        """``[N]`` whether a row is an augmented copy of another, whose label and group it has.
+
+        Copies are there to learn from. They enter no class share and judge nothing: a member that sets
+        rows aside sets real ones aside, and leaves out the copies of their groups.
+        """
+
+    @property
     def n_classes(self) -> int:
         """K, at least 2; a property of the data set, not of the selection."""
 
@@ -67,3 +76,8 @@ class ImageRows(Protocol):
 def majority_positions(rows: ImageRows) -> IndexArray:
     """Positions of the rows a one-class member may learn from: every class but the last, the minority."""
     return np.flatnonzero(rows.labels != rows.n_classes - 1).astype(np.int64)
+
+
+def real_positions(rows: ImageRows) -> IndexArray:
+    """Positions of the rows that are no augmented copies."""
+    return np.flatnonzero(~rows.is_copy).astype(np.int64)

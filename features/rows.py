@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from contracts.errors import DataError, ImageError
-from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray
+from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
 from features.cache import FeatureStore
 from imagedata.decode import DecodeSettings, decode_file
 
@@ -42,6 +42,7 @@ class CachedRows:
         n_classes: K.
         decode: working size and window.
         groups: ``[N]`` group numbers; None means that every row stands for itself.
+        is_copy: ``[N]`` whether a row is an augmented copy; None means that none is.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class CachedRows:
         n_classes: int,
         decode: DecodeSettings,
         groups: IndexArray | None = None,
+        is_copy: MaskArray | None = None,
     ) -> None:
         self._store = store
         self._digests = list(digests)
@@ -61,6 +63,7 @@ class CachedRows:
         self._n_classes = n_classes
         self._decode = decode
         self._groups = np.arange(len(self._digests)) if groups is None else groups
+        self._is_copy = np.zeros(len(self._digests), dtype=np.bool_) if is_copy is None else is_copy
 
     @property
     def labels(self) -> LabelArray:
@@ -71,6 +74,11 @@ class CachedRows:
     def groups(self) -> IndexArray:
         """``[N]`` group number of each row."""
         return self._groups
+
+    @property
+    def is_copy(self) -> MaskArray:
+        """``[N]`` whether a row is an augmented copy of another."""
+        return self._is_copy
 
     @property
     def n_classes(self) -> int:
@@ -95,6 +103,7 @@ class CachedRows:
             self._n_classes,
             self._decode,
             self._groups[indices],
+            self._is_copy[indices],
         )
 
     def pooled(self) -> FloatArray:

@@ -20,6 +20,8 @@ from imagedata.listing import ListedImage, Split
 from imagedata.spec import DataSpec, parse_ratio
 
 Status = Literal["ok", "broken", "excluded", "dropped"]
+# Split of a row: of a listed image, or "augmented" of a changed copy of a training image.
+RowSplit = Split | Literal["augmented"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class ManifestRow:
     """One image of a data set.
 
     Attributes:
-        path: relative to the set's root.
+        path: relative to the set's root; of an augmented copy, to the folder of all augmented copies.
         label: class name.
         group: rows of equal groups never part between folds or splits.
-        split: ``train`` or ``test`` (held out).
+        split: ``train``, ``test`` (held out), or ``augmented``: a changed copy of a training image, which
+            only whoever asks for it by this name gets to see.
         sha256: of the file's bytes.
         width: stored width in pixels.
         height: stored height in pixels.
@@ -38,18 +41,20 @@ class ManifestRow:
         status: ``ok``; ``broken`` (cannot be decoded); ``excluded`` (would leak or contradict);
             ``dropped`` (left out on purpose, to make the imbalance).
         reason: why the status is not ``ok``.
+        source: path of the image that an augmented copy was made of; None for every other row.
     """
 
     path: str
     label: str
     group: str
-    split: Split
+    split: RowSplit
     sha256: str
     width: int
     height: int
     mode: str
     status: Status
     reason: str
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Manifest:
         dataset: name of the spec.
         root: folder the paths are relative to.
         class_names: minority last.
-        rows: every listed image, the unusable ones included.
+        rows: every listed image, the unusable ones included, and every augmented copy.
     """
 
     dataset: str
@@ -68,8 +73,8 @@ class Manifest:
     class_names: tuple[str, ...]
     rows: tuple[ManifestRow, ...]
 
-    def usable(self, split: Split) -> list[ManifestRow]:
-        """Rows of a split that models may see (train) or are measured on (test)."""
+    def usable(self, split: RowSplit) -> list[ManifestRow]:
+        """Rows of a split that models may see (train, augmented) or are measured on (test)."""
         return [row for row in self.rows if row.split == split and row.status == "ok"]
 
     def counts(self, split: Split) -> dict[str, int]:
@@ -78,19 +83,24 @@ class Manifest:
         return {name: counted[name] for name in self.class_names}
 
     def status_counts(self) -> dict[str, int]:
-        """Number of rows per status, all splits together."""
-        return dict(Counter(row.status for row in self.rows))
+        """Number of listed images per status, all splits together; augmented copies are none of them."""
+        return dict(Counter(row.status for row in self.rows if row.split != "augmented"))
 
     @property
     def digest(self) -> str:
         """Digest over everything that training depends on; independent of where the root lies."""
-        facts = [[r.path, r.label, r.group, r.split, r.sha256, r.status] for r in self.rows]
+        facts = [
+            [r.path, r.label, r.group, r.split, r.sha256, r.status, *([r.source] if r.source else [])]
+            for r in self.rows
+        ]
         return digest_of([self.dataset, list(self.class_names), facts])
 
     def write(self, path: Path) -> None:
         """Write as parquet, atomically; data set, root and classes go into the schema's metadata."""
         columns = {name: [getattr(row, name) for row in self.rows] for name in ManifestRow.__annotations__}
-        table = pa.table(columns).replace_schema_metadata(
+        # Without a type, a column of nothing but None would have that of nothing.
+        sources = pa.array(columns.pop("source"), pa.string())
+        table = pa.table({**columns, "source": sources}).replace_schema_metadata(
             {
                 "dataset": self.dataset,
                 "root": str(self.root),
@@ -103,7 +113,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read what :meth:`write` wrote."""
+        """Read what :meth:`write` wrote; older files have no column of sources, and no copies."""
         table = pq.read_table(path)
         meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         rows = tuple(ManifestRow(**row) for row in table.to_pylist())

@@ -125,6 +125,54 @@ class Packed(Settings):
 Layout = Annotated[ClassFolders | LabelTable | Packed, Field(discriminator="kind")]
 
 
+class MinorityCopies(Settings):
+    """Changed copies of the minority's training images, made once before training.
+
+    They follow their source everywhere: a member learns from a copy where it learns from its source, and
+    no copy is ever scored or counted. Which changes are safe depends on the data: a shift can push a small
+    defect out of the picture, a flip changes what left and right mean. The numbers are those of the
+    ``augment`` setting of a whole CNN, which changes images anew whenever they are drawn; a head on a frozen
+    trunk can have changed images in this way only.
+
+    Attributes:
+        copies: of each image.
+        total: of all images together, dealt out evenly; takes the place of ``copies``.
+        flips: which mirror images are the same thing; ``none`` where left and right matter.
+        rotation: up to this many degrees either way.
+        zoom: scale between 1 - zoom and 1 + zoom.
+        shift: up to this share of the side, in both directions.
+        shear: up to this tangent of the shearing angle, either way.
+        erasing: probability that a random rectangle (2 to 33 % of the area) is blanked.
+    """
+
+    copies: int | None = Field(default=None, ge=1, le=1000)
+    total: int | None = Field(default=None, ge=1, le=1_000_000)
+    flips: Literal["none", "horizontal", "both"] = "horizontal"
+    rotation: float = Field(default=20.0, ge=0.0, le=180.0)
+    zoom: float = Field(default=0.15, ge=0.0, le=0.5)
+    shift: float = Field(default=0.2, ge=0.0, le=0.5)
+    shear: float = Field(default=0.15, ge=0.0, le=1.0)
+    erasing: float = Field(default=0.0, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _one_number_and_a_change(self) -> Self:
+        if self.copies is not None and self.total is not None:
+            raise ValueError(
+                f"copies={self.copies} and total={self.total} say twice how many there are to be; give one"
+            )
+        if self.copies is None and self.total is None:
+            raise ValueError("it does not say how many; give copies (of each image) or total (of all)")
+        if all(value in {0.0, "none"} for value in self.changes().values()):
+            raise ValueError(
+                "every copy would equal its source; give one of flips, rotation, zoom, shift, shear, erasing"
+            )
+        return self
+
+    def changes(self) -> dict[str, str | float]:
+        """Change → how far; 0 or ``none`` where it is off."""
+        return self.model_dump(exclude={"copies", "total"})
+
+
 class DataSpec(Settings):
     """A data set by name.
 
@@ -150,6 +198,8 @@ class DataSpec(Settings):
         group: regular expression with one group, searched in the relative path; rows of equal groups
             (patient, lot) never part. None means every image stands for itself.
         window: grey values that become black and white in 16-bit images.
+        augment_minority: changed copies of the minority's training images for the supervised members to
+            learn from as well; None makes none.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -167,6 +217,7 @@ class DataSpec(Settings):
     deployment_shares: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = {}
     group: str | None = None
     window: tuple[float, float] | None = None
+    augment_minority: MinorityCopies | None = None
 
     @field_validator("imbalance")
     @classmethod

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from contracts.errors import DataError
 from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, LabelArray
+from contracts.rows import FloatArray, ImageRows, LabelArray, MaskArray, real_positions
 from features.apply import score_with_module
 from features.tensors import TrunkFeatures
 from supervised.labels import require_every_class, score_columns
@@ -51,25 +51,40 @@ class HeadCnn(Member):
         Raises:
             DataError: a class is missing, or too small for rows to be made up between its own.
         """
-        require_every_class("cnn", rows.labels, rows.n_classes)
-        return self.fit_features(torch.from_numpy(rows.pooled()), rows.labels, rows.n_classes, context)
+        require_every_class("cnn", rows.labels[real_positions(rows)], rows.n_classes)
+        return self.fit_features(
+            torch.from_numpy(rows.pooled()), rows.labels, rows.n_classes, context, rows.is_copy
+        )
 
-    def fit_features(self, pooled: Tensor, labels: LabelArray, n_classes: int, context: FitContext) -> Self:
+    def fit_features(
+        self,
+        pooled: Tensor,
+        labels: LabelArray,
+        n_classes: int,
+        context: FitContext,
+        is_copy: MaskArray | None = None,
+    ) -> Self:
         """Fit on features from anywhere.
+
+        Augmented copies are learnt from as other rows are, but standardisation and class shares are those
+        of the real rows, and the ledger brings the logits back to these.
 
         Args:
             pooled: ``[N, D]`` float32.
             labels: ``[N]`` class index; every class is there.
             n_classes: K.
             context: seed and device.
+            is_copy: ``[N]`` whether a row is an augmented copy; None means that none is.
         """
+        is_real = np.ones(len(labels), dtype=np.bool_) if is_copy is None else ~is_copy
         pooled = pooled.to(context.device)
+        real = pooled[torch.from_numpy(is_real).to(context.device)]
         with torch.random.fork_rng():
             torch.manual_seed(context.seed)
             module = HeadModule(self.settings, pooled.shape[1], n_classes).to(context.device)
-        module.mean.copy_(pooled.mean(dim=0))
+        module.mean.copy_(real.mean(dim=0))
         # A feature that never varies carries nothing; dividing it by 1 keeps it at 0.
-        spread = pooled.std(dim=0, correction=0)
+        spread = real.std(dim=0, correction=0)
         module.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
         shown_labels = labels
         if self.settings.synthetic is not None:
@@ -79,7 +94,7 @@ class HeadCnn(Member):
             )
             pooled = torch.cat([pooled, torch.from_numpy(made).to(context.device)])
             shown_labels = np.concatenate([labels, made_labels])
-        trained = np.bincount(labels, minlength=n_classes).astype(np.int64)
+        trained = np.bincount(labels[is_real], minlength=n_classes).astype(np.int64)
         self._fit_head(module, module.standardise(pooled), shown_labels, trained, context.seed)
         self._module = module.to("cpu")
         return self

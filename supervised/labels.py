@@ -7,7 +7,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
 from contracts.errors import DataError
-from contracts.rows import IndexArray, LabelArray
+from contracts.rows import ImageRows, IndexArray, LabelArray, real_positions
 
 
 def require_every_class(member: str, labels: LabelArray, n_classes: int, least: int = 1) -> None:
@@ -51,6 +51,26 @@ def early_stopping_split(
         f"cnn with tune=full: its {len(labels)} training images lie in {len(np.unique(groups))} groups, "
         "too few to set rows of every class aside for early stopping. Use fewer folds or tune=head."
     )
+
+
+def rows_to_stop_by(rows: ImageRows, share: float, seed: int) -> tuple[IndexArray, IndexArray]:
+    """:func:`early_stopping_split` of rows among which there may be augmented copies.
+
+    Real rows are split alone. A copy joins the rows to fit on where its group, in which its source is, lies
+    there; the copies of rows set aside are left out, as they would show what is to judge, or judge twice.
+
+    Args:
+        rows: all rows of a fit.
+        share: of the real rows to set aside, about.
+        seed: of the shuffle.
+
+    Raises:
+        DataError: as of :func:`early_stopping_split`.
+    """
+    real = real_positions(rows)
+    fit, stop = early_stopping_split(rows.labels[real], rows.groups[real], share, seed)
+    copies = np.flatnonzero(rows.is_copy & np.isin(rows.groups, rows.groups[real[fit]]))
+    return np.concatenate([real[fit], copies.astype(np.int64)]), real[stop]
 
 
 def score_columns(logits: Tensor) -> Tensor:

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 
 from contracts.member import FitContext
-from contracts.rows import ImageRows
+from contracts.rows import ImageRows, real_positions
 from supervised.head import HeadCnn
 from supervised.labels import require_every_class
 from supervised.last_layer import frozen_features, put_last_linear
-from supervised.pixels import PixelDataset
 from supervised.tuned import TunedCnn
 from supervised.tuned_module import TunedModule
 
@@ -31,14 +30,17 @@ class LinearCnn(TunedCnn):
             DataError: a class is missing.
             MemberCollapsedError: pre-training made all images alike.
         """
-        require_every_class("cnn with tune=linear", rows.labels, rows.n_classes)
+        real = real_positions(rows)
+        require_every_class("cnn with tune=linear", rows.labels[real], rows.n_classes)
         with torch.random.fork_rng():
             torch.manual_seed(context.seed)
             module = self.initial_module(rows.n_classes, context.seed)
-        pixels = PixelDataset(rows, np.arange(len(rows)), self.settings.image_size)
-        self.pretrain(module, pixels, context)
+        self.pretrain(module, self._unchanged(rows, real), context)
+        pixels = self._unchanged(rows, np.arange(len(rows), dtype=np.int64))
         features = frozen_features(module, pixels, context.device)
-        head = HeadCnn(self.settings).fit_features(features, rows.labels, rows.n_classes, context)
+        head = HeadCnn(self.settings).fit_features(
+            features, rows.labels, rows.n_classes, context, rows.is_copy
+        )
         weight, bias = head.to_module().as_linear()
         put_last_linear(module.classifier, weight, bias)
         module.correction.copy_(head.to_module().correction)

@@ -28,7 +28,7 @@ class PriorLedger:
     """Which class shares a trained network's logits answer for.
 
     Attributes:
-        trained: ``[K]`` class shares of the training rows.
+        trained: ``[K]`` class shares of the training rows; augmented copies are none of them.
         effective: ``[K]`` class shares as the objective saw them.
         exact: whether adding :attr:`correction` brings the logits back to the trained shares exactly
             (for a network that can represent the truth).
@@ -63,7 +63,9 @@ class Objective:
         settings: which loss, with which numbers.
         counts: ``[K]`` rows per class as they are shown to the network, that is after any sampling, all at
             least 1; on the device of the logits.
-        trained: ``[K]`` rows per class before sampling; None where nothing is sampled.
+        trained: ``[K]`` rows per class before sampling and without augmented copies; None where both are
+            the same. Copies count as rows shown more often: the correction of the shares is exact, while that
+            a changed image differs from a real one is left to calibration, as with random changes.
         changing: whether the shares that are shown change during training, or made-up rows are among
             them: neither does a correction take back.
     """

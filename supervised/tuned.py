@@ -11,11 +11,11 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from contracts.errors import DataError, MemberCollapsedError
 from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, IndexArray
+from contracts.rows import FloatArray, ImageRows, IndexArray, real_positions
 from features.apply import score_with_module
 from features.settings import TrunkSettings
 from features.training import batches_of, run_training
-from supervised.labels import early_stopping_split, require_every_class
+from supervised.labels import require_every_class, rows_to_stop_by
 from supervised.last_layer import frozen_features, last_linear, put_last_linear
 from supervised.objective import PriorLedger
 from supervised.pixels import PixelDataset
@@ -50,25 +50,30 @@ class TunedCnn(Member):
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
         """Train, with early stopping on a stratified share of the training rows where there is one.
 
+        Augmented copies are learnt from by gradient alone: SimCLR, which tells images apart, and ``retrain``,
+        which fits on unchanged images, take the real rows.
+
         Raises:
             DataError: a class has fewer than 5 training images.
             MemberCollapsedError: training diverged.
         """
-        require_every_class("cnn with tune=full", rows.labels, rows.n_classes, _LEAST_PER_CLASS)
+        real = rows.labels[real_positions(rows)]
+        require_every_class("cnn with tune=full", real, rows.n_classes, _LEAST_PER_CLASS)
         fit_positions, stop_positions = np.arange(len(rows), dtype=np.int64), np.empty(0, dtype=np.int64)
         if self.settings.validation_share:
-            fit_positions, stop_positions = early_stopping_split(
-                rows.labels, rows.groups, self.settings.validation_share, context.seed
+            fit_positions, stop_positions = rows_to_stop_by(
+                rows, self.settings.validation_share, context.seed
             )
+        real_positions_to_fit = fit_positions[~rows.is_copy[fit_positions]]
         with torch.random.fork_rng():
             torch.manual_seed(context.seed)
             module = self.initial_module(rows.n_classes, context.seed)
-            self.pretrain(module, self._unchanged(rows, fit_positions), context)
+            self.pretrain(module, self._unchanged(rows, real_positions_to_fit), context)
             training = self._train(module, rows, fit_positions, stop_positions, context)
         module.load_state_dict(training.best_state)
         ledger = training.objective.ledger()
         if self.settings.retrain.method != "none":
-            ledger = self._retrain(module, rows, fit_positions, stop_positions, context)
+            ledger = self._retrain(module, rows, real_positions_to_fit, stop_positions, context)
         module.correction.copy_(torch.tensor(ledger.correction))
         self._ledger = ledger.to_json()
         self._module = module.eval()
@@ -136,11 +141,12 @@ class TunedCnn(Member):
         dataset = PixelDataset(rows, fit_positions, s.image_size, s.augment, generated)
         labels = dataset.labels.numpy()
         counts = np.bincount(labels, minlength=rows.n_classes).astype(np.int64)
+        real = fit_positions[~rows.is_copy[fit_positions]]
         training = Tuning(
             module,
             s,
             shown=torch.from_numpy(class_quotas(s.sampler, counts, s.epochs - 1, s.epochs)),
-            trained=torch.from_numpy(np.bincount(rows.labels[fit_positions], minlength=rows.n_classes)),
+            trained=torch.from_numpy(np.bincount(rows.labels[real], minlength=rows.n_classes)),
             changing=s.sampler.kind == "progressive" or generated is not None,
             freeze_statistics=s.batch_norm == "frozen"
             or (s.batch_norm == "auto" and (self.backbone.weights_source != "random" or bool(s.simclr))),

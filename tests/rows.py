@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray
+from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class ArrayRows:
     @property
     def groups(self) -> IndexArray:
         return self.positions
+
+    @property
+    def is_copy(self) -> MaskArray:
+        return np.zeros(len(self.positions), dtype=np.bool_)
 
     @property
     def n_classes(self) -> int:

@@ -26,7 +26,8 @@ _PROBE_IMAGES = 16
 def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     """Print and return counts, folds, members, estimated time and disk; trains and writes no run.
 
-    Files are looked at as in training, and what was found, and the trunk in its fast form, are kept for it.
+    Files are looked at as in training, and what was found, augmented copies, and the trunk in its fast form
+    are kept for it.
     """
     config = resolve_config(options)
     members = tuple(config.member(name) for name in only) or config.members
@@ -38,7 +39,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     estimates = {}
     for plan in members:
         mine = [unit for unit in pending if unit.member.name == plan.name]
-        estimates[plan.name] = round(sum(_unit_seconds(plan, len(data.train)) for _ in mine), 1)
+        estimates[plan.name] = round(sum(_unit_seconds(plan, _rows_to_fit(plan, data)) for _ in mine), 1)
     table = Table(title=f"recipe {config.recipe.name}: {len(pending)} of {len(units)} units to train")
     for heading in ("member", "type", "trunk", "estimated seconds"):
         table.add_column(heading, justify="right" if heading.startswith("est") else "left")
@@ -60,6 +61,11 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
+def _rows_to_fit(plan: MemberPlan, data: PreparedData) -> int:
+    copies = len(data.augmented) if entry_of(plan.type).kind == "supervised" else 0
+    return len(data.train) + copies
+
+
 def _unit_seconds(plan: MemberPlan, rows: int) -> float:
     if getattr(plan.settings, "tune", "head") == "full":
         pixels = float(rows * plan.settings.epochs * plan.settings.image_size**2)
@@ -78,7 +84,8 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Unit
     device = pick_device(config.options.device)
     seconds, size = 0.0, 0
     for loaded in load_trunks(config, {unit.member.trunk for unit in pending}).values():
-        missing = {r.sha256 for r in data.train + data.test if r.sha256 not in loaded.store}
+        rows = [*data.train, *data.test, *data.augmented]
+        missing = {row.sha256 for row in rows if row.sha256 not in loaded.store}
         side = config.decode.size
         images = np.zeros((_PROBE_IMAGES, side, side, 3), dtype=np.uint8)
         run = trunk_runner(loaded.trunk, loaded.store.folder / "trunk.onnx", device)

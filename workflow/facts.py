@@ -26,6 +26,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         "train": train,
         "test": test,
         "status": manifest.status_counts(),
+        **({"augmented": len(data.augmented)} if data.augmented else {}),
         "folds": config.recipe.folds,
         "minority_per_fold": [
             int(np.sum(is_minority & (data.fold_of_row == fold))) for fold in range(config.recipe.folds)
@@ -61,7 +62,13 @@ def shared_across(data: PreparedData) -> dict[str, int]:
     for row, fold in zip(data.train, data.fold_of_row.tolist(), strict=True):
         folds_of_group.setdefault(row.group, set()).add(fold)
         folds_of_file.setdefault(row.sha256, set()).add(fold)
+    copies = {}
+    if data.augmented:
+        group_of = {row.path: row.group for row in data.train}
+        strays = sum(group_of.get(row.source or "") != row.group for row in data.augmented)
+        copies = {"augmented copies parted from their training image": strays}
     return {
+        **copies,
         "groups shared by training and held-out rows": len(
             folds_of_group.keys() & {r.group for r in data.test}
         ),
@@ -96,6 +103,14 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
         )
     if status.get("dropped"):
         note(f"Training images dropped to make the imbalance: {status['dropped']}.")
+    if data.augmented:
+        sources = len({row.source for row in data.augmented})
+        alike = len(data.augmented) - len({row.sha256 for row in data.augmented})
+        note(
+            f"{len(data.augmented)} augmented copies of {sources} {facts['minority']} training images, for "
+            "supervised members to learn from where they learn from the image itself; counted in no figure "
+            "and never scored." + (f" {alike} of them equal another copy." if alike else "")
+        )
     repeats = f"{config.recipe.repeats} repeats of " if config.recipe.repeats > 1 else ""
     deployed = facts["deployment_prior"]
     note(

@@ -29,6 +29,8 @@ NOT_OF_TRAINING = {
     # Every unit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
     "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by"),
 }
+# Keys of a data set that runs of older versions do not state; None is what those did.
+_ADDED_LATER = ("augment_minority",)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class PreparedData:
         test: usable held-out rows.
         fold_of_row: ``[N]`` fold that holds each training row out.
         more_folds: the same of each further repeat of the cross-fitting.
+        augmented: changed copies of training rows, for supervised members to fit on beside their sources;
+            no fold holds them out and nothing is measured on them.
+        augmented_root: folder that their paths are relative to.
     """
 
     manifest: Manifest
@@ -48,6 +53,8 @@ class PreparedData:
     test: list[ManifestRow]
     fold_of_row: npt.NDArray[np.int64]
     more_folds: tuple[npt.NDArray[np.int64], ...] = ()
+    augmented: tuple[ManifestRow, ...] = ()
+    augmented_root: Path = Path()
 
     def of_repeat(self, repeat: int) -> PreparedData:
         """The same rows with the folds of one repeat, from 0."""
@@ -69,6 +76,17 @@ class PreparedData:
         """Digest of the held-out rows."""
         return digest_of(self._facts(self.test))
 
+    @property
+    def augmented_digest(self) -> str:
+        """Digest of the augmented copies: what they are and where they belong."""
+        return digest_of([[row.source, row.label, row.group, row.sha256] for row in self.augmented])
+
+    @property
+    def source_of_copy(self) -> npt.NDArray[np.int64]:
+        """``[M]`` position among the training rows of the source of each augmented copy."""
+        position = {row.path: i for i, row in enumerate(self.train)}
+        return np.array([position[row.source] for row in self.augmented if row.source], dtype=np.int64)
+
     def _facts(self, rows: list[ManifestRow]) -> list[Any]:
         names = list(self.manifest.class_names)
         return [names, [[row.path, row.label, row.group, row.sha256] for row in rows]]
@@ -80,7 +98,8 @@ class PreparedData:
 
     def file_of(self, row: ManifestRow) -> Path:
         """Where a row's image lies."""
-        return self.manifest.root / row.path
+        root = self.augmented_root if row.split == "augmented" else self.manifest.root
+        return root / row.path
 
 
 def prepare_data(config: RunConfig) -> PreparedData:
@@ -90,14 +109,30 @@ def prepare_data(config: RunConfig) -> PreparedData:
         DataError: the data set is missing, a class is empty, or folds cannot be made.
     """
     if isinstance(config.spec.layout, Packed):
-        return with_folds(config, unpacked_manifest(config))
+        manifest = unpacked_manifest(config)
+    else:
+        manifest = inspected_manifest(config)
+    settings = config.spec.augment_minority
+    if settings is not None:
+        from workflow.augmented import with_augmented_copies
+
+        folder = _augmented_root(config)
+        manifest = with_augmented_copies(manifest, settings, config.decode, config.seed, folder)
+    return with_folds(config, manifest)
+
+
+def inspected_manifest(config: RunConfig) -> Manifest:
+    """The manifest of a data set whose images are files.
+
+    Raises:
+        DataError: the data set is missing, or a class is empty.
+    """
     root = _absolute_root(config)
     listed = list_images(config.spec, root)
     journal = InspectionJournal(config.options.runs / "inspections" / f"{config.spec.name}.jsonl")
     with progress_bar(f"looking at {len(listed)} images", len(listed)) as bar:
         findings = journal.inspect(root, (image.path for image in listed), config.decode, bar.advance)
-    manifest = build_manifest(config.spec, root, listed, findings, config.seed)
-    return with_folds(config, manifest)
+    return build_manifest(config.spec, root, listed, findings, config.seed)
 
 
 def seed_of(*parts: int | str) -> int:
@@ -131,6 +166,11 @@ def _absolute_root(config: RunConfig) -> Path:
     return Path(os.path.abspath(root))  # noqa: PTH100
 
 
+def _augmented_root(config: RunConfig) -> Path:
+    """Folder below which the augmented copies of all runs lie."""
+    return Path(os.path.abspath(config.options.runs / "augmented"))  # noqa: PTH100
+
+
 def group_numbers(rows: list[ManifestRow]) -> npt.NDArray[np.int64]:
     """``[N]`` numbers for the rows' groups, in order of appearance; equal groups, equal numbers."""
     number_of_group = {group: i for i, group in enumerate(dict.fromkeys(row.group for row in rows))}
@@ -144,8 +184,18 @@ def with_folds(config: RunConfig, manifest: Manifest) -> PreparedData:
         DataError: a class has fewer images or groups than folds.
     """
     folds = [_folds_of_repeat(config, manifest, repeat) for repeat in range(config.recipe.repeats)]
+    return _prepared(config, manifest, folds[0], tuple(folds[1:]))
+
+
+def _prepared(
+    config: RunConfig,
+    manifest: Manifest,
+    fold_of_row: npt.NDArray[np.int64],
+    more_folds: tuple[npt.NDArray[np.int64], ...],
+) -> PreparedData:
     train, test = manifest.usable("train"), manifest.usable("test")
-    return PreparedData(manifest, train, test, folds[0], tuple(folds[1:]))
+    augmented, folder = tuple(manifest.usable("augmented")), _augmented_root(config)
+    return PreparedData(manifest, train, test, fold_of_row, more_folds, augmented, folder)
 
 
 def _folds_of_repeat(config: RunConfig, manifest: Manifest, repeat: int) -> npt.NDArray[np.int64]:
@@ -197,6 +247,8 @@ def load_prepared(config: RunConfig) -> PreparedData:
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     wanted = config.to_json()
+    for key in _ADDED_LATER:
+        saved.get("dataset", {}).setdefault(key, None)
     for part, keys in NOT_OF_TRAINING.items():
         for key in keys:
             wanted[part].pop(key)
@@ -226,7 +278,7 @@ def _read_rows(config: RunConfig) -> PreparedData:
     train = manifest.usable("train")
     fold_of_row = np.array([folds[row.path] for row in train], dtype=np.int64)
     more = tuple(_folds_of_repeat(config, manifest, repeat) for repeat in range(1, config.recipe.repeats))
-    return PreparedData(manifest, train, manifest.usable("test"), fold_of_row, more)
+    return _prepared(config, manifest, fold_of_row, more)
 
 
 def _difference(key: str, saved: object, wanted: object) -> str:

@@ -22,13 +22,14 @@ from workflow.devices import pick_device
 from workflow.facts import print_data_facts
 from workflow.prepare import PreparedData, prepare_data, save_prepared
 from workflow.processes import work_in_processes
-from workflow.registry import build_member
+from workflow.registry import build_member, entry_of
 from workflow.tracking import track_training
 from workflow.units import FINAL, Curves, Unit, UnitResult, read_result, units_of
 
 if TYPE_CHECKING:
     from features.cache import FeatureStore
     from features.settings import TrunkSettings
+    from imagedata.manifest import ManifestRow
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> Non
     trunks = load_trunks(config, {unit.member.trunk for unit in pending})
     for loaded in trunks.values():
         started = time.monotonic()
-        computed = loaded.fill(data, data.train + data.test, config.decode, device)
+        rows = [*data.train, *data.test, *data.augmented]
+        computed = loaded.fill(data, rows, config.decode, device)
         if computed:
             seconds = time.monotonic() - started
             rate = computed / seconds
@@ -147,10 +149,14 @@ class UnitWork:
         if self.threads is not None:
             _limit_threads(self.threads)
         store = self.stores[unit.member.trunk]
-        train = rows_of(store, self.data, self.data.train, self.config.decode)
+        copies: list[ManifestRow] = []
+        sources = np.empty(0, dtype=np.int64)
+        if entry_of(unit.member.type).kind == "supervised":
+            copies, sources = list(self.data.augmented), self.data.source_of_copy
+        train = rows_of(store, self.data, self.data.train + copies, self.config.decode)
         test = rows_of(store, self.data, self.data.test, self.config.decode)
         fold_of_row = self.data.of_repeat(unit.repeat).fold_of_row
-        run_unit(unit, train, test, fold_of_row, self.device).write(unit)
+        run_unit(unit, train, test, fold_of_row, self.device, sources).write(unit)
 
 
 def _limit_threads(threads: int) -> None:
@@ -162,17 +168,37 @@ def _limit_threads(threads: int) -> None:
     threadpool_limits(threads)
 
 
+def positions_to_fit(
+    fold_of_row: npt.NDArray[np.int64], source_of_copy: npt.NDArray[np.int64], fold: int
+) -> npt.NDArray[np.int64]:
+    """Positions that a unit fits on: rows that the fold leaves, and behind them the copies of these.
+
+    Args:
+        fold_of_row: ``[N]`` fold of each training row.
+        source_of_copy: ``[M]`` position of the row that each augmented copy, N and following, was made of.
+        fold: the fold held out; :data:`FINAL` holds nothing out.
+    """
+    is_left = fold_of_row != fold
+    return np.flatnonzero(np.concatenate([is_left, is_left[source_of_copy]])).astype(np.int64)
+
+
 def run_unit(
-    unit: Unit, train: ImageRows, test: ImageRows, fold_of_row: npt.NDArray[np.int64], device: str
+    unit: Unit,
+    train: ImageRows,
+    test: ImageRows,
+    fold_of_row: npt.NDArray[np.int64],
+    device: str,
+    source_of_copy: npt.NDArray[np.int64] | None = None,
 ) -> UnitResult:
     """Fit on the rows the fold leaves, score the rows it holds out; the final unit scores the test split.
 
     Args:
         unit: which member, which fold.
-        train: all training rows.
+        train: all N training rows, and behind them the M augmented copies to learn from.
         test: the held-out split.
         fold_of_row: ``[N]`` fold of each training row.
         device: ``cpu`` or ``cuda``.
+        source_of_copy: ``[M]`` position of each copy's source; None where there are no copies.
     """
     started = time.monotonic()
     sentences: list[str] = []
@@ -188,12 +214,10 @@ def run_unit(
             handle.write(content)
 
     context = FitContext(unit.seed, device, sentences.append, record, keep)
-    if unit.fold == FINAL:
-        fit_rows: ImageRows = train
-        score_rows = test
-    else:
-        fit_rows = train.subset(np.flatnonzero(fold_of_row != unit.fold))
-        score_rows = train.subset(np.flatnonzero(fold_of_row == unit.fold))
+    sources = np.empty(0, dtype=np.int64) if source_of_copy is None else source_of_copy
+    fit_rows = train.subset(positions_to_fit(fold_of_row, sources, unit.fold))
+    # A copy has no fold, so none is ever among the rows that a fold holds out.
+    score_rows = test if unit.fold == FINAL else train.subset(np.flatnonzero(fold_of_row == unit.fold))
     try:
         member.fit(fit_rows, context)
     except MemberCollapsedError as collapse:

@@ -51,6 +51,7 @@ def rows_of(
         len(data.manifest.class_names),
         decode,
         group_numbers(rows),
+        np.array([row.split == "augmented" for row in rows], dtype=np.bool_),
     )
 
 

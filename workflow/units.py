@@ -4,7 +4,7 @@ A unit's result is one file, written whole: scores of the rows it held out, and 
 (all training rows) the fitted state and the held-out split's scores. The file carries a key made of
 everything the result depends on, so a unit whose key fits needs no repeating, and one whose settings
 changed is repeated alone. Held-out rows enter the key of the final unit only, which scores them, and
-no seed: what they look like can change no model.
+no seed: what they look like can change no model. Augmented copies enter the keys of supervised members.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from features.settings import TrunkSettings
 from workflow.config import RunConfig
 from workflow.prepare import PreparedData, seed_of
 from workflow.recipe import MemberPlan
+from workflow.registry import entry_of
 
 # Raised when the code of a member changes so that old results should not be reused.
 _UNITS_VERSION = 4
@@ -114,6 +115,8 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
     units = []
     for plan in members:
         folder = config.folder / "members" / plan.name
+        learns_from_copies = bool(data.augmented) and entry_of(plan.type).kind == "supervised"
+        copies = [data.augmented_digest] if learns_from_copies else []
         for repeat, fold in product(repeats, [*range(config.recipe.folds), FINAL]):
             # The first repeat's seeds, keys and files are those of a run without repeats.
             seed = seed_of(config.seed, plan.name, fold, *([repeat] if repeat else []))
@@ -127,6 +130,8 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
                     test_digest if fold == FINAL else "",
                     fold,
                     seed,
+                    # Nothing where there are none, so that keys are those of before there could be any.
+                    *copies,
                 ]
             )
             place = folder / f"repeat-{repeat}" if repeat else folder
