@@ -199,7 +199,7 @@ class DataSpec(Settings):
             (patient, lot) never part. None means every image stands for itself.
         window: grey values that become black and white in 16-bit images.
         augment_minority: changed copies of the minority's training images for the supervised members to
-            learn from as well; None makes none.
+            learn from as well, all but the null control; None makes none.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

@@ -22,9 +22,9 @@ from workflow.devices import pick_device
 from workflow.facts import print_data_facts
 from workflow.prepare import PreparedData, prepare_data, save_prepared
 from workflow.processes import work_in_processes
-from workflow.registry import build_member, entry_of
+from workflow.registry import build_member
 from workflow.tracking import track_training
-from workflow.units import FINAL, Curves, Unit, UnitResult, read_result, units_of
+from workflow.units import FINAL, Curves, Unit, UnitResult, learns_from_copies, read_result, units_of
 
 if TYPE_CHECKING:
     from features.cache import FeatureStore
@@ -151,7 +151,7 @@ class UnitWork:
         store = self.stores[unit.member.trunk]
         copies: list[ManifestRow] = []
         sources = np.empty(0, dtype=np.int64)
-        if entry_of(unit.member.type).kind == "supervised":
+        if learns_from_copies(unit.member):
             copies, sources = list(self.data.augmented), self.data.source_of_copy
         train = rows_of(store, self.data, self.data.train + copies, self.config.decode)
         test = rows_of(store, self.data, self.data.test, self.config.decode)

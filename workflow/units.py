@@ -23,7 +23,7 @@ from features.settings import TrunkSettings
 from workflow.config import RunConfig
 from workflow.prepare import PreparedData, seed_of
 from workflow.recipe import MemberPlan
-from workflow.registry import entry_of
+from workflow.registry import CONTROL, entry_of
 
 # Raised when the code of a member changes so that old results should not be reused.
 _UNITS_VERSION = 4
@@ -105,6 +105,15 @@ class UnitResult:
         write_arrays(unit.path, arrays, meta)
 
 
+def learns_from_copies(plan: MemberPlan) -> bool:
+    """Whether a member is given the augmented copies of minority images.
+
+    One-class members have no use for the minority, and the null control stays plain: what copies do shows
+    as the difference of another member from it, such as ``cnn_copies: {type: cnn}``.
+    """
+    return entry_of(plan.type).kind == "supervised" and plan.name != CONTROL
+
+
 def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Unit]:
     """All units of the given members, repeat by repeat and fold by fold, each repeat's final one last."""
     repeats = range(config.recipe.repeats)
@@ -115,8 +124,7 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
     units = []
     for plan in members:
         folder = config.folder / "members" / plan.name
-        learns_from_copies = bool(data.augmented) and entry_of(plan.type).kind == "supervised"
-        copies = [data.augmented_digest] if learns_from_copies else []
+        copies = [data.augmented_digest] if data.augmented and learns_from_copies(plan) else []
         for repeat, fold in product(repeats, [*range(config.recipe.folds), FINAL]):
             # The first repeat's seeds, keys and files are those of a run without repeats.
             seed = seed_of(config.seed, plan.name, fold, *([repeat] if repeat else []))

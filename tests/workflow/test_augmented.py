@@ -316,7 +316,8 @@ def test_units_fit_on_copies_of_their_own_rows_and_score_none(tiny: Run, tmp_pat
     work = UnitWork(config, data, {trunk: store}, "cpu")
     copies = {row.sha256: row for row in data.augmented}
     fold_of_path = {row.path: int(f) for row, f in zip(data.train, data.fold_of_row, strict=True)}
-    for unit in units_of(config, data, (config.member("cnn"), config.member("patchcore"))):
+    members = tuple(config.member(name) for name in ("cnn", "cnn_weighted", "patchcore"))
+    for unit in units_of(config, data, members):
         work(unit)
         fit, scored = seen["fit"], seen["scored"]
         assert not scored.is_copy.any()
@@ -324,7 +325,7 @@ def test_units_fit_on_copies_of_their_own_rows_and_score_none(tiny: Run, tmp_pat
         assert not set(fit._digests) & set(scored._digests)
         assert len(scored) == (20 if unit.fold == FINAL else np.sum(data.fold_of_row == unit.fold))
         mine = [copies[d] for d, copy in zip(fit._digests, fit.is_copy, strict=True) if copy]
-        if unit.member.name == "patchcore":
+        if unit.member.name in {"cnn", "patchcore"}:  # the null control stays plain
             assert mine == []
             continue
         learnt = {row.source for row in mine}
@@ -349,7 +350,7 @@ def test_keys_cover_the_copies_of_those_who_learn_from_them(tiny: Run, tmp_path)
     after = {unit.path: unit.key for unit in units_of(config, with_copies, config.members)}
     changed = {path.parent.name for path in before if before[path] != after[path]}
     same = {path.parent.name for path in before if before[path] == after[path]}
-    assert (changed, same) == ({"cnn", "cnn_weighted"}, {"patchcore", "deep_svdd"})
+    assert (changed, same) == ({"cnn_weighted"}, {"cnn", "patchcore", "deep_svdd"})
     for what in ({"source": data.train[0].path}, {"sha256": "0" * 64}):
         first, *others = with_copies.augmented
         other = replace(with_copies, augmented=(replace(first, **what), *others))
