@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from contracts.files import read_json
-from tests.conftest import run_command
+from tests.conftest import Run, run_command
 from tests.pages import Page, measure_in_browser
 from tests.pictures import write_pictures
 
@@ -18,7 +19,7 @@ COUNTS = {"train": (12, 8, 5), "test": (4, 3, 2)}
 RECIPE = """\
 folds: 2
 bootstrap: 100
-trunk: {name: test_efficientnet, weights: random, image_size: 32}
+trunk: {name: test_efficientnet, weights: random, image_size: 64}
 members:
   patchcore: {bank_size: 20, candidate_patches: 100, pca_dim: 4}
   cnn: {max_iterations: 3}
@@ -26,9 +27,11 @@ members:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder after ``compare`` and ``report``."""
     root = tmp_path_factory.mktemp("three")
+    # With the trunk that is exported already, which would take longer than all the rest.
+    shutil.copytree(trained.runs / "features", root / "runs" / "features")
     for split, counts in COUNTS.items():
         for seed, (name, count) in enumerate(zip(NAMES, counts, strict=True)):
             write_pictures(root / "set" / split / name, count, seed > 0, 10 * seed + (split == "test"))
