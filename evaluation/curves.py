@@ -112,7 +112,7 @@ class WeightedCurves:
         in_bin = weights @ self._bin_members
         minority_in_bin = (weights * self._labels) @ self._bin_members
         return {
-            "precision_recall": _precision_at_recall(hits[:, self._n_flagged], alarms[:, self._n_flagged]),
+            "precision_recall": precision_at_recall(hits[:, self._n_flagged], alarms[:, self._n_flagged]),
             "roc": _tpr_at_fpr(tpr[:, self._n_flagged], fpr[:, self._n_flagged]),
             "reliability": np.divide(
                 minority_in_bin, in_bin, out=np.full_like(in_bin, np.nan), where=in_bin > 0
@@ -196,14 +196,14 @@ def curves(
             "net_benefit": THRESHOLDS,
         }
         bands = {
-            curve: _band(x, values[curve][0], np.concatenate([part[curve] for part in parts[name]]))
+            curve: central_band(x, values[curve][0], np.concatenate([part[curve] for part in parts[name]]))
             for curve, x in x_of_curve.items()
         }
         drawn[name] = Curves(**bands)
     return drawn
 
 
-def _band(x: Float64Array, y: Float64Array, replicates: Float64Array) -> Band:
+def central_band(x: Float64Array, y: Float64Array, replicates: Float64Array) -> Band:
     """The central 95 % of ``[B, G]`` replicates around a curve; NaN replicates say nothing."""
     tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
     # A bin is empty in some replicates, never in all: every row is drawn in most of them.
@@ -223,7 +223,7 @@ def _cumulative(weights: Float64Array) -> Float64Array:
     return sums
 
 
-def _precision_at_recall(hits: Float64Array, alarms: Float64Array) -> Float64Array:
+def precision_at_recall(hits: Float64Array, alarms: Float64Array) -> Float64Array:
     """``[B, G]`` precision at the highest threshold whose recall reaches each of :data:`RECALLS`.
 
     A step function and no interpolation, which would be too kind between thresholds (Davis & Goadrich

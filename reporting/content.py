@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from contracts.rows import FloatArray, ImageArray, LabelArray
 from evaluation.curves import Curves
 from evaluation.metrics import Float64Array
+from evaluation.multiclass_curves import MulticlassCurves
 
 Role = Literal["control", "best_single", "ensemble"]
 
@@ -35,6 +36,41 @@ class Model:
 
 
 @dataclass(frozen=True)
+class MulticlassModel:
+    """A model of K > 2 classes whose curves are drawn.
+
+    Attributes:
+        role: decides colour and line.
+        name: as people read it.
+        row_name: its row of the comparison table.
+        p: ``[N, K]`` probabilities of the held-out rows, the minority's last.
+        decision: ``[N]`` class index by its own rule, fixed out of fold.
+        curves: on the held-out rows.
+    """
+
+    role: Role
+    name: str
+    row_name: str
+    p: Float64Array
+    decision: LabelArray
+    curves: MulticlassCurves
+
+
+AnyModel = Model | MulticlassModel
+M = TypeVar("M", Model, MulticlassModel)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What was decided among K > 2 classes, beside the truth; class names are hostile text."""
+
+    decided: str
+    p_decided: float
+    truth: str
+    p_truth: float
+
+
+@dataclass(frozen=True)
 class Picture:
     """A held-out image.
 
@@ -43,12 +79,14 @@ class Picture:
         p_minority: what the ensemble says.
         pixels: ``[S, S, 3]`` uint8 RGB as the models see them.
         heat: ``[g, g]`` evidence on the patch grid, higher = odder; None where no member has a map.
+        decided: what is written below it for K > 2 classes.
     """
 
     path: str
     p_minority: float
     pixels: ImageArray
     heat: FloatArray | None
+    decided: Decided | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +149,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Generic[M]):
     """Everything that the page shows.
 
     Attributes:
@@ -122,7 +160,7 @@ class Report:
         facts: counts, folds and priors, as ``data_facts`` of workflow gives them.
         left_out_images: status → first few ``(path, reason)`` of images that stay out.
         shared: what was looked for on both sides of a border → how many there are; must be 0.
-        labels: ``[N]`` 1 = minority, of held-out rows.
+        labels: ``[N]`` 1 = minority, of held-out rows; for K > 2 their class index, minority last.
         threshold_rule: as the recipe writes it.
         models: the control first; models that are one and the same appear once.
         n_replicates: behind every band.
@@ -141,7 +179,7 @@ class Report:
     shared: Mapping[str, int]
     labels: LabelArray
     threshold_rule: str
-    models: Sequence[Model]
+    models: Sequence[M]
     n_replicates: int
     stack: Stack
     galleries: Sequence[Gallery]
@@ -149,11 +187,16 @@ class Report:
     origin: Origin
 
     @property
+    def n_repeats(self) -> int:
+        """Repeats of the training that the table's figures are means over."""
+        return int(self.comparison.get("repeats", 1))
+
+    @property
     def minority(self) -> str:
         """Name of the outnumbered class."""
         return str(self.facts["minority"])
 
     @property
-    def final(self) -> Model:
+    def final(self) -> M:
         """The model that is used: the gated ensemble, the last one drawn."""
         return self.models[-1]

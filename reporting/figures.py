@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 
 from contracts.rows import LabelArray
 from evaluation.curves import THRESHOLDS, Band, net_benefit_of_flagging_all
-from reporting.content import Model, Role
+from evaluation.metrics import Float64Array
+from reporting.content import AnyModel, Model, MulticlassModel, Role
 
 # Okabe & Ito 2008: told apart under every common colour blindness; dashes serve print without colour.
 COLOURS: dict[Role, str] = {"control": "#555555", "best_single": "#d55e00", "ensemble": "#0072b2"}
@@ -68,7 +69,7 @@ def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _draw(axes: Axes, model: Model, band: Band, label: str, **line: Any) -> None:
+def _draw(axes: Axes, model: AnyModel, band: Band, label: str, **line: Any) -> None:
     """A curve in its band; the final model lies on top."""
     colour = COLOURS[model.role]
     front = 4 if model.role == "ensemble" else 3
@@ -112,10 +113,34 @@ def roc(models: Sequence[Model], values: Mapping[str, float]) -> str:
         return _svg(figure)
 
 
-def reliability(models: Sequence[Model], values: Mapping[str, float]) -> str:
+def class_precision_recall(models: Sequence[MulticlassModel], label: int, prevalence: float) -> str:
+    """Precision over recall of one class against the rest.
+
+    Args:
+        models: to be drawn.
+        label: class index.
+        prevalence: share of the class among the rows, the precision of guessing.
+    """
+    with _style():
+        figure, axes = _axes("recall (share of the class found)", "precision")
+        axes.axhline(prevalence, color=_FAINT, linewidth=1, label=f"guessing ({prevalence:.3f})")
+        for model in models:
+            values = {model.row_name: model.curves.average_precision[label]}
+            _draw(axes, model, model.curves.precision_recall[label], _named(model, "AP", values))
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        _legend(figure)
+        return _svg(figure)
+
+
+def reliability(
+    models: Sequence[AnyModel],
+    values: Mapping[str, float],
+    xlabel: str = "mean probability of a bin",
+    ylabel: str = "share of the outnumbered class",
+) -> str:
     """Observed share over mean probability, a point a bin of equal mass; ``values`` are ECEs by row name."""
     with _style():
-        figure, axes = _axes("mean probability of a bin", "share of the outnumbered class")
+        figure, axes = _axes(xlabel, ylabel)
         axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, label="perfectly calibrated")
         for model in models:
             band = model.curves.reliability
@@ -171,16 +196,28 @@ def decision(models: Sequence[Model], prior: float) -> str:
 
 def histogram(model: Model, labels: LabelArray) -> str:
     """Probabilities per class, each class in shares of its own rows, with the threshold."""
+    return _histogram(model.p_minority, labels, "other class", model.threshold)
+
+
+def minority_histogram(model: MulticlassModel, labels: LabelArray) -> str:
+    """Probabilities of the last of K classes, in its own rows and in all others."""
+    is_minority = (labels == model.p.shape[1] - 1).astype(np.int64)
+    # Which class is decided depends on all K probabilities: there is no one threshold to draw.
+    return _histogram(model.p[:, -1], is_minority, "other classes", threshold=None)
+
+
+def _histogram(p_minority: Float64Array, labels: LabelArray, others: str, threshold: float | None) -> str:
     edges = np.linspace(0.0, 1.0, _HISTOGRAM_BINS + 1)
     with _style():
         figure, axes = _axes("probability of the outnumbered class", "share of the class (%)")
-        for label, colour, name in ((0, _MAJORITY, "other class"), (1, _MINORITY, "outnumbered class")):
-            p = model.p_minority[labels == label]
+        for label, colour, name in ((0, _MAJORITY, others), (1, _MINORITY, "outnumbered class")):
+            p = p_minority[labels == label]
             shares = 100.0 * np.histogram(p, edges)[0] / len(p)
             axes.stairs(shares, edges, fill=True, color=colour, alpha=0.4)
             axes.stairs(shares, edges, color=colour, linewidth=1.6, label=name)
-        name = f"threshold ({model.threshold:.3g})"
-        axes.axvline(model.threshold, color="#222222", linewidth=1.2, linestyle="--", label=name)
+        if threshold is not None:
+            name = f"threshold ({threshold:.3g})"
+            axes.axvline(threshold, color="#222222", linewidth=1.2, linestyle="--", label=name)
         axes.set(xlim=(0, 1))
         _legend(figure)
         return _svg(figure)
@@ -211,5 +248,5 @@ def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         return _svg(figure)
 
 
-def _named(model: Model, metric: str, values: Mapping[str, float]) -> str:
+def _named(model: AnyModel, metric: str, values: Mapping[str, float]) -> str:
     return f"{model.name} ({metric} {values[model.row_name]:.3f})"

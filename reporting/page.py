@@ -10,12 +10,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from evaluation.metrics import METRICS
 from reporting import figures
-from reporting.content import Gallery, Report
+from reporting.content import Gallery, M, Model, Report
 from reporting.pictures import SIDE, heat_scale, jpeg_uri, overlay, svg_uri
 from reporting.wording import (
     HEADINGS,
+    HIGHER_IS_BETTER,
     TABLE,
     best_first,
     confusion,
@@ -28,7 +28,7 @@ from reporting.wording import (
 
 
 @dataclass(frozen=True)
-class _Figure:
+class Drawing:
     """A figure as the template wants it."""
 
     title: str
@@ -38,10 +38,31 @@ class _Figure:
     is_wide: bool = False
 
 
-def render(report: Report) -> str:
-    """Return the page: one HTML file that needs neither network nor script.
+def render(report: Report[Model]) -> str:
+    """Return the page of two classes: one HTML file that needs neither network nor script."""
+    found, sentences = headline(report)
+    return fill_template(
+        "page.html",
+        report,
+        found=found,
+        sentences=sentences,
+        columns=TABLE,
+        curves=_curve_figures(report),
+        histograms=_histograms(report),
+        confusions=[(model, confusion(report, model)) for model in report.models],
+        others=[name for name in report.facts["classes"] if name != report.minority],
+    )
+
+
+def fill_template(template: str, report: Report[M], **context: Any) -> str:
+    """The text of a page, with what all pages show.
 
     All texts are escaped by the template; only our own style sheet goes in as it is.
+
+    Args:
+        template: its file name.
+        report: what is shown.
+        context: what only this template needs.
     """
     environment = Environment(
         loader=PackageLoader("reporting", "templates"),
@@ -52,25 +73,17 @@ def render(report: Report) -> str:
     )
     environment.filters.update(interval=interval, probability=probability, breakable=_breakable)
     style = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
-    found, sentences = headline(report)
-    metric = report.comparison["metric"]
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         report=report,
         style=Markup(style),  # our own file; nothing else goes in unescaped
-        found=found,
-        sentences=sentences,
-        metric=metric,
+        metric=report.comparison["metric"],
         headings=HEADINGS,
-        columns=TABLE,
-        directions={name: METRICS[name].higher_is_better for name in TABLE},
+        directions=HIGHER_IS_BETTER,
         rows=best_first(report.comparison),
         difference_figure=_difference_figure(report),
-        curves=_curve_figures(report),
-        histograms=_histograms(report),
-        confusions=[(model, confusion(report, model)) for model in report.models],
         galleries=_galleries(report),
         side=SIDE,
-        others=[name for name in report.facts["classes"] if name != report.minority],
+        **context,
     )
 
 
@@ -79,7 +92,7 @@ def _breakable(name: str) -> Markup:
     return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
 
 
-def _difference_figure(report: Report) -> _Figure | None:
+def _difference_figure(report: Report[M]) -> Drawing | None:
     """None where nothing was compared."""
     metric = report.comparison["metric"]
     compared = [row for row in best_first(report.comparison) if row["verdict"] is not None]
@@ -89,7 +102,7 @@ def _difference_figure(report: Report) -> _Figure | None:
     told = "; ".join(
         f"{row['name']} {row['minus_control'][metric][0]:+.3f}, {row['verdict']}" for row in compared
     )
-    return _Figure(
+    return Drawing(
         f"Difference from the null control in {name}",
         svg_uri(figures.differences(compared, metric)),
         f"Paired differences in {name}: {told}.",
@@ -99,7 +112,7 @@ def _difference_figure(report: Report) -> _Figure | None:
     )
 
 
-def _curve_figures(report: Report) -> list[_Figure]:
+def _curve_figures(report: Report[Model]) -> list[Drawing]:
     models, facts = report.models, report.facts
     prior = float(facts["deployment_prior"])
     share = float(np.mean(report.labels == 1))
@@ -113,26 +126,26 @@ def _curve_figures(report: Report) -> list[_Figure]:
         f"but {share:.4g} of the held-out rows are of the outnumbered class."
     )
     return [
-        _Figure(
+        Drawing(
             "Precision over recall",
             svg_uri(figures.precision_recall(models, precision, share)),
             f"Precision over recall. {spoken(models, precision, 'Average precision')}",
             "The area under a curve is its average precision; guessing gives the outnumbered class's share.",
         ),
-        _Figure(
+        Drawing(
             "ROC",
             svg_uri(figures.roc(models, auroc)),
             f"True positive rate over false positive rate. {spoken(models, auroc, 'AUROC')}",
             "How many are found at the price of how many false alarms, however rare the class is.",
         ),
-        _Figure(
+        Drawing(
             "Reliability",
             svg_uri(figures.reliability(models, ece)),
             f"Observed share over mean probability. {spoken(models, ece, 'Expected calibration error')}",
             "Bins hold equally many rows. Where a point lies on the diagonal, a probability of 0.7 is right "
             f"in 70 of 100 cases.{off_prior}",
         ),
-        _Figure(
+        Drawing(
             "Cost curve",
             svg_uri(figures.cost(models, prior)),
             "Normalised expected cost over the probability-cost of the outnumbered class; lower is better.",
@@ -140,7 +153,7 @@ def _curve_figures(report: Report) -> list[_Figure]:
             "costs of a miss and a false alarm; lower is better. To the right misses are dear, to the left "
             "false alarms.",
         ),
-        _Figure(
+        Drawing(
             "Decision curve",
             svg_uri(figures.decision(models, prior)),
             "Net benefit over threshold probability; higher is better.",
@@ -151,10 +164,10 @@ def _curve_figures(report: Report) -> list[_Figure]:
     ]
 
 
-def _histograms(report: Report) -> list[_Figure]:
+def _histograms(report: Report[Model]) -> list[Drawing]:
     brier = values_of(report.comparison, "brier")
     return [
-        _Figure(
+        Drawing(
             f"Probabilities: {model.name}",
             svg_uri(figures.histogram(model, report.labels)),
             f"Histogram of the probabilities that {model.name} gives, for each class, with its threshold at "
@@ -165,7 +178,7 @@ def _histograms(report: Report) -> list[_Figure]:
     ]
 
 
-def _galleries(report: Report) -> list[tuple[Gallery, list[dict[str, Any]]]]:
+def _galleries(report: Report[M]) -> list[tuple[Gallery, list[dict[str, Any]]]]:
     """Each gallery with its pictures as data URIs; all heat maps share one scale."""
     maps = [p.heat for gallery in report.galleries for p in gallery.pictures if p.heat is not None]
     scale = heat_scale(maps) if maps else (0.0, 1.0)
@@ -176,6 +189,7 @@ def _galleries(report: Report) -> list[tuple[Gallery, list[dict[str, Any]]]]:
                 {
                     "path": each.path,
                     "p": each.p_minority,
+                    "decided": each.decided,
                     "image": jpeg_uri(each.pixels),
                     "heat": None if each.heat is None else jpeg_uri(overlay(each.pixels, each.heat, scale)),
                 }

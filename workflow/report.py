@@ -8,22 +8,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from contracts.errors import ModelError, UsageError
 from contracts.files import read_json, sha256_of_file, write_text
 from ensemble.contribution import contributions
-from evaluation.curves import curves
-from workflow.compare import DEFAULT_METRIC, comparison_of
+from workflow.compare import comparison_of
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
-from workflow.ensemble import CONTROL_ROW, ENSEMBLE_ROW, ensemble_key, finished_document
+from workflow.ensemble import ENSEMBLE_ROW, ensemble_key, finished_document
 from workflow.facts import data_facts, shared_across
 from workflow.fitted_run import FittedRun, fit_finished
+from workflow.multiclass import default_metric
 from workflow.registry import CONTROL
+from workflow.report_models import minority_labels, models, multiclass_models
 
-_BEST_SINGLE = "best_single"
 _LISTED_IMAGES = {"broken": 5, "excluded": 5, "dropped": 1}
 """Images that stay out, named in the report, of each status; the dropped all share one reason."""
 
@@ -53,7 +52,7 @@ def report(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
         ``{path, bytes}``.
 
     Raises:
-        UsageError: the target is a folder, or the data set has more than two classes.
+        UsageError: the target is a folder.
         ModelError: nothing is compared yet, or what is does not fit the settings.
         DataError: an image to be shown has gone.
     """
@@ -62,7 +61,6 @@ def report(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
             f"--output {output}: that is a folder. Name the file, such as {output / 'report.html'}."
         )
     config = resolve_config(options)
-    require_two_classes(config.spec.name, config.spec.class_names)
     with console.status("fitting what the receipts give", spinner="dots"):
         run, comparison = _compared_run(config)
     with console.status("drawing", spinner="dots"):
@@ -72,19 +70,6 @@ def report(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
     size = target.stat().st_size
     note(f"Report: {target} ({size / 1e6:.1f} MB). Open it in any browser; it needs no network.")
     return {"path": str(target), "bytes": size}
-
-
-def require_two_classes(dataset: str, class_names: tuple[str, ...]) -> None:
-    """Refuse what the page's curves cannot show yet.
-
-    Raises:
-        UsageError: more than two classes.
-    """
-    if len(class_names) > 2:
-        raise UsageError(
-            f"{dataset}: it has {len(class_names)} classes ({', '.join(class_names)}), and a report "
-            "shows two for now. Read comparison.json, or name two classes with -o classes=[a,b]."
-        )
 
 
 def _compared_run(config: RunConfig) -> tuple[FittedRun, dict[str, Any]]:
@@ -113,11 +98,12 @@ def _compared_run(config: RunConfig) -> tuple[FittedRun, dict[str, Any]]:
     run = fit_finished(config)
     if finished_document(config, ensemble_key(config, list(run.results))) is None:
         raise ModelError(f"{config.folder}: its ensemble is of other members or settings. Run: {again}")
-    return run, comparison_of(run, DEFAULT_METRIC)
+    return run, comparison_of(run, default_metric(len(config.spec.classes)))
 
 
 def _page(run: FittedRun, comparison: dict[str, Any], commands: list[str]) -> str:
     from reporting.content import Origin, Report
+    from reporting.multiclass_page import render_multiclass
     from reporting.page import render
     from workflow.gallery import galleries
 
@@ -127,76 +113,31 @@ def _page(run: FittedRun, comparison: dict[str, Any], commands: list[str]) -> st
         status: [(r.path, r.reason.rstrip(".")) for r in data.manifest.rows if r.status == status][:count]
         for status, count in _LISTED_IMAGES.items()
     }
-    return render(
-        Report(
-            title=config.spec.title or config.spec.name,
-            source=config.spec.source,
-            licence=config.spec.licence,
-            comparison=comparison,
-            facts=data_facts(config, data),
-            left_out_images=left_out_images,
-            shared=shared_across(data),
-            labels=_minority(run),
-            threshold_rule=config.recipe.threshold,
-            models=_models(run),
-            n_replicates=config.recipe.bootstrap,
-            stack=_stack(run),
-            galleries=shown,
-            heat_source=heat_source,
-            origin=Origin(
-                commands=commands,
-                seed=config.seed,
-                recipe_yaml=_yaml(config.recipe.model_dump(mode="json")),
-                dataset_yaml=_yaml(config.spec.model_dump(mode="json")),
-                versions=_versions(),
-                digests=_digests(run, comparison),
-            ),
-        )
-    )
-
-
-def _minority(run: FittedRun) -> Any:
-    """``[N]`` 1 where a held-out row is of the minority."""
-    return (run.test.labels == len(run.test.class_names) - 1).astype(np.int64)
-
-
-def _models(run: FittedRun) -> list[Any]:
-    """Control, best single member and ensemble with their curves; equal ones appear once, the final last."""
-    from reporting.content import Model, Role
-
-    best = run.fitted[_BEST_SINGLE]
-    used = (best.combination.weights != 0).any(axis=1).tolist()
-    best_member = next(c.member for c, is_used in zip(best.columns, used, strict=True) if is_used)
-    candidates: list[tuple[Role, str, str, str]] = [
-        ("control", "null control", CONTROL_ROW, CONTROL),
-        ("best_single", f"best single ({best_member})", _BEST_SINGLE, _BEST_SINGLE),
-        ("ensemble", "ensemble", ENSEMBLE_ROW, ENSEMBLE_ROW),
-    ]
-    merged: list[tuple[Role, str, str, Any, float]] = []
-    for role, name, row_name, key in candidates:
-        p, threshold = run.fitted[key].p_minority(run.test.scores), run.fitted[key].binary_threshold
-        same = next((m for m in merged if np.array_equal(m[3], p) and m[4] == threshold), None)
-        if same is None:
-            merged.append((role, name, row_name, p, threshold))
-        else:
-            merged.remove(same)
-            merged.append(
-                ("control" if same[0] == "control" else role, f"{same[1]} = {name}", row_name, p, threshold)
-            )
-    drawn = curves(
-        _minority(run),
-        run.test.groups,
-        {name: p for _, name, _, p, _ in merged},
-        prior=_minority_share(run),
-        seed=run.config.seed,
-        n_replicates=run.config.recipe.bootstrap,
-    )
-    return [Model(role, name, row, p, threshold, drawn[name]) for role, name, row, p, threshold in merged]
-
-
-def _minority_share(run: FittedRun) -> float:
-    prior = run.fitted[ENSEMBLE_ROW].deployment_prior
-    return prior if isinstance(prior, float) else prior[-1]
+    shared: dict[str, Any] = {
+        "title": config.spec.title or config.spec.name,
+        "source": config.spec.source,
+        "licence": config.spec.licence,
+        "comparison": comparison,
+        "facts": data_facts(config, data),
+        "left_out_images": left_out_images,
+        "shared": shared_across(data),
+        "threshold_rule": config.recipe.threshold,
+        "n_replicates": config.recipe.bootstrap,
+        "stack": _stack(run),
+        "galleries": shown,
+        "heat_source": heat_source,
+        "origin": Origin(
+            commands=commands,
+            seed=config.seed,
+            recipe_yaml=_yaml(config.recipe.model_dump(mode="json")),
+            dataset_yaml=_yaml(config.spec.model_dump(mode="json")),
+            versions=_versions(),
+            digests=_digests(run, comparison),
+        ),
+    }
+    if len(config.spec.classes) > 2:
+        return render_multiclass(Report(labels=run.test.labels, models=multiclass_models(run), **shared))
+    return render(Report(labels=minority_labels(run), models=models(run), **shared))
 
 
 def _stack(run: FittedRun) -> Any:
@@ -223,7 +164,7 @@ def _commands(
     arguments = []
     if comparison["members"] != [plan.name for plan in config.members]:
         arguments += ["--members", ",".join(comparison["members"])]
-    if comparison["metric"] != DEFAULT_METRIC:
+    if comparison["metric"] != default_metric(len(config.spec.classes)):
         arguments += ["--metric", comparison["metric"]]
     target = [] if output is None else ["--output", str(output)]
     return [options.command("compare", *arguments), options.command("report", *target)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workflow.gallery import surest
+from workflow.gallery import surest, surest_of_classes
 
 
 def test_surest_against_a_slow_version():
@@ -30,4 +30,38 @@ def test_the_minority_is_the_last_of_three_classes():
         "missed": [3],
         "found": [1],
         "spared": [2],
+    }
+
+
+def test_surest_of_classes_against_a_slow_version():
+    rng = np.random.default_rng(0)
+    p, labels = np.round(rng.dirichlet(np.ones(4), 60), 2), rng.integers(0, 4, 60)
+    decision = p.argmax(axis=1)
+    found = surest_of_classes(p, decision, labels, count=5, most_classes=3)
+
+    def sorted_rows(keep, value) -> list[int]:
+        return sorted((i for i in range(60) if keep(i)), key=lambda i: (value(i), i))
+
+    surest_decision = lambda i: -p[i, decision[i]]  # noqa: E731
+    wrong = sorted_rows(lambda i: decision[i] != labels[i], surest_decision)
+    missed = sorted_rows(lambda i: labels[i] == 3 != decision[i], lambda i: p[i, 3])
+    hits = sorted_rows(lambda i: labels[i] == 3 == decision[i], lambda i: -p[i, 3])
+    right = [sorted_rows(lambda i, k=k: labels[i] == k == decision[i], surest_decision)[0] for k in (3, 2, 1)]
+    assert min(len(wrong), len(missed), len(hits)) > 1
+    assert {name: rows.tolist() for name, rows in found.items()} == {
+        "wrong": wrong[:5],
+        "missed": missed[:5],
+        "found": hits[:5],
+        "right": right,
+    }
+
+
+def test_classes_that_are_never_right_have_no_right_picture():
+    p = np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]])
+    found = surest_of_classes(p, np.array([0, 0]), np.array([0, 2]))
+    assert {name: rows.tolist() for name, rows in found.items()} == {
+        "wrong": [1],
+        "missed": [1],
+        "found": [],
+        "right": [0],
     }

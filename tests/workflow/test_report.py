@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import re
 import shutil
-import subprocess
-from html.parser import HTMLParser
 
 import pytest
 
-from contracts.errors import UsageError
 from contracts.files import read_json, write_json
 from tests.conftest import Outcome, Run
+from tests.pages import Page, measure_in_browser
 from tests.pictures import write_two_classes
-from workflow.report import require_two_classes
 
 HOSTILE = "<script>alert(1)</script>"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, in order, and the text outside of style."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self._in_style = False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._in_style = tag == "style"
-
-    def handle_endtag(self, tag):
-        self._in_style = False
-
-    def handle_data(self, data):
-        if not self._in_style:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +86,18 @@ def test_tells_what_compare_found(reported, page):
     assert "bank_size: 60" in page.text
 
 
+def test_says_what_is_a_mean_over_repeats(reported, page, tmp_path):
+    assert "are means over" not in page.text
+    run = reported[0].copy(tmp_path)
+    saved = read_json(run.folder / "comparison.json")
+    write_json(run.folder / "comparison.json", {**saved, "repeats": 3})
+    assert run.command("report").code == 0
+    words = Page((run.folder / "report.html").read_text()).text
+    assert "are means over 3 repeats of the training" in words
+    assert "pictures, and the counts of decisions above show the first repeat." in words
+    assert "Seconds are those of all repeats, folds and the fit" in words
+
+
 def test_confusion_adds_up(page):
     cells = re.findall(r"(\d+) (found|missed|false alarms|spared), ", page.text)
     assert len(cells) % 4 == 0
@@ -145,16 +126,19 @@ def test_of_some_members(trained: Run, tmp_path):
     assert "--members cnn,cnn_weighted --metric auroc" in words
 
 
-def test_names_of_strangers_are_only_text(command, tmp_path):
+def test_names_of_strangers_are_only_text(command, trained: Run, tmp_path):
+    # With the trunk that is exported already, which would take longer than all the rest.
+    shutil.copytree(trained.runs / "features", tmp_path / "runs" / "features")
     names = ("a & b", f"{HOSTILE.replace('/', '')}$x$")
-    data = write_two_classes(tmp_path / "set", 14, 8, test=6, names=names)
+    data = write_two_classes(tmp_path / "set", 8, 4, test=2, names=names)
     for path in [*data.glob("test/*/*.png"), *data.glob("train/*/001.png")]:
         path.rename(path.with_name(f"<img src=x onerror=alert(1)>{path.name}"))
     (data / "train" / names[0] / "<b>broken.png").write_bytes(b"no image")
     recipe = tmp_path / "two.yaml"
     recipe.write_text(
-        "folds: 2\nbootstrap: 100\ntrunk: {name: test_efficientnet, weights: random, image_size: 64}\n"
-        "members: {cnn: {max_iterations: 5}, cnn_weighted: {max_iterations: 5}}\n"
+        "folds: 2\nbootstrap: 100\nthreshold: cost:1:5\n"
+        "trunk: {name: test_efficientnet, weights: random, image_size: 64}\n"
+        "members: {cnn: {max_iterations: 1}}\n"
     )
     options = (
         data, "--minority", names[1], "--recipe", recipe, "--runs", tmp_path / "runs",
@@ -205,24 +189,20 @@ def test_refuses_what_does_not_fit_together(reported, tmp_path):
     assert "comparison.json: cannot be read. Run again: python cli.py compare" in outcome.said
 
 
-def test_an_image_that_has_gone_is_named(reported, tmp_path):
-    run = reported[0].copy(tmp_path, with_dataset=True)
-    for path in run.dataset.glob("test/*/*.png"):
-        path.unlink()
-    moved = run.command("compare")
-    assert moved.code == 3
-    shutil.rmtree(run.dataset)
-    outcome = run.command("report")
-    assert outcome.code in {2, 3, 5}
-    assert "Error:" in outcome.err
-
-
-def test_three_classes_are_refused():
-    require_two_classes("two", ("a", "b"))
-    with pytest.raises(
-        UsageError, match=r"three: it has 3 classes \(a, b, c\), and a report shows two for now"
-    ):
-        require_two_classes("three", ("a", "b", "c"))
+def test_an_image_that_has_gone_is_named(reported, page):
+    run, _ = reported
+    shown = next(a["alt"] for tag, a in page.tags if tag == "img" and a["alt"].startswith("Evidence map of"))
+    gone = run.dataset / shown.removeprefix("Evidence map of ")
+    away = gone.with_suffix(".away")
+    written = (run.folder / "report.html").read_bytes()
+    gone.rename(away)
+    try:
+        outcome = run.command("report")
+    finally:
+        away.rename(gone)
+    assert outcome.code == 3
+    assert f"{gone}: cannot be read: No such file or directory." in outcome.said
+    assert (run.folder / "report.html").read_bytes() == written
 
 
 # ---- in a browser
@@ -230,41 +210,7 @@ def test_three_classes_are_refused():
 
 @pytest.fixture(scope="module")
 def measured(reported, tmp_path_factory) -> dict[int, dict[str, str]]:
-    """Width of the window → what a script that is not in the report measured of it there."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium or google-chrome on the PATH to show the page with")
-    text = html.escape((reported[0].folder / "report.html").read_text())
-    # Frames stand for windows, since a headless window is never narrower than 500 pixels.
-    frames = "".join(
-        f'<iframe width="{width}" height="900" srcdoc="{text}"></iframe>' for width in (1280, 390)
-    )
-    script = """
-      addEventListener("load", () => document.querySelectorAll("iframe").forEach(frame => {
-        const page = frame.contentDocument, root = page.documentElement, edge = root.clientWidth;
-        const out = [...page.body.querySelectorAll("*")].filter(e => !e.closest(".scroll, pre")
-          && e.getBoundingClientRect().right > edge + 1).map(e => e.tagName);
-        const dead = [...page.images].filter(i => !i.complete || !i.naturalWidth).length;
-        const note = document.createElement("output");
-        const found = [frame.width, root.scrollWidth, edge, out.length, dead, page.images.length];
-        note.textContent = found.join(" ");
-        document.body.append(note);
-      }));
-    """
-    folder = tmp_path_factory.mktemp("browser")
-    wrapper = folder / "wrapper.html"
-    wrapper.write_text(f"<!DOCTYPE html><body>{frames}<script>{script}</script></body>")
-    shown = subprocess.run(
-        [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom",
-            wrapper.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    names = ("width", "scroll", "edge", "beyond", "dead", "images")
-    found = re.findall(r"<output>([\d ]+)</output>", shown.stdout)
-    return {int(line.split()[0]): dict(zip(names, line.split(), strict=True)) for line in found}
+    return measure_in_browser(reported[0].folder / "report.html", tmp_path_factory.mktemp("browser"))
 
 
 @pytest.mark.parametrize("width", [1280, 390])
