@@ -258,12 +258,17 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", help="Target file; report.html in the run.")
     ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Show images of the data set.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Write a compared run as one HTML page: table, curves, pictures, data facts."""
     from workflow.report import report as run
 
-    document = run(_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output)
+    document = run(
+        _options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output, pictures
+    )
     if as_json:
         _print_json(document)
 

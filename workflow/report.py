@@ -41,12 +41,13 @@ _PACKAGES = (
 )
 
 
-def report(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
+def report(options: RunOptions, output: Path | None = None, pictures: bool = True) -> dict[str, Any]:
     """Write the report of a run that ``compare`` or ``ensemble`` finished.
 
     Args:
         options: which run.
         output: target; the run folder's ``report.html`` when not given.
+        pictures: show images of the data set; patients' images, or others' property, may not be passed on.
 
     Returns:
         ``{path, bytes}``.
@@ -64,7 +65,7 @@ def report(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
     with console.status("fitting what the receipts give", spinner="dots"):
         run, comparison = _compared_run(config)
     with console.status("drawing", spinner="dots"):
-        text = _page(run, comparison, _commands(options, config, comparison, output))
+        text = _page(run, comparison, _commands(options, config, comparison, output, pictures), pictures)
     target = output or config.folder / "report.html"
     write_text(target, text)
     size = target.stat().st_size
@@ -101,14 +102,14 @@ def _compared_run(config: RunConfig) -> tuple[FittedRun, dict[str, Any]]:
     return run, comparison_of(run, default_metric(len(config.spec.classes)))
 
 
-def _page(run: FittedRun, comparison: dict[str, Any], commands: list[str]) -> str:
+def _page(run: FittedRun, comparison: dict[str, Any], commands: list[str], pictures: bool) -> str:
     from reporting.content import Origin, Report
     from reporting.multiclass_page import render_multiclass
     from reporting.page import render
     from workflow.gallery import galleries
 
     config, data = run.config, run.data
-    shown, heat_source = galleries(run)
+    shown, heat_source = galleries(run) if pictures else ([], "")
     left_out_images = {
         status: [(r.path, r.reason.rstrip(".")) for r in data.manifest.rows if r.status == status][:count]
         for status, count in _LISTED_IMAGES.items()
@@ -158,7 +159,7 @@ def _stack(run: FittedRun) -> Any:
 
 
 def _commands(
-    options: RunOptions, config: RunConfig, comparison: dict[str, Any], output: Path | None
+    options: RunOptions, config: RunConfig, comparison: dict[str, Any], output: Path | None, pictures: bool
 ) -> list[str]:
     """Command lines that make the run and its report again."""
     arguments = []
@@ -167,6 +168,7 @@ def _commands(
     if comparison["metric"] != default_metric(len(config.spec.classes)):
         arguments += ["--metric", comparison["metric"]]
     target = [] if output is None else ["--output", str(output)]
+    target += [] if pictures else ["--no-pictures"]
     return [options.command("compare", *arguments), options.command("report", *target)]
 
 

@@ -220,3 +220,14 @@ def test_page_is_never_wider_than_its_window(measured, width):
     assert of_width["beyond"] == "0"
     assert of_width["dead"] == "0"
     assert int(of_width["images"]) > 20
+
+
+def test_pictures_can_be_left_out(reported, tmp_path):
+    run, _ = reported
+    target = tmp_path / "bare.html"
+    assert run.command("report", "--output", target, "--no-pictures").code == 0
+    text = target.read_text()
+    assert "data:image/jpeg" not in text
+    assert "Pictures were left out of this page." in text
+    assert "--no-pictures" in text  # in the command that makes it again
+    assert "data:image/jpeg" in (run.folder / "report.html").read_text()
