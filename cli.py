@@ -50,7 +50,7 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", envvar="OUTNUMBERED_DATA", help="Directory that the data sets lie in."),
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", help="quick, standard, or a YAML file.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="Name, such as quick or zoo, or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", "--override", help="key=value for any spec or recipe key, such as -o folds=3."),

@@ -137,13 +137,26 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
                     f"{recipe.trunk.image_size} px. Images are decoded once: give all trunks one image_size."
                 )
         settings = validated(settings_class(member_type), merged(entry_of(member_type).defaults, keys), where)
-        if name == CONTROL and (member_type != CONTROL or settings.loss != "cross_entropy"):
+        if name == CONTROL and (member_type != CONTROL or _is_more_than_plain(settings)):
             raise UsageError(
                 f"{where}: the null control is a '{CONTROL}' with plain cross-entropy, or nothing could be "
-                "judged by it. Give other losses and types a member of their own."
+                "judged by it. Give other losses, samplers and types a member of their own."
             )
         plans.append(MemberPlan(name=name, type=member_type, settings=settings, trunk=trunk))
     return plans
+
+
+def _is_more_than_plain(control: Any) -> bool:
+    """Whether settings of the control hold any technique that is to be judged by it."""
+    return (
+        control.loss != "cross_entropy"
+        or control.smoothing > 0.0
+        or control.sampler.kind != "none"
+        or control.synthetic is not None
+        or control.simclr is not None
+        or control.retrain.method != "none"
+        or control.augment.mix != "none"
+    )
 
 
 def merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

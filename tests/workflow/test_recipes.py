@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from contracts.errors import UsageError
 from workflow.config import RunOptions, resolve_config
 from workflow.recipe import merged, recipe_names
 
@@ -40,3 +41,26 @@ def test_another_kind_takes_nothing_over():
         "loss": "focal",
     }
     assert merged(defaults, {"sampler": {"cap": 1.0}})["sampler"] == {"kind": "oversample", "cap": 1.0}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "loss=focal",
+        "smoothing=0.1",
+        "sampler.kind=oversample",
+        "synthetic.space=features",
+        "{tune: full, simclr: {}}",
+        "{tune: full, retrain: {method: crt}}",
+        "{tune: full, augment: {mix: mixup}}",
+    ],
+)
+def test_the_null_control_stays_plain(override):
+    key = f"members.cnn={override}" if override.startswith("{") else f"members.cnn.{override}"
+    with pytest.raises(UsageError, match="null control is a 'cnn' with plain cross-entropy"):
+        resolve_config(RunOptions("elpv", recipe="quick", overrides=[key]))
+
+
+def test_the_null_control_may_be_a_whole_cnn():
+    options = RunOptions("elpv", recipe="quick", overrides=["members.cnn={tune: full, epochs: 3}"])
+    assert resolve_config(options).member("cnn").settings.tune == "full"
