@@ -21,8 +21,8 @@ console = Console(stderr=True, highlight=False)
 
 
 def note(sentence: str) -> None:
-    """Print one sentence; file names in it are shown as they are, never as markup."""
-    console.print(escape(sentence))
+    """Print one sentence; file names in it are shown as they are: never as markup, never cut in two."""
+    console.print(escape(sentence), soft_wrap=True)
 
 
 class ProgressBar:
