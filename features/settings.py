@@ -13,18 +13,20 @@ FEATURES_VERSION = 2
 PACKAGED_TRUNKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 """Trunks whose ImageNet weights a pip package carries, so that they need no hub."""
 
-UNTRAINED_TRUNKS = ("small_cnn",)
-"""Architectures of ours that nobody has pre-trained: random weights unless a file is named."""
+UNTRAINED_TRUNKS = {"small_cnn": 32, "small_cnn_16": 16, "small_cnn_64": 64}
+"""Our small CNN and the channels of its first stage; nobody has pre-trained it: random weights unless a file
+is named. Half the width costs a third of the time."""
 
 
 class TrunkSettings(BaseModel):
     """A frozen backbone and what is read from it.
 
     Attributes:
-        name: any timm model, ``torchvision:NAME`` for one of torchvision's, or ``small_cnn``.
+        name: any timm model, ``torchvision:NAME`` for one of torchvision's, or one of ``small_cnn``,
+            ``small_cnn_16``, ``small_cnn_64``.
         weights: ``packaged`` (from a pip package), ``hub`` (downloaded by timm or torchvision),
             ``random`` (only for experiments), or the path of a ``.safetensors`` or ``.pth`` file.
-            None means packaged where there is a package, random for ``small_cnn``, else hub.
+            None means packaged where there is a package, random for a small CNN, else hub.
         image_size: side of the square working image in pixels.
         patch_strides: pixels per cell of the two (or more) layers that patch features are made of.
         patch_grid: whether patches lie on the grid of the ``coarsest`` of these layers (fast) or of the

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-NAME = "small_cnn"
-
 
 class SmallCnn(nn.Module):
     """Three stages of two 3x3 convolutions with batch normalisation, spatial mean, one linear layer.

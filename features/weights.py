@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from contracts.errors import ModelError, UsageError, nearest_match
-from features import small_cnn
-from features.settings import PACKAGED_TRUNKS
+from features.settings import PACKAGED_TRUNKS, UNTRAINED_TRUNKS
+from features.small_cnn import SmallCnn
 
 TORCHVISION_PREFIX = "torchvision:"
 
@@ -93,14 +93,14 @@ def _create(name: str, pretrained: bool) -> nn.Module:
             )
         model: nn.Module = torchvision.models.get_model(bare, weights="DEFAULT" if pretrained else None)
         return model
-    if name == small_cnn.NAME:
+    if name in UNTRAINED_TRUNKS:
         if pretrained:
             raise UsageError(f"trunk '{name}': no hub has weights of it. Use weights=random or a file.")
-        return small_cnn.SmallCnn()
+        return SmallCnn(width=UNTRAINED_TRUNKS[name])
     if not timm.is_model(name):
         raise UsageError(
             f"trunk '{name}': timm has no such model.{nearest_match(name, timm.list_models())} "
-            f"Use a name of timm.list_models(), torchvision:NAME, or {small_cnn.NAME}."
+            f"Use a name of timm.list_models(), torchvision:NAME, or {', '.join(UNTRAINED_TRUNKS)}."
         )
     created: nn.Module = timm.create_model(name, pretrained=pretrained)
     return created

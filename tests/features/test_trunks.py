@@ -90,6 +90,14 @@ def _drawn_sun():
     return ((x**2 + y**2 < 0.3).float() * 2 - 1).expand(1, 3, 224, 224)
 
 
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_small_cnn_widths(width):
+    name = "small_cnn" if width == 32 else f"small_cnn_{width}"
+    assert TrunkSettings(name=name).weights_source == "random"
+    backbone = build_backbone(name, "random")
+    assert backbone.get_classifier().in_features == 4 * width
+
+
 def test_no_package_for_other_trunks():
     with pytest.raises(UsageError, match=r"trunk 'resnet18': no package carries its weights.*weights=hub"):
         packaged_state("resnet18")

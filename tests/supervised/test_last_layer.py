@@ -18,7 +18,7 @@ from supervised.settings import CnnSettings
 from supervised.tuned_module import TunedModule
 from tests.rows import synthetic_rows
 
-BACKBONES = ["test_resnet", "tf_efficientnet_lite0", "torchvision:mobilenet_v3_small", "small_cnn"]
+BACKBONES = ["test_resnet", "tf_efficientnet_lite0", "torchvision:mobilenet_v3_small", "small_cnn_16"]
 
 
 def network_of(name, n_classes):
