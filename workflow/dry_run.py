@@ -79,11 +79,11 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Unit
         return 0.0, 0
     from features.cache import bytes_per_image
     from features.runner import trunk_runner
-    from workflow.trunks import load_trunks
+    from workflow.trunks import load_trunks, trunks_read_by
 
     device = pick_device(config.options.device)
     seconds, size = 0.0, 0
-    for loaded in load_trunks(config, {unit.member.trunk for unit in pending}).values():
+    for loaded in load_trunks(config, trunks_read_by(unit.member for unit in pending)).values():
         rows = [*data.train, *data.test, *data.augmented]
         missing = {row.sha256 for row in rows if row.sha256 not in loaded.store}
         side = config.decode.size

@@ -95,11 +95,12 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
 def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> None:
     """Compute missing features, then every pending unit."""
     # torch is imported from here on, and only when there is work.
-    from workflow.trunks import load_trunks
+    from workflow.trunks import load_trunks, trunks_read_by
 
     device = pick_device(config.options.device)
     trunks = load_trunks(config, {unit.member.trunk for unit in pending})
-    for loaded in trunks.values():
+    for settings in trunks_read_by(unit.member for unit in pending):
+        loaded = trunks[settings]
         started = time.monotonic()
         rows = [*data.train, *data.test, *data.augmented]
         computed = loaded.fill(data, rows, config.decode, device)
@@ -131,7 +132,7 @@ class UnitWork:
     Attributes:
         config: the run.
         data: its rows.
-        stores: trunk → its features, all of them computed.
+        stores: trunk → its features, all of them computed where a member reads them.
         device: ``cpu`` or ``cuda``.
         threads: of this process's arithmetic from now on; None leaves it as it is.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from imagedata.manifest import ManifestRow
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 from workflow.prepare import PreparedData, group_numbers
+from workflow.recipe import MemberPlan
+from workflow.registry import build_member
 
 
 @dataclass
@@ -53,6 +56,15 @@ def rows_of(
         group_numbers(rows),
         np.array([row.split == "augmented" for row in rows], dtype=np.bool_),
     )
+
+
+def trunks_read_by(plans: Iterable[MemberPlan]) -> set[TrunkSettings]:
+    """The trunks whose features some of the members read; members that read pixels alone read none."""
+    return {
+        plan.trunk
+        for plan in plans
+        if build_member(plan.type, plan.settings, plan.trunk).needs != frozenset({"images"})
+    }
 
 
 def load_trunks(config: RunConfig, settings: set[TrunkSettings]) -> dict[TrunkSettings, TrunkWithStore]:
