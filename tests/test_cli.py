@@ -267,6 +267,17 @@ def test_doctor_reports():
     assert outcome.json["healthy"] is True
 
 
+def test_doctor_names_what_tracking_lacks(monkeypatch):
+    from workflow import doctor
+
+    installed = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "alembic" else installed(name))
+    outcome = run_command("doctor", "--json")
+    assert outcome.json["healthy"] is True
+    assert outcome.json["packages"]["alembic"] is None
+    assert "pip install -e '.[tracking]'" in outcome.said
+
+
 # ---- scoring
 
 

