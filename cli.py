@@ -355,6 +355,19 @@ def demo(
         _print_json(document)
 
 
+@app.command("inspect")
+def inspect_model(
+    model: Annotated[Path, typer.Argument(help="ONNX file.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Take an exported file apart: its members, what each costs, and what the file promises."""
+    from workflow.inspection import inspect_file
+
+    document = inspect_file(model)
+    if as_json:
+        _print_json(document)
+
+
 @app.command()
 def ui(
     runs: Runs = _RUNS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def export_model(
     with console.status("exporting the graph", spinner="dots"):
         graph = _fused_graph(config, results, fitted, repeats)
         metadata = _metadata(config, data.of_repeat(repeats[0]), fitted, test, rows)
+        metadata["trunks"] = [json.loads(key)["name"] for key in graph.trunk_keys]
         if config.recipe.repeats > 1:
             metadata["repeats"] = list(repeats)
         write_onnx(

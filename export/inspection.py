@@ -1,0 +1,198 @@
+"""What is inside an exported file: its parts, their arithmetic and their time, and what it promises.
+
+Every node remembers the module it was traced from, so arithmetic and time can be laid at the door of the
+trunk, the member or the stacker that asked for them, also after the runtime has fused nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from contracts.errors import ModelError
+from export.scoring.model import ScoringModel
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_BATCH = 8
+_RUNS = 3
+_FATAL_ONLY = 4
+
+
+@dataclass(frozen=True)
+class GraphPart:
+    """A trunk, a member, or what lies before and behind them.
+
+    Attributes:
+        name: ``input`` (casts and resize), ``trunk NAME``, the member's name, or ``ensemble``.
+        nodes: how many nodes of the file belong to it.
+        weight_bytes: of its weights; one that several parts read counts for the first.
+        gflop: 10^9 floating-point operations an image in convolutions and matrix products, a
+            multiplication and an addition counted as two.
+        ms: milliseconds an image on one thread of this machine.
+    """
+
+    name: str
+    nodes: int
+    weight_bytes: int
+    gflop: float
+    ms: float
+
+
+def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
+    """Take an exported file apart.
+
+    Args:
+        model: as loaded for scoring.
+
+    Returns:
+        The parts in the order in which an image passes them.
+
+    Raises:
+        ModelError: the graph does not say which module its nodes came from.
+    """
+    document = onnx.load(str(model.path))
+    part_of_node = {node.name: _part(node) for node in document.graph.node}
+    if not {key for key, _ in part_of_node.values()} & {"members", "trunks"}:
+        raise ModelError(
+            f"{model.path}: its nodes do not say which member they belong to, so it cannot be taken apart. "
+            "Export it anew with this version."
+        )
+    flop = _flop_of_node(document, model.decode.size)
+    milliseconds = _ms_of_part(model, document, part_of_node)
+    weights = {tensor.name: _tensor_bytes(tensor) for tensor in document.graph.initializer}
+    nodes: dict[tuple[str, int], int] = defaultdict(int)
+    gflop: dict[tuple[str, int], float] = defaultdict(float)
+    weight_bytes: dict[tuple[str, int], int] = defaultdict(int)
+    for node in document.graph.node:
+        part = part_of_node[node.name]
+        nodes[part] += 1
+        gflop[part] += flop.get(node.name, 0.0) / 1e9
+        weight_bytes[part] += sum(weights.pop(name, 0) for name in node.input)
+    order = ("input", "trunks", "members", "ensemble")
+    return tuple(
+        GraphPart(
+            _shown(part, model), nodes[part], weight_bytes[part], gflop[part], milliseconds.get(part, 0.0)
+        )
+        for part in sorted(nodes, key=lambda part: (order.index(part[0]), part[1]))
+    )
+
+
+def _part(node: onnx.NodeProto) -> tuple[str, int]:
+    """``("trunks", 0)``, ``("members", 3)``, ``("ensemble", 0)``; everything else is ``("input", 0)``."""
+    entries = {entry.key: entry.value for entry in node.metadata_props}
+    scopes = entries.get(_SCOPES, "").strip("[]").replace("'", "").split(", ")
+    for scope in scopes:
+        room, _, rest = scope.partition(".")
+        if room in ("trunks", "members"):
+            number = rest.partition(".")[0]
+            return (room, int(number) if number.isdigit() else 0)
+        if room == "ensemble":
+            return ("ensemble", 0)
+    return ("input", 0)
+
+
+def _shown(part: tuple[str, int], model: ScoringModel) -> str:
+    room, number = part
+    if room == "members":
+        # For K > 2 classes every member has K columns, named member:class.
+        names = list(dict.fromkeys(name.partition(":")[0] for name in model.members))
+        if len(model.classes) == 2:
+            names = list(model.members)
+        return names[number] if number < len(names) else f"member {number}"
+    if room == "trunks":
+        trunks: list[str] = model.document.get("trunks") or []
+        return f"trunk {trunks[number]}" if number < len(trunks) else f"trunk {number}"
+    return room
+
+
+def _tensor_bytes(tensor: onnx.TensorProto) -> int:
+    return math.prod(tensor.dims) * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _flop_of_node(document: onnx.ModelProto, side: int) -> dict[str, float]:
+    """Operations for one image of the working size, of nodes that convolve or multiply matrices."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(document)
+    for dim, value in zip(fixed.graph.input[0].type.tensor_type.shape.dim, (1, side, side, 3), strict=True):
+        dim.dim_value = value
+    # What the exporter noted with free sizes would stand in the way of what follows from fixed ones.
+    del fixed.graph.value_info[:]
+    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    values = [*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input]
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
+    shapes |= {tensor.name: list(tensor.dims) for tensor in inferred.graph.initializer}
+    found = {}
+    for node in inferred.graph.node:
+        size = float(math.prod(shapes.get(node.output[0], [0])))
+        if node.op_type == "Conv":
+            found[node.name] = 2.0 * size * math.prod(shapes[node.input[1]][1:])
+        elif node.op_type in ("MatMul", "Gemm"):
+            found[node.name] = 2.0 * size * shapes.get(node.input[0], [0])[-1]
+    return found
+
+
+def _ms_of_part(
+    model: ScoringModel, document: onnx.ModelProto, part_of_node: dict[str, tuple[str, int]]
+) -> dict[tuple[str, int], float]:
+    """Milliseconds an image of every part, from ONNX Runtime's own profile on one thread."""
+    part_of_output = {name: part_of_node[node.name] for node in document.graph.node for name in node.output}
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling = True
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = 1
+    side = model.decode.size
+    images = np.random.default_rng(0).integers(0, 256, (_BATCH, side, side, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = onnxruntime.InferenceSession(str(model.path), options, providers=["CPUExecutionProvider"])
+        for _ in range(_RUNS + 1):
+            session.run(None, {"images": images})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    runs_of: dict[str, list[float]] = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            runs_of[event["name"].removesuffix("_kernel_time")].append(float(event["dur"]))
+    totals: dict[tuple[str, int], float] = defaultdict(float)
+    for name, microseconds in runs_of.items():
+        # The first run warms caches up. Nodes that run several times a call are summed.
+        kept = microseconds[len(microseconds) // (_RUNS + 1) :]
+        part = _part_of_fused(name, part_of_node, part_of_output)
+        totals[part] += sum(kept) / _RUNS / _BATCH / 1e3
+    return totals
+
+
+def _part_of_fused(
+    name: str,
+    part_of_node: dict[str, tuple[str, int]],
+    part_of_output: dict[str, tuple[str, int]],
+) -> tuple[str, int]:
+    """A fused node is named after a node or after the value it makes; a copy between layouts after none."""
+    for known in (name, name.partition("/")[0], name.removesuffix("_nchwc")):
+        if known in part_of_node:
+            return part_of_node[known]
+        if known in part_of_output:
+            return part_of_output[known]
+    return ("input", 0)
+
+
+def graph_document(model: ScoringModel, parts: tuple[GraphPart, ...]) -> dict[str, Any]:
+    """Parts and promises as one JSON document."""
+    promised = {key: value for key, value in model.document.items() if key != "ensemble"}
+    return {
+        "model": str(model.path),
+        "bytes": model.path.stat().st_size,
+        "sha256": model.sha256,
+        "parts": [vars(part) for part in parts],
+        "gflop": sum(part.gflop for part in parts),
+        "ms": sum(part.ms for part in parts),
+        "metadata": promised,
+    }
