@@ -1,0 +1,156 @@
+"""A scorer to embed in programs of one's own: one file, three methods, no torch.
+
+    from export.scorer import Scorer
+
+    scorer = Scorer("model.onnx")
+    for result in scorer.score_files(["part_1.jpg", "part_2.jpg"]):
+        print(result.name, result.probability, result.decision, result.error)
+
+Needs numpy, Pillow and onnxruntime. Pixels take the same way as in training; a broken image becomes a result
+with its reason and costs its neighbours nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from contracts.errors import ImageError
+from contracts.rows import FloatArray, ImageArray
+from export.scoring.model import Scores, load_model
+from export.scoring.plan import Override
+from imagedata.decode import DecodedImage, decode_bytes, decode_file
+
+DEFAULT_BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """What became of one image; K classes, M member columns.
+
+    Attributes:
+        name: as given.
+        probability: calibrated probability of the minority; for K > 2 the K classes' in
+            ``probabilities``, and here the largest. None where the image has none.
+        probabilities: ``[K]`` float32, in the order of ``Scorer.classes``, or None.
+        decision: name of the decided class, or None.
+        member_scores: ``[M]`` float32 in the order of ``Scorer.members``, or None.
+        anomaly_map: ``[h, w]`` float32 where the file carries a map, or None.
+        error: why there are no scores, as one sentence; None where there are.
+    """
+
+    name: str
+    probability: float | None = None
+    probabilities: FloatArray | None = None
+    decision: str | None = None
+    member_scores: FloatArray | None = None
+    anomaly_map: FloatArray | None = None
+    error: str | None = None
+
+
+class Scorer:
+    """An exported file, ready to score. Not to be shared between threads: give each its own.
+
+    Args:
+        path: a file written by ``cli.py export``.
+        threads: within one operator; one a process and several processes give the most images a second.
+        prior: share of the minority where the images come from (of each class for K > 2); None for the
+            file's own.
+        threshold: probability from which on the minority is decided; None for the file's own.
+
+    Raises:
+        UsageError: no such file, or a prior or threshold that cannot be.
+        ModelError: no file of ours, or a damaged one.
+    """
+
+    def __init__(
+        self, path: str | Path, *, threads: int = 1, prior: Override = None, threshold: Override = None
+    ) -> None:
+        self._model = load_model(Path(path), threads)
+        self._model.check_overrides(prior, threshold)
+        self._prior = prior
+        self._threshold = threshold
+        self.classes = self._model.classes
+        self.members = self._model.members
+
+    def score_pixels(self, images: ImageArray) -> Scores:
+        """Score pixels that are decoded already.
+
+        Args:
+            images: ``[N, H, W, 3]`` uint8 RGB, upright; exact at the file's working size, resized inside
+                otherwise.
+
+        Raises:
+            ModelError: the graph fails on them.
+        """
+        return self._model.run(images, self._prior, self._threshold)
+
+    def score_files(
+        self, paths: Iterable[str | Path], batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> Iterator[ImageScore]:
+        """Score image files, in order, as they are asked for.
+
+        Args:
+            paths: any number of files; read a batch at a time.
+            batch_size: images a call of the graph.
+        """
+        named = ((str(path), partial(decode_file, Path(path), self._model.decode)) for path in paths)
+        return self._score(named, batch_size)
+
+    def score_bytes(
+        self, images: Iterable[tuple[str, bytes]], batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> Iterator[ImageScore]:
+        """Score encoded images that came by other ways than files, such as uploads.
+
+        Args:
+            images: any number of (name, content of a JPEG, PNG, TIFF, WebP … file).
+            batch_size: images a call of the graph.
+        """
+        named = ((name, partial(decode_bytes, data, self._model.decode)) for name, data in images)
+        return self._score(named, batch_size)
+
+    def _score(
+        self, named: Iterable[tuple[str, Callable[[], DecodedImage]]], batch_size: int
+    ) -> Iterator[ImageScore]:
+        waiting = iter(named)
+        while batch := list(islice(waiting, batch_size)):
+            pixels: list[ImageArray] = []
+            outcomes: list[ImageScore | None] = []
+            for name, decode in batch:
+                try:
+                    pixels.append(decode().pixels)
+                    outcomes.append(None)
+                except ImageError as error:
+                    outcomes.append(ImageScore(name, error=str(error)))
+            scored = self._of_pixels([name for name, _ in batch], outcomes, pixels)
+            for failed in outcomes:
+                yield failed if failed is not None else next(scored)
+
+    def _of_pixels(
+        self, names: Sequence[str], outcomes: Sequence[ImageScore | None], pixels: Sequence[ImageArray]
+    ) -> Iterator[ImageScore]:
+        if not pixels:
+            return
+        scores = self.score_pixels(np.stack(pixels))
+        decoded = [name for name, outcome in zip(names, outcomes, strict=True) if outcome is None]
+        for row, name in enumerate(decoded):
+            yield self._one(name, scores, row)
+
+    def _one(self, name: str, scores: Scores, row: int) -> ImageScore:
+        given = scores.probability[row]
+        if not (np.isfinite(given).all() and np.isfinite(scores.member_scores[row]).all()):
+            return ImageScore(name, error="the model gave a score that is not a finite number.")
+        of_classes = given if given.ndim else np.array([1.0 - given, given], dtype=np.float32)
+        return ImageScore(
+            name,
+            probability=float(given.max() if given.ndim else given),
+            probabilities=of_classes,
+            decision=self.classes[int(scores.decision[row])],
+            member_scores=scores.member_scores[row],
+            anomaly_map=None if scores.anomaly_map is None else scores.anomaly_map[row],
+        )
