@@ -76,8 +76,10 @@ def export_model(
 ) -> dict[str, Any]:
     """Write the file under a provisional name, put it through the gate, then give it its name."""
     # torch and the exporter are imported here, when there is something to export.
+    from export.deploy import write_deploy_folder
     from export.onnx_file import write_onnx
     from export.parity import check_parity
+    from export.scoring import load_model
 
     target = output or config.folder / "model.onnx"
     provisional = target.with_name(f".{target.name}.unchecked")
@@ -104,6 +106,7 @@ def export_model(
         provisional.replace(target)
     finally:
         provisional.unlink(missing_ok=True)
+    deployed = write_deploy_folder(load_model(target), target.parent / "deploy")
     size = target.stat().st_size
     document = {
         "dataset": config.spec.name,
@@ -122,6 +125,7 @@ def export_model(
         f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} held-out images at "
         f"batches 1, 2 and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
     )
+    note(f"Model card, configurations and examples: {deployed[0].parent}")
     return document
 
 
@@ -188,6 +192,13 @@ def _metadata(
         "prior": fitted.deployment_prior,
         "trained_prior": fitted.trained_prior,
         "metrics": {key: value for key, value in of_ensemble.items() if key != "minus_control"},
+        "data": {
+            "title": config.spec.title,
+            "source": config.spec.source or "the user's own",
+            "licence": config.spec.licence or "not stated",
+            "train": data.manifest.counts("train"),
+            "test": data.manifest.counts("test"),
+        },
         "digests": {"manifest": data.manifest.digest, "folds": data.folds_digest},
         "ensemble": fitted.to_json(),
     }

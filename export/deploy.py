@@ -1,0 +1,148 @@
+"""The folder beside an exported file that other programs read: configuration, model card, examples.
+
+Everything in it follows from the file's own metadata, so the folder can be made again from the file alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from contracts.files import atomic_writer
+from export.scoring.model import ScoringModel
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_FIGURES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "macro_f1": "macro F1",
+    "acsa": "mean recall of the classes (ACSA)",
+    "g_mean": "G-mean",
+    "g_mean_product": "G-mean of the classes, product form",
+    "balanced_accuracy": "balanced accuracy",
+    "g_mean_macro": "G-mean of the classes, macro form",
+    "recall": "recall",
+    "f1": "F1",
+    "brier": "Brier score (lower is better)",
+    "ece": "expected calibration error (lower is better)",
+}
+_TRITON_TYPES = {"tensor(float)": "TYPE_FP32", "tensor(int64)": "TYPE_INT64"}
+
+
+def write_deploy_folder(model: ScoringModel, folder: Path) -> list[Path]:
+    """Write ``config.json``, ``preprocessor_config.json``, a model card, a Triton configuration and examples.
+
+    Args:
+        model: the exported file, loaded.
+        folder: made when missing; files of these names are replaced.
+
+    Returns:
+        The files.
+    """
+    files = {
+        "config.json": _json(_config(model)),
+        "preprocessor_config.json": _json(_preprocessor(model)),
+        "README.md": _rendered("README.md", **_card(model)),
+        "triton/outnumbered/config.pbtxt": _rendered("config.pbtxt", outputs=_triton_outputs(model)),
+    }
+    for name in ("score.py", "score.mjs", "Score.cs"):
+        files[f"examples/{name}"] = _rendered(
+            name, file=model.path.name, classes_json=json.dumps(list(model.classes))
+        )
+    written = []
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_writer(path) as handle:
+            handle.write(content.encode())
+        written.append(path)
+    return written
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _rendered(name: str, **values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, source code and protobuf text, no HTML
+    )
+    return environment.get_template(f"{name}.jinja").render(**values)
+
+
+def _config(model: ScoringModel) -> dict[str, Any]:
+    """The keys that Hugging Face's tools look for, and ours."""
+    document = model.document
+    return {
+        "model_type": "outnumbered",
+        "architectures": ["OutnumberedForImageClassification"],
+        "num_labels": len(model.classes),
+        "id2label": {str(index): name for index, name in enumerate(model.classes)},
+        "label2id": {name: index for index, name in enumerate(model.classes)},
+        "minority": model.minority,
+        "image_size": model.decode.size,
+        "members": list(model.members),
+        "prior": document["prior"],
+        "threshold": document["threshold"],
+        "onnx_file": model.path.name,
+        "sha256": model.sha256,
+    }
+
+
+def _preprocessor(model: ScoringModel) -> dict[str, Any]:
+    """Nothing is to be done outside the graph but decoding; a resize to working size saves memory."""
+    size = model.decode.size
+    return {
+        "image_processor_type": "OutnumberedImageProcessor",
+        "data_format": "channels_last",
+        "do_convert_rgb": True,
+        "do_resize": False,
+        "size": {"height": size, "width": size},
+        "resample": 2,
+        "do_rescale": False,
+        "do_normalize": False,
+        "window": None if model.decode.window is None else list(model.decode.window),
+    }
+
+
+def _card(model: ScoringModel) -> dict[str, Any]:
+    document = model.document
+    metrics = document.get("metrics", {})
+    intervals = metrics.get("intervals", {})
+    return {
+        "m": {"method": "a stacker", "calibrator": "its own", "dataset": "unnamed", "recipe": "unnamed"}
+        | document,
+        "data": document.get("data"),
+        "file": model.path.name,
+        "megabytes": model.path.stat().st_size / 1e6,
+        "sha256": model.sha256,
+        "prior": _numbers(document["prior"]),
+        "threshold": _numbers(document["threshold"]["value"]),
+        "figures": [
+            (shown, metrics[key], intervals.get(key))
+            for key, shown in _FIGURES.items()
+            if isinstance(metrics.get(key), float)
+        ],
+        "has_map": any(output.name == "anomaly_map" for output in model.session.get_outputs()),
+    }
+
+
+def _numbers(value: float | list[float]) -> str:
+    many = value if isinstance(value, list) else [value]
+    return ", ".join(f"{number:.4g}" for number in many)
+
+
+def _triton_outputs(model: ScoringModel) -> list[dict[str, str]]:
+    """Outputs without the batch axis, as Triton names them; a number an image is a reshaped vector of one."""
+    found = []
+    for output in model.session.get_outputs():
+        axes = [axis if isinstance(axis, int) else -1 for axis in output.shape[1:]]
+        dims = f"dims: [ {', '.join(map(str, axes))} ]" if axes else "dims: [ 1 ] reshape { shape: [ ] }"
+        found.append({"name": output.name, "type": _TRITON_TYPES[output.type], "dims": dims})
+    return found
