@@ -70,7 +70,7 @@ class PatchCore(Member):
         return self
 
     def add_normal(self, rows: ImageRows) -> int:
-        """Grow the bank by the patches of further normal images that it lacks; see :mod:`oneclass.bank_growth`.
+        """Grow the bank by the patches of further normal images that it lacks (:mod:`oneclass.bank_growth`).
 
         No distance to the bank grows by it. Mean and projection stay as they were fitted.
         """

@@ -18,6 +18,8 @@ from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_all
 from evaluation.comparison import Predictions, compare_repeats
 from evaluation.multiclass_comparison import MulticlassPredictions, compare_multiclass_repeats
+from workflow.added import AddedRows
+from workflow.added_scores import added_sentence, note_left_out, with_added_rows
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.facts import deployment_prior
@@ -61,6 +63,8 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         track_ensemble(config, key, finished)
         return finished
 
+    note_left_out(config, data)
+    results = with_added_rows(config, data, results)
     selection = select_repeats(config, data, results, left_out)
     oof, test = score_tables(data, results, left_out, selection.repeats)
     oof.require_complete()
@@ -87,6 +91,8 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     if config.recipe.repeats > 1:
         document["selection"] = selection.to_json()
         stack = replace(stack, sentences=(selection.sentence, *stack.sentences))
+    if data.added:
+        stack = replace(stack, sentences=(*stack.sentences, added_sentence(data)))
     write_score_table(config.folder / "oof.parquet", oof)
     decision = np.array(test.class_names)[stack.decide(test.scores)]
     write_score_table(
@@ -110,6 +116,7 @@ def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
     recipe = config.recipe
     # The first repeat makes the same ensemble whether or not there are more.
     selected = [recipe.select, recipe.select_by] if recipe.select != "first" and recipe.repeats > 1 else []
+    added = AddedRows.read(config.folder).digest
     return digest_of(
         [
             _ENSEMBLE_VERSION,
@@ -119,6 +126,8 @@ def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
             config.spec.deployment_shares or config.spec.deployment_prior,
             config.seed,
             *selected,
+            # Nothing where no update was made, so that keys are those of before there could be any.
+            *([{"added": added}] if added else []),
         ]
     )
 
