@@ -371,6 +371,34 @@ def score(
 
 
 @app.command()
+def explain(
+    dataset: Dataset,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Images to explain.", show_default=False)
+    ] = None,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for the pictures; explanations in the run.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show why images got their probability: map, members, and the nearest normal patches."""
+    from workflow.explain import explain as run
+
+    options = _options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
+    document = run(options, list(images or ()), output)
+    if as_json:
+        _print_json(document)
+    if document["failed"]:
+        raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
+
+
+@app.command()
 def demo(
     runs: Runs = _RUNS,
     recipe: RecipeName = "quick",

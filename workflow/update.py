@@ -91,8 +91,8 @@ def _check_folders(config: RunConfig, folders: dict[str, Path]) -> None:
             raise UsageError(f"{option} {path}: does not exist. Name a folder of images, or one image.")
     if NORMAL in folders and len(config.spec.classes) > 2:
         raise UsageError(
-            f"--normal: {config.spec.name} has {len(config.spec.classes)} classes, and which one these images "
-            "are of is not known. Put them into the data set's folders and train again; --missed works."
+            f"--normal: {config.spec.name} has {len(config.spec.classes)} classes, and which one these "
+            "images are of is not known. Put them into the data set and train again; --missed works."
         )
 
 

@@ -101,7 +101,7 @@ def effects(config: RunConfig, known: AddedRows, given: Sequence[Given]) -> dict
         for name in (name for name in _COMPARED if name in new.document["metrics"])
     }
     taken_in = {
-        unit.label: result.taken_in
+        unit.label if unit.repeat else unit.member.name: result.taken_in
         for unit, result in run.results.items()
         if unit.fold == FINAL and result.taken_in
     }
@@ -157,8 +157,8 @@ def print_effects(config: RunConfig, document: dict[str, Any]) -> None:
         note(f"The model before is kept: {document['replaced']}")
     in_all = document["added_in_all"]
     note(
-        f"Added in all: {in_all['normal']} false alarms, {in_all['missed']} missed; {config.folder / FILE} lists "
-        "them, and without that file ensemble fits as if they had never been added."
+        f"Added in all: {in_all['normal']} false alarms, {in_all['missed']} missed; {config.folder / FILE} "
+        "lists them, and without that file ensemble fits as if they had never been added."
     )
 
 
@@ -182,8 +182,8 @@ def _note_contrary(config: RunConfig, document: dict[str, Any]) -> None:
     ]
     if contrary:
         note(
-            f"The probability of {len(contrary)} of {len(judged)} images moved away from their label, such as "
-            f"{contrary[0]['path']}: no member tells them from the other class."
+            f"The probability of {len(contrary)} of {len(judged)} images moved away from their label, such "
+            f"as {contrary[0]['path']}: no member tells them from the other class."
         )
 
 
