@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from contracts.rows import FloatArray
 from contracts.scores import ScoreTable
@@ -17,9 +19,10 @@ class MemberShare:
 
     Attributes:
         member: its name.
-        score: raw, in the member's own unit; the minority's logit where it gives one for each class.
-        contribution: what the score adds to the combination's log-odds of the minority (to its logit, for
-            K > 2), compared with a score that is average among the out-of-fold rows.
+        score: raw, in the member's own unit; of K logits the minority's less their mean, since only what
+            sets a class apart counts.
+        contribution: what the score adds to the combination's log-odds of the minority (for K > 2: to its
+            logit less the mean of all), compared with scores that are average among the out-of-fold rows.
         above_majority: share of the majority's out-of-fold rows that score lower, 0…1.
         above_minority: the same of the minority's.
     """
@@ -47,21 +50,26 @@ def member_shares(fitted: FittedEnsemble, oof: ScoreTable, scores: FloatArray) -
         A share a member, in column order.
     """
     combination = fitted.combination
-    # The minority is the last class; two classes have one column of weights, that of its log-odds.
-    terms = combination.transform(scores[None])[0] * combination.weights[:, -1]
+    z = combination.transform(scores[None])[0]
     is_minority = oof.labels == len(oof.class_names) - 1
     shares = []
     for member in oof.member_names:
         columns = [i for i, column in enumerate(oof.columns) if column.member == member]
-        shown = columns[-1]
-        lower = oof.scores[:, shown] < scores[shown]
+        own = _minority_less_mean(scores[None, columns])[0]
+        lower = _minority_less_mean(oof.scores[:, columns]) < own
+        to_logits = z[columns] @ combination.weights[columns]
         shares.append(
             MemberShare(
                 member=member,
-                score=float(scores[shown]),
-                contribution=float(np.sum(terms[columns])),
+                score=float(own),
+                contribution=float(_minority_less_mean(to_logits[None])[0]),
                 above_majority=float(lower[~is_minority].mean()),
                 above_minority=float(lower[is_minority].mean()),
             )
         )
     return shares
+
+
+def _minority_less_mean(values_NC: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """``[N]``: a single column as it is, else the last less the mean of all."""
+    return values_NC[:, 0] if values_NC.shape[1] == 1 else values_NC[:, -1] - values_NC.mean(axis=1)
