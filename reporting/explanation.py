@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from contracts.rows import FloatArray, ImageArray
 
@@ -181,15 +182,17 @@ def _draw_image(axes: Axes, explanation: Explanation) -> None:
         left, top, right, bottom = (side * share for share in patch.place.box)
         colour = _PATCH_COLOURS[number % len(_PATCH_COLOURS)]
         _outline(axes, (left, top, right, bottom), colour)
-        # Numbers stand inside the image, whichever border the patch lies at.
         axes.text(
-            left - 0.5,
-            top - 0.5 if top > 0.08 * side else bottom - 0.5,
-            f" {number + 1} ",
-            color="white",
-            backgroundcolor=colour,
-            fontsize=7,
-            va="bottom" if top > 0.08 * side else "top",
+            (left + right) / 2 - 0.5,
+            (top + bottom) / 2 - 0.5,
+            str(number + 1),
+            color=colour,
+            fontsize=7.5,
+            fontweight="bold",
+            ha="center",
+            va="center",
+            # A white rim keeps it legible on any picture.
+            path_effects=[withStroke(linewidth=2.2, foreground="white")],
         )
 
 
@@ -201,12 +204,12 @@ def _draw_heat(figure: Figure, axes: Axes, explanation: Explanation) -> None:
     side = explanation.pixels.shape[0]
     low, usual = explanation.usual
     # A normal image stays dark; whatever lies beyond the usual sets the upper end.
-    high = max(usual, float(explanation.heat.max()), low + 1e-12)
+    high = max(usual + 0.05 * (usual - low), float(explanation.heat.max()), low + 1e-12)
     grey = explanation.pixels.astype(np.float64).mean(axis=2)
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
     share = np.clip((explanation.heat - low) / (high - low), 0.0, 1.0)
     extent = (-0.5, side - 0.5, side - 0.5, -0.5)
-    shown = axes.imshow(
+    axes.imshow(
         explanation.heat,
         cmap=_MAP_COLOURS,
         vmin=low,
@@ -215,7 +218,6 @@ def _draw_heat(figure: Figure, axes: Axes, explanation: Explanation) -> None:
         alpha=0.75 * np.sqrt(share),
         interpolation="nearest",
     )
-    shown.set_alpha(0.75 * np.sqrt(share))
     _bare(axes, f"map of {printable(explanation.heat_of)}")
     scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(low, high), _MAP_COLOURS)
     bar = figure.colorbar(scale, ax=axes, fraction=0.046, pad=0.03)

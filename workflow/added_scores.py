@@ -29,6 +29,7 @@ import numpy.typing as npt
 from contracts.files import Arrays, digest_of, read_arrays, write_arrays
 from contracts.member import GrowingMember, Member
 from contracts.rows import FloatArray, ImageRows
+from ensemble.fitted import FittedEnsemble
 from workflow.added import AddedRows, folds_of_added
 from workflow.config import RunConfig
 from workflow.console import note, progress_bar
@@ -153,10 +154,14 @@ def _grown_score(
     return scores
 
 
-def added_sentence(data: PreparedData) -> str:
-    """How added rows count and what that does to probabilities; empty where there are none."""
-    if not data.added:
-        return ""
+def with_sentence(fitted: FittedEnsemble, data: PreparedData) -> FittedEnsemble:
+    """The ensemble with a sentence on the added rows it was fitted on; the same where there are none."""
+    sentences = (*fitted.sentences, _sentence(data)) if data.added else fitted.sentences
+    return replace(fitted, sentences=sentences)
+
+
+def _sentence(data: PreparedData) -> str:
+    """How added rows count, and what that does to probabilities."""
     minority = data.manifest.class_names[-1]
     n_missed = sum(row.label == minority for row in data.added)
     n_normal = len(data.added) - n_missed

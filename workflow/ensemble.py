@@ -19,7 +19,7 @@ from ensemble.pipeline import fit_all
 from evaluation.comparison import Predictions, compare_repeats
 from evaluation.multiclass_comparison import MulticlassPredictions, compare_multiclass_repeats
 from workflow.added import AddedRows
-from workflow.added_scores import added_sentence, note_left_out, with_added_rows
+from workflow.added_scores import note_left_out, with_added_rows, with_sentence
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.facts import deployment_prior
@@ -74,7 +74,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         fitted = fit_all(
             oof, deployment_prior=prior, threshold_rule=config.recipe.threshold, seed=config.seed
         )
-    stack = fitted[ENSEMBLE_ROW]
+    stack = with_sentence(fitted[ENSEMBLE_ROW], data)
     with console.status("measuring on held-out rows", spinner="dots"):
         rows = measure(config, fitted, test)
     for row in rows:
@@ -91,8 +91,6 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     if config.recipe.repeats > 1:
         document["selection"] = selection.to_json()
         stack = replace(stack, sentences=(selection.sentence, *stack.sentences))
-    if data.added:
-        stack = replace(stack, sentences=(*stack.sentences, added_sentence(data)))
     write_score_table(config.folder / "oof.parquet", oof)
     decision = np.array(test.class_names)[stack.decide(test.scores)]
     write_score_table(

@@ -238,7 +238,7 @@ def _pixels(run: FinishedRun, file: Path) -> ImageArray:
 def _print(run: FinishedRun, document: dict[str, Any]) -> None:
     minority = run.fitted.class_names[-1]
     for image in document["images"]:
-        title = f"{image['path']}: p({minority}) = {image['probability']:.4f}{_limit(run)}"
+        title = f"{Path(image['path']).name}: p({minority}) = {image['probability']:.4f}{_limit(run)}"
         table = Table(title=escape(f"{title}: decided {image['decision']}"))
         table.add_column("member", no_wrap=True)
         for heading in ("score", "log-odds", "above others", f"above {minority}"):

@@ -181,9 +181,11 @@ def _note_contrary(config: RunConfig, document: dict[str, Any]) -> None:
         and image["probability_after"] != image["probability_before"]
     ]
     if contrary:
+        first = contrary[0]
         note(
             f"The probability of {len(contrary)} of {len(judged)} images moved away from their label, such "
-            f"as {contrary[0]['path']}: no member tells them from the other class."
+            f"as {first['path']} ({first['probability_before']:.3f} → {first['probability_after']:.3f}): class "
+            "shares are kept, so what images like the others given gained, rarer kinds lost."
         )
 
 
