@@ -182,10 +182,11 @@ def _note_contrary(config: RunConfig, document: dict[str, Any]) -> None:
     ]
     if contrary:
         first = contrary[0]
+        change = f"{first['probability_before']:.3f} → {first['probability_after']:.3f}"
         note(
             f"The probability of {len(contrary)} of {len(judged)} images moved away from their label, such "
-            f"as {first['path']} ({first['probability_before']:.3f} → {first['probability_after']:.3f}): class "
-            "shares are kept, so what images like the others given gained, rarer kinds lost."
+            f"as {first['path']} ({change}): class shares are kept, so what images like the others given "
+            "gained, rarer kinds lost."
         )
 
 
