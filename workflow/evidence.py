@@ -87,11 +87,13 @@ def evidence_of(
         [_mean_scores(fits[name], rows_of_trunk[trunk_of[name]]) for name in names], axis=1
     )
     notes: list[str] = []
-    heat, usual, heat_of = None, (0.0, 0.0), ""
+    heat: FloatArray | None = None
+    usual, heat_of = (0.0, 0.0), ""
     for name in _by_weight(run, names, fits):
         rows = rows_of_trunk[trunk_of[name]]
-        heat = _mean_maps(fits[name], rows)
-        if heat is not None:
+        maps = [_mean_maps(fits[name], rows.subset(np.array([i]))) for i in range(len(rows))]
+        if maps[0] is not None:
+            heat = np.concatenate([each for each in maps if each is not None])
             heat_of, usual = name, _usual(run, fits[name], trunks[trunk_of[name]])
             break
     patches: list[list[DecidingPatch]] = [[] for _ in images]
@@ -131,7 +133,9 @@ def _rows(
     """The images as members see them, with features that are held in memory."""
     store = PassingStore(trunk.store)
     files = [ImageFile(sha256, path) for path, sha256, _ in images]
-    extract_features(trunk.trunk, store, files, run.config.decode, "cpu")
+    for file in files:
+        # One at a time: rounding depends on the batch, and no image may change what is said of another.
+        extract_features(trunk.trunk, store, [file], run.config.decode, "cpu")
     labels = np.zeros(len(images), dtype=np.int64)  # nobody reads them in scoring
     return CachedRows(
         store,
@@ -144,7 +148,8 @@ def _rows(
 
 
 def _mean_scores(members: list[Member], rows: CachedRows) -> FloatArray:
-    scores = [member.score(rows) for member in members]
+    each = [np.array([i]) for i in range(len(rows))]
+    scores = [np.concatenate([member.score(rows.subset(one)) for one in each]) for member in members]
     if len(scores) == 1:
         return scores[0]
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)

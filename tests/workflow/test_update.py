@@ -232,11 +232,12 @@ def test_the_same_images_again_are_a_no_op_that_says_so(updated, given):
     assert outcome.code == 0
     assert "Nothing to do: all 5 images were added before" in outcome.said
     assert outcome.json["added"] == {"normal": 0, "missed": 0}
-    assert outcome.json["images"] == [image for image in first.json["images"] if image["label"] == "odd"]
-    assert before == (
-        (run.folder / "model.onnx").stat().st_mtime_ns,
-        (run.folder / "added.json").read_bytes(),
-    )
+    missed = [image for image in first.json["images"] if image["label"] == "odd"]
+    for again, image in zip(outcome.json["images"], missed, strict=True):
+        assert again["path"] == image["path"]
+        for name in ("probability_before", "probability_after"):
+            assert again[name] == pytest.approx(image[name], abs=1e-5)
+    assert [path.stat().st_mtime_ns for path in files] == before
     assert "Nothing to do" in run.command("ensemble").said
 
 
