@@ -296,6 +296,36 @@ def export(
 
 
 @app.command()
+def update(
+    dataset: Dataset,
+    normal: Annotated[
+        Path | None, typer.Option("--normal", help="Folder of images that were flagged but are fine.")
+    ] = None,
+    missed: Annotated[
+        Path | None, typer.Option("--missed", help="Folder of images of the outnumbered class, missed.")
+    ] = None,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    minority: Minority = None,
+    tracking: Tracking = True,
+    as_json: Json = False,
+) -> None:
+    """Teach a finished run its false alarms and misses, in seconds; trains nothing, exports anew."""
+    from workflow.update import update as run
+
+    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking)
+    document = run(options, normal, missed)
+    if as_json:
+        _print_json(document)
+    if document["skipped"]:
+        raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
+
+
+@app.command()
 def score(
     model: Annotated[Path, typer.Argument(help="An exported ONNX file.", show_default=False)],
     paths: Annotated[
@@ -337,6 +367,34 @@ def score(
         document.pop("already_done")
         _print_json(document)
     if summary.failed:
+        raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
+
+
+@app.command()
+def explain(
+    dataset: Dataset,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Images to explain.", show_default=False)
+    ] = None,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for the pictures; explanations in the run.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show why images got their probability: map, members, and the nearest normal patches."""
+    from workflow.explain import explain as run
+
+    options = _options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
+    document = run(options, list(images or ()), output)
+    if as_json:
+        _print_json(document)
+    if document["failed"]:
         raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
 
 

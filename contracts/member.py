@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from contracts.files import Arrays
 from contracts.rows import FloatArray, ImageRows
@@ -83,3 +83,18 @@ class Member(ABC):
     @abstractmethod
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         """Take over a fitted state saved by :meth:`state`; the settings are those of the constructor."""
+
+
+@runtime_checkable
+class GrowingMember(Protocol):
+    """A member that can take in further normal images once it is fitted, without being fitted anew."""
+
+    def add_normal(self, rows: ImageRows) -> int:
+        """Learn from further majority rows, which no score given before had seen.
+
+        Args:
+            rows: the new rows; the same set in any order gives members that score alike.
+
+        Returns:
+            How much was taken in, in the member's own unit (patches, features); 0 where it knew all of it.
+        """

@@ -42,6 +42,10 @@ class ImageRows(Protocol):
         """``[N]`` group number (patient, lot); a member that sets rows aside keeps equal numbers together."""
 
     @property
+    def digests(self) -> npt.NDArray[np.str_]:
+        """``[N]`` hex SHA-256 of the images' bytes: who a row is, in whatever selection it stands."""
+
+    @property
     def is_copy(self) -> MaskArray:
         """``[N]`` whether a row is an augmented copy of another, whose label and group it has.
 

@@ -102,3 +102,32 @@ class FeatureStore:
         """``[n, C, g, g]`` float32 patch features; ask for a batch at a time."""
         shape = (len(digests), self.shapes.patch_channels, self.shapes.patch_grid, self.shapes.patch_grid)
         return self._gather(digests, 1, np.empty(shape, dtype=np.float32))
+
+
+class PassingStore(FeatureStore):
+    """Features of images that are looked at once and leave nothing behind.
+
+    Args:
+        beside: the store on disk of the same trunk, whose files of the trunk itself are used.
+    """
+
+    def __init__(self, beside: FeatureStore) -> None:
+        self.folder = beside.folder
+        self.shapes = beside.shapes
+        self._held: dict[str, tuple[FloatArray, FloatArray]] = {}
+
+    def __contains__(self, sha256: object) -> bool:
+        return sha256 in self._held
+
+    def append(self, digests: list[str], pooled: FloatArray, patches: npt.NDArray[np.float16]) -> None:
+        """Hold the features of ``n`` images in memory."""
+        for row, digest in enumerate(digests):
+            self._held[digest] = (pooled[row], patches[row].astype(np.float32))
+
+    def pooled(self, digests: Sequence[str]) -> FloatArray:
+        """``[n, D]`` float32."""
+        return np.stack([self._held[digest][0] for digest in digests])
+
+    def patches(self, digests: Sequence[str]) -> FloatArray:
+        """``[n, C, g, g]`` float32."""
+        return np.stack([self._held[digest][1] for digest in digests])

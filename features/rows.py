@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from contracts.errors import DataError, ImageError
 from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
@@ -74,6 +75,11 @@ class CachedRows:
     def groups(self) -> IndexArray:
         """``[N]`` group number of each row."""
         return self._groups
+
+    @property
+    def digests(self) -> npt.NDArray[np.str_]:
+        """``[N]`` SHA-256 of each row's file."""
+        return np.array(self._digests, dtype=np.str_)
 
     @property
     def is_copy(self) -> MaskArray:

@@ -20,8 +20,9 @@ from imagedata.listing import ListedImage, Split
 from imagedata.spec import DataSpec, parse_ratio
 
 Status = Literal["ok", "broken", "excluded", "dropped"]
-# Split of a row: of a listed image, or "augmented" of a changed copy of a training image.
-RowSplit = Split | Literal["augmented"]
+# Split of a row: of a listed image, "augmented" of a changed copy of a training image, or "added" of an
+# image that a trained run was updated with, which stands in no manifest.
+RowSplit = Split | Literal["augmented", "added"]
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from contracts.errors import DataError, MemberCollapsedError
 from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, majority_positions
+from contracts.rows import FloatArray, ImageRows, IndexArray, majority_positions
 from features.apply import score_with_module
 from features.tensors import TrunkFeatures
+from oneclass.bank_growth import patches_to_add
+from oneclass.bank_origin import BankOrigin
 from oneclass.collapse import require_distinct_scores
 from oneclass.coreset import k_center_greedy
 from oneclass.settings import PatchCoreSettings
@@ -35,6 +37,7 @@ class PatchCore(Member):
     def __init__(self, settings: PatchCoreSettings) -> None:
         self.settings = settings
         self._module: PatchCoreModule | None = None
+        self.origin: BankOrigin | None = None
 
     @property
     def needs(self) -> frozenset[MemberInput]:
@@ -61,7 +64,26 @@ class PatchCore(Member):
         module = PatchCoreModule(self.settings, mean, projection, points[chosen].cpu())
         self._require_alive(module, rows.subset(normal), is_exhaustive)
         self._module = module
+        images, cells = self._draw_places(rows.subset(normal), context.seed)
+        of_image = np.repeat(rows.digests[normal[images]], cells.shape[1])
+        self.origin = BankOrigin.of_patches(of_image[chosen.numpy()], cells.ravel()[chosen.numpy()])
         return self
+
+    def add_normal(self, rows: ImageRows) -> int:
+        """Grow the bank by the patches of further normal images that it lacks (:mod:`oneclass.bank_growth`).
+
+        No distance to the bank grows by it. Mean and projection stay as they were fitted.
+        """
+        module = self.to_module()
+        patches = torch.from_numpy(np.concatenate(list(rows.patches())))
+        points = module.projected(patches).flatten(end_dim=1)
+        added = patches_to_add(module.bank, points)
+        grown = torch.cat([module.bank, points[added]])
+        self._module = PatchCoreModule(self.settings, module.mean, module.projection, grown)
+        if self.origin is not None:
+            image, cell = np.divmod(added.numpy(), rows.shapes.patch_grid**2)
+            self.origin = self.origin.joined(BankOrigin.of_patches(rows.digests[image], cell))
+        return len(added)
 
     def _require_alive(self, module: PatchCoreModule, normal: ImageRows, is_exhaustive: bool) -> None:
         if is_exhaustive:
@@ -74,20 +96,27 @@ class PatchCore(Member):
         scores = score_with_module(module, normal.subset(sample), self.needs)
         require_distinct_scores("patchcore", scores)
 
-    def _draw_patches(self, normal: ImageRows, seed: int) -> FloatArray:
-        """``[P, C]`` patches, the same number from every image, at random places."""
+    def _draw_places(self, normal: ImageRows, seed: int) -> tuple[IndexArray, IndexArray]:
+        """Positions ``[n]`` of the images that give patches, and the cells ``[n, m]`` of each, at random."""
         cells = normal.shapes.patch_grid**2
         per_image = max(1, min(cells, self.settings.candidate_patches // len(normal)))
         generator = np.random.default_rng(seed)
+        images = np.arange(len(normal))
         # Beyond candidate_patches images, only as many images as there may be candidates give one each.
         if len(normal) > self.settings.candidate_patches:
-            kept = np.sort(generator.choice(len(normal), self.settings.candidate_patches, replace=False))
-            normal = normal.subset(kept)
-        drawn = []
-        for batch in normal.patches():
-            patches_NPC = batch.reshape(len(batch), batch.shape[1], cells).transpose(0, 2, 1)
-            places = np.argsort(generator.random((len(batch), cells)), axis=1)[:, :per_image]
-            drawn.append(np.take_along_axis(patches_NPC, places[:, :, None], axis=1))
+            images = np.sort(generator.choice(len(normal), self.settings.candidate_patches, replace=False))
+        places = [np.argsort(generator.random(cells))[:per_image] for _ in images]
+        return images, np.stack(places)
+
+    def _draw_patches(self, normal: ImageRows, seed: int) -> FloatArray:
+        """``[P, C]`` patches, the same number from every image, at random places."""
+        images, places = self._draw_places(normal, seed)
+        drawn: list[FloatArray] = []
+        for batch in normal.subset(images).patches():
+            patches_NPC = batch.reshape(len(batch), batch.shape[1], -1).transpose(0, 2, 1)
+            start = sum(map(len, drawn))
+            of_batch = places[start : start + len(batch), :, None]
+            drawn.append(np.take_along_axis(patches_NPC, of_batch, axis=1))
         return np.concatenate(drawn).reshape(-1, normal.shapes.patch_channels)
 
     def _principal_axes(self, centred: Tensor) -> Tensor | None:
@@ -110,16 +139,20 @@ class PatchCore(Member):
         return self._module
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Mean and bank, and the projection where there is one."""
+        """Mean and bank, the projection where there is one, and where the bank's patches come from."""
         module = self.to_module()
-        arrays = {"mean": module.mean.numpy(), "bank": module.bank.numpy()}
+        arrays: Arrays = {"mean": module.mean.numpy(), "bank": module.bank.numpy()}
+        if self.origin is not None:
+            arrays.update(self.origin.arrays())
         if module.projection is not None:
             arrays["projection"] = module.projection.numpy()
         return arrays, {}
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:  # noqa: ARG002
-        """Take over a saved state."""
-        state = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        """Take over a saved state; one of an older version scores the same but has no :attr:`origin`."""
+        names = ("mean", "projection", "bank")
+        state = {name: torch.from_numpy(np.array(arrays[name])) for name in names if name in arrays}
+        self.origin = BankOrigin.from_arrays(arrays)
         self._module = PatchCoreModule(self.settings, state["mean"], state.get("projection"), state["bank"])
         return self
 
@@ -154,12 +187,15 @@ class PatchCoreModule(nn.Module):
         self.register_buffer("minus_two_bank", -2.0 * bank.T.contiguous(), persistent=False)
         self.register_buffer("bank_norm", (bank * bank).sum(dim=1), persistent=False)
 
+    def projected(self, patches: Tensor) -> Tensor:
+        """``[N, C, g, g]`` patch features → ``[N, P, k]`` points of the space that the bank lies in."""
+        patches_NPC = patches.flatten(start_dim=2).transpose(1, 2) - self.mean
+        return patches_NPC if self.projection is None else torch.matmul(patches_NPC, self.projection)
+
     def forward(self, features: TrunkFeatures) -> tuple[Tensor, Tensor]:
         """Return image scores ``[N, 1]`` and the patch map ``[N, g, g]``, both distances."""
         grid = features.patches.shape[-1]
-        patches_NPk = features.patches.flatten(start_dim=2).transpose(1, 2) - self.mean
-        if self.projection is not None:
-            patches_NPk = torch.matmul(patches_NPk, self.projection)
+        patches_NPk = self.projected(features.patches)
         # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs the bracket alone.
         bracket = torch.matmul(patches_NPk, self.minus_two_bank) + self.bank_norm
         squared = (patches_NPk * patches_NPk).sum(dim=2)

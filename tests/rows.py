@@ -44,6 +44,10 @@ class ArrayRows:
         return self.positions
 
     @property
+    def digests(self) -> np.ndarray:
+        return np.array([f"{position:064x}" for position in self.positions])
+
+    @property
     def is_copy(self) -> MaskArray:
         return np.zeros(len(self.positions), dtype=np.bool_)
 

@@ -15,7 +15,10 @@ from tests.conftest import Run, run_command
 from tests.pictures import write_pictures, write_two_classes
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["datasets", "train-all", "train", "ensemble", "export", "score", "demo", "ui", "doctor"]
+COMMANDS = [
+    *("datasets", "train-all", "train", "ensemble", "export", "update", "score", "explain"),
+    *("demo", "ui", "doctor"),
+]
 HEAVY = [
     "torch",
     "torchvision",

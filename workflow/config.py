@@ -24,7 +24,7 @@ _DEFAULT_RECIPES = {"compare": "losses", "report": "losses"}
 # Identity keys: they name the run folder and are not for overriding.
 _NOT_OVERRIDABLE = {"name"}
 # Commands that know --no-tracking.
-_TRACKED = {"train-all", "train", "ensemble", "compare"}
+_TRACKED = {"train-all", "train", "ensemble", "compare", "update"}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_all
 from evaluation.comparison import Predictions, compare_repeats
 from evaluation.multiclass_comparison import MulticlassPredictions, compare_multiclass_repeats
+from workflow.added import AddedRows
+from workflow.added_scores import note_left_out, with_added_rows, with_sentence
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.facts import deployment_prior
@@ -61,6 +63,8 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         track_ensemble(config, key, finished)
         return finished
 
+    note_left_out(config, data)
+    results = with_added_rows(config, data, results)
     selection = select_repeats(config, data, results, left_out)
     oof, test = score_tables(data, results, left_out, selection.repeats)
     oof.require_complete()
@@ -70,7 +74,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         fitted = fit_all(
             oof, deployment_prior=prior, threshold_rule=config.recipe.threshold, seed=config.seed
         )
-    stack = fitted[ENSEMBLE_ROW]
+    stack = with_sentence(fitted[ENSEMBLE_ROW], data)
     with console.status("measuring on held-out rows", spinner="dots"):
         rows = measure(config, fitted, test)
     for row in rows:
@@ -110,6 +114,7 @@ def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
     recipe = config.recipe
     # The first repeat makes the same ensemble whether or not there are more.
     selected = [recipe.select, recipe.select_by] if recipe.select != "first" and recipe.repeats > 1 else []
+    added = AddedRows.read(config.folder).digest
     return digest_of(
         [
             _ENSEMBLE_VERSION,
@@ -119,6 +124,8 @@ def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
             config.spec.deployment_shares or config.spec.deployment_prior,
             config.seed,
             *selected,
+            # Nothing where no update was made, so that keys are those of before there could be any.
+            *([{"added": added}] if added else []),
         ]
     )
 

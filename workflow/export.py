@@ -8,19 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from contracts.errors import ModelError, UsageError
-from contracts.files import read_json, sha256_of_file, write_json
+from contracts.errors import UsageError
+from contracts.files import sha256_of_file, write_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from imagedata.decode import decode_file
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
-from workflow.ensemble import ensemble_key
-from workflow.prepare import PreparedData, load_prepared
+from workflow.finished import read_finished
+from workflow.prepare import PreparedData
 from workflow.registry import build_member
-from workflow.score_tables import collapsed_members, finished_results, score_tables
-from workflow.selection import units_to_select_from
-from workflow.units import FINAL, Unit, UnitResult, units_of
+from workflow.units import FINAL, Unit, UnitResult
 
 _PARITY_IMAGES = 56
 """Held-out images that the parity gate compares; a multiple of 1, 2 and 7, and as many of each class."""
@@ -43,25 +41,9 @@ def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
         raise UsageError(
             f"--output {output}: that is a folder. Name the file, such as {output / 'model.onnx'}."
         )
-    config = resolve_config(options)
-    data = load_prepared(config)
-    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
-    results = finished_results(config, units)
-    left_out = collapsed_members(results)
-    metrics_path = config.folder / "metrics.json"
-    if not metrics_path.exists():
-        raise ModelError(f"{config.folder}: no ensemble fitted yet. First run: {options.command('ensemble')}")
-    metrics = read_json(metrics_path)
-    if metrics["key"] != ensemble_key(config, units):
-        raise ModelError(
-            f"{config.folder}: its ensemble was fitted on other members or with other settings. "
-            f"Run: {options.command('ensemble')}"
-        )
-    fitted = FittedEnsemble.from_json(read_json(config.folder / "ensemble.json"))
-    repeats = tuple(metrics["document"].get("selection", {}).get("repeats", [0]))
-    _, test = score_tables(data, results, left_out, repeats)
-    rows = metrics["document"]["rows"]
-    return export_model(config, data, results, fitted, test, rows, output, repeats)
+    run = read_finished(resolve_config(options))
+    rows = run.document["rows"]
+    return export_model(run.config, run.data, run.results, run.fitted, run.test, rows, output, run.repeats)
 
 
 def export_model(
@@ -199,6 +181,10 @@ def _metadata(
             "train": data.manifest.counts("train"),
             "test": data.manifest.counts("test"),
         },
-        "digests": {"manifest": data.manifest.digest, "folds": data.folds_digest},
+        "digests": {
+            "manifest": data.manifest.digest,
+            "folds": data.folds_digest,
+            **({"added": data.added_digest} if data.added else {}),
+        },
         "ensemble": fitted.to_json(),
     }

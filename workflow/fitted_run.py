@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_all
+from workflow.added_scores import with_added_rows
 from workflow.config import RunConfig
 from workflow.ensemble import Repeat
 from workflow.facts import deployment_prior
@@ -56,6 +57,7 @@ def fit_finished(config: RunConfig) -> FittedRun:
     data = load_prepared(config)
     results = finished_results(config, units_of(config, data, config.members))
     left_out = collapsed_members(results)
+    results = with_added_rows(config, data, results)
     tables = [score_tables(data, results, left_out, [repeat]) for repeat in range(config.recipe.repeats)]
     repeats = [
         (

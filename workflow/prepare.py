@@ -20,6 +20,7 @@ from imagedata.listing import find_root, list_images
 from imagedata.manifest import Manifest, ManifestRow, build_manifest
 from imagedata.packed import OpenPack, unpacked_root
 from imagedata.spec import LabelTable, Packed
+from workflow.added import AddedRows
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 
@@ -46,6 +47,8 @@ class PreparedData:
         augmented: changed copies of training rows, for supervised members to fit on beside their sources;
             no fold holds them out and nothing is measured on them.
         augmented_root: folder that their paths are relative to.
+        added: rows that ``update`` added, for the stacker and for banks; sorted by digest.
+        added_root: folder that their paths are relative to.
     """
 
     manifest: Manifest
@@ -55,6 +58,8 @@ class PreparedData:
     more_folds: tuple[npt.NDArray[np.int64], ...] = ()
     augmented: tuple[ManifestRow, ...] = ()
     augmented_root: Path = Path()
+    added: tuple[ManifestRow, ...] = ()
+    added_root: Path = Path()
 
     def of_repeat(self, repeat: int) -> PreparedData:
         """The same rows with the folds of one repeat, from 0."""
@@ -82,6 +87,11 @@ class PreparedData:
         return digest_of([[row.source, row.label, row.group, row.sha256] for row in self.augmented])
 
     @property
+    def added_digest(self) -> str:
+        """Digest of the added rows: what they are and where they belong."""
+        return digest_of([[row.sha256, row.label, row.group] for row in self.added])
+
+    @property
     def source_of_copy(self) -> npt.NDArray[np.int64]:
         """``[M]`` position among the training rows of the source of each augmented copy."""
         position = {row.path: i for i, row in enumerate(self.train)}
@@ -98,8 +108,8 @@ class PreparedData:
 
     def file_of(self, row: ManifestRow) -> Path:
         """Where a row's image lies."""
-        root = self.augmented_root if row.split == "augmented" else self.manifest.root
-        return root / row.path
+        roots = {"augmented": self.augmented_root, "added": self.added_root}
+        return roots.get(row.split, self.manifest.root) / row.path
 
 
 def prepare_data(config: RunConfig) -> PreparedData:
@@ -269,7 +279,8 @@ def load_prepared(config: RunConfig) -> PreparedData:
                 "are asked for. Use another --runs for them, or train again (equal images are not repeated) "
                 f"with: {again}"
             )
-    return data
+    added, _ = AddedRows.read(config.folder).usable(config.spec, data.train, data.test)
+    return replace(data, added=tuple(added), added_root=config.folder)
 
 
 def _read_rows(config: RunConfig) -> PreparedData:

@@ -13,6 +13,7 @@ import yaml
 from contracts.errors import ModelError, UsageError
 from contracts.files import read_json, sha256_of_file, write_text
 from ensemble.contribution import contributions
+from workflow.added_scores import with_sentence
 from workflow.compare import comparison_of
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
@@ -154,7 +155,7 @@ def _stack(run: FittedRun) -> Any:
             for each in sorted(members, key=lambda each: -each.weight)
         ],
         is_kept=ensemble.method == "stack",
-        sentences=ensemble.sentences,
+        sentences=with_sentence(ensemble, run.data).sentences,
     )
 
 

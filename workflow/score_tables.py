@@ -15,6 +15,7 @@ from contracts.files import atomic_writer
 from contracts.rows import FloatArray
 from contracts.scores import ScoreColumn, ScoreTable
 from imagedata.manifest import ManifestRow
+from workflow.added import folds_of_added
 from workflow.config import RunConfig
 from workflow.prepare import PreparedData, group_numbers
 from workflow.registry import CONTROL, entry_of
@@ -64,9 +65,11 @@ def score_tables(
 ) -> tuple[ScoreTable, ScoreTable]:
     """The out-of-fold table of the training rows and the table of the held-out rows.
 
+    Rows that ``update`` added stand behind the training rows; see :mod:`workflow.added_scores`.
+
     Args:
         data: the rows.
-        results: of all units.
+        results: of all units, with scores of the added rows.
         left_out: members without columns.
         repeats: which repeats' scores; the mean over them where there are several. Each of the averaged
             scores of a training row is by a member that did not see the row, and so is their mean. The
@@ -83,8 +86,9 @@ def score_tables(
         test_parts.append(_mean([test for _, test in pairs]))
         columns.extend(_columns(next(iter(mine)), oof_parts[-1].shape[1], data.manifest.class_names))
     folds = data.of_repeat(repeats[0]).fold_of_row
+    folds = np.concatenate([folds, folds_of_added(data.added, int(folds.max()) + 1)])
     return (
-        _table(data, data.train, folds, columns, np.concatenate(oof_parts, axis=1)),
+        _table(data, [*data.train, *data.added], folds, columns, np.concatenate(oof_parts, axis=1)),
         _table(data, data.test, np.full(len(data.test), -1), columns, np.concatenate(test_parts, axis=1)),
     )
 
@@ -92,14 +96,16 @@ def score_tables(
 def _scores_of_repeat(
     data: PreparedData, mine: dict[Unit, UnitResult], repeat: int
 ) -> tuple[FloatArray, FloatArray]:
-    """One member's ``[N, C]`` out-of-fold scores and its ``[N_test, C]`` held-out scores."""
+    """One member's ``[N, C]`` scores of rows it has not seen, and its ``[N_test, C]`` held-out scores."""
     of_repeat = {unit.fold: result for unit, result in mine.items() if unit.repeat == repeat}
     fold_of_row = data.of_repeat(repeat).fold_of_row
-    test = of_repeat[FINAL].scores
-    oof = np.full((len(data.train), test.shape[1]), np.nan, dtype=np.float32)
+    test, added = of_repeat[FINAL].scores, of_repeat[FINAL].added_scores
+    oof = np.full((len(data.train) + len(data.added), test.shape[1]), np.nan, dtype=np.float32)
     for fold, result in of_repeat.items():
         if fold != FINAL:
-            oof[fold_of_row == fold] = result.scores
+            oof[np.flatnonzero(fold_of_row == fold)] = result.scores
+    if added is not None:
+        oof[len(data.train) :] = added
     return oof, test
 
 

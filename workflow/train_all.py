@@ -16,6 +16,7 @@ from contracts.files import atomic_writer
 from contracts.machine import usable_cpus
 from contracts.member import FitContext
 from contracts.rows import ImageRows
+from workflow.added import AddedRows
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note, progress_bar
 from workflow.devices import pick_device
@@ -71,6 +72,11 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
     data = prepare_data(config)
     save_prepared(config, data)
     print_data_facts(config, data)
+    if added := AddedRows.read(config.folder).rows:
+        note(
+            f"{len(added)} images that update added are kept: no member is trained on them, and ensemble "
+            "takes them in again. To do without them, delete added.json in the run folder."
+        )
     units = units_of(config, data, members)
     pending = [unit for unit in units if read_result(unit) is None]
     if pending:

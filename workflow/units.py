@@ -74,6 +74,8 @@ class UnitResult:
         sentences: noteworthy events.
         collapsed: why the member is to be left out; empty when it is not.
         curves: figures a step, as the member recorded them; empty in receipts of older versions.
+        added_scores: ``[n, C]`` of the rows that ``update`` added, of a final unit; never in its receipt.
+        taken_in: how much of them a member with a bank has taken in; in ``state``, never in the receipt.
     """
 
     scores: FloatArray
@@ -84,6 +86,8 @@ class UnitResult:
     sentences: list[str]
     collapsed: str
     curves: Curves = field(default_factory=dict)
+    added_scores: FloatArray | None = None
+    taken_in: int = 0
 
     def write(self, unit: Unit) -> None:
         """Write the receipt, whole or not at all."""

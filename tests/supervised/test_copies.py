@@ -52,6 +52,10 @@ class RowsWithCopies:
         return self.of // self.group_size
 
     @property
+    def digests(self) -> np.ndarray:
+        return np.array([f"{position:064x}" for position in self.positions])
+
+    @property
     def is_copy(self) -> MaskArray:
         return self.positions >= len(self.rows)
 

@@ -2,7 +2,8 @@
 
 Usage: python killed_run.py MOMENT ARGUMENTS... with MOMENT one of ``never``, ``mid-write:N`` (killed
 half-way through writing the N-th receipt), ``interrupt:N`` (as if Ctrl-C was pressed while the N-th unit
-is fitted), ``measuring`` (killed between the files of a comparison).
+is fitted), ``measuring`` (killed between the files of a comparison), ``taking-in`` (an update
+is killed half-way through writing what a member says of the added images).
 """
 
 import os
@@ -11,12 +12,21 @@ import sys
 
 import cli
 from tests.signals import listen_to_interrupts
-from workflow import compare, train_all, units
+from workflow import added_scores, compare, train_all, units
 
 
 def die(number: int = signal.SIGKILL) -> None:
     """Receive a signal as from outside."""
     os.kill(os.getpid(), number)
+
+
+def half_written(path, *_):
+    """Begin to write a receipt, and end the process in the middle."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.{os.getpid()}.tmp").open("wb") as handle:
+        handle.write(b"PK\x03\x04 half")
+        handle.flush()
+        die()
 
 
 def sabotage(moment: str) -> None:
@@ -30,11 +40,7 @@ def sabotage(moment: str) -> None:
             nonlocal left
             left -= 1
             if left == 0:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.with_name(f".{path.name}.{os.getpid()}.tmp").open("wb") as handle:
-                    handle.write(b"PK\x03\x04 half")
-                    handle.flush()
-                    die()
+                half_written(path)
             write_arrays(path, arrays, meta)
 
         units.write_arrays = kill_in_the_middle
@@ -52,6 +58,8 @@ def sabotage(moment: str) -> None:
         train_all.run_unit = interrupt_later
     elif kind == "measuring":
         compare.write_json = lambda *_: die()
+    elif kind == "taking-in":
+        added_scores.write_arrays = half_written
 
 
 if __name__ == "__main__":

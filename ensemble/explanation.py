@@ -1,0 +1,75 @@
+"""Which member said what: how an image's logit is put together, and where its scores lie among others'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.rows import FloatArray
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
+
+
+@dataclass(frozen=True)
+class MemberShare:
+    """One member's part in an image's probability.
+
+    Attributes:
+        member: its name.
+        score: raw, in the member's own unit; of K logits the minority's less their mean, since only what
+            sets a class apart counts.
+        contribution: what the score adds to the combination's log-odds of the minority (for K > 2: to its
+            logit less the mean of all), compared with scores that are average among the out-of-fold rows.
+        above_majority: share of the majority's out-of-fold rows that score lower, 0…1.
+        above_minority: the same of the minority's.
+    """
+
+    member: str
+    score: float
+    contribution: float
+    above_majority: float
+    above_minority: float
+
+
+def member_shares(fitted: FittedEnsemble, oof: ScoreTable, scores: FloatArray) -> list[MemberShare]:
+    """Take an image's logit apart, member by member.
+
+    A combination is a weighted sum of standardised scores and an intercept, so contributions are exact:
+    with the intercept they sum to the logit that the calibrator then reads. Calibrator and prior shift
+    turn that into a probability; both are monotone.
+
+    Args:
+        fitted: the ensemble.
+        oof: what it was fitted on.
+        scores: ``[M]`` of one image.
+
+    Returns:
+        A share a member, in column order.
+    """
+    combination = fitted.combination
+    z = combination.transform(scores[None])[0]
+    is_minority = oof.labels == len(oof.class_names) - 1
+    shares = []
+    for member in oof.member_names:
+        columns = [i for i, column in enumerate(oof.columns) if column.member == member]
+        own = _minority_less_mean(scores[None, columns])[0]
+        lower = _minority_less_mean(oof.scores[:, columns]) < own
+        to_logits = z[columns] @ combination.weights[columns]
+        shares.append(
+            MemberShare(
+                member=member,
+                score=float(own),
+                contribution=float(_minority_less_mean(to_logits[None])[0]),
+                above_majority=float(lower[~is_minority].mean()),
+                above_minority=float(lower[is_minority].mean()),
+            )
+        )
+    return shares
+
+
+def _minority_less_mean(values_NC: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """``[N]``: a single column as it is, else the last less the mean of all."""
+    return values_NC[:, 0] if values_NC.shape[1] == 1 else values_NC[:, -1] - values_NC.mean(axis=1)

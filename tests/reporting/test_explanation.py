@@ -1,0 +1,80 @@
+"""The picture of an explanation: crops that show the right place, names that can be drawn, equal bytes."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reporting.explanation import Explanation, Place, ShownPatch, crop, draw, printable
+
+
+def indexed(side: int) -> np.ndarray:
+    """Every pixel carries its own row and column."""
+    rows, columns = np.mgrid[0:side, 0:side]
+    return np.stack([rows, columns, np.zeros_like(rows)], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("side", "grid"), [(56, 14), (64, 4), (50, 7), (30, 3)])
+def test_the_outlined_part_of_a_crop_is_the_cell(side, grid):
+    pixels = indexed(side)
+    span = min(5, grid)
+    for cell in range(grid**2):
+        row, column = divmod(cell, grid)
+        window, (left, top, right, bottom) = crop(pixels, Place(cell, grid))
+        inside = window[top:bottom, left:right]
+        edges = [round(edge * side / grid) for edge in range(grid + 1)]
+        assert inside[0, 0, :2].tolist() == [edges[row], edges[column]]
+        assert inside[-1, -1, :2].tolist() == [edges[row + 1] - 1, edges[column + 1] - 1]
+        # The window is as large as it can be everywhere, at borders too.
+        assert abs(window.shape[0] - span * side / grid) <= 1
+        assert abs(window.shape[1] - span * side / grid) <= 1
+
+
+def test_a_place_is_a_box_in_shares_of_the_sides():
+    place = Place(cell=7, grid=5)
+    assert place.box == pytest.approx((0.4, 0.2, 0.6, 0.4))
+    assert place.words == "row 2, column 3 of 5"
+
+
+def test_names_that_no_font_has_can_be_drawn():
+    assert printable("ß$x_1$\n.png") == "?$x_1$?.png"
+    assert printable("a" * 40 + ".png") == "..." + "a" * 23 + ".png"
+    assert len(printable("b" * 99, 18)) == 18
+
+
+def explanation(heat, patches) -> Explanation:
+    return Explanation(
+        name="$\\frac{1$ Ж.png",
+        verdict="p(odd) = 0.5: decided $odd",
+        pixels=indexed(32),
+        heat=heat,
+        heat_of="patchcore" if heat is not None else "",
+        usual=(0.1, 0.5),
+        contributions=[("patchcore", 1.5), ("cnn", -0.5)],
+        patches=patches,
+    )
+
+
+def patch(cell: int, name: str = "") -> ShownPatch:
+    return ShownPatch(indexed(32), Place(cell, 4), name, 1.25)
+
+
+@pytest.mark.parametrize("case", ["everything", "constant map", "no map"])
+def test_draws_whatever_there_is(case):
+    heat = {
+        "everything": np.random.default_rng(0).uniform(size=(4, 4)).astype(np.float32),
+        "constant map": np.full((4, 4), 0.1, np.float32),
+        "no map": None,
+    }[case]
+    neighbours = [patch(3, "a.png"), patch(12, "%b_.png")]
+    patches = [(patch(0), neighbours), (patch(15), neighbours[:1])] if case == "everything" else []
+    content = draw(explanation(heat, patches))
+    assert content == draw(explanation(heat, patches))
+    image = Image.open(io.BytesIO(content))
+    assert image.format == "PNG"
+    assert image.width == 1100
+    pixels = np.asarray(image.convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50

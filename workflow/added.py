@@ -1,0 +1,186 @@
+"""Images that ``update`` added to a trained run: what they are, and where their copies lie.
+
+``added.json`` in the run folder names them by the digest of their bytes, and ``added/`` keeps a copy of
+each file, so that whoever gave them may tidy up and a later training can score them anew. All that an
+update changes follows from the set of these rows; order and number of updates leave no trace. Deleting
+``added.json`` takes every update back: ``ensemble`` then fits again without them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.errors import ModelError
+from contracts.files import digest_of, read_json, write_json
+from imagedata.manifest import ManifestRow
+from imagedata.spec import DataSpec
+
+FILE, FOLDER = "added.json", "added"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class AddedRow:
+    """One image that was added.
+
+    Attributes:
+        sha256: of the file's bytes.
+        label: class name by the user's word.
+        given: path that it was given by, absolute.
+        path: the same below the folder that was given; a group rule reads it.
+        name: of the copy, in the folder :data:`FOLDER`.
+        width: stored width in pixels.
+        height: stored height in pixels.
+        mode: stored pixel type.
+        update: number of the update that added it, from 0.
+    """
+
+    sha256: str
+    label: str
+    given: str
+    path: str
+    name: str
+    width: int
+    height: int
+    mode: str
+    update: int
+
+
+@dataclass(frozen=True)
+class AddedRows:
+    """All rows that updates have added to a run.
+
+    Attributes:
+        rows: in the order of the updates.
+        replaced: SHA-256 of the model file that each update replaced.
+    """
+
+    rows: tuple[AddedRow, ...] = ()
+    replaced: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Of which images carry which label, whatever the order; empty where there are none."""
+        return digest_of(sorted([row.sha256, row.label] for row in self.rows)) if self.rows else ""
+
+    def write(self, folder: Path) -> None:
+        """Write ``added.json`` into a run folder, whole or not at all."""
+        document = {
+            "format": _FORMAT,
+            "digest": self.digest,
+            "replaced": list(self.replaced),
+            "rows": [asdict(row) for row in self.rows],
+        }
+        write_json(folder / FILE, document)
+
+    @classmethod
+    def read(cls, folder: Path) -> AddedRows:
+        """Read what :meth:`write` wrote; nothing where no update was made.
+
+        Raises:
+            ModelError: the file was edited or is of a newer version.
+        """
+        path = folder / FILE
+        if not path.exists():
+            return cls()
+        try:
+            document: dict[str, Any] = read_json(path)
+            rows = tuple(AddedRow(**row) for row in document["rows"])
+            added = cls(rows, tuple(document["replaced"]))
+            is_whole = document["format"] == _FORMAT and document["digest"] == added.digest
+        except (ValueError, KeyError, TypeError):
+            is_whole = False
+        if not is_whole:
+            raise ModelError(
+                f"{path}: it does not fit its own digest, or is of another version. Put it back, or delete "
+                "it to take all updates of this run back and run the ensemble command."
+            )
+        return added
+
+    def usable(
+        self, spec: DataSpec, train: Sequence[ManifestRow], test: Sequence[ManifestRow]
+    ) -> tuple[list[ManifestRow], dict[str, str]]:
+        """Rows that may still stand beside a run's own, sorted by digest, and why others may not.
+
+        A run may be trained again on images that were added before: those are training rows now, and no
+        longer new to the members.
+
+        Returns:
+            Rows of split ``added``, and path as given → reason of those left out.
+        """
+        guard = RowGuard(spec, train, test)
+        rows, reasons = [], {}
+        for row in sorted(self.rows, key=lambda row: row.sha256):
+            reason = guard.objection(row.path, row.sha256)
+            if reason:
+                reasons[row.given] = reason
+                continue
+            rows.append(
+                ManifestRow(
+                    path=f"{FOLDER}/{row.name}",
+                    label=row.label,
+                    group=guard.group_of(row.path, row.sha256),
+                    split="added",
+                    sha256=row.sha256,
+                    width=row.width,
+                    height=row.height,
+                    mode=row.mode,
+                    status="ok",
+                    reason="",
+                )
+            )
+        return rows, reasons
+
+
+class RowGuard:
+    """Says of a new image why it must not stand beside a run's rows.
+
+    Members' scores of a new image are only worth something where the members never saw it, nor anything of
+    its group; and what held-out rows measure is only worth something where nothing of theirs was fitted on.
+
+    Args:
+        spec: the data set.
+        train: usable training rows.
+        test: usable held-out rows.
+    """
+
+    def __init__(self, spec: DataSpec, train: Sequence[ManifestRow], test: Sequence[ManifestRow]) -> None:
+        self._rule = spec.group
+        self._known: dict[str, str] = {}
+        self._groups: dict[str, str] = {}
+        for what, rows in (("training", train), ("held-out", test)):
+            self._known.update({row.sha256: f"the same file as the {what} image {row.path}" for row in rows})
+            self._groups.update({row.group: what for row in rows})
+
+    def group_of(self, path: str, sha256: str) -> str:
+        """The group by the data set's rule, empty where it finds none; without a rule each file is one."""
+        if self._rule is None:
+            return sha256
+        match = re.search(self._rule, path)
+        return (match.group(1) or "") if match else ""
+
+    def objection(self, path: str, sha256: str) -> str:
+        """Why the image may not be added; empty where it may."""
+        if sha256 in self._known:
+            return self._known[sha256]
+        group = self.group_of(path, sha256)
+        if not group:
+            return f"the data set's group rule '{self._rule}' finds no group in its path"
+        if group in self._groups:
+            what = self._groups[group]
+            return f"group {group} has {what} images; put it into the data set and train again"
+        return ""
+
+
+def folds_of_added(rows: Sequence[ManifestRow], n_folds: int) -> npt.NDArray[np.int64]:
+    """``[n]`` fold of each added row; it follows from the group alone, so further rows move none."""
+    hashes = [hashlib.sha256(f"added|{row.group}".encode()).hexdigest() for row in rows]
+    return np.array([int(each[:8], 16) % n_folds for each in hashes], dtype=np.int64)
