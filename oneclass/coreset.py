@@ -120,7 +120,7 @@ class _Selection:
         self.order.extend(positions.tolist())
         if self.center_blocks and len(self.center_blocks[-1]) < _CENTER_BLOCK:
             rows = torch.cat([self.center_blocks.pop(), rows])
-        self.center_blocks.extend(rows.split(_CENTER_BLOCK))
+        self.center_blocks.extend(torch.split(rows, _CENTER_BLOCK))
         self.upper[positions] = 0.0
         self.lower[positions] = 0.0
 
@@ -200,7 +200,7 @@ class _Selection:
         """Compute exactly the distances that are only bounded; the points have seen all centres."""
         points = points[self.lower[points] < self.upper[points]]
         order = torch.tensor(self.order, device=points.device)
-        for part in points.split(_MATRIX_POINTS):
+        for part in torch.split(points, _MATRIX_POINTS):
             rows = self.source.rows(part).double()
             nearest = self.nearest[part].long()
             squared = torch.full_like(self.upper[part], float("inf"))
@@ -219,7 +219,7 @@ class _Selection:
         """``[n]`` squared distances to the nearest centre, found in double precision without screening."""
         least = torch.full((len(rows),), float("inf"), dtype=torch.float64, device=rows.device)
         nearest = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
-        for part in order.split(_MATRIX_POINTS):
+        for part in torch.split(order, _MATRIX_POINTS):
             squared = _squared_distances(rows, self._centers(part))
             where = _argmin(squared)
             squared = squared.gather(1, where)[:, 0]
