@@ -389,6 +389,10 @@ def bench_coreset(
         Path | None,
         typer.Option("--file", help="Points of your own, a .npy file; random ones where not given."),
     ] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option("--iterations", min=10, help="Extrapolate anomalib's time from so many of its steps."),
+    ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of anomalib's selection.")] = 1,
     seed: Seed = 0,
     as_json: Json = False,
@@ -396,7 +400,7 @@ def bench_coreset(
     """Time the selection of PatchCore's bank beside anomalib's, on the same points."""
     from workflow.bench_coreset import bench_coreset as run
 
-    document = run(points, dim, centers, seed, repeats, file)
+    document = run(points, dim, centers, seed, repeats, file, iterations)
     if as_json:
         _print_json(document)
 

@@ -22,6 +22,8 @@ as PatchCore uses it (Roth et al. 2022, algorithm 1). Lazy evaluation is Minoux'
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,9 @@ from oneclass.points import PointSource, as_points, blocks, sample_mean
 _ROUND_POINTS = 4096
 _MATRIX_POINTS = 1024
 _CENTER_BLOCK = 256
+_SETTLED_AT_ONCE = 256
+# Multiply-adds from which on a product is worth sharing between threads.
+_SHARED_PRODUCT = 2**25
 # |x|^2 + |c|^2 - 2 x.c in double precision is off by a few units in the last place of |x|^2; two points
 # of a round that are nearer than that count as copies.
 _COPY_STEPS = 16
@@ -65,11 +70,28 @@ def k_center_greedy(
     source = as_points(points)
     generator = torch.Generator().manual_seed(seed)
     first = int(torch.randint(source.shape[0], (1,), generator=generator))
-    selection = _Selection(source, first, round_points)
     n_centers = min(n_centers, source.shape[0])
-    while len(selection.order) < n_centers and selection.grow(n_centers):
-        pass
+    with _threads(1) as threads:
+        selection = _Selection(source, first, round_points, threads)
+        while len(selection.order) < n_centers and selection.grow(n_centers):
+            pass
     return torch.tensor(selection.order, dtype=torch.int64)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[int]:
+    """Run CPU operators on ``n`` threads; yields how many there were.
+
+    Only large products are shared between threads here. The rest is thousands of short operators, and
+    threads that wait for each other at the end of each lose more than they gain, on a busy machine tens
+    of times as much.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Selection:
@@ -84,10 +106,11 @@ class _Selection:
         seen: ``[P]`` int32.
     """
 
-    def __init__(self, source: PointSource, first: int, round_points: int) -> None:
+    def __init__(self, source: PointSource, first: int, round_points: int, threads: int) -> None:
         n_points, dim = source.shape
         self.source = source
         self.round_points = round_points
+        self.threads = threads
         self.order: list[int] = []
         self.mean = sample_mean(source)
         self.center_blocks: list[Tensor] = []
@@ -174,7 +197,9 @@ class _Selection:
         """Tighten the bounds of points by a block of centres, the first of which is the ``start``-th."""
         center_norm = centers.norm(dim=1)
         # |x - c|^2 = |x|^2 + (|c|^2 - 2 x.c)
-        bracket = torch.addmm(center_norm.square()[None, :], rows, centers.T, alpha=-2.0)
+        is_large = rows.numel() * len(centers) >= _SHARED_PRODUCT
+        with _threads(self.threads if is_large else 1):
+            bracket = torch.addmm(center_norm.square()[None, :], rows, centers.T, alpha=-2.0)
         seen = self.seen[points]
         n_fresh = int((seen <= start).sum())
         if n_fresh < len(points):
@@ -200,7 +225,7 @@ class _Selection:
         """Compute exactly the distances that are only bounded; the points have seen all centres."""
         points = points[self.lower[points] < self.upper[points]]
         order = torch.tensor(self.order, device=points.device)
-        for part in torch.split(points, _MATRIX_POINTS):
+        for part in torch.split(points, _SETTLED_AT_ONCE):
             rows = self.source.rows(part).double()
             nearest = self.nearest[part].long()
             squared = torch.full_like(self.upper[part], float("inf"))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_BLOCK_ROWS = 4096
+_BLOCK_ROWS = 2048
 
 
 class PointSource(Protocol):

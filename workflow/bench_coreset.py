@@ -7,6 +7,8 @@ is fair to both.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import multiprocessing
 import os
 import statistics
@@ -85,6 +87,7 @@ def bench_coreset(
     seed: int = 0,
     repeats: int = 1,
     file: Path | None = None,
+    iterations: int | None = None,
 ) -> dict[str, Any]:
     """Print both selections side by side.
 
@@ -95,6 +98,8 @@ def bench_coreset(
         seed: of points and first centre.
         repeats: runs of anomalib's selection; ours runs once more.
         file: points to use instead of random ones; then P and D are its own.
+        iterations: extrapolate anomalib's time from so many; None runs it in full, unless that would take
+            the better part of an hour, and extrapolates from 200 otherwise.
 
     Returns:
         The figures, for ``--json``.
@@ -104,7 +109,10 @@ def bench_coreset(
         DataError: the file holds no points.
     """
     case = _checked(CoresetCase(points, dim, centers, seed, usable_cpus(), file))
-    full = case.points * case.centers <= _MOST_PAIRS_IN_FULL
+    if iterations is None and case.points * case.centers > _MOST_PAIRS_IN_FULL:
+        iterations = _TIMED_ITERATIONS
+    if iterations is not None and iterations + 2 >= case.centers:
+        iterations = None
     load = os.getloadavg()[0]
     note(
         f"{case.points:,} points x {case.dim} to {case.centers:,} centres, {case.threads} threads; "
@@ -114,7 +122,7 @@ def bench_coreset(
     plan: list[Selection] = ["ours", *(("anomalib", "ours") * repeats)]
     for which in plan:
         note(f"Selecting: {which} …")
-        run = _in_own_process(which, case, full)
+        run = _in_own_process(which, case, iterations)
         runs[which].append(run)
         said = f" (extrapolated from {run.iterations} iterations)" if run.iterations else ""
         note(f"  {run.seconds:.2f} s{said}, {run.extra_mib:.0f} MiB beyond the points.")
@@ -142,10 +150,10 @@ def _checked(case: CoresetCase) -> CoresetCase:
     return case
 
 
-def _in_own_process(which: Selection, case: CoresetCase, full: bool) -> CoresetRun:
+def _in_own_process(which: Selection, case: CoresetCase, iterations: int | None) -> CoresetRun:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        return pool.submit(_run, which, case, full).result()
+        return pool.submit(_run, which, case, iterations).result()
 
 
 def points_of(case: CoresetCase) -> Tensor:
@@ -157,13 +165,12 @@ def points_of(case: CoresetCase) -> Tensor:
     return torch.randn(case.points, case.dim, generator=torch.Generator().manual_seed(case.seed))
 
 
-def _run(which: Selection, case: CoresetCase, full: bool) -> CoresetRun:
-    os.environ["TQDM_DISABLE"] = "1"  # anomalib's progress bar, which is read when tqdm is imported
+def _run(which: Selection, case: CoresetCase, iterations: int | None) -> CoresetRun:
     import torch
 
     torch.set_num_threads(case.threads)
     points = points_of(case)
-    return _ours(points, case) if which == "ours" else _anomalib(points, case, full)
+    return _ours(points, case) if which == "ours" else _anomalib(points, case, iterations)
 
 
 def _ours(points: Tensor, case: CoresetCase) -> CoresetRun:
@@ -175,7 +182,7 @@ def _ours(points: Tensor, case: CoresetCase) -> CoresetRun:
     return CoresetRun(time.perf_counter() - started, extra, selected.tolist(), points.shape[1])
 
 
-def _anomalib(points: Tensor, case: CoresetCase, full: bool) -> CoresetRun:
+def _anomalib(points: Tensor, case: CoresetCase, iterations: int | None) -> CoresetRun:
     import torch
 
     with warnings.catch_warnings():
@@ -185,21 +192,23 @@ def _anomalib(points: Tensor, case: CoresetCase, full: bool) -> CoresetRun:
     def select(n_centers: int) -> tuple[float, list[int], int, float]:
         # Its size is int(P * ratio); the half keeps rounding out of it.
         sampler = KCenterGreedy(points, (n_centers + 0.5) / len(points))
-        started = time.perf_counter()
-        selected, extra = extra_memory(sampler.select_coreset_idxs)
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            started = time.perf_counter()
+            selected, extra = extra_memory(sampler.select_coreset_idxs)
         return time.perf_counter() - started, selected, sampler.features.shape[1], extra
 
     with torch.random.fork_rng():
         torch.manual_seed(case.seed)
-        KCenterGreedy(points[:512], 0.02).select_coreset_idxs()
-        if full:
+        with contextlib.redirect_stderr(io.StringIO()):
+            KCenterGreedy(points[:512], 0.02).select_coreset_idxs()
+        if iterations is None:
             seconds, selected, dim, extra = select(case.centers)
             return CoresetRun(seconds, extra, selected, dim)
         # A selection of n centres is the projection and n - 1 iterations.
         once, *_ = select(2)
-        timed, selected, dim, extra = select(_TIMED_ITERATIONS + 2)
-    an_iteration = (timed - once) / _TIMED_ITERATIONS
-    return CoresetRun(once + an_iteration * (case.centers - 2), extra, selected, dim, _TIMED_ITERATIONS)
+        timed, selected, dim, extra = select(iterations + 2)
+    an_iteration = (timed - once) / iterations
+    return CoresetRun(once + an_iteration * (case.centers - 2), extra, selected, dim, iterations)
 
 
 def extra_memory(call: Callable[[], T]) -> tuple[T, float]:
