@@ -34,7 +34,7 @@ from torch import Tensor
 from oneclass.points import PointSource, as_points, blocks, sample_mean
 
 _ROUND_POINTS = 4096
-_MATRIX_POINTS = 1024
+_MATRIX_POINTS = 768
 _CENTER_BLOCK = 256
 _SETTLED_AT_ONCE = 256
 # Multiply-adds from which on a product is worth sharing between threads.
