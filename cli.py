@@ -32,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+bench = typer.Typer(help="Measure the parts on public protocols.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
 
 
 class Device(StrEnum):
@@ -447,6 +449,53 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
         _print_json(report)
     if not report["healthy"]:
         raise typer.Exit(ExitCode.MODEL)
+
+
+@bench.command("coreset")
+def bench_coreset(
+    points: Annotated[int, typer.Option("--points", min=2, help="Points to choose from.")] = 50_000,
+    dim: Annotated[int, typer.Option("--dim", min=1, help="Coordinates of a point.")] = 384,
+    centers: Annotated[int, typer.Option("--centers", min=3, help="Points to choose.")] = 5_000,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Points of your own, a .npy file; random ones where not given."),
+    ] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option("--iterations", min=10, help="Extrapolate anomalib's time from so many of its steps."),
+    ] = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of anomalib's selection.")] = 1,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Time the selection of PatchCore's bank beside anomalib's, on the same points."""
+    from workflow.bench_coreset import bench_coreset as run
+
+    document = run(points, dim, centers, seed, repeats, file, iterations)
+    if as_json:
+        _print_json(document)
+
+
+@bench.command("bank")
+def bench_bank(
+    dataset: Dataset,
+    member: Annotated[str, typer.Option("--member", help="A patchcore of the recipe.")] = "patchcore",
+    most: Annotated[int, typer.Option("--most", help="Patches of the largest bank.")] = 8000,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    minority: Minority = None,
+    as_json: Json = False,
+) -> None:
+    """Print PatchCore's out-of-fold accuracy against the size of its bank, and what the bank costs."""
+    from workflow.bench_bank import bench_bank as run
+
+    document = run(_options(dataset, data, recipe, override, runs, seed, device, minority), member, most)
+    if as_json:
+        _print_json(document)
 
 
 def main(arguments: list[str] | None = None) -> int:

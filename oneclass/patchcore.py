@@ -13,18 +13,20 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from contracts.errors import DataError, MemberCollapsedError
 from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, IndexArray, majority_positions
+from contracts.rows import FloatArray, ImageRows, majority_positions
 from features.apply import score_with_module
-from features.tensors import TrunkFeatures
+from oneclass.bank_budget import resolve_bank_size
 from oneclass.bank_growth import patches_to_add
 from oneclass.bank_origin import BankOrigin
+from oneclass.candidates import Candidates
 from oneclass.collapse import require_distinct_scores
+from oneclass.contamination import rows_to_leave_out
 from oneclass.coreset import k_center_greedy
+from oneclass.patchcore_module import PatchCoreModule
 from oneclass.settings import PatchCoreSettings
 
 
@@ -48,26 +50,48 @@ class PatchCore(Member):
         """Choose the bank from the majority's patches.
 
         Raises:
-            DataError: no majority rows.
+            DataError: no majority rows, or a budget that they cannot fill.
             MemberCollapsedError: the bank cannot tell the training images apart.
         """
         normal = majority_positions(rows)
         if len(normal) == 0:
             raise DataError("patchcore: no majority images to learn from. Check the labels.")
-        candidates = torch.from_numpy(self._draw_patches(rows.subset(normal), context.seed))
-        mean = candidates.mean(dim=0)
-        centred = candidates.sub_(mean)
-        projection = self._principal_axes(centred)
-        points = (centred if projection is None else centred @ projection).to(context.device)
-        chosen = k_center_greedy(points, self.settings.bank_size, context.seed)
-        is_exhaustive = len(chosen) < self.settings.bank_size or len(chosen) == len(points)
-        module = PatchCoreModule(self.settings, mean, projection, points[chosen].cpu())
-        self._require_alive(module, rows.subset(normal), is_exhaustive)
+        majority = self._without_suspicious(rows.subset(normal), context)
+        candidates = Candidates(majority, self.settings, context.seed)
+        size = self._bank_size(majority, candidates, context)
+        points = candidates.points().to(context.device)
+        chosen = k_center_greedy(points, size, context.seed)
+        is_exhaustive = len(chosen) < size or len(chosen) == len(points)
+        bank = points[chosen.to(points.device)].cpu()
+        module = PatchCoreModule(
+            self.settings, candidates.mean, candidates.projection, bank, majority.shapes.patch_grid
+        )
+        self._require_alive(module, majority, is_exhaustive)
         self._module = module
-        images, cells = self._draw_places(rows.subset(normal), context.seed)
-        of_image = np.repeat(rows.digests[normal[images]], cells.shape[1])
+        images, cells = candidates.images, candidates.cells
+        of_image = np.repeat(majority.digests[images], cells.shape[1])
         self.origin = BankOrigin.of_patches(of_image[chosen.numpy()], cells.ravel()[chosen.numpy()])
         return self
+
+    def _without_suspicious(self, majority: ImageRows, context: FitContext) -> ImageRows:
+        """The majority rows that the bank may learn from; see :mod:`oneclass.contamination`."""
+        left_out = rows_to_leave_out(majority, self.settings, context.seed)
+        if self.settings.contamination_z is not None:
+            context.report(
+                f"{len(left_out)} of {len(majority)} majority images left out of the bank: beyond "
+                f"{self.settings.contamination_z:g} robust standard deviations in inner cross-fitting."
+            )
+            digests = "".join(f"{digest}\n" for digest in majority.digests[left_out])
+            context.keep("left-out.txt", digests.encode("ascii"))
+        return majority.subset(np.setdiff1d(np.arange(len(majority)), left_out))
+
+    def _bank_size(self, majority: ImageRows, candidates: Candidates, context: FitContext) -> int:
+        settings = self.settings
+        n_candidates = len(candidates)
+        size = resolve_bank_size(settings, majority.shapes, len(majority), n_candidates, candidates.dim)
+        if settings.bank_size is None:
+            context.report(f"{settings.budget} is a bank of {size} patches here.")
+        return size
 
     def add_normal(self, rows: ImageRows) -> int:
         """Grow the bank by the patches of further normal images that it lacks (:mod:`oneclass.bank_growth`).
@@ -79,7 +103,7 @@ class PatchCore(Member):
         points = module.projected(patches).flatten(end_dim=1)
         added = patches_to_add(module.bank, points)
         grown = torch.cat([module.bank, points[added]])
-        self._module = PatchCoreModule(self.settings, module.mean, module.projection, grown)
+        self._module = PatchCoreModule(self.settings, module.mean, module.projection, grown, module.grid)
         if self.origin is not None:
             image, cell = np.divmod(added.numpy(), rows.shapes.patch_grid**2)
             self.origin = self.origin.joined(BankOrigin.of_patches(rows.digests[image], cell))
@@ -95,38 +119,6 @@ class PatchCore(Member):
         sample = np.arange(0, len(normal), max(1, len(normal) // 256))
         scores = score_with_module(module, normal.subset(sample), self.needs)
         require_distinct_scores("patchcore", scores)
-
-    def _draw_places(self, normal: ImageRows, seed: int) -> tuple[IndexArray, IndexArray]:
-        """Positions ``[n]`` of the images that give patches, and the cells ``[n, m]`` of each, at random."""
-        cells = normal.shapes.patch_grid**2
-        per_image = max(1, min(cells, self.settings.candidate_patches // len(normal)))
-        generator = np.random.default_rng(seed)
-        images = np.arange(len(normal))
-        # Beyond candidate_patches images, only as many images as there may be candidates give one each.
-        if len(normal) > self.settings.candidate_patches:
-            images = np.sort(generator.choice(len(normal), self.settings.candidate_patches, replace=False))
-        places = [np.argsort(generator.random(cells))[:per_image] for _ in images]
-        return images, np.stack(places)
-
-    def _draw_patches(self, normal: ImageRows, seed: int) -> FloatArray:
-        """``[P, C]`` patches, the same number from every image, at random places."""
-        images, places = self._draw_places(normal, seed)
-        drawn: list[FloatArray] = []
-        for batch in normal.subset(images).patches():
-            patches_NPC = batch.reshape(len(batch), batch.shape[1], -1).transpose(0, 2, 1)
-            start = sum(map(len, drawn))
-            of_batch = places[start : start + len(batch), :, None]
-            drawn.append(np.take_along_axis(patches_NPC, of_batch, axis=1))
-        return np.concatenate(drawn).reshape(-1, normal.shapes.patch_channels)
-
-    def _principal_axes(self, centred: Tensor) -> Tensor | None:
-        """PCA's projection ``[C, k]`` of centred ``[P, C]`` patches; None where it would keep all."""
-        n_patches, n_channels = centred.shape
-        if self.settings.pca_dim is None or self.settings.pca_dim >= n_channels:
-            return None
-        covariance = (centred.T @ centred / n_patches).double()
-        axes: Tensor = torch.linalg.eigh(covariance).eigenvectors.flip(1)  # from the largest variance down
-        return axes[:, : self.settings.pca_dim].float().contiguous()
 
     def score(self, rows: ImageRows) -> FloatArray:
         """``[N, 1]`` distances."""
@@ -146,78 +138,14 @@ class PatchCore(Member):
             arrays.update(self.origin.arrays())
         if module.projection is not None:
             arrays["projection"] = module.projection.numpy()
-        return arrays, {}
+        return arrays, {"grid": module.grid}
 
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:  # noqa: ARG002
+    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         """Take over a saved state; one of an older version scores the same but has no :attr:`origin`."""
         names = ("mean", "projection", "bank")
         state = {name: torch.from_numpy(np.array(arrays[name])) for name in names if name in arrays}
         self.origin = BankOrigin.from_arrays(arrays)
-        self._module = PatchCoreModule(self.settings, state["mean"], state.get("projection"), state["bank"])
+        self._module = PatchCoreModule(
+            self.settings, state["mean"], state.get("projection"), state["bank"], meta.get("grid")
+        )
         return self
-
-
-class PatchCoreModule(nn.Module):
-    """Nearest-neighbour scoring as two matrix products.
-
-    Args:
-        settings: which image score.
-        mean: ``[C]`` subtracted from patches. Distances do not depend on it, but their rounding does: the
-            matrix product subtracts numbers as large as the squared norms, and trunks with large features
-            would lose the difference between them.
-        projection: ``[C, k]`` for centred patches, or None for k = C.
-        bank: ``[B, k]`` majority patches, centred and projected.
-    """
-
-    mean: Tensor
-    projection: Tensor | None
-    bank: Tensor
-    minus_two_bank: Tensor
-    bank_norm: Tensor
-
-    def __init__(
-        self, settings: PatchCoreSettings, mean: Tensor, projection: Tensor | None, bank: Tensor
-    ) -> None:
-        super().__init__()
-        self.settings = settings
-        self.register_buffer("mean", mean)
-        self.register_buffer("projection", projection)
-        self.register_buffer("bank", bank)
-        # What depends on the bank alone is computed once.
-        self.register_buffer("minus_two_bank", -2.0 * bank.T.contiguous(), persistent=False)
-        self.register_buffer("bank_norm", (bank * bank).sum(dim=1), persistent=False)
-
-    def projected(self, patches: Tensor) -> Tensor:
-        """``[N, C, g, g]`` patch features → ``[N, P, k]`` points of the space that the bank lies in."""
-        patches_NPC = patches.flatten(start_dim=2).transpose(1, 2) - self.mean
-        return patches_NPC if self.projection is None else torch.matmul(patches_NPC, self.projection)
-
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, Tensor]:
-        """Return image scores ``[N, 1]`` and the patch map ``[N, g, g]``, both distances."""
-        grid = features.patches.shape[-1]
-        patches_NPk = self.projected(features.patches)
-        # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs the bracket alone.
-        bracket = torch.matmul(patches_NPk, self.minus_two_bank) + self.bank_norm
-        squared = (patches_NPk * patches_NPk).sum(dim=2)
-        if self.settings.image_score == "reweighted":
-            smallest, nearest = bracket.min(dim=2)
-            distances = (squared + smallest).clamp_min(0.0).sqrt()
-            score = self._reweighted(patches_NPk, distances, nearest)
-        else:
-            distances = (squared + bracket.amin(dim=2)).clamp_min(0.0).sqrt()
-            n_top = min(self.settings.top_patches, distances.shape[1])
-            score = distances.topk(n_top, dim=1).values.mean(dim=1)
-        return score[:, None], distances.reshape(-1, grid, grid)
-
-    def _reweighted(self, patches_NPk: Tensor, distances: Tensor, nearest: Tensor) -> Tensor:
-        """Equation 7: s = (1 - exp(s*) / sum over N_b(m*) of exp|m_test - m|) s*."""
-        n_neighbours = min(self.settings.neighbours, self.bank.shape[0])
-        farthest = distances.argmax(dim=1, keepdim=True)
-        s_star = distances.gather(1, farthest)[:, 0]
-        m_test = patches_NPk.gather(1, farthest[:, :, None].expand(-1, 1, patches_NPk.shape[2]))
-        m_star = self.bank[nearest.gather(1, farthest)[:, 0]]
-        # N_b(m*): the bank patches nearest to m*, itself among them.
-        to_star = torch.matmul(m_star, self.minus_two_bank) + self.bank_norm
-        neighbours = self.bank[to_star.topk(n_neighbours, dim=1, largest=False).indices]
-        to_test = (m_test - neighbours).square().sum(dim=2).sqrt()
-        return (1.0 - torch.softmax(to_test, dim=1)[:, 0]) * s_star

@@ -148,6 +148,34 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     np.testing.assert_allclose(ours.anomaly_map, patch_map, rtol=5e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"image_score": "knn_mean", "whiten": True, "pca_dim": 16, "map_size": 30, "map_sigma": 2.0},
+        {"image_score": "reweighted", "pca_dim": None, "neighbourhood": 3, "map_sigma": 1.0},
+    ],
+)
+def test_every_form_of_patchcore_is_traced_at_any_batch(system, tmp_path, settings):
+    member = PatchCore(PatchCoreSettings(bank_size=120, **settings))
+    member.fit(rows_through(system.trunk, 0), FitContext(0))
+    modules = [member.to_module(), *(each.to_module() for each in system.members[1:])]
+    graph = FusedGraph(
+        {"t": system.trunk},
+        [GraphMember(name, "t", module) for name, module in zip(NAMES, modules, strict=True)],
+        EnsembleModule(system.fitted),
+        SIZE,
+    )
+    model = load_model(system.write(tmp_path / "model.onnx", graph))
+    side = settings.get("map_size", 8)
+    for batch in (1, 2, 7):
+        images = system.images[:batch]
+        _, _, scores, patch_map = torch_outputs(graph, images, 0.1, 0.5)
+        ours = model.run(images)
+        assert ours.anomaly_map.shape == (batch, side, side)
+        np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(ours.anomaly_map, patch_map, rtol=5e-3, atol=1e-3)
+
+
 def test_working_size_gives_the_runs_own_numbers(system):
     ours = load_model(system.path).run(system.images)
     np.testing.assert_allclose(ours.probability, system.p_minority, atol=1e-5)

@@ -80,6 +80,22 @@ CASES = [Case(name, name, small(name)) for name in MEMBERS] + [
     Case(
         "patchcore-reweighted", "patchcore", {"bank_size": 200, "pca_dim": None, "image_score": "reweighted"}
     ),
+    Case(
+        "patchcore-knn-whitened",
+        "patchcore",
+        {
+            "bank_ratio": 0.1,
+            "pca_dim": 6,
+            "pca_rows": "all",
+            "whiten": True,
+            "neighbourhood": 3,
+            "image_score": "knn_mean",
+            "neighbours": 3,
+            "map_size": 20,
+            "map_sigma": 1.5,
+        },
+    ),
+    Case("patchcore-contamination", "patchcore", {"bank_mb": 0.005, "pca_dim": 4, "contamination_z": 3.5}),
     Case("deep_svdd-soft", "deep_svdd", {**SMALL["deep_svdd"], "objective": "soft_boundary", "nu": 0.1}),
     Case("cnn-mlp", "cnn", {"hidden": 8, "l2": 1.0}),
 ]
@@ -236,11 +252,8 @@ def test_module_repeats_score_at_any_batch_size(case, batch):
         assert scores.shape == (min(batch, n - start), 1)
         np.testing.assert_allclose(scores.numpy(), member.score(new_rows())[rows], rtol=1e-4, atol=1e-5)
         if score_map is not None:
-            assert score_map.shape == (
-                len(scores),
-                new_rows().shapes.patch_grid,
-                new_rows().shapes.patch_grid,
-            )
+            side = case.settings.get("map_size", new_rows().shapes.patch_grid)
+            assert score_map.shape == (len(scores), side, side)
             assert torch.isfinite(score_map).all()
 
 

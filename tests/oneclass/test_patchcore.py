@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.errors import MemberCollapsedError
+from contracts.errors import MemberCollapsedError, ModelError
 from contracts.member import FitContext
 from features.tensors import TrunkFeatures
 from oneclass.patchcore import PatchCore, PatchCoreModule
@@ -137,18 +137,70 @@ def test_map_is_where_the_evidence_is():
     assert patch_map.flatten(1).argmax(dim=1).tolist() == [4 * 6 + 1] * 3
 
 
-def test_candidates_are_bounded_and_drawn_from_every_image():
-    rows = synthetic_rows((50, 0))
-    member = PatchCore(PatchCoreSettings(candidate_patches=200, bank_size=5000))
-    assert member._draw_patches(rows, seed=0).shape == (50 * 4, 8)
-    few = PatchCore(PatchCoreSettings(candidate_patches=100))._draw_patches(synthetic_rows((130, 0)), seed=0)
-    assert few.shape == (100, 8)
-    # No cell of an image is drawn twice.
-    everything = PatchCore(PatchCoreSettings())._draw_patches(rows, seed=0)
-    [patches] = rows.patches(50)
-    expected = patches.transpose(0, 2, 3, 1).reshape(-1, 8)
-    order = [np.lexsort(cells.T) for cells in (everything, expected)]
-    np.testing.assert_array_equal(everything[order[0]], expected[order[1]])
+@pytest.mark.parametrize(("top", "neighbours"), [(1, 2), (3, 9), (3, 1000)])
+def test_knn_mean_against_slow_reference(top, neighbours):
+    bank, patches = bank_and_patches()
+    module = module_of(bank, image_score="knn_mean", top_patches=top, neighbours=neighbours)
+    score, patch_map = module(trunk_features(patches))
+    for image, of_image, of_map in zip(patches.double(), score, patch_map, strict=True):
+        cells = image.flatten(start_dim=1).T
+        to_bank = [sorted((bank.double() - cell).norm(dim=1).tolist())[:neighbours] for cell in cells]
+        distances = [sum(near) / len(near) for near in to_bank]
+        np.testing.assert_allclose(of_map.flatten(), distances, rtol=1e-5)
+        assert float(of_image) == pytest.approx(np.mean(sorted(distances)[-top:]), rel=1e-5)
+
+
+def test_neighbourhood_is_the_mean_of_the_cells_around_that_exist():
+    bank, patches = bank_and_patches(n_images=2, channels=3, grid=4)
+    module = module_of(bank, neighbourhood=3)
+    points = module.projected(patches) + module.mean
+    for image in range(2):
+        for row in range(4):
+            for column in range(4):
+                around = [
+                    patches[image, :, i, j]
+                    for i in range(max(0, row - 1), min(4, row + 2))
+                    for j in range(max(0, column - 1), min(4, column + 2))
+                ]
+                expected = torch.stack(around).mean(dim=0)
+                torch.testing.assert_close(points[image, 4 * row + column], expected)
+
+
+def test_whitened_bank_has_unit_variance_in_every_direction():
+    rows = synthetic_rows((60, 0))
+    settings = PatchCoreSettings(whiten=True, pca_dim=5, pca_rows="all", bank_size=5000)
+    module = PatchCore(settings).fit(rows, FitContext(0)).to_module()
+    [patches] = rows.patches(len(rows))
+    points = module.projected(torch.from_numpy(patches)).flatten(end_dim=1)
+    np.testing.assert_allclose(np.cov(points.numpy().T), np.eye(5), atol=2e-3)
+
+
+def test_map_is_upsampled_and_smoothed_and_the_score_is_not():
+    bank, patches = bank_and_patches()
+    mean = bank.mean(dim=0)
+    plain, small = module_of(bank)(trunk_features(patches))
+    settings = PatchCoreSettings(pca_dim=None, map_size=28, map_sigma=2.0)
+    score, large = PatchCoreModule(settings, mean, None, bank - mean, grid=7)(trunk_features(patches))
+    assert torch.equal(score, plain)
+    assert large.shape == (4, 28, 28)
+    assert large.std() < small.std()
+    with pytest.raises(ModelError, match="says no grid"):
+        PatchCoreModule(settings, mean, None, bank - mean)
+
+
+def test_new_forms_survive_saving():
+    rows = synthetic_rows((30, 0))
+    settings = PatchCoreSettings(
+        bank_mb=0.01, neighbourhood=3, whiten=True, map_size=12, image_score="knn_mean"
+    )
+    member = PatchCore(settings).fit(rows, FitContext(0))
+    again = PatchCore(settings).restore(*member.state())
+    [patches] = rows.subset(np.arange(4)).patches()
+    for one, other in zip(
+        *(each.to_module()(trunk_features(torch.from_numpy(patches))) for each in (member, again)),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
 
 
 def test_a_bank_that_holds_every_patch_is_no_collapse():

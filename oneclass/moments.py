@@ -1,0 +1,63 @@
+"""Mean and covariance of points that are seen a block at a time, and PCA from them.
+
+Blocks are merged as Chan, Golub & LeVeque (1979) do it: each gives its own mean and centred squares, so
+nothing large is ever subtracted from something large.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Directions whose variance is below this share of the largest are noise of half-precision features;
+# whitening would blow them up, so it divides by no less.
+_LEAST_VARIANCE = 1e-5
+
+
+class Moments:
+    """Running mean and covariance of C coordinates; C x C numbers of memory, whatever the number of points.
+
+    Args:
+        n_channels: C.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        self.count = 0
+        self.mean = torch.zeros(n_channels, dtype=torch.float64)
+        self._squares = torch.zeros(n_channels, n_channels, dtype=torch.float64)
+
+    def add(self, points: Tensor) -> None:
+        """Take in ``[n, C]`` points."""
+        n = len(points)
+        mean = points.mean(dim=0, dtype=torch.float64)
+        centred = points - mean.to(points.dtype)
+        shift = mean - self.mean
+        total = self.count + n
+        self._squares += (centred.T @ centred).double()
+        self._squares += torch.outer(shift, shift) * (self.count * n / total)
+        self.mean += shift * (n / total)
+        self.count = total
+
+    @property
+    def covariance(self) -> Tensor:
+        """``[C, C]`` float64, divided by the number of points."""
+        return self._squares / self.count
+
+    def projection(self, dim: int | None, whiten: bool) -> Tensor | None:
+        """PCA's projection ``[C, k]`` float32 of centred points; None where points stay as they are.
+
+        Args:
+            dim: k; None, or C and more, keeps all directions.
+            whiten: divide each direction by its standard deviation.
+        """
+        n_channels = len(self.mean)
+        keeps_all = dim is None or dim >= n_channels
+        if keeps_all and not whiten:
+            return None
+        variances, axes = torch.linalg.eigh(self.covariance)
+        kept = n_channels if keeps_all else dim
+        variances, axes = variances.flip(0)[:kept], axes.flip(1)[:, :kept]  # from the largest down
+        if whiten and float(variances[0]) > 0.0:
+            axes = axes / variances.clamp_min(_LEAST_VARIANCE * float(variances[0])).sqrt()
+        projection: Tensor = axes.float().contiguous()
+        return projection

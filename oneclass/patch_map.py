@@ -1,0 +1,31 @@
+"""A patch map brought to the size people look at: upsampled and smoothed, as two matrix products.
+
+Bilinear upsampling and a Gaussian blur act on rows and columns alike and separately, so both together
+are ``A @ map @ A.T`` with one small matrix. The exported graph holds that matrix and no image operator.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@lru_cache(maxsize=8)
+def map_operator(grid: int, size: int, sigma: float) -> Tensor:
+    """``[size, grid]`` float32: bilinear upsampling, then a Gaussian blur that ends at the edge.
+
+    Args:
+        grid: cells a side.
+        size: pixels a side of the result.
+        sigma: of the blur in pixels of the result; 0 for none. Weights beyond the edge go to what lies
+            within it, so a constant map stays constant.
+    """
+    cells = torch.eye(grid, dtype=torch.float64)[None, None]
+    upsampling = torch.nn.functional.interpolate(cells, size=(size, grid), mode="bilinear")[0, 0]
+    if sigma > 0.0:
+        places = torch.arange(size, dtype=torch.float64)
+        blur = torch.exp(-0.5 * ((places[:, None] - places[None, :]) / sigma).square())
+        upsampling = (blur / blur.sum(dim=1, keepdim=True)) @ upsampling
+    return upsampling.float()

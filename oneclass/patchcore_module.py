@@ -1,0 +1,115 @@
+"""PatchCore's scoring as a module: what goes into the exported graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from contracts.errors import ModelError
+from features.tensors import TrunkFeatures
+from oneclass.patch_map import map_operator
+from oneclass.settings import PatchCoreSettings
+
+
+def cells_of(patches: Tensor, neighbourhood: int) -> Tensor:
+    """``[N, C, g, g]`` patch features as ``[N, P, C]`` cells, each the mean of its neighbourhood.
+
+    The trunk has pooled every layer over 3 x 3 of its own positions before they came onto one grid, as
+    the paper does. This is beyond that, on the grid; cells beyond the edge do not count.
+    """
+    if neighbourhood > 1:
+        patches = nn.functional.avg_pool2d(
+            patches, neighbourhood, stride=1, padding=neighbourhood // 2, count_include_pad=False
+        )
+    return patches.flatten(start_dim=2).transpose(1, 2)
+
+
+class PatchCoreModule(nn.Module):
+    """Nearest-neighbour scoring as two matrix products.
+
+    Args:
+        settings: which image score.
+        mean: ``[C]`` subtracted from patches. Distances do not depend on it, but their rounding does: the
+            matrix product subtracts numbers as large as the squared norms, and trunks with large features
+            would lose the difference between them.
+        projection: ``[C, k]`` for centred patches, or None for k = C.
+        bank: ``[B, k]`` majority patches, centred and projected.
+        grid: cells a side of the patch grid; only ``map_size`` and ``map_sigma`` need it.
+
+    Raises:
+        ModelError: the map is to be upsampled or smoothed, and nobody said from what.
+    """
+
+    mean: Tensor
+    projection: Tensor | None
+    bank: Tensor
+    minus_two_bank: Tensor
+    bank_norm: Tensor
+    upsampling: Tensor | None
+
+    def __init__(
+        self,
+        settings: PatchCoreSettings,
+        mean: Tensor,
+        projection: Tensor | None,
+        bank: Tensor,
+        grid: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.settings = settings
+        self.register_buffer("mean", mean)
+        self.register_buffer("projection", projection)
+        self.register_buffer("bank", bank)
+        # What depends on the bank alone is computed once.
+        self.register_buffer("minus_two_bank", -2.0 * bank.T.contiguous(), persistent=False)
+        self.register_buffer("bank_norm", (bank * bank).sum(dim=1), persistent=False)
+        operator = None
+        if settings.map_size is not None or settings.map_sigma > 0.0:
+            if grid is None:
+                raise ModelError("patchcore: the state says no grid to upsample the map from. Train it anew.")
+            operator = map_operator(grid, settings.map_size or grid, settings.map_sigma)
+        self.register_buffer("upsampling", operator, persistent=False)
+
+    def projected(self, patches: Tensor) -> Tensor:
+        """``[N, C, g, g]`` patch features → ``[N, P, k]`` points of the space that the bank lies in."""
+        cells_NPC = cells_of(patches, self.settings.neighbourhood) - self.mean
+        return cells_NPC if self.projection is None else torch.matmul(cells_NPC, self.projection)
+
+    def forward(self, features: TrunkFeatures) -> tuple[Tensor, Tensor]:
+        """Return image scores ``[N, 1]`` and the map ``[N, g, g]`` (or ``map_size``), both distances."""
+        grid = features.patches.shape[-1]
+        patches_NPk = self.projected(features.patches)
+        # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs the bracket alone.
+        bracket = torch.matmul(patches_NPk, self.minus_two_bank) + self.bank_norm
+        squared = (patches_NPk * patches_NPk).sum(dim=2)
+        if self.settings.image_score == "reweighted":
+            smallest, nearest = bracket.min(dim=2)
+            distances = (squared + smallest).clamp_min(0.0).sqrt()
+            score = self._reweighted(patches_NPk, distances, nearest)
+        else:
+            if self.settings.image_score == "knn_mean":
+                n_neighbours = min(self.settings.neighbours, self.bank.shape[0])
+                nearest_NPb = bracket.topk(n_neighbours, dim=2, largest=False).values
+                distances = (squared[:, :, None] + nearest_NPb).clamp_min(0.0).sqrt().mean(dim=2)
+            else:
+                distances = (squared + bracket.amin(dim=2)).clamp_min(0.0).sqrt()
+            n_top = min(self.settings.top_patches, distances.shape[1])
+            score = distances.topk(n_top, dim=1).values.mean(dim=1)
+        patch_map = distances.reshape(-1, grid, grid)
+        if self.upsampling is not None:
+            patch_map = torch.matmul(torch.matmul(self.upsampling, patch_map), self.upsampling.T)
+        return score[:, None], patch_map
+
+    def _reweighted(self, patches_NPk: Tensor, distances: Tensor, nearest: Tensor) -> Tensor:
+        """Equation 7: s = (1 - exp(s*) / sum over N_b(m*) of exp|m_test - m|) s*."""
+        n_neighbours = min(self.settings.neighbours, self.bank.shape[0])
+        farthest = distances.argmax(dim=1, keepdim=True)
+        s_star = distances.gather(1, farthest)[:, 0]
+        m_test = patches_NPk.gather(1, farthest[:, :, None].expand(-1, 1, patches_NPk.shape[2]))
+        m_star = self.bank[nearest.gather(1, farthest)[:, 0]]
+        # N_b(m*): the bank patches nearest to m*, itself among them.
+        to_star = torch.matmul(m_star, self.minus_two_bank) + self.bank_norm
+        neighbours = self.bank[to_star.topk(n_neighbours, dim=1, largest=False).indices]
+        to_test = (m_test - neighbours).square().sum(dim=2).sqrt()
+        return (1.0 - torch.softmax(to_test, dim=1)[:, 0]) * s_star
