@@ -60,6 +60,6 @@ def require_spread_embeddings(name: str, embeddings: FloatArray, centre: FloatAr
     share = spread / (float(np.linalg.norm(centre.astype(np.float64))) + 1e-12)
     if len(values) > 1 and share < _LEAST_SHARE_OF_CENTRE:
         raise MemberCollapsedError(
-            f"{name}: collapsed, the embeddings of {len(values)} images lie within {share:.1e} of the centre's "
-            "norm from each other."
+            f"{name}: collapsed, the embeddings of {len(values)} images spread by {share:.1e} of the "
+            "centre's norm."
         )

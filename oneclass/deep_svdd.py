@@ -52,7 +52,9 @@ class DeepSVDD(SphereMember):
         return _one_thread()
 
     def _empty_network(self, arrays: Arrays) -> DeepSVDDModule:
-        return DeepSVDDModule(self.settings, *(torch.from_numpy(np.array(arrays[n])) for n in ("mean", "std")))
+        return DeepSVDDModule(
+            self.settings, *(torch.from_numpy(np.array(arrays[n])) for n in ("mean", "std"))
+        )
 
 
 @contextmanager

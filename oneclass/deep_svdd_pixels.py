@@ -51,9 +51,7 @@ class DeepSVDDPixels(SphereMember):
         s = self.settings
         low, high = _range_of(rows.subset(np.arange(n_majority)), s)
         inputs = _PixelInputs(rows, s, low, high)
-        majority = SphereRows(
-            Subset(inputs, range(n_majority)), torch.zeros(n_majority, dtype=torch.bool)
-        )
+        majority = SphereRows(Subset(inputs, range(n_majority)), torch.zeros(n_majority, dtype=torch.bool))
 
         def start_from_autoencoder(network: SphereNetwork, seed: int) -> None:
             assert isinstance(network, LeNetModule)
@@ -157,9 +155,7 @@ def _range_of(majority: ImageRows, settings: DeepSVDDPixelsSettings) -> tuple[Te
 class _PixelInputs(Dataset[Tensor]):
     """Inputs of rows; kept in memory where they fit into 1 GiB, else read batch by batch."""
 
-    def __init__(
-        self, rows: ImageRows, settings: DeepSVDDPixelsSettings, low: Tensor, high: Tensor
-    ) -> None:
+    def __init__(self, rows: ImageRows, settings: DeepSVDDPixelsSettings, low: Tensor, high: Tensor) -> None:
         self.rows, self.settings, self.low, self.high = rows, settings, low, high
         channels = 1 if settings.colours == "gray" else 3
         self._kept: Tensor | None = None

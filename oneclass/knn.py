@@ -89,7 +89,8 @@ class Knn(Member):
 def to_scale(pooled: Tensor, scale: Tensor, settings: KnnSettings) -> Tensor:
     """``[N, D]`` pooled features as they are compared."""
     if settings.pooled_scale == "unit_length":
-        return pooled / pooled.norm(dim=1, keepdim=True).clamp_min(_LEAST_LENGTH)
+        lengths: Tensor = pooled.norm(dim=1, keepdim=True)
+        return pooled / lengths.clamp_min(_LEAST_LENGTH)
     return pooled / scale
 
 

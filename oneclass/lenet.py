@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -84,8 +85,12 @@ def decoder(form: LeNetForm) -> nn.Sequential:
         nn.Unflatten(1, (widths[0], form.side, form.side)),
         nn.LeakyReLU(_LEAK),
     ]
-    for before, filters in zip(widths[:-1], widths[1:], strict=True):
-        layers += [*_convolution(before, filters, form.bias), nn.LeakyReLU(_LEAK), nn.Upsample(scale_factor=2)]
+    for before, filters in pairwise(widths):
+        layers += [
+            *_convolution(before, filters, form.bias),
+            nn.LeakyReLU(_LEAK),
+            nn.Upsample(scale_factor=2),
+        ]
     layers += [
         nn.Conv2d(widths[-1], form.channels, _KERNEL, padding=_KERNEL // 2, bias=form.bias),
         nn.Sigmoid(),

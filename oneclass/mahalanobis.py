@@ -63,7 +63,9 @@ class Mahalanobis(Member):
         # A feature that is silent on the majority keeps its own scale, so that it drowns no others.
         speaks = std > _LEAST_STD
         if len(pooled) > 1 and not speaks.any():
-            raise MemberCollapsedError(f"mahalanobis: collapsed, its {len(pooled)} majority rows are all alike.")
+            raise MemberCollapsedError(
+                f"mahalanobis: collapsed, its {len(pooled)} majority rows are all alike."
+            )
         std = np.where(speaks, std, 1.0)
         covariance, shrinkage = _shrunk_covariance((pooled - mean) / std, speaks)
         whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T / std[:, None]

@@ -127,11 +127,13 @@ class _Embedding(nn.Module):
 
     def __init__(self, backbone: TrunkSettings) -> None:
         super().__init__()
-        self.trunk = Trunk(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.trunk = Trunk(backbone).to(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> Tensor:
         _, final = self.trunk.layers((pixels - self.trunk.mean) / self.trunk.std)
-        return final / final.norm(dim=1, keepdim=True).clamp_min(_LEAST_LENGTH)
+        lengths: Tensor = final.norm(dim=1, keepdim=True)
+        unit: Tensor = final / lengths.clamp_min(_LEAST_LENGTH)
+        return unit
 
 
 class MeanShiftedModule(nn.Module):
@@ -189,7 +191,9 @@ def last_stage(backbone: nn.Module, sample: Tensor) -> list[nn.Module]:
         side = output.shape[-1] if isinstance(output, Tensor) and output.ndim == 4 else 0
         ran.append((layer, int(side)))
 
-    layers = [layer for layer in backbone.modules() if next(layer.parameters(recurse=False), None) is not None]
+    layers = [
+        layer for layer in backbone.modules() if next(layer.parameters(recurse=False), None) is not None
+    ]
     hooks = [layer.register_forward_hook(watch) for layer in layers]
     try:
         with torch.no_grad():

@@ -67,7 +67,9 @@ class NearestRows(nn.Module):
             return
         # Exact distances: the product's rounding would make copies look different.
         checked = torch.arange(0, n_rows, max(1, n_rows // _CHECKED_ROWS))
-        squared = torch.cdist(self.bank[checked], self.bank, compute_mode="donot_use_mm_for_euclid_dist").square()
+        squared = torch.cdist(
+            self.bank[checked], self.bank, compute_mode="donot_use_mm_for_euclid_dist"
+        ).square()
         squared[torch.arange(len(checked)), checked] = torch.inf
         if float(squared.amin(dim=1).max()) == 0.0:
             raise MemberCollapsedError(f"{name}: collapsed, its {n_rows} majority rows are all alike.")

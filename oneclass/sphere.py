@@ -189,7 +189,7 @@ class SphereMember(Member):
                 f"{self.name}: the centre is the origin, which all-zero weights reach."
             )
         run_training(
-            SphereTraining(network, s, attempt * s.epochs, context.record),
+            _SphereTraining(network, s, attempt * s.epochs, context.record),
             batches_of(rows, s.batch_size, seed),
             max_epochs=s.epochs,
             device=context.device,
@@ -222,7 +222,7 @@ class SphereMember(Member):
         return self
 
 
-class SphereTraining(LightningModule):
+class _SphereTraining(LightningModule):
     """The three objectives, for Lightning's loop.
 
     Args:

@@ -36,9 +36,9 @@ def random_views(images: Tensor, crop_scale_min: float, flips: Flips, colour: fl
         align_corners=False,
     )
     if colour:
-        brightness, contrast, saturation = (
-            1.0 + colour * (2.0 * torch.rand(3, n_images, 1, 1, 1) - 1.0)
-        ).to(images.device)
+        brightness, contrast, saturation = (1.0 + colour * (2.0 * torch.rand(3, n_images, 1, 1, 1) - 1.0)).to(
+            images.device
+        )
         view = view * brightness
         gray = (view * view.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
         view = gray + saturation * (view - gray)
