@@ -35,6 +35,7 @@ from oneclass.views import random_views
 
 _BATCH = 64
 _LEAST_LENGTH = 1e-12
+_LEAST_SIZE_TO_TELL_STAGES = 128
 
 
 class MeanShifted(Member):
@@ -233,7 +234,8 @@ class _MeanShiftedTraining(LightningModule):
 
     def train_last_stage(self) -> None:
         """Let gradients reach the last stage alone."""
-        size = self.settings.image_size
+        # In small images the last stage has one cell, as squeeze-and-excitation has everywhere.
+        size = max(self.settings.image_size, _LEAST_SIZE_TO_TELL_STAGES)
         for layer in last_stage(self.embedding, torch.zeros(1, 3, size, size)):
             layer.requires_grad_(True)
 

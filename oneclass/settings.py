@@ -46,9 +46,10 @@ class SphereSettings(BaseModel):
         weight_decay: lambda in the equations.
         batch_size: images per step.
         attempts: initialisations that are tried before a collapsed network is given up.
-        bias: give layers biases, with which a network can learn the centre by itself (proposition 2). Only
-            to see a collapse, as is ``centre: origin``, which all-zero weights reach (proposition 1).
-        centre: ``mean`` of a first pass over the majority, or the ``origin``.
+        bias: give layers biases, with which a network reaches the centre whatever the image (proposition 2).
+            Such a member counts as collapsed before it is trained; the setting is there to see that happen.
+        centre: ``mean`` of a first pass over the majority; ``origin``, which all-zero weights reach
+            (proposition 1), is there for the same reason.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,7 +108,7 @@ class DeepSVDDPixelsSettings(SphereSettings):
         pretrain_learning_rate: of Adam, for the autoencoder.
     """
 
-    epochs: int = Field(default=60, ge=1)
+    epochs: int = Field(default=40, ge=1)
     warm_up_epochs: int = Field(default=10, ge=0)
     fine_tune_share: float = Field(default=0.33, ge=0.0, lt=1.0)
     batch_size: int = Field(default=128, ge=2)
@@ -161,16 +162,16 @@ class KnnSettings(BaseModel):
     Attributes:
         neighbours: k, majority rows that the distance is the mean of.
         bank_size: majority rows kept, drawn at random where there are more.
-        pooled_scale: ``none`` takes pooled features as they are; ``unit_length`` divides each row by its
-            length, so that distances are those of directions; ``standard`` divides each feature by its
-            standard deviation over the majority.
+        pooled_scale: ``unit_length`` divides each row by its length, so that distances are those of
+            directions; ``standard`` divides each feature by its standard deviation over the majority;
+            ``none`` takes pooled features as they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     neighbours: int = Field(default=2, ge=1)
     bank_size: int = Field(default=2000, ge=2)
-    pooled_scale: Literal["none", "unit_length", "standard"] = "none"
+    pooled_scale: Literal["none", "unit_length", "standard"] = "unit_length"
 
 
 class MeanShiftedSettings(BaseModel):

@@ -34,6 +34,7 @@ _LEAST_CENTRE_COORDINATE = 0.1
 _LEAST_CENTRE_NORM = 1e-3
 # Keeps 1 / d finite where a minority row lies on the centre (the paper's code has the same number).
 _EPSILON = 1e-6
+_ORIGIN = "the centre is the origin, which all-zero weights reach"
 
 
 class SphereNetwork(nn.Module):
@@ -158,12 +159,11 @@ class SphereMember(Member):
         return self
 
     def _fit(self, rows: SphereRows, task: SphereTask, context: FitContext) -> SphereNetwork:
-        if self.settings.bias:
-            context.report(f"{self.name}: layers have biases, so a constant network can reach the centre.")
         for attempt in range(self.settings.attempts):
             with torch.random.fork_rng():
                 torch.manual_seed(context.seed + attempt)
                 network = task.new_network()
+            self._require_no_trivial_solution(network)
             try:
                 task.pretrain(network, context.seed + attempt)
                 self._train(network, rows, attempt, context)
@@ -177,17 +177,25 @@ class SphereMember(Member):
                 return network.eval()
         raise AssertionError("attempts is at least 1")
 
+    def _require_no_trivial_solution(self, network: SphereNetwork) -> None:
+        """Refuse what every initialisation would collapse with (Ruff et al. 2018, propositions 1 and 2)."""
+        biases = [name for name, _ in network.named_parameters() if name.endswith("bias")]
+        if biases:
+            raise MemberCollapsedError(
+                f"{self.name}: collapsed, {len(biases)} layers have a bias ({biases[0]}), and biases alone reach "
+                "the centre whatever the image."
+            )
+        if self.settings.centre == "origin":
+            raise MemberCollapsedError(f"{self.name}: collapsed, {_ORIGIN}.")
+
     def _train(self, network: SphereNetwork, rows: SphereRows, attempt: int, context: FitContext) -> None:
         s = self.settings
         seed = context.seed + attempt
         majority = torch.utils.data.Subset(rows, torch.nonzero(~rows.is_minority)[:, 0].tolist())
         in_order = batches_of(majority, s.batch_size, seed, shuffle=False)
-        if s.centre == "mean":
-            network.centre.copy_(initial_centre(network, in_order))
+        network.centre.copy_(initial_centre(network, in_order))
         if float(network.centre.norm()) < _LEAST_CENTRE_NORM:
-            raise MemberCollapsedError(
-                f"{self.name}: the centre is the origin, which all-zero weights reach."
-            )
+            raise MemberCollapsedError(f"{self.name}: {_ORIGIN}.")
         run_training(
             _SphereTraining(network, s, attempt * s.epochs, context.record),
             batches_of(rows, s.batch_size, seed),

@@ -36,6 +36,7 @@ class BenchPlan:
         image_size: side in pixels that members from pixels see.
         colours: whether they see colours.
         flips: whether mirrored images still belong to their class.
+        epochs: of the autoencoder and of the sphere, for members that have both; the fewer, the more images.
         published: method, mean AUROC over the ten classes in percent, and who says so.
     """
 
@@ -43,23 +44,30 @@ class BenchPlan:
     image_size: int
     colours: str
     flips: str
+    epochs: tuple[int, int]
     published: tuple[tuple[str, float, str], ...]
 
     def presets(self, fields: set[str]) -> dict[str, Any]:
         """Settings of a member type that follow from the images, of those it has."""
-        mine = {"image_size": self.image_size, "colours": self.colours}
-        if "colours" not in fields:
-            mine = {"flips": self.flips} if "flips" in fields else {}
-        return {key: value for key, value in mine.items() if key in fields}
+        if "pretrain_epochs" in fields:
+            pretrain_epochs, epochs = self.epochs
+            return {
+                "image_size": self.image_size,
+                "colours": self.colours,
+                "pretrain_epochs": pretrain_epochs,
+                "epochs": epochs,
+            }
+        return {"flips": self.flips} if "flips" in fields else {}
 
 
 SETS = {
-    "mnist": BenchPlan("mnist_lt", 28, "gray", "none", (("Deep SVDD", 94.8, "Ruff et al. 2018"),)),
+    "mnist": BenchPlan("mnist_lt", 28, "gray", "none", (30, 40), (("Deep SVDD", 94.8, "Ruff et al. 2018"),)),
     "fashion_mnist": BenchPlan(
         "fashion_mnist_lt",
         28,
         "gray",
         "horizontal",
+        (10, 20),
         (
             ("Deep SVDD", 89.2, "Ruff et al. 2020"),
             ("Deep SAD, 5 % labelled of one class", 90.5, "Ruff et al. 2020"),
@@ -72,6 +80,7 @@ SETS = {
         32,
         "rgb",
         "horizontal",
+        (10, 20),
         (
             ("Deep SVDD", 64.8, "Ruff et al. 2018"),
             ("Deep SAD, 5 % labelled of one class", 77.9, "Ruff et al. 2020"),

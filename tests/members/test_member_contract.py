@@ -94,7 +94,7 @@ CASES = [Case(name, name, small(name)) for name in MEMBERS] + [
     Case("deep_svdd-soft", "deep_svdd", {**SMALL["deep_svdd"], "objective": "soft_boundary", "nu": 0.1}),
     Case("deep_svdd_pixels-28", "deep_svdd_pixels", {**SMALL_PIXELS, "image_size": 28, "colours": "gray"}),
     Case("deep_svdd_pixels-random", "deep_svdd_pixels", {**SMALL_PIXELS, "pretrain_epochs": 0}),
-    Case("knn-unit_length", "knn", {"pooled_scale": "unit_length", "neighbours": 5}),
+    Case("knn-standard", "knn", {"pooled_scale": "standard", "neighbours": 5}),
     Case("cnn-mlp", "cnn", {"hidden": 8, "l2": 1.0}),
 ]
 BY_ID = {case.id: case for case in CASES}
