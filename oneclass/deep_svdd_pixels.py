@@ -1,9 +1,9 @@
 """Deep SVDD as published: a small convolutional network from pixels, pre-trained as an autoencoder.
 
 Source: Ruff et al. 2018, "Deep One-Class Classification" (ICML,
-https://proceedings.mlr.press/v80/ruff18a.html), section 4.2. Where we differ: far fewer epochs at a larger
-learning rate and smaller batches, which ranks as well at a tenth of the time; the decoder upsamples before
-rather than after its convolutions; the score is the distance, not its square, which orders alike.
+https://proceedings.mlr.press/v80/ruff18a.html), section 4.2. Where we differ: fewer epochs at a larger
+learning rate and smaller batches (150 epochs or more take hours on a CPU); the decoder is a plain mirror of
+the encoder; the score is the distance, not its square, which orders alike.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class DeepSVDDPixelsSettings(SphereSettings):
 
     Attributes:
         image_size: side in pixels that images are resized to. It decides the form of the network: 28 is the
-            paper's for MNIST (two convolutions), 32 the one for CIFAR-10 (three).
+            paper's for MNIST (two convolutions), 32 the one for CIFAR-10 (three, at twenty times the cost).
         colours: ``rgb``, or ``gray`` for one channel of luminance.
         filters: of the convolutions, each of which halves the side; None means the paper's, (8, 4) or
             (32, 64, 128).
@@ -112,7 +112,7 @@ class DeepSVDDPixelsSettings(SphereSettings):
     warm_up_epochs: int = Field(default=10, ge=0)
     fine_tune_share: float = Field(default=0.33, ge=0.0, lt=1.0)
     batch_size: int = Field(default=128, ge=2)
-    image_size: Literal[28, 32] = 32
+    image_size: Literal[28, 32] = 28
     colours: Literal["rgb", "gray"] = "rgb"
     filters: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
     embedding_dim: int | None = Field(default=None, ge=2)

@@ -20,7 +20,7 @@ members:
   cnn: {max_iterations: 20}
 """
 FAMILY = """\
-  deep_svdd_pixels: &pixels {filters: [4, 4], embedding_dim: 8, pretrain_epochs: 1, epochs: 2}
+  deep_svdd_pixels: &pixels {image_size: 32, filters: [4, 4], embedding_dim: 8, pretrain_epochs: 1, epochs: 2}
   gray_28: {type: deep_svdd_pixels, image_size: 28, colours: gray, pretrain_epochs: 1, epochs: 2}
   deep_sad: {epochs: 2, hidden: 8, embedding_dim: 4}
   deep_sad_pixels: *pixels
