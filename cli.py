@@ -428,6 +428,60 @@ def inspect_model(
         _print_json(document)
 
 
+@bench.command("oneclass")
+def bench_oneclass(
+    dataset: Annotated[str, typer.Option("--set", help="fashion_mnist, mnist or cifar10.")],
+    members: Annotated[
+        str, typer.Option("--members", help="Member types, a,b,c.")
+    ] = "deep_svdd_pixels,mahalanobis,knn",
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="Normal classes, a,b,c; names or numbers. All of them.")
+    ] = None,
+    train: Annotated[
+        int | None, typer.Option("--train", min=2, help="Training images a class, at most; all of them.")
+    ] = None,
+    labelled: Annotated[
+        float,
+        typer.Option("--labelled", min=0.0, max=0.5, help="Share of labelled minority rows, for deep_sad."),
+    ] = 0.0,
+    known_classes: Annotated[
+        int, typer.Option("--known-classes", min=1, max=9, help="Classes that these rows come from.")
+    ] = 1,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--override", help="MEMBER.key=value or trunk.key=value."),
+    ] = None,
+    data: Data = None,
+    runs: Runs = _RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    as_json: Json = False,
+) -> None:
+    """Train on one class, tell it from all others, class by class; beside published figures."""
+    from workflow.bench_oneclass import BenchOptions
+    from workflow.bench_oneclass import bench_oneclass as run
+
+    def split(text: str | None) -> tuple[str, ...]:
+        return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+    options = BenchOptions(
+        dataset=dataset,
+        members=split(members),
+        classes=split(classes),
+        train=train,
+        labelled=labelled,
+        known_classes=known_classes,
+        overrides=tuple(override or ()),
+        data=data,
+        runs=runs,
+        seed=seed,
+        device=device.value,
+    )
+    document = run(options)
+    if as_json:
+        _print_json(document)
+
+
 @app.command()
 def ui(
     runs: Runs = _RUNS,

@@ -13,7 +13,9 @@ from contracts.rows import FloatArray, ImageRows
 if TYPE_CHECKING:
     from torch import nn
 
-MemberKind = Literal["oneclass", "supervised"]
+MemberKind = Literal["oneclass", "semisupervised", "supervised"]
+"""Which rows a member learns from: ``oneclass`` the majority's alone; ``semisupervised`` models the majority
+too, and pushes the minority rows it is given away from it; ``supervised`` tells the classes apart."""
 ScoreMeaning = Literal["anomaly_score", "logit"]
 MemberInput = Literal["pooled", "patches", "images"]
 
@@ -42,7 +44,7 @@ class Member(ABC):
     """One model of the ensemble: fitted on training rows only, scored on any rows.
 
     A score is float32, and **higher means more like the minority**. Score columns C: 1 for one-class
-    members and for two classes; K logits for K > 2 classes.
+    and semi-supervised members and for two classes; K logits of supervised members for K > 2 classes.
 
     Subclasses store settings in ``__init__`` and check them against the rows in :meth:`fit`.
     """

@@ -36,6 +36,11 @@ def packed_labels(layout: Packed, root: Path, split: str) -> LabelArray:
     return read_labels(layout.format, _files(layout, root, split))
 
 
+def packed_images(layout: Packed, root: Path, split: str) -> tuple[PixelArray, LabelArray]:
+    """``[N, H, W]`` or ``[N, H, W, 3]`` pixels and ``[N]`` label values of a split, in the pack's order."""
+    return read_images(layout.format, _files(layout, root, split))
+
+
 def packed_path(split: str, class_name: str, index: int) -> str:
     """Relative path of an image once unpacked; the number is its place in the pack."""
     return f"{split}/{class_name}/{index:06d}.png"

@@ -14,6 +14,7 @@ from contracts.rows import FloatArray
 
 _LEAST_DISTINCT_SHARE = 0.5
 _LEAST_RELATIVE_SPREAD = 1e-3
+_LEAST_SHARE_OF_CENTRE = 1e-4
 
 
 def require_distinct_scores(name: str, scores: FloatArray) -> None:
@@ -35,4 +36,30 @@ def require_distinct_scores(name: str, scores: FloatArray) -> None:
         raise MemberCollapsedError(
             f"{name}: collapsed, {len(np.unique(values))} distinct scores among {len(values)} images, "
             f"relative spread {spread:.1e}."
+        )
+
+
+def require_spread_embeddings(name: str, embeddings: FloatArray, centre: FloatArray) -> None:
+    """Refuse a network that maps all training images to one place.
+
+    Distances to the centre may still vary a lot in proportion while all of them are next to nothing, so
+    the embeddings themselves are looked at, in units of how far the centre lies from the origin.
+
+    Args:
+        name: of the member, for the message.
+        embeddings: ``[N, d]`` of training images.
+        centre: ``[d]``.
+
+    Raises:
+        MemberCollapsedError: not finite, or spread by less than 1e-4 of the centre's norm.
+    """
+    values = embeddings.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise MemberCollapsedError(f"{name}: embeddings are not finite.")
+    spread = float(np.sqrt(values.var(axis=0).sum()))
+    share = spread / (float(np.linalg.norm(centre.astype(np.float64))) + 1e-12)
+    if len(values) > 1 and share < _LEAST_SHARE_OF_CENTRE:
+        raise MemberCollapsedError(
+            f"{name}: collapsed, the embeddings of {len(values)} images spread by {share:.1e} of the "
+            "centre's norm."
         )

@@ -1,127 +1,60 @@
-"""Deep SVDD: a network without biases that draws majority images together around a centre.
+"""Deep SVDD on the trunk's features: a network without biases that draws majority images together.
 
 Source: Ruff et al. 2018, "Deep One-Class Classification" (ICML,
 https://proceedings.mlr.press/v80/ruff18a.html), equations 3 (soft boundary) and 4 (one-class). Where we
 differ: the network reads the frozen trunk's patch features instead of pixels, so neither autoencoder
 pre-training nor many epochs are needed, and one hidden layer is enough: on the ELPV solar cells a second
-one, or 3x3 convolutions, ranked worse at two to eight times the cost.
+one, or 3x3 convolutions, ranked worse at two to eight times the cost. The paper's own form, from pixels, is
+:mod:`oneclass.deep_svdd_pixels`; what both share is in :mod:`oneclass.sphere`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import ClassVar
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from contracts.errors import DataError, MemberCollapsedError
 from contracts.files import Arrays
-from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, majority_positions
-from features.apply import score_with_module
+from contracts.member import FitContext, MemberInput
+from contracts.rows import ImageRows
 from features.tensors import TrunkFeatures
-from features.training import batches_of, run_training
-from oneclass.collapse import require_distinct_scores
 from oneclass.settings import DeepSVDDSettings
+from oneclass.sphere import SphereMember, SphereNetwork, SphereTask
 
-_LEAST_CENTRE_COORDINATE = 0.1
-_LEAST_CENTRE_NORM = 1e-3
 _LEAST_SPREAD = 1e-6
 _PRELOAD_BYTES = 1 << 30
 
 
-class DeepSVDD(Member):
+class DeepSVDD(SphereMember):
     """See the module's docstring. Scores are distances from the centre, 0 or more."""
 
-    kind: ClassVar[MemberKind] = "oneclass"
-    score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
+    name: ClassVar[str] = "deep_svdd"
+    settings: DeepSVDDSettings
 
     def __init__(self, settings: DeepSVDDSettings) -> None:
         self.settings = settings
-        self._module: DeepSVDDModule | None = None
 
     @property
     def needs(self) -> frozenset[MemberInput]:
         """Patch features only."""
         return frozenset({"patches"})
 
-    def fit(self, rows: ImageRows, context: FitContext) -> Self:
-        """Train on the majority rows; a collapsed network is initialised anew, then given up.
+    def _task(self, rows: ImageRows, n_majority: int, context: FitContext) -> SphereTask:  # noqa: ARG002
+        mean, std = _channel_statistics(rows.subset(np.arange(n_majority)))
+        return SphereTask(_CellDataset(rows, mean, std), lambda: DeepSVDDModule(self.settings, mean, std))
 
-        Raises:
-            DataError: no majority rows.
-            MemberCollapsedError: every attempt collapsed.
-        """
-        normal_positions = majority_positions(rows)
-        if len(normal_positions) == 0:
-            raise DataError("deep_svdd: no majority images to learn from. Check the labels.")
-        with _one_thread():
-            self._fit(rows.subset(normal_positions), context)
-        return self
+    def _threads(self) -> AbstractContextManager[None]:
+        return _one_thread()
 
-    def _fit(self, normal: ImageRows, context: FitContext) -> None:
-        mean, std = _channel_statistics(normal)
-        cells = _CellDataset(normal, mean, std)
-        for attempt in range(self.settings.attempts):
-            with torch.random.fork_rng():
-                torch.manual_seed(context.seed + attempt)
-                module = DeepSVDDModule(self.settings, mean, std)
-            try:
-                self._train(module, cells, attempt, context)
-            except MemberCollapsedError as collapse:
-                if attempt + 1 == self.settings.attempts:
-                    raise MemberCollapsedError(
-                        f"{collapse} {self.settings.attempts} initialisations were tried."
-                    ) from collapse
-                context.report(f"{collapse} Initialising anew.")
-            else:
-                self._module = module
-                break
-
-    def _train(self, module: DeepSVDDModule, cells: _CellDataset, attempt: int, context: FitContext) -> None:
-        seed = context.seed + attempt
-        epochs_before = attempt * self.settings.epochs
-        in_order = batches_of(cells, self.settings.batch_size, seed, shuffle=False)
-        module.centre.copy_(_initial_centre(module, in_order))
-        if float(module.centre.norm()) < _LEAST_CENTRE_NORM:
-            raise MemberCollapsedError("deep_svdd: the centre is the origin, which all-zero weights reach.")
-        run_training(
-            _DeepSVDDTraining(module, self.settings, epochs_before, context.record),
-            batches_of(cells, self.settings.batch_size, seed),
-            max_epochs=self.settings.epochs,
-            device=context.device,
+    def _empty_network(self, arrays: Arrays) -> DeepSVDDModule:
+        return DeepSVDDModule(
+            self.settings, *(torch.from_numpy(np.array(arrays[n])) for n in ("mean", "std"))
         )
-        with torch.inference_mode():
-            distances = torch.cat([module.squared_distance(batch) for batch in in_order]).sqrt()
-        require_distinct_scores("deep_svdd", distances[:, None].numpy())
-        module.radius.copy_(torch.quantile(distances, 1.0 - self.settings.nu))
-
-    def score(self, rows: ImageRows) -> FloatArray:
-        """``[N, 1]`` distances."""
-        return score_with_module(self.to_module(), rows, self.needs)
-
-    def to_module(self) -> DeepSVDDModule:
-        """The fitted module."""
-        if self._module is None:
-            raise DataError("deep_svdd: not fitted yet.")
-        return self._module
-
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Weights, centre, radius and input statistics."""
-        return {name: value.cpu().numpy() for name, value in self.to_module().state_dict().items()}, {}
-
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:  # noqa: ARG002
-        """Take over a saved state."""
-        state = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
-        module = DeepSVDDModule(self.settings, state["mean"], state["std"])
-        module.load_state_dict(state)
-        self._module = module
-        return self
 
 
 @contextmanager
@@ -140,7 +73,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class DeepSVDDModule(nn.Module):
+class DeepSVDDModule(SphereNetwork):
     """The network phi with its centre c. No layer has a bias: a bias could learn the centre by itself.
 
     Args:
@@ -151,77 +84,25 @@ class DeepSVDDModule(nn.Module):
 
     mean: Tensor
     std: Tensor
-    centre: Tensor
-    radius: Tensor
 
     def __init__(self, settings: DeepSVDDSettings, mean: Tensor, std: Tensor) -> None:
-        super().__init__()
+        super().__init__(settings.embedding_dim)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
-        self.register_buffer("centre", torch.zeros(settings.embedding_dim))
-        self.register_buffer("radius", torch.zeros(()))
-        self.of_cell = nn.Sequential(nn.Linear(mean.numel(), settings.hidden, bias=False), nn.LeakyReLU(0.1))
-        self.of_image = nn.Linear(settings.hidden, settings.embedding_dim, bias=False)
+        self.of_cell = nn.Sequential(
+            nn.Linear(mean.numel(), settings.hidden, bias=settings.bias), nn.LeakyReLU(0.1)
+        )
+        self.of_image = nn.Linear(settings.hidden, settings.embedding_dim, bias=settings.bias)
 
-    def embed(self, cells: Tensor) -> Tensor:
+    def embed(self, inputs: Tensor) -> Tensor:
         """``[N, d]`` embeddings phi of ``[N, P, C]`` cells (see :func:`standard_cells`)."""
         # The mean comes before the last layer: both are linear, and this order costs 1/P of the other.
-        phi: Tensor = self.of_image(self.of_cell(cells).mean(dim=1))
+        phi: Tensor = self.of_image(self.of_cell(inputs).mean(dim=1))
         return phi
 
-    def squared_distance(self, cells: Tensor) -> Tensor:
-        """``[N]`` squared distances of the embeddings from the centre."""
-        return (self.embed(cells) - self.centre).square().sum(dim=1)
-
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
-        """Return ``[N, 1]`` distances from the centre; there is no map."""
-        cells = standard_cells(features.patches, self.mean, self.std)
-        return self.squared_distance(cells).sqrt()[:, None], None
-
-
-class _DeepSVDDTraining(LightningModule):
-    """The two objectives, for Lightning's loop."""
-
-    def __init__(
-        self,
-        module: DeepSVDDModule,
-        settings: DeepSVDDSettings,
-        epochs_before: int,
-        record: Callable[[str, float, int], None],
-    ) -> None:
-        super().__init__()
-        self.module = module
-        self.settings = settings
-        self.epochs_before = epochs_before
-        self.record = record
-        self._squared_of_epoch: list[Tensor] = []
-        self._losses_of_epoch: list[Tensor] = []
-
-    def training_step(self, cells: Tensor, batch_index: int) -> Tensor:  # noqa: ARG002
-        squared = self.module.squared_distance(cells)
-        self._squared_of_epoch.append(squared.detach())
-        if self.settings.objective == "one_class" or self.current_epoch < self.settings.warm_up_epochs:
-            loss = squared.mean()
-        else:
-            r_squared = self.module.radius.square()
-            loss = r_squared + (squared - r_squared).clamp_min(0.0).mean() / self.settings.nu
-        self._losses_of_epoch.append(loss.detach())
-        return loss
-
-    def on_train_epoch_end(self) -> None:
-        # R solves its own minimum: the (1 - nu) quantile of the distances (as the paper sets it).
-        distances = torch.cat(self._squared_of_epoch).sqrt()
-        self.module.radius.copy_(torch.quantile(distances.float(), 1.0 - self.settings.nu))
-        self._squared_of_epoch.clear()
-        # A new initialisation goes on counting, so that a collapsed attempt stays in sight.
-        step = self.epochs_before + self.current_epoch + 1
-        self.record("training_loss", float(torch.stack(self._losses_of_epoch).mean()), step)
-        self._losses_of_epoch.clear()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
-            self.module.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
+    def inputs_of(self, features: TrunkFeatures) -> Tensor:
+        """``[N, P, C]`` standardised cells."""
+        return standard_cells(features.patches, self.mean, self.std)
 
 
 class _CellDataset(Dataset[Tensor]):
@@ -284,12 +165,3 @@ def _channel_statistics(normal: ImageRows) -> tuple[Tensor, Tensor]:
     # would let it drown all others.
     std = torch.where(std > _LEAST_SPREAD, std, torch.ones_like(std))
     return mean.float(), std.float()
-
-
-def _initial_centre(module: DeepSVDDModule, loader: DataLoader[Tensor]) -> Tensor:
-    """Mean embedding of a first pass, with small coordinates pushed away from 0, as the paper does."""
-    with torch.no_grad():
-        embeddings = torch.cat([module.embed(batch) for batch in loader])
-    centre = embeddings.mean(dim=0)
-    small = centre.abs() < _LEAST_CENTRE_COORDINATE
-    return torch.where(small, torch.where(centre < 0, -1.0, 1.0) * _LEAST_CENTRE_COORDINATE, centre)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from features.settings import TrunkSettings
 
 _BUDGETS = ("bank_size", "bank_ratio", "bank_mb", "bank_ms")
 
@@ -85,31 +87,177 @@ class PatchCoreSettings(BaseModel):
         return f"{name}={getattr(self, name):g}"
 
 
-class DeepSVDDSettings(BaseModel):
-    """Settings of :class:`oneclass.deep_svdd.DeepSVDD`.
+class SphereSettings(BaseModel):
+    """What all members have in common that draw the majority together in a sphere.
 
     Attributes:
-        objective: ``one_class`` (equation 4) or ``soft_boundary`` (equation 3).
+        objective: ``one_class`` (Ruff et al. 2018, equation 4) or ``soft_boundary`` (equation 3).
         nu: soft boundary: upper bound on the share of training images outside the sphere.
-        hidden: units of the hidden layer.
-        embedding_dim: coordinates of the space the sphere lies in.
-        epochs: passes over the majority images.
+        epochs: passes over the training images.
         warm_up_epochs: epochs before the radius of the soft boundary is first set.
         learning_rate: of Adam.
-        weight_decay: lambda in both equations.
+        fine_tune_share: last part of the epochs, which runs at a tenth of the learning rate.
+        weight_decay: lambda in the equations.
         batch_size: images per step.
         attempts: initialisations that are tried before a collapsed network is given up.
+        bias: give layers biases, with which a network reaches the centre whatever the image (proposition 2).
+            Such a member counts as collapsed before it is trained; the setting is there to see that happen.
+        centre: ``mean`` of a first pass over the majority; ``origin``, which all-zero weights reach
+            (proposition 1), is there for the same reason.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     objective: Literal["one_class", "soft_boundary"] = "one_class"
     nu: float = Field(default=0.1, gt=0.0, lt=1.0)
-    hidden: int = Field(default=256, ge=4)
-    embedding_dim: int = Field(default=128, ge=2)
     epochs: int = Field(default=8, ge=1)
     warm_up_epochs: int = Field(default=5, ge=0)
     learning_rate: float = Field(default=1e-3, gt=0.0)
+    fine_tune_share: float = Field(default=0.0, ge=0.0, lt=1.0)
     weight_decay: float = Field(default=1e-6, ge=0.0)
     batch_size: int = Field(default=64, ge=2)
     attempts: int = Field(default=3, ge=1)
+    bias: bool = False
+    centre: Literal["mean", "origin"] = "mean"
+
+
+class DeepSVDDSettings(SphereSettings):
+    """Settings of :class:`oneclass.deep_svdd.DeepSVDD`.
+
+    Attributes:
+        hidden: units of the hidden layer.
+        embedding_dim: coordinates of the space the sphere lies in.
+    """
+
+    hidden: int = Field(default=256, ge=4)
+    embedding_dim: int = Field(default=128, ge=2)
+
+
+class DeepSADSettings(DeepSVDDSettings):
+    """Settings of :class:`oneclass.deep_sad.DeepSAD`.
+
+    Attributes:
+        objective: there is no soft boundary with labels.
+        eta: weight of a labelled minority row beside a majority row's 1.
+    """
+
+    objective: Literal["one_class"] = "one_class"
+    eta: float = Field(default=1.0, gt=0.0)
+
+
+class DeepSVDDPixelsSettings(SphereSettings):
+    """Settings of :class:`oneclass.deep_svdd_pixels.DeepSVDDPixels`.
+
+    Attributes:
+        image_size: side in pixels that images are resized to. It decides the form of the network: 28 is the
+            paper's for MNIST (two convolutions), 32 the one for CIFAR-10 (three, at twenty times the cost).
+        colours: ``rgb``, or ``gray`` for one channel of luminance.
+        filters: of the convolutions, each of which halves the side; None means the paper's, (8, 4) or
+            (32, 64, 128).
+        embedding_dim: coordinates of the space the sphere lies in; None means the paper's, 32 or 128.
+        contrast: ``global``: every image less its mean, divided by its mean absolute deviation, and all of
+            them brought to 0…1 by the majority's least and largest value; ``none``: 0…255 to 0…1.
+        pretrain_epochs: of the autoencoder whose encoder the network starts from; 0 starts from random
+            weights.
+        pretrain_learning_rate: of Adam, for the autoencoder.
+    """
+
+    epochs: int = Field(default=40, ge=1)
+    warm_up_epochs: int = Field(default=10, ge=0)
+    fine_tune_share: float = Field(default=0.33, ge=0.0, lt=1.0)
+    batch_size: int = Field(default=128, ge=2)
+    image_size: Literal[28, 32] = 28
+    colours: Literal["rgb", "gray"] = "rgb"
+    filters: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
+    embedding_dim: int | None = Field(default=None, ge=2)
+    contrast: Literal["global", "none"] = "global"
+    pretrain_epochs: int = Field(default=30, ge=0)
+    pretrain_learning_rate: float = Field(default=1e-3, gt=0.0)
+
+    @model_validator(mode="after")
+    def _side_can_be_halved(self) -> Self:
+        halvings = len(self.filters or ())
+        if self.image_size % 2**halvings:
+            most = 2 if self.image_size == 28 else 5
+            raise ValueError(
+                f"filters: {halvings} convolutions halve {self.image_size} px too often; name at most {most}"
+            )
+        return self
+
+
+class DeepSADPixelsSettings(DeepSVDDPixelsSettings):
+    """Settings of :class:`oneclass.deep_sad.DeepSADPixels`.
+
+    Attributes:
+        objective: there is no soft boundary with labels.
+        eta: weight of a labelled minority row beside a majority row's 1.
+    """
+
+    objective: Literal["one_class"] = "one_class"
+    eta: float = Field(default=1.0, gt=0.0)
+
+
+class MahalanobisSettings(BaseModel):
+    """Settings of :class:`oneclass.mahalanobis.Mahalanobis`.
+
+    Attributes:
+        max_rows: majority rows that mean and covariance are estimated from, drawn at random where there are
+            more; bounds memory.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_rows: int = Field(default=20_000, ge=2)
+
+
+class KnnSettings(BaseModel):
+    """Settings of :class:`oneclass.knn.Knn`.
+
+    Attributes:
+        neighbours: k, majority rows that the distance is the mean of.
+        bank_size: majority rows kept, drawn at random where there are more.
+        pooled_scale: ``unit_length`` divides each row by its length, so that distances are those of
+            directions; ``standard`` divides each feature by its standard deviation over the majority;
+            ``none`` takes pooled features as they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    neighbours: int = Field(default=2, ge=1)
+    bank_size: int = Field(default=2000, ge=2)
+    pooled_scale: Literal["none", "unit_length", "standard"] = "unit_length"
+
+
+class MeanShiftedSettings(BaseModel):
+    """Settings of :class:`oneclass.mean_shifted.MeanShifted`.
+
+    Attributes:
+        backbone: network that is adapted; None means the trunk's, with the trunk's weights.
+        image_size: side in pixels that images are resized to.
+        epochs: passes over the majority images.
+        learning_rate: of Adam.
+        batch_size: images per step; their second views are as many again.
+        temperature: tau of the contrastive loss.
+        max_images: majority images that are learnt from, drawn at random where there are more.
+        flips: whether a random view may be mirrored; ``none`` where left and right (up and down) mean
+            something.
+        crop_scale_min: smallest share of the area that a random view shows.
+        colour: strength of random brightness, contrast and saturation; 0 switches them off.
+        neighbours: k of the distance to the adapted majority rows.
+        bank_size: majority rows kept, drawn at random where there are more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: TrunkSettings | None = None
+    image_size: int = Field(default=128, ge=16, le=1024)
+    epochs: int = Field(default=5, ge=1)
+    learning_rate: float = Field(default=5e-5, gt=0.0)
+    batch_size: int = Field(default=32, ge=2)
+    temperature: float = Field(default=0.25, gt=0.0)
+    max_images: int = Field(default=5000, ge=2)
+    flips: Literal["none", "horizontal", "both"] = "horizontal"
+    crop_scale_min: float = Field(default=0.5, gt=0.0, le=1.0)
+    colour: float = Field(default=0.4, ge=0.0, le=1.0)
+    neighbours: int = Field(default=2, ge=1)
+    bank_size: int = Field(default=2000, ge=2)

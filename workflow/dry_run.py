@@ -62,7 +62,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _rows_to_fit(plan: MemberPlan, data: PreparedData) -> int:
-    copies = len(data.augmented) if entry_of(plan.type).kind == "supervised" else 0
+    copies = len(data.augmented) if entry_of(plan.type).kind != "oneclass" else 0
     return len(data.train) + copies
 
 

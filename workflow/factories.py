@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from contracts.member import Member
 from features.settings import TrunkSettings
-from oneclass.settings import DeepSVDDSettings, PatchCoreSettings
+from oneclass.settings import (
+    DeepSADPixelsSettings,
+    DeepSADSettings,
+    DeepSVDDPixelsSettings,
+    DeepSVDDSettings,
+    KnnSettings,
+    MahalanobisSettings,
+    MeanShiftedSettings,
+    PatchCoreSettings,
+)
 from supervised.settings import CnnSettings
 
 
@@ -20,6 +29,48 @@ def deep_svdd(settings: DeepSVDDSettings, trunk: TrunkSettings) -> Member:  # no
     from oneclass.deep_svdd import DeepSVDD
 
     return DeepSVDD(settings)
+
+
+def deep_svdd_pixels(settings: DeepSVDDPixelsSettings, trunk: TrunkSettings) -> Member:  # noqa: ARG001
+    """Deep SVDD from pixels."""
+    from oneclass.deep_svdd_pixels import DeepSVDDPixels
+
+    return DeepSVDDPixels(settings)
+
+
+def deep_sad(settings: DeepSADSettings, trunk: TrunkSettings) -> Member:  # noqa: ARG001
+    """Deep SAD on the trunk's patches."""
+    from oneclass.deep_sad import DeepSAD
+
+    return DeepSAD(settings)
+
+
+def deep_sad_pixels(settings: DeepSADPixelsSettings, trunk: TrunkSettings) -> Member:  # noqa: ARG001
+    """Deep SAD from pixels."""
+    from oneclass.deep_sad import DeepSADPixels
+
+    return DeepSADPixels(settings)
+
+
+def mahalanobis(settings: MahalanobisSettings, trunk: TrunkSettings) -> Member:  # noqa: ARG001
+    """Mahalanobis distance on pooled features."""
+    from oneclass.mahalanobis import Mahalanobis
+
+    return Mahalanobis(settings)
+
+
+def knn(settings: KnnSettings, trunk: TrunkSettings) -> Member:  # noqa: ARG001
+    """Nearest neighbours on pooled features."""
+    from oneclass.knn import Knn
+
+    return Knn(settings)
+
+
+def mean_shifted(settings: MeanShiftedSettings, trunk: TrunkSettings) -> Member:
+    """Nearest neighbours on features adapted from the trunk's."""
+    from oneclass.mean_shifted import MeanShifted
+
+    return MeanShifted(settings, trunk)
 
 
 def cnn(settings: CnnSettings, trunk: TrunkSettings) -> Member:

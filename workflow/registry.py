@@ -23,7 +23,7 @@ class MemberEntry:
     """How to find a member.
 
     Attributes:
-        kind: one-class or supervised.
+        kind: one-class, semi-supervised or supervised; see :data:`contracts.member.MemberKind`.
         settings: ``module:Class`` of its settings model.
         factory: ``module:function`` of this package's :mod:`workflow.factories`.
         defaults: settings that this name stands for.
@@ -61,6 +61,53 @@ MEMBERS: dict[str, MemberEntry] = {
         "deep_svdd",
         {},
         "distance from the centre that a bias-free network draws the majority to",
+    ),
+    "deep_svdd_pixels": MemberEntry(
+        "oneclass",
+        "oneclass.settings:DeepSVDDPixelsSettings",
+        "deep_svdd_pixels",
+        {},
+        "Deep SVDD as published: a small CNN from pixels, pre-trained as an autoencoder (Ruff 2018)",
+        seconds_per_row=0.08,
+    ),
+    "deep_sad": MemberEntry(
+        "semisupervised",
+        "oneclass.settings:DeepSADSettings",
+        "deep_sad",
+        {},
+        "Deep SVDD that pushes the minority's training rows away from the centre (Ruff 2020)",
+    ),
+    "deep_sad_pixels": MemberEntry(
+        "semisupervised",
+        "oneclass.settings:DeepSADPixelsSettings",
+        "deep_sad_pixels",
+        {},
+        "the same from pixels, pre-trained as an autoencoder",
+        seconds_per_row=0.08,
+    ),
+    "mahalanobis": MemberEntry(
+        "oneclass",
+        "oneclass.settings:MahalanobisSettings",
+        "mahalanobis",
+        {},
+        "Mahalanobis distance of pooled features, covariance shrunk (Rippel 2021)",
+        seconds_per_row=0.002,
+    ),
+    "knn": MemberEntry(
+        "oneclass",
+        "oneclass.settings:KnnSettings",
+        "knn",
+        {},
+        "mean distance of pooled features to the nearest majority rows (DN2, Bergman 2020)",
+        seconds_per_row=0.001,
+    ),
+    "mean_shifted": MemberEntry(
+        "oneclass",
+        "oneclass.settings:MeanShiftedSettings",
+        "mean_shifted",
+        {},
+        "nearest majority rows once the trunk's last stage is adapted by contrast (Reiss 2021)",
+        seconds_per_row=0.3,
     ),
     "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the null control"),
     "cnn_weighted": _cnn("cross-entropy with inverse-frequency class weights", loss="weighted_cross_entropy"),

@@ -118,7 +118,7 @@ def _mean(scores: list[FloatArray]) -> FloatArray:
 
 def _columns(unit: Unit, width: int, class_names: tuple[str, ...]) -> list[ScoreColumn]:
     kind = entry_of(unit.member.type).kind
-    meaning = "anomaly_score" if kind == "oneclass" else "logit"
+    meaning = "logit" if kind == "supervised" else "anomaly_score"
     names: list[str | None] = [None] if width == 1 else list(class_names)
     return [ScoreColumn(unit.member.name, kind, meaning, name) for name in names]  # type: ignore[arg-type]
 

@@ -4,7 +4,8 @@ A unit's result is one file, written whole: scores of the rows it held out, and 
 (all training rows) the fitted state and the held-out split's scores. The file carries a key made of
 everything the result depends on, so a unit whose key fits needs no repeating, and one whose settings
 changed is repeated alone. Held-out rows enter the key of the final unit only, which scores them, and
-no seed: what they look like can change no model. Augmented copies enter the keys of supervised members.
+no seed: what they look like can change no model. Augmented copies enter the keys of members
+that see the minority.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def learns_from_copies(plan: MemberPlan) -> bool:
     One-class members have no use for the minority, and the null control stays plain: what copies do shows
     as the difference of another member from it, such as ``cnn_copies: {type: cnn}``.
     """
-    return entry_of(plan.type).kind == "supervised" and plan.name != CONTROL
+    return entry_of(plan.type).kind != "oneclass" and plan.name != CONTROL
 
 
 def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Unit]:

@@ -11,7 +11,7 @@ from contracts.errors import MemberCollapsedError
 from contracts.files import read_arrays, write_arrays
 from contracts.member import FitContext
 from features.settings import TrunkSettings
-from oneclass import deep_svdd
+from oneclass import sphere
 from oneclass.deep_svdd import DeepSVDD
 from oneclass.settings import DeepSVDDSettings
 from supervised.settings import CnnSettings
@@ -49,7 +49,7 @@ def test_deep_svdd_records_the_loss_of_every_epoch():
 
 
 def test_a_new_initialisation_goes_on_counting(monkeypatch):
-    distinct = deep_svdd.require_distinct_scores
+    distinct = sphere.require_distinct_scores
     calls = []
 
     def collapse_once(name, scores):
@@ -58,7 +58,7 @@ def test_a_new_initialisation_goes_on_counting(monkeypatch):
             raise MemberCollapsedError("deep_svdd: collapsed.")
         distinct(name, scores)
 
-    monkeypatch.setattr(deep_svdd, "require_distinct_scores", collapse_once)
+    monkeypatch.setattr(sphere, "require_distinct_scores", collapse_once)
     losses = curves_of(DeepSVDD(SMALL_SVDD))["training_loss"]
     assert [step for step, _ in losses] == [1, 2, 3, 4, 5, 6]
 

@@ -24,9 +24,22 @@ from features.tensors import TrunkFeatures
 from tests.rows import ArrayRows, relabelled, scrambled, synthetic_rows
 from workflow.registry import MEMBERS, build_member, entry_of, settings_class
 
+# What parts these rows is brightness, which contrast normalisation takes away by design.
+SMALL_PIXELS: dict[str, Any] = {
+    "contrast": "none",
+    "filters": (4, 8),
+    "embedding_dim": 16,
+    "pretrain_epochs": 3,
+    "epochs": 8,
+    "batch_size": 16,
+}
 SMALL: dict[str, dict[str, Any]] = {
     "patchcore": {"bank_size": 200, "pca_dim": 4},
     "deep_svdd": {"hidden": 16, "embedding_dim": 8, "epochs": 5, "batch_size": 16},
+    "deep_svdd_pixels": SMALL_PIXELS,
+    "deep_sad": {"hidden": 16, "embedding_dim": 8, "epochs": 5, "batch_size": 16},
+    "deep_sad_pixels": SMALL_PIXELS,
+    "mean_shifted": {"image_size": 32, "epochs": 2, "batch_size": 16},
     "cnn_deep_smote": {
         "synthetic": {"width": 4, "latent_dim": 8, "epochs": 8, "batch_size": 16, "learning_rate": 3e-3}
     },
@@ -97,6 +110,12 @@ CASES = [Case(name, name, small(name)) for name in MEMBERS] + [
     ),
     Case("patchcore-contamination", "patchcore", {"bank_mb": 0.005, "pca_dim": 4, "contamination_z": 3.5}),
     Case("deep_svdd-soft", "deep_svdd", {**SMALL["deep_svdd"], "objective": "soft_boundary", "nu": 0.1}),
+    Case(
+        "deep_svdd_pixels-gray",
+        "deep_svdd_pixels",
+        {**SMALL_PIXELS, "colours": "gray", "contrast": "global"},
+    ),
+    Case("knn-standard", "knn", {"pooled_scale": "standard", "neighbours": 5}),
     Case("cnn-mlp", "cnn", {"hidden": 8, "l2": 1.0}),
 ]
 BY_ID = {case.id: case for case in CASES}
@@ -104,6 +123,13 @@ BY_ID = {case.id: case for case in CASES}
 all_members = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 supervised_members = pytest.mark.parametrize(
     "case", [c for c in CASES if entry_of(c.type).kind == "supervised"], ids=lambda case: case.id
+)
+# Those that see what the minority looks like, and those that model the majority: the kind between is both.
+labelled_members = pytest.mark.parametrize(
+    "case", [c for c in CASES if entry_of(c.type).kind != "oneclass"], ids=lambda case: case.id
+)
+majority_members = pytest.mark.parametrize(
+    "case", [c for c in CASES if entry_of(c.type).kind != "supervised"], ids=lambda case: case.id
 )
 oneclass_members = pytest.mark.parametrize(
     "case", [c for c in CASES if entry_of(c.type).kind == "oneclass"], ids=lambda case: case.id
@@ -224,6 +250,14 @@ def test_minority_rows_do_not_matter_to_one_class_members(case):
     assert np.array_equal(without.score(new_rows()), fitted(case.id).score(new_rows()))
 
 
+@labelled_members
+def test_minority_rows_matter_to_all_other_members(case):
+    """Guards the test above, and that a semi-supervised member does use what it is given."""
+    rows = training_rows()
+    other = case.build().fit(scrambled(rows, rows.positions[rows.labels == 1]), CONTEXT)
+    assert not equal_states(other, fitted(case.id))
+
+
 @all_members
 def test_saved_and_restored_member_scores_alike(case, tmp_path):
     arrays, meta = fitted(case.id).state()
@@ -266,7 +300,7 @@ def test_module_reads_only_what_it_says_it_needs(case):
     assert empty == {"pooled", "patches", "images"} - member.needs
 
 
-@oneclass_members
+@majority_members
 def test_no_majority_rows_is_a_data_error(case):
     rows = training_rows()
     with pytest.raises(DataError, match="majority"):
@@ -302,7 +336,7 @@ def test_three_classes(case):
     assert np.array_equal(restored.score(rows), scores)
 
 
-@oneclass_members
+@majority_members
 def test_one_class_members_learn_from_every_class_but_the_last(case):
     """With three classes the first two are the majority: neither stands out, and both shape the member."""
     rows = training_rows(3)

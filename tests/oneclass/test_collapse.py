@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contracts.errors import MemberCollapsedError
-from oneclass.collapse import require_distinct_scores
+from oneclass.collapse import require_distinct_scores, require_spread_embeddings
 
 
 def column(values):
@@ -47,3 +47,29 @@ def test_not_finite(bad):
 
 def test_a_single_image_proves_nothing():
     require_distinct_scores("m", column([0.5]))
+
+
+def embeddings(spread, n=40):
+    """``[n, 8]`` around a centre of norm 1."""
+    centre = np.full(8, 8**-0.5)
+    noise = np.random.default_rng(0).normal(size=(n, 8))
+    return (centre + spread * noise).astype(np.float32), centre.astype(np.float32)
+
+
+def test_embeddings_that_are_spread_pass():
+    require_spread_embeddings("m", *embeddings(1e-3))
+
+
+def test_embeddings_in_one_place_do_not_though_their_distances_vary():
+    phi, centre = embeddings(1e-6)
+    distances = np.linalg.norm(phi.astype(np.float64) - centre, axis=1)[:, None]
+    assert distances.std() / distances.mean() > 0.1  # in proportion they differ a lot
+    with pytest.raises(MemberCollapsedError, match=r"m: collapsed, the embeddings of 40 images spread by 2"):
+        require_spread_embeddings("m", phi, centre)
+
+
+def test_embeddings_that_are_no_numbers():
+    phi, centre = embeddings(1.0)
+    phi[3, 2] = np.nan
+    with pytest.raises(MemberCollapsedError, match="not finite"):
+        require_spread_embeddings("m", phi, centre)

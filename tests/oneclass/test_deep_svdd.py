@@ -8,7 +8,7 @@ import torch
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
-from oneclass import deep_svdd
+from oneclass import deep_svdd, sphere
 from oneclass.deep_svdd import DeepSVDD, DeepSVDDModule, standard_cells
 from oneclass.settings import DeepSVDDSettings
 from tests.rows import synthetic_rows
@@ -37,13 +37,13 @@ def test_default_centre_is_nowhere_near_what_zero_weights_reach():
 
 def test_centre_is_the_mean_embedding_before_training(monkeypatch):
     seen = {}
-    original = deep_svdd._initial_centre
+    original = sphere.initial_centre
 
     def spy(module, loader):
-        seen["embeddings"] = torch.cat([module.embed(cells) for cells in loader]).detach()
+        seen["embeddings"] = torch.cat([module.embed(batch.inputs) for batch in loader]).detach()
         return original(module, loader)
 
-    monkeypatch.setattr(deep_svdd, "_initial_centre", spy)
+    monkeypatch.setattr(sphere, "initial_centre", spy)
     centre = fitted().to_module().centre
     mean = seen["embeddings"].mean(dim=0)
     assert len(seen["embeddings"]) == 60  # majority rows only
@@ -128,14 +128,14 @@ def test_constant_rows_collapse_after_every_initialisation():
 
 
 def test_a_centre_at_the_origin_is_refused_and_the_next_initialisation_is_taken(monkeypatch):
-    original, calls = deep_svdd._initial_centre, []
+    original, calls = sphere.initial_centre, []
 
     def zero_once(module, loader):
         calls.append(module.of_image.weight.detach().clone())
         centre = original(module, loader)
         return torch.zeros_like(centre) if len(calls) == 1 else centre
 
-    monkeypatch.setattr(deep_svdd, "_initial_centre", zero_once)
+    monkeypatch.setattr(sphere, "initial_centre", zero_once)
     sentences = []
     member = fitted(report=sentences.append)
     assert len(calls) == 2
@@ -147,7 +147,7 @@ def test_a_centre_at_the_origin_is_refused_and_the_next_initialisation_is_taken(
 
 
 def test_a_failed_fit_leaves_no_half_fitted_member(monkeypatch):
-    monkeypatch.setattr(deep_svdd, "_initial_centre", lambda module, loader: torch.zeros_like(module.centre))
+    monkeypatch.setattr(sphere, "initial_centre", lambda module, loader: torch.zeros_like(module.centre))
     member = DeepSVDD(DeepSVDDSettings(**SMALL, attempts=1))
     with pytest.raises(MemberCollapsedError, match=r"origin.* 1 initialisations"):
         member.fit(synthetic_rows(), FitContext(0))
