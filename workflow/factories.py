@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contracts.member import Member
 from features.settings import TrunkSettings
+from oneclass.from_anomalib.settings import AnomalibSettings
 from oneclass.settings import DeepSVDDSettings, PatchCoreSettings
 from supervised.settings import CnnSettings
 
@@ -20,6 +21,13 @@ def deep_svdd(settings: DeepSVDDSettings, trunk: TrunkSettings) -> Member:  # no
     from oneclass.deep_svdd import DeepSVDD
 
     return DeepSVDD(settings)
+
+
+def anomalib_model(settings: AnomalibSettings, trunk: TrunkSettings) -> Member:  # noqa: ARG001
+    """One of anomalib's image models, on pixels."""
+    from oneclass.from_anomalib.member import AnomalibMember
+
+    return AnomalibMember(settings)
 
 
 def cnn(settings: CnnSettings, trunk: TrunkSettings) -> Member:
