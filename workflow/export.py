@@ -58,6 +58,8 @@ def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
             f"{config.folder}: its ensemble was fitted on other members or with other settings. "
             f"Run: {options.command('ensemble')}"
         )
+    if "not_exported" in metrics["document"]:
+        raise NotExportableError(metrics["document"]["not_exported"])
     fitted = FittedEnsemble.from_json(read_json(config.folder / "ensemble.json"))
     repeats = tuple(metrics["document"].get("selection", {}).get("repeats", [0]))
     _, test = score_tables(data, results, left_out, repeats)

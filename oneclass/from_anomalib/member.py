@@ -120,8 +120,8 @@ class AnomalibMember(Member):
             after = self._score_pixels(restored.to_module(), self._sample)
             if not np.allclose(before, after, rtol=1e-4, atol=1e-6):
                 raise ModelError(
-                    f"{self.where}: part of the trained model is where it cannot be saved: "
-                    f"restored, it gives {after[0, 0]:.4g} for {before[0, 0]:.4g}. Leave it out of the recipe."
+                    f"{self.where}: part of the trained model is where it cannot be saved: restored, it "
+                    f"gives {after[0, 0]:.4g} for {before[0, 0]:.4g}. Leave it out of the recipe."
                 )
         return arrays, meta
 

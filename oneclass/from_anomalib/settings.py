@@ -105,6 +105,9 @@ class AnomalibSettings(BaseModel):
             raise ValueError(str(error)) from None
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @property
     def images_a_step(self) -> int:
         """Images a step, with the default resolved."""
