@@ -26,6 +26,7 @@ _NORMAL, _ODD = 24, 8
 _STEPS = ("trains", "scores", "saves", "exports")
 
 # What a model needs beside its defaults to be built quickly and without a hub; sizes in pixels.
+_TEXTURES = "textures"
 _RESNET = {"weights": "random", "arguments": {"backbone": "resnet18"}}
 _DINO = "vit_small_patch14_reg4_dinov2"
 _SPECIAL: dict[str, dict[str, Any]] = {
@@ -33,7 +34,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "cfa": _RESNET,
     "cflow": {"arguments": {"coupling_blocks": 2}},
     "dinomaly": {"image_size": 112, "arguments": {"encoder_name": _DINO, "decoder_depth": 8}},
-    "draem": {"arguments": {"dtd_dir": None}},
+    "draem": {"arguments": {"dtd_dir": _TEXTURES}},
     "fastflow": _RESNET,
     "foundad": {"image_size": 112, "arguments": {"image_size": 112}},
     "fre": {"weights": "packaged", "arguments": {"input_dim": 1792}},
@@ -106,6 +107,8 @@ def _try_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     outcome: dict[str, Any] = {"settings": given, "trains": False, "scores": False, "saves": False}
     outcome |= {"exports": False, "why": ""}
     rows = textured_rows(_NORMAL, _ODD, _SIDE)
+    if _TEXTURES in given["arguments"].values():
+        _write_textures(Path(_TEXTURES), _SIDE)
     started = time.perf_counter()
     try:
         settings = settings_class(member_type)(**entry_of(member_type).defaults, **given)
@@ -133,6 +136,17 @@ def _try_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     return outcome
 
 
+def _write_textures(folder: Path, side: int) -> None:
+    """A few made-up textures, in place of those that anomalib would fetch."""
+    from PIL import Image
+
+    from benchmarks.rows import textured_rows
+
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for number, pixels in enumerate(textured_rows(4, 0, side, seed=1).pixels):
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.jpg")
+
+
 def try_apart(name: str, seconds: int) -> dict[str, Any]:
     """:func:`try_model` in a process of its own, in an empty folder, with a limit of time."""
     import tempfile
@@ -157,7 +171,7 @@ def try_apart(name: str, seconds: int) -> dict[str, Any]:
     except json.JSONDecodeError:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return {"trains": False, "why": f"the process ended with {done.returncode}: {last[:200]}"}
-    extra = [path for path in left if path != "member.npz"]
+    extra = [path for path in left if path != "member.npz" and not path.startswith(_TEXTURES)]
     if extra:
         outcome["why"] += f" (left files: {', '.join(extra[:3])})"
     return outcome
@@ -168,8 +182,8 @@ def as_markdown(outcomes: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# anomalib's image models as members",
         "",
-        f"Every image model of anomalib {version('anomalib')} is a member type, `anomalib:<name>`. This table "
-        "is made by `python -m benchmarks.anomalib_models`:",
+        f"Every image model of anomalib {version('anomalib')} is a member type, `anomalib:<name>`. This "
+        "table is made by `python -m benchmarks.anomalib_models`:",
         f"each model sees {_NORMAL} made-up images of {_SIDE} px for one epoch. It says what works, not "
         "how well: that takes real images and pre-trained weights.",
         "",

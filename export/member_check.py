@@ -55,6 +55,11 @@ def reasons_not_to_export(
     return reasons
 
 
+def graph_of_member(trunk: nn.Module, member: GraphMember, image_size: int) -> FusedGraph:
+    """A graph of one member, from uint8 images to its scores; its probability and decision mean nothing."""
+    return FusedGraph({member.trunk: trunk}, [member], _ScoresAlone(), image_size).eval()
+
+
 def reason_not_to_export(trunk: nn.Module, member: GraphMember, image_size: int) -> str:
     """Why a member cannot be exported; empty where it can.
 
@@ -65,7 +70,7 @@ def reason_not_to_export(trunk: nn.Module, member: GraphMember, image_size: int)
         member: fitted.
         image_size: working size in pixels.
     """
-    graph = FusedGraph({member.trunk: trunk}, [member], _ScoresAlone(), image_size).eval()
+    graph = graph_of_member(trunk, member, image_size)
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (max(BATCHES), image_size, image_size, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ weights come from its own file, and no hub is asked again.
 from __future__ import annotations
 
 import random
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ def build_model(settings: AnomalibSettings, image_size: int, source: WeightsSour
         # The one constructor without these.
         arguments = dict(settings.arguments)
     try:
-        with isolated_randomness(seed), weights_from(source, where):
+        with isolated_randomness(seed), weights_from(source, where), no_downloads(model_class, where):
             lightning = model_class(**arguments)
     except OutnumberedError:
         raise
@@ -170,6 +171,33 @@ def weights_from(source: WeightsSource, where: str) -> Iterator[None]:
         yield
     finally:
         library.create_model, WeightsEnum.get_state_dict = create, get_state_dict
+
+
+@contextmanager
+def no_downloads(model_class: type, where: str) -> Iterator[None]:
+    """Refuse what some models fetch beside weights of a backbone: textures, other images, whole networks.
+
+    Args:
+        model_class: whose module fetches.
+        where: what to name in messages.
+    """
+    module: Any = sys.modules[model_class.__module__]
+    fetch = getattr(module, "download_and_extract", None)
+    if fetch is None:
+        yield
+        return
+
+    def refuse(root: Any, info: Any) -> None:
+        raise ModelError(
+            f"{where}: anomalib wants to fetch {info.name} from {info.url} into {root}. Put it there "
+            "yourself, or leave the member out of the recipe."
+        )
+
+    module.download_and_extract = refuse
+    try:
+        yield
+    finally:
+        module.download_and_extract = fetch
 
 
 def _load_packaged(model: nn.Module, name: str, where: str) -> None:

@@ -80,6 +80,20 @@ def test_network_sees_what_the_graph_gives_it():
     torch.testing.assert_close(preparation(pixels()), (small - mean) / std, rtol=1e-4, atol=1e-4)
 
 
+def test_banks_are_chosen_by_our_greedy_while_training_lasts():
+    from anomalib.models.components import KCenterGreedy
+
+    from oneclass.coreset import k_center_greedy
+    from oneclass.from_anomalib.training import exact_coreset
+
+    points = torch.rand(300, 5, generator=torch.Generator().manual_seed(0))
+    theirs = KCenterGreedy.select_coreset_idxs
+    with exact_coreset(seed=4):
+        chosen = KCenterGreedy(points, sampling_ratio=0.1).select_coreset_idxs()
+    assert chosen == k_center_greedy(points, 30, seed=4).tolist()
+    assert KCenterGreedy.select_coreset_idxs is theirs
+
+
 def test_normalisation_is_the_models_own_or_the_packaged_backbones():
     tiny = AnomalibSettings(model="patchcore", weights="random", arguments=TINY)
     assert build_model(tiny, 32, "random", 0).normalisation[0] == (0.485, 0.456, 0.406)
@@ -194,3 +208,11 @@ def test_others_train_score_and_save(model, given):
     assert np.isfinite(scores).all()
     restored = AnomalibMember(member.settings).restore(*member.state())
     np.testing.assert_allclose(restored.score(ROWS), scores, rtol=1e-4, atol=1e-6)
+
+
+def test_what_a_model_would_fetch_into_other_folders_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = AnomalibSettings(model="draem", weights="random")
+    with pytest.raises(ModelError, match=r"anomalib:draem: anomalib wants to fetch .* Put it there yourself"):
+        build_model(settings, 64, "random", 0)
+    assert list(tmp_path.iterdir()) == []

@@ -69,7 +69,7 @@ def test_video_models_are_none_of_ours():
     ],
 )
 def test_wrong_settings_are_one_sentence(given, said):
-    with pytest.raises(UsageError, match="^here: ") as caught:
+    with pytest.raises(UsageError, match=r"^here: ") as caught:
         settings("patchcore", **given)
     assert said in str(caught.value)
 
