@@ -88,6 +88,8 @@ def reason_not_to_export(trunk: nn.Module, member: GraphMember, image_size: int)
                 return f"fixed at the batch size of its tracing: {' '.join(str(error).split())[:200]}"
             with torch.inference_mode():
                 expected = graph.member_scores(torch.from_numpy(pixels[:batch]))[0].numpy()
+            if len(scores) != batch:
+                return f"it gives {len(scores)} scores for {batch} images"
             worst = np.abs(scores - expected).max() / max(1e-12, np.abs(expected).max())
             if not worst <= _TOLERANCE:
                 return f"its scores differ by {worst:.1e} of their size at batch {batch}"

@@ -39,7 +39,8 @@ class Preparation(nn.Module):
         if self.image_size != self.working_size:
             side = (self.image_size, self.image_size)
             images = nn.functional.interpolate(images, size=side, mode="bilinear", antialias=True)
-        return (images - self.mean) / self.std
+        # Some networks take views that only this layout allows; ours come with channels last.
+        return ((images - self.mean) / self.std).contiguous()
 
 
 class AnomalibModule(nn.Module):
