@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -115,8 +116,16 @@ def search_settings(num_neighbors: int) -> PatchCoreSettings:
     return PatchCoreSettings(image_score="reweighted", neighbours=num_neighbors)
 
 
+def _rows_of(value: Any) -> int:
+    """``len`` that leaves the number of images open while tracing; of a tensor, ``len`` itself settles it."""
+    return value.shape[0] if isinstance(value, Tensor) else len(value)
+
+
 def scorer(preparation: Preparation, network: Any) -> nn.Module:
     """The module of a trained network; in a form of ours where anomalib's own fixes the batch size."""
     if type(network).__name__ == "PatchcoreModel":
         return PatchcoreScorer(preparation, network).eval()
+    if type(network).__name__ in {"DFMModel", "FREModel"}:
+        # All that fixes the batch size of these two is the ``len`` that their file calls on a tensor.
+        vars(sys.modules[type(network).__module__])["len"] = _rows_of
     return AnomalibModule(preparation, network).eval()

@@ -56,9 +56,12 @@ def test_patchcore_scores_as_anomalibs_own(num_neighbors):
     assert score_map.shape == (5, 8, 8)
 
 
-@pytest.mark.parametrize("model", ["patchcore", pytest.param("padim", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("model", ["patchcore", "dfm", pytest.param("padim", marks=pytest.mark.slow)])
 def test_exports_with_any_batch_size(model):
-    arguments = {**TINY, "n_features": 10} if model == "padim" else TINY
+    of_model = {"padim": {"n_features": 10}, "dfm": {"layer": "layer2", "pooling_kernel_size": 2}}
+    arguments = {**TINY, **of_model.get(model, {})}
+    if model == "dfm":
+        del arguments["layers"]
     member = fitted(model, arguments=arguments)
     assert reason_not_to_export(PixelsAlone(), GraphMember(model, "", member.to_module()), 32) == ""
 
