@@ -53,6 +53,10 @@ class MemberCollapsedError(ModelError):
     """A fitted member no longer tells images apart (see :mod:`oneclass.collapse`)."""
 
 
+class NotExportableError(ModelError):
+    """The ensemble is fitted and measured, but a member of it has no form that an exported file can hold."""
+
+
 def nearest_match(word: str, candidates: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest candidate, or ``""`` when none is close.
 

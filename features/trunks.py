@@ -72,11 +72,15 @@ class Trunk(nn.Module):
         )
 
     def _patches(self, layers: list[Tensor]) -> Tensor:
-        """Neighbourhood pooling and one common grid, as PatchCore and anomalib do it.
+        """Layers on one grid, rounded to half precision.
 
-        The result is rounded to half precision here, in the graph as in training, so that the cache
-        may store half the bytes and still every member sees the same numbers everywhere.
+        Rounded here, in the graph as in training, so that the cache may store half the bytes and still every
+        member sees the same numbers everywhere.
         """
+        return self.on_one_grid(layers).half().float()
+
+    def on_one_grid(self, layers: list[Tensor]) -> Tensor:
+        """Neighbourhood pooling and one common grid, as PatchCore and anomalib do it; not rounded yet."""
         sides = [layer.shape[-1] for layer in layers]
         grid = min(sides) if self.settings.patch_grid == "coarsest" else max(sides)
         on_grid = []
@@ -87,7 +91,7 @@ class Trunk(nn.Module):
             elif layer.shape[-1] < grid:
                 pooled = nn.functional.interpolate(pooled, size=(grid, grid), mode="bilinear")
             on_grid.append(pooled)
-        return torch.cat(on_grid, dim=1).half().float()
+        return torch.cat(on_grid, dim=1)
 
 
 class _TimmLayers(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from contracts.errors import NotExportableError
 from contracts.files import write_text
 from workflow.config import RunOptions, resolve_config
 from workflow.console import note
@@ -32,6 +33,8 @@ def demo(runs: Path, recipe: str, tracking: bool = True) -> dict[str, Any]:
     options = RunOptions(dataset="elpv", recipe=recipe, runs=runs, tracking=tracking)
     train_all(options)
     document = ensemble(options)
+    if document["model"] is None:
+        raise NotExportableError(document["not_exported"])
     config = resolve_config(options)
     data = load_prepared(config)
     held_out = config.folder / "heldout.txt"

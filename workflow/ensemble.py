@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
 
+from contracts.errors import NotExportableError
 from contracts.files import atomic_writer, digest_of, read_json, sha256_of_file, write_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
@@ -42,6 +43,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
 
     Returns:
         ``{dataset, recipe, model, threshold, prior, rows}``, the JSON document of ``ensemble --json``.
+        Where a member cannot be exported, ``model`` is None and ``not_exported`` says why.
 
     Raises:
         UsageError, DataError, ModelError: with one sentence each.
@@ -58,7 +60,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     key = ensemble_key(config, units)
     finished = finished_document(config, key)
     if finished is not None:
-        note(f"Nothing to do: {finished['model']} is fitted and exported.")
+        note(finished.get("not_exported") or f"Nothing to do: {finished['model']} is fitted and exported.")
         _print_rows(finished, read_json(config.folder / "ensemble.json")["sentences"])
         track_ensemble(config, key, finished)
         return finished
@@ -100,7 +102,15 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     _write_metrics_parquet(config.folder / "metrics.parquet", rows)
     write_json(config.folder / "metrics.json", {"key": key, "model_sha256": "", "document": document})
     _print_rows(document, stack.sentences)
-    exported = export_model(config, data, results, stack, test, rows, repeats=selection.repeats)
+    try:
+        exported = export_model(config, data, results, stack, test, rows, repeats=selection.repeats)
+    except NotExportableError as error:
+        document |= {"model": None, "not_exported": str(error)}
+        # A file of another ensemble in this place would be taken for this one's.
+        for name in ("model.onnx", "export.json"):
+            (config.folder / name).unlink(missing_ok=True)
+        exported = {"sha256": ""}
+        note(str(error))
     # Written last: from now on the run counts as finished.
     write_json(
         config.folder / "metrics.json", {"key": key, "model_sha256": exported["sha256"], "document": document}
@@ -131,14 +141,18 @@ def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
 
 
 def finished_document(config: RunConfig, key: str) -> dict[str, Any] | None:
-    """The document of an ensemble that is fitted, measured and exported, or None."""
+    """The document of an ensemble that is fitted, measured and, where it can be, exported; or None."""
     path, model = config.folder / "metrics.json", config.folder / "model.onnx"
-    if not path.exists() or not model.exists():
+    if not path.exists():
         return None
     saved = read_json(path)
-    if saved["key"] != key or saved["model_sha256"] != sha256_of_file(model):
-        return None
     document: dict[str, Any] = saved["document"]
+    if saved["key"] != key:
+        return None
+    if "not_exported" in document:
+        return document
+    if not model.exists() or saved["model_sha256"] != sha256_of_file(model):
+        return None
     return document
 
 

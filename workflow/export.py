@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from contracts.errors import UsageError
+from contracts.errors import ModelError, NotExportableError, UsageError
 from contracts.files import sha256_of_file, write_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from imagedata.decode import decode_file
+from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.finished import read_finished
@@ -36,12 +37,15 @@ def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
 
     Raises:
         ModelError: no ensemble yet, or the file fails its gate.
+        NotExportableError: a member cannot be traced; says which, and how to go on without it.
     """
     if output is not None and (output.is_dir() or not output.name):
         raise UsageError(
             f"--output {output}: that is a folder. Name the file, such as {output / 'model.onnx'}."
         )
     run = read_finished(resolve_config(options))
+    if "not_exported" in run.document:
+        raise NotExportableError(run.document["not_exported"])
     rows = run.document["rows"]
     return export_model(run.config, run.data, run.results, run.fitted, run.test, rows, output, run.repeats)
 
@@ -56,7 +60,12 @@ def export_model(
     output: Path | None = None,
     repeats: tuple[int, ...] = (0,),
 ) -> dict[str, Any]:
-    """Write the file under a provisional name, put it through the gate, then give it its name."""
+    """Write the file under a provisional name, put it through the gate, then give it its name.
+
+    Raises:
+        NotExportableError: a member cannot be traced with any batch size.
+        ModelError: the file cannot be written, or fails its gate.
+    """
     # torch and the exporter are imported here, when there is something to export.
     from export.deploy import write_deploy_folder
     from export.onnx_file import write_onnx
@@ -65,18 +74,23 @@ def export_model(
 
     target = output or config.folder / "model.onnx"
     provisional = target.with_name(f".{target.name}.unchecked")
-    with console.status("exporting the graph", spinner="dots"):
+    with console.status("loading members", spinner="dots"):
         graph = _fused_graph(config, results, fitted, repeats)
         metadata = _metadata(config, data.of_repeat(repeats[0]), fitted, test, rows)
         metadata["trunks"] = [json.loads(key)["name"] for key in graph.trunk_keys]
         if config.recipe.repeats > 1:
             metadata["repeats"] = list(repeats)
-        write_onnx(
-            provisional, graph, np.asarray(fitted.deployment_prior), np.asarray(fitted.threshold), metadata
-        )
     chosen = _parity_rows(test)
     images = np.stack([decode_file(data.file_of(data.test[i]), config.decode).pixels for i in chosen])
     try:
+        with console.status("exporting the graph", spinner="dots"):
+            write_onnx(
+                provisional,
+                graph,
+                np.asarray(fitted.deployment_prior),
+                np.asarray(fitted.threshold),
+                metadata,
+            )
         with console.status("parity gate", spinner="dots"):
             parity = check_parity(
                 provisional,
@@ -86,6 +100,9 @@ def export_model(
                 test.scores.std(axis=0, dtype=np.float64),
             )
         provisional.replace(target)
+    except ModelError as error:
+        _blame_members(config, results, fitted, repeats, error)
+        raise
     finally:
         provisional.unlink(missing_ok=True)
     deployed = write_deploy_folder(load_model(target), target.parent / "deploy")
@@ -111,6 +128,34 @@ def export_model(
     return document
 
 
+def _blame_members(
+    config: RunConfig,
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    repeats: tuple[int, ...],
+    error: ModelError,
+) -> None:
+    """Name the members from elsewhere that cannot be exported; returns where it is not their doing.
+
+    Raises:
+        NotExportableError: it is.
+    """
+    from export.member_check import reasons_not_to_export
+
+    foreign = {plan.name for plan in config.members if plan.type.startswith(ANOMALIB_PREFIX)}
+    trunks, members = _graph_parts(results, fitted, repeats)
+    suspects = [member for member in members if member.name in foreign]
+    with console.status("looking for the member that cannot be exported", spinner="dots"):
+        reasons = reasons_not_to_export(trunks, suspects, config.recipe.trunk.image_size)
+    if reasons:
+        found = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
+        without = " ".join(f"-o members.{name}=false" for name in reasons)
+        raise NotExportableError(
+            f"{config.folder}: no ONNX file, because of {found}. The figures are with it. For a file, fit "
+            f"the ensemble without it, which takes seconds: {config.options.command('ensemble')} {without}"
+        ) from error
+
+
 def _fused_graph(
     config: RunConfig,
     results: dict[Unit, UnitResult],
@@ -118,7 +163,19 @@ def _fused_graph(
     repeats: tuple[int, ...],
 ) -> Any:
     from ensemble.module import EnsembleModule
-    from export.graph import FusedGraph, GraphMember, MeanOfMembers
+    from export.graph import FusedGraph
+
+    trunks, members = _graph_parts(results, fitted, repeats)
+    return FusedGraph(trunks, members, EnsembleModule(fitted), config.recipe.trunk.image_size)
+
+
+def _graph_parts(
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    repeats: tuple[int, ...],
+) -> tuple[dict[str, Any], list[Any]]:
+    """Trunk modules by key, and the graph's members in the order of the fitted columns."""
+    from export.graph import GraphMember, MeanOfMembers
     from features.trunks import Trunk
 
     names = list(dict.fromkeys(column.member for column in fitted.columns))
@@ -139,7 +196,7 @@ def _fused_graph(
         if key not in trunks:
             trunks[key] = Trunk(plan.trunk)
         members.append(GraphMember(name, key, modules[0] if len(modules) == 1 else MeanOfMembers(modules)))
-    return FusedGraph(trunks, members, EnsembleModule(fitted), config.recipe.trunk.image_size)
+    return trunks, members
 
 
 def _parity_rows(test: ScoreTable) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contracts.member import Member
 from features.settings import TrunkSettings
+from oneclass.from_anomalib.settings import AnomalibSettings
 from oneclass.settings import (
     DeepSADPixelsSettings,
     DeepSADSettings,
@@ -71,6 +72,13 @@ def mean_shifted(settings: MeanShiftedSettings, trunk: TrunkSettings) -> Member:
     from oneclass.mean_shifted import MeanShifted
 
     return MeanShifted(settings, trunk)
+
+
+def anomalib_model(settings: AnomalibSettings, trunk: TrunkSettings) -> Member:  # noqa: ARG001
+    """One of anomalib's image models, on pixels."""
+    from oneclass.from_anomalib.member import AnomalibMember
+
+    return AnomalibMember(settings)
 
 
 def cnn(settings: CnnSettings, trunk: TrunkSettings) -> Member:

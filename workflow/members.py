@@ -6,6 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
+from contracts.errors import ModelError
+from oneclass.from_anomalib.catalogue import PREFIX, image_models
 from workflow.console import console, note
 from workflow.registry import MEMBERS
 
@@ -22,6 +24,11 @@ def list_members() -> list[dict[str, Any]]:
     for name, entry in MEMBERS.items():
         table.add_row(name, entry.kind, entry.summary)
     console.print(table)
+    try:
+        names = ", ".join(image_models())
+        note(f"Beside these {PREFIX}NAME, any image model of anomalib as a one-class member: {names}.")
+    except ModelError as error:
+        note(str(error))
     note("A recipe's members are of these types; settings go by -o members.NAME.KEY=VALUE.")
     return [
         {"name": name, "kind": entry.kind, "summary": entry.summary, "defaults": entry.defaults}

@@ -263,6 +263,10 @@ def load_prepared(config: RunConfig) -> PreparedData:
         for key in keys:
             wanted[part].pop(key)
             saved.get(part, {}).pop(key, None)
+    trained = saved.get("recipe", {}).get("members") or {}
+    # A member that was trained may be left out of the ensemble.
+    left_out = [name for name, given in wanted["recipe"]["members"].items() if given is False]
+    wanted["recipe"]["members"] |= {name: trained.get(name, False) for name in left_out}
     for part in ("dataset", "recipe", "seed"):
         if saved.get(part) != wanted[part]:
             raise ModelError(

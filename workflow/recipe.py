@@ -36,7 +36,7 @@ class Recipe(BaseModel):
         bootstrap: replicates behind every 95 % interval.
         trunk: the frozen backbone.
         members: member name → its settings; ``type`` names the member type where it differs from the
-            name, ``trunk`` gives the member a trunk of its own.
+            name, ``trunk`` gives the member a trunk of its own. False leaves a member of the recipe out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,7 +49,7 @@ class Recipe(BaseModel):
     threshold: str = "min_hter"
     bootstrap: int = Field(default=2000, ge=100)
     trunk: TrunkSettings = TrunkSettings()
-    members: dict[str, dict[str, Any] | None] = Field(min_length=1)
+    members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)
 
 
 class MemberPlan(BaseModel):
@@ -112,13 +112,15 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
     Raises:
         UsageError: unknown type or setting, or the control is missing.
     """
-    if CONTROL not in recipe.members:
+    if recipe.members.get(CONTROL, False) is False:
         raise UsageError(
             f"recipe {recipe.name}: it has no member '{CONTROL}', and without the null control no member "
             f"can be judged. Add '{CONTROL}: {{}}' to its members."
         )
     plans = []
     for name, given in recipe.members.items():
+        if given is False:
+            continue
         _check_name(recipe, name)
         keys = dict(given or {})
         member_type = str(keys.pop("type", name))

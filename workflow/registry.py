@@ -13,6 +13,8 @@ from typing import Any
 from contracts.errors import UsageError, nearest_match
 from contracts.member import Member, MemberKind
 from features.settings import TrunkSettings
+from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
+from oneclass.from_anomalib.catalogue import facts_of
 
 CONTROL = "cnn"
 """The member that, calibrated and with a tuned threshold, is the null control."""
@@ -236,17 +238,33 @@ MEMBERS: dict[str, MemberEntry] = {
 
 
 def entry_of(member_type: str) -> MemberEntry:
-    """Look a member type up.
+    """Look a member type up: a key of :data:`MEMBERS`, or ``anomalib:NAME``.
 
     Raises:
         UsageError: no such type; names the nearest.
+        ModelError: one of anomalib's models where anomalib is not installed.
     """
+    if member_type.startswith(ANOMALIB_PREFIX):
+        return _anomalib_entry(member_type.removeprefix(ANOMALIB_PREFIX))
     if member_type not in MEMBERS:
         raise UsageError(
-            f"member type '{member_type}': not known. Known are {', '.join(MEMBERS)}."
-            f"{nearest_match(member_type, MEMBERS)}"
+            f"member type '{member_type}': not known. Known are {', '.join(MEMBERS)}, "
+            f"and {ANOMALIB_PREFIX}NAME.{nearest_match(member_type, MEMBERS)}"
         )
     return MEMBERS[member_type]
+
+
+def _anomalib_entry(name: str) -> MemberEntry:
+    """Any image model of anomalib; see ``docs/results/anomalib-models.md`` for what each of them can do."""
+    facts = facts_of(name)
+    return MemberEntry(
+        "oneclass",
+        "oneclass.from_anomalib.settings:AnomalibSettings",
+        "anomalib_model",
+        {"model": facts.name},
+        f"anomalib's {facts.class_name}, trained on majority images by anomalib itself",
+        seconds_per_row=0.3,
+    )
 
 
 def settings_class(member_type: str) -> Any:

@@ -89,6 +89,10 @@ def small(name: str) -> dict[str, Any]:
     return {**SMALL_CNN, "optimiser": optimiser, "augment": augment, **SMALL.get(name, {})}
 
 
+# Random weights of a tiny backbone; what is held against the contract is all that lies around them.
+FROM_ANOMALIB: dict[str, Any] = {"weights": "random", "max_epochs": 1}
+TINY_LAYERS: dict[str, Any] = {"backbone": "test_resnet", "layers": ["layer1", "layer2"]}
+
 CASES = [Case(name, name, small(name)) for name in MEMBERS] + [
     Case(
         "patchcore-reweighted", "patchcore", {"bank_size": 200, "pca_dim": None, "image_score": "reweighted"}
@@ -117,6 +121,10 @@ CASES = [Case(name, name, small(name)) for name in MEMBERS] + [
     ),
     Case("knn-standard", "knn", {"pooled_scale": "standard", "neighbours": 5}),
     Case("cnn-mlp", "cnn", {"hidden": 8, "l2": 1.0}),
+    Case(
+        "anomalib-padim", "anomalib:padim", {**FROM_ANOMALIB, "arguments": {**TINY_LAYERS, "n_features": 12}}
+    ),
+    Case("anomalib-patchcore", "anomalib:patchcore", {**FROM_ANOMALIB, "arguments": TINY_LAYERS}),
 ]
 BY_ID = {case.id: case for case in CASES}
 
@@ -287,6 +295,9 @@ def test_module_repeats_score_at_any_batch_size(case, batch):
         np.testing.assert_allclose(scores.numpy(), member.score(new_rows())[rows], rtol=1e-4, atol=1e-5)
         if score_map is not None:
             side = case.settings.get("map_size", new_rows().shapes.patch_grid)
+            if member.needs == {"images"}:
+                # A member of its own pixels has a grid of its own.
+                side = score_map.shape[-1]
             assert score_map.shape == (len(scores), side, side)
             assert torch.isfinite(score_map).all()
 

@@ -1,0 +1,443 @@
+"""``python -m benchmarks.patchcore DATASET...``: our PatchCore against anomalib's, on equal terms.
+
+Three ways are fitted on the same majority images and score the same held-out images, each in a process of
+its own, whose peak memory is theirs alone:
+
+- ``anomalib``: its Engine and its PatchcoreModel, in torch.
+- ``ours, its settings``: the same two layers on the finer one's grid, no PCA, a tenth of all patches chosen
+  by exact k-centre greedy, its image score; run as the graph that we export.
+- ``ours, default``: the coarser grid, PCA to 128 and 2,000 patches; run as the graph that we export.
+
+Then all three are loaded side by side and timed in turn, batch by batch. The trunk is
+``tf_efficientnet_lite0`` with its packaged weights in all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.rows import MemoryRows
+from contracts.member import FitContext
+
+console = Console(stderr=True)
+
+ARMS = ("anomalib", "ours, its settings", "ours, default")
+RATIO = 0.1
+NEIGHBOURS = 9
+SIZE = 224
+_BATCH = 16
+_ROUNDS = 5
+_ARM_FILE = "arm.npz"
+
+
+def load_images(name: str, data: Path | None, n_train: int, n_test: int, folder: Path) -> None:
+    """Write the data set's pixels at the working size: majority training images, and held-out ones."""
+    from imagedata.decode import decode_file
+    from workflow.config import RunOptions, resolve_config
+    from workflow.prepare import prepare_data
+
+    config = resolve_config(RunOptions(dataset=name, data=data, recipe="quick", runs=folder / "runs"))
+    prepared = prepare_data(config)
+    rng = np.random.default_rng(0)
+    labels = np.asarray(prepared.labels(prepared.train))
+    normal = np.flatnonzero(labels != labels.max())
+    train = np.sort(rng.choice(normal, min(n_train, len(normal)), replace=False))
+    test_labels = np.asarray(prepared.labels(prepared.test))
+    test = np.arange(len(prepared.test))
+    if len(test) > n_test:
+        test = np.sort(rng.choice(test, n_test, replace=False))
+
+    def pixels(rows: list[Any]) -> np.ndarray:
+        return np.stack([decode_file(prepared.file_of(row), config.decode).pixels for row in rows])
+
+    np.savez(
+        folder / "images.npz",
+        train=pixels([prepared.train[i] for i in train]),
+        test=pixels([prepared.test[i] for i in test]),
+        test_labels=(test_labels[test] == test_labels.max()).astype(np.int64),
+    )
+
+
+def run_arm(arm: str, folder: Path) -> dict[str, Any]:
+    """Fit one way and score the held-out images; writes what the others compare with."""
+    import torch
+
+    from oneclass.from_anomalib import training
+
+    images = np.load(folder / "images.npz")
+    train, test = images["train"], images["test"]
+    if arm == "anomalib":
+        # Our members take our own choice of the bank; here anomalib's is what is measured.
+        training.exact_coreset = _their_own_coreset
+        member: Any = _their_member()
+        # Imports are no part of a fit.
+        import anomalib.engine
+        import anomalib.models.image  # noqa: F401
+
+        before = _peak_megabytes()
+        started = time.perf_counter()
+        member.fit(MemoryRows(np.zeros(len(train), dtype=np.int64), train), FitContext(seed=0))
+        seconds = time.perf_counter() - started
+        peak = _peak_megabytes()
+        arrays, meta = member.state()
+        network = member.to_module().network
+        scores = np.concatenate([_their_scores(member, test[i : i + _BATCH]) for i in _starts(test)])
+        bank = network.memory_bank.numpy()
+        (folder / "anomalib.json").write_text(json.dumps(meta))
+        np.savez(folder / "anomalib.npz", **arrays)
+    else:
+        trunk, settings, run = _our_parts(arm, folder)
+        before = _peak_megabytes()
+        started = time.perf_counter()
+        rows = MemoryRows(np.zeros(len(train), dtype=np.int64), train, _patches(run, train))
+        n_patches = len(train) * rows.shapes.patch_grid**2
+        member = _our_member(settings, n_patches).fit(rows, FitContext(seed=0))
+        seconds = time.perf_counter() - started
+        peak = _peak_megabytes()
+        _write_graph(folder, arm, trunk, member)
+        score = _graph_runner(folder, arm)
+        scores = np.concatenate([score(test[i : i + _BATCH]) for i in _starts(test)])
+        bank = member.to_module().bank.numpy()
+    np.savez(folder / f"{ARMS.index(arm)}-{_ARM_FILE}", scores=scores, labels=images["test_labels"])
+    return {
+        "fit_seconds": seconds,
+        "fit_megabytes": peak - before,
+        "bank": list(bank.shape),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def compare_speed(folder: Path) -> dict[str, float]:
+    """Images a second of each way, timed in turn on the same batches; medians."""
+    import torch
+
+    test = np.load(folder / "images.npz")["test"]
+    with np.load(folder / "anomalib.npz") as arrays:
+        meta = json.loads((folder / "anomalib.json").read_text())
+        theirs = _their_member().restore(dict(arrays), meta)
+    cases: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "anomalib": lambda pixels: _their_scores(theirs, pixels),
+        **{arm: _graph_runner(folder, arm) for arm in ARMS[1:]},
+    }
+    rates: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    with torch.inference_mode():
+        for round_ in range(-1, _ROUNDS):
+            batch = test[(round_ + 1) * _BATCH : (round_ + 2) * _BATCH]
+            for arm, score in cases.items():
+                started = time.perf_counter()
+                score(batch)
+                if round_ >= 0:  # the first one warms up
+                    rates[arm].append(len(batch) / (time.perf_counter() - started))
+    return {arm: statistics.median(values) for arm, values in rates.items()}
+
+
+def same_bank(folder: Path, n_images: int = 32) -> dict[str, float]:
+    """How far our scores are from anomalib's where our scoring has its bank, on our trunk's features.
+
+    Returns:
+        Largest absolute difference of a score with our features as they are computed, and with them
+        rounded to half precision as the feature store keeps them; and the scores' own median.
+    """
+    import torch
+
+    from features.settings import TrunkSettings
+    from features.tensors import TrunkFeatures
+    from features.trunks import Trunk
+    from oneclass.from_anomalib.module import search_settings
+    from oneclass.patchcore import PatchCoreModule
+
+    images = np.load(folder / "images.npz")["test"]
+    test = images[:: max(1, len(images) // n_images)]
+    with np.load(folder / "anomalib.npz") as arrays:
+        bank = torch.from_numpy(arrays["memory_bank"])
+    with np.load(folder / f"0-{_ARM_FILE}") as kept:
+        theirs = kept["scores"][:: max(1, len(images) // n_images)]
+    mean = bank.mean(dim=0)
+    module = PatchCoreModule(search_settings(NEIGHBOURS), mean, None, bank - mean)
+    trunk = Trunk(TrunkSettings(image_size=SIZE, patch_grid="finest"))
+    nothing = torch.empty(0)
+    exact, rounded = [], []
+    with torch.inference_mode():
+        for start in _starts(test):
+            pixels = torch.from_numpy(test[start : start + _BATCH]).permute(0, 3, 1, 2).float()
+            by_stride, _ = trunk.layers((pixels - trunk.mean) / trunk.std)
+            patches = trunk.on_one_grid([by_stride[stride] for stride in trunk.settings.patch_strides])
+            exact.append(module(TrunkFeatures(nothing, nothing, patches))[0][:, 0])
+            rounded.append(module(TrunkFeatures(nothing, nothing, patches.half().float()))[0][:, 0])
+    return {
+        "exact": float(np.abs(torch.cat(exact).numpy() - theirs).max()),
+        "rounded": float(np.abs(torch.cat(rounded).numpy() - theirs).max()),
+        "median_score": float(np.median(theirs)),
+        "images": len(test),
+    }
+
+
+def _their_member() -> Any:
+    from oneclass.from_anomalib.member import AnomalibMember
+    from oneclass.from_anomalib.settings import AnomalibSettings
+
+    arguments = {"coreset_sampling_ratio": RATIO, "num_neighbors": NEIGHBOURS}
+    return AnomalibMember(AnomalibSettings(model="patchcore", weights="packaged", arguments=arguments))
+
+
+def _their_own_coreset(_seed: int) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def _their_scores(member: Any, pixels: np.ndarray) -> np.ndarray:
+    """Of anomalib's own forward pass, loop over chunks and map included."""
+    import torch
+
+    module = member.to_module()
+    with torch.inference_mode():
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
+        scores: np.ndarray = module.network(module.preparation(images)).pred_score.numpy()
+    return scores
+
+
+def _our_parts(arm: str, folder: Path) -> tuple[Any, dict[str, Any], Any]:
+    """The trunk, the member's settings and what runs the trunk; its ONNX file is made before any timing."""
+    from features.runner import trunk_runner
+    from features.settings import TrunkSettings
+    from features.trunks import Trunk
+
+    like_theirs = arm == ARMS[1]
+    trunk = Trunk(TrunkSettings(image_size=SIZE, patch_grid="finest" if like_theirs else "coarsest"))
+    run = trunk_runner(trunk, folder / f"trunk-{like_theirs}.onnx", "cpu")
+    settings = {"pca_dim": None, "image_score": "reweighted", "neighbours": NEIGHBOURS} if like_theirs else {}
+    return trunk, settings, run
+
+
+def _our_member(settings: dict[str, Any], n_patches: int) -> Any:
+    from oneclass.patchcore import PatchCore
+    from oneclass.settings import PatchCoreSettings
+
+    if settings:
+        settings = {**settings, "bank_size": int(RATIO * n_patches), "candidate_patches": n_patches}
+    return PatchCore(PatchCoreSettings(**settings))
+
+
+def _patches(run: Any, pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([run(pixels[start : start + _BATCH])[1] for start in _starts(pixels)])
+
+
+def _graph_path(folder: Path, arm: str) -> Path:
+    return folder / f"graph-{ARMS.index(arm)}.onnx"
+
+
+def _write_graph(folder: Path, arm: str, trunk: Any, member: Any) -> None:
+    from export.graph import GraphMember
+    from export.member_check import graph_of_member
+    from export.onnx_file import write_onnx
+
+    graph = graph_of_member(trunk, GraphMember("patchcore", "trunk", member.to_module()), SIZE)
+    write_onnx(_graph_path(folder, arm), graph, np.asarray(1.0), np.asarray(0.0), {})
+
+
+def _graph_runner(folder: Path, arm: str) -> Callable[[np.ndarray], np.ndarray]:
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        _graph_path(folder, arm), options, providers=["CPUExecutionProvider"]
+    )
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        scores: np.ndarray = session.run(["member_scores"], {"images": pixels})[0][:, 0]
+        return scores
+
+    return run
+
+
+def _starts(rows: np.ndarray) -> range:
+    return range(0, len(rows), _BATCH)
+
+
+def _peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(name: str, data: Path | None, n_train: int, n_test: int) -> dict[str, Any]:
+    """All figures of one data set."""
+    from sklearn.metrics import roc_auc_score
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        load_images(name, data, n_train, n_test, folder)
+        figures: dict[str, Any] = {"dataset": name, "arms": {}}
+        with np.load(folder / "images.npz") as images:
+            figures |= {"train": len(images["train"]), "test": len(images["test"])}
+        for number, arm in enumerate(ARMS):
+            outcome = _apart("arm", arm, folder)
+            with np.load(folder / f"{number}-{_ARM_FILE}") as kept:
+                outcome["auroc"] = float(roc_auc_score(kept["labels"], kept["scores"]))
+            figures["arms"][arm] = outcome
+            console.print(f"{name}, {arm}: {outcome}")
+        figures["same_bank"] = _apart("same-bank", "", folder)
+        for arm, rate in _apart("speed", "", folder).items():
+            figures["arms"][arm]["images_per_second"] = rate
+    return figures
+
+
+def _apart(what: str, arm: str, folder: Path) -> dict[str, Any]:
+    """A step in a process of its own, so that one way's memory and libraries do not weigh on another's."""
+    command = [sys.executable, "-m", "benchmarks.patchcore", "--step", what, "--arm", arm]
+    done = subprocess.run([*command, "--folder", str(folder)], stdout=subprocess.PIPE, text=True, check=True)
+    outcome: dict[str, Any] = json.loads(done.stdout)
+    return outcome
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    """A table a data set."""
+    table = Table(title=_title(figures))
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right")
+    for row in _rows(figures):
+        table.add_row(*row)
+    console.print(table)
+    console.print(_same_bank_sentence(figures))
+
+
+_HEADINGS = ("PatchCore", "image AUROC", "fit, s", "bank", "fit memory, MB", "images/s", "ratio")
+
+
+def _title(figures: dict[str, Any]) -> str:
+    threads = next(iter(figures["arms"].values()))["threads"]
+    return (
+        f"{figures['dataset']}: {figures['train']} majority images, {figures['test']} held out, {SIZE} px, "
+        f"{threads} thread{'s' if threads > 1 else ''}"
+    )
+
+
+def _rows(figures: dict[str, Any]) -> list[list[str]]:
+    base = figures["arms"]["anomalib"]["images_per_second"]
+    return [
+        [
+            arm,
+            f"{o['auroc']:.4f}",
+            f"{o['fit_seconds']:.1f}",
+            f"{o['bank'][0]:,} x {o['bank'][1]}",
+            f"{o['fit_megabytes']:.0f}",
+            f"{o['images_per_second']:.1f}",
+            f"{o['images_per_second'] / base:.1f}x",
+        ]
+        for arm, o in figures["arms"].items()
+    ]
+
+
+def _same_bank_sentence(figures: dict[str, Any]) -> str:
+    same = figures["same_bank"]
+    return (
+        f"Given anomalib's bank, our scores of {same['images']:.0f} held-out images differ from its own by "
+        f"at most {same['exact']:.1e} (scores are about {same['median_score']:.1f}); by "
+        f"{same['rounded']:.1e} with features rounded to half precision, as the feature store keeps them."
+    )
+
+
+def as_markdown(all_figures: list[dict[str, Any]], command: str) -> str:
+    """The page of the documentation."""
+    lines = [
+        "# PatchCore, ours and anomalib's",
+        "",
+        "Made by",
+        "",
+        "```sh",
+        command,
+        "```",
+        "",
+        *_METHOD.format(ratio=RATIO, neighbours=NEIGHBOURS).strip().splitlines(),
+        "",
+    ]
+    for figures in all_figures:
+        lines += [f"## {_title(figures)}", "", "| " + " | ".join(_HEADINGS) + " |"]
+        lines += ["|---|" + "---:|" * (len(_HEADINGS) - 1)]
+        lines += ["| " + " | ".join(row) + " |" for row in _rows(figures)]
+        lines += ["", _same_bank_sentence(figures), ""]
+    return "\n".join([*lines, *_DIFFERENCES.strip().splitlines(), ""])
+
+
+_METHOD = """
+The same majority images to learn from, the same held-out images to score, the same trunk, which is
+`tf_efficientnet_lite0` with its packaged ImageNet weights, the same two layers (strides 8 and 16), ratio
+{ratio:g}, {neighbours} neighbours. Every way is fitted in a process of its own; *fit memory* is what the fit
+adds to that process's peak. For images/s the three are loaded side by side and timed in turn, so that ratios
+are to be trusted more than absolute values. anomalib runs as it does in its Engine, in torch; ours as the
+graph that we export, in ONNX Runtime, with as many threads.
+"""
+
+_DIFFERENCES = """
+## Where the pieces differ
+
+- **Bank.** Both take k-centre greedy. anomalib runs it on a sparse random projection of the patches, ours on
+  the patches themselves, each from a random first patch of its own. So the banks differ, and with them the
+  scores; with one bank the scores are equal to rounding.
+- **Features.** The same pooling (means of 3 x 3 cells) on the same grid (the finer layer's, the coarser one
+  interpolated bilinearly). Ours are rounded to half precision for the feature store, in training and in the
+  graph alike.
+- **Search.** anomalib takes 1,024 patches at a time in a Python loop, which its exported file fixes at one
+  batch size. Ours is one matrix product for any batch.
+- **Map.** anomalib upsamples and blurs it as part of every pass, and its figures include that. Ours is the
+  grid of distances.
+- **Defaults.** Ours are the coarser grid (a quarter of the patches), PCA to 128 dimensions, a bank of 2,000
+  patches whatever the number of images, and as the image's score the mean of the three farthest patches.
+"""
+
+
+def main() -> None:
+    """Measure data sets and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("datasets", nargs="*", default=["elpv"], help="by name; elpv when none is given")
+    parser.add_argument("--data", type=Path, help="folder below which the images lie")
+    parser.add_argument("--train", type=int, default=60, help="majority images, at most")
+    parser.add_argument("--test", type=int, default=2000, help="held-out images to score, at most")
+    parser.add_argument("--output", type=Path, help="page to write, such as docs/results/oneclass.md")
+    parser.add_argument("--keep", type=Path, help="JSON file of figures that are taken over and added to")
+    for hidden in ("--step", "--arm", "--folder"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        folder = Path(arguments.folder)
+        steps: dict[str, Callable[[], Any]] = {
+            "arm": lambda: run_arm(arguments.arm, folder),
+            "speed": lambda: compare_speed(folder),
+            "same-bank": lambda: same_bank(folder),
+        }
+        print(json.dumps(steps[arguments.step]()))
+        return
+    kept: dict[str, Any] = {}
+    if arguments.keep and arguments.keep.exists():
+        kept = json.loads(arguments.keep.read_text())
+    for name in arguments.datasets:
+        if name not in kept:
+            kept[name] = measure(name, arguments.data, arguments.train, arguments.test)
+        if arguments.keep:
+            arguments.keep.write_text(json.dumps(kept, indent=1))
+        print_figures(kept[name])
+    if arguments.output:
+        words = ["python -m benchmarks.patchcore", *arguments.datasets]
+        words += [f"--train {arguments.train}", f"--output {arguments.output}"]
+        words += [f"--data {arguments.data}"] if arguments.data else []
+        page = as_markdown([kept[name] for name in arguments.datasets], " ".join(words))
+        arguments.output.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

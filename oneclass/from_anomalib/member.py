@@ -1,0 +1,141 @@
+"""The member ``anomalib:<name>``: trained by anomalib, scored and exported by us."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from contracts.errors import DataError, ModelError
+from contracts.files import Arrays
+from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
+from contracts.rows import FloatArray, ImageArray, ImageRows, IndexArray, majority_positions
+from features.tensors import TrunkFeatures
+from oneclass.collapse import require_distinct_scores
+from oneclass.from_anomalib.build import build_model
+from oneclass.from_anomalib.catalogue import PREFIX
+from oneclass.from_anomalib.module import Preparation, scorer
+from oneclass.from_anomalib.settings import AnomalibSettings
+from oneclass.from_anomalib.state import network_state, put_state
+from oneclass.from_anomalib.training import train
+
+# Nearest-neighbour models hold patches of a batch times bank in memory, so a few images at a time.
+_SCORED_AT_A_TIME = 8
+_LOOKED_AT = 64
+_COMPARED = 4
+
+
+class AnomalibMember(Member):
+    """An image model of anomalib on the majority's pixels. Scores are raw: not normalised, no threshold."""
+
+    kind: ClassVar[MemberKind] = "oneclass"
+    score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
+
+    def __init__(self, settings: AnomalibSettings) -> None:
+        self.settings = settings
+        self._module: nn.Module | None = None
+        self._facts: dict[str, Any] = {}
+        # A few majority images that the saved state is tried on before it is handed out.
+        self._sample: ImageArray | None = None
+
+    @property
+    def where(self) -> str:
+        """The member type, for messages."""
+        return f"{PREFIX}{self.settings.model}"
+
+    @property
+    def needs(self) -> frozenset[MemberInput]:
+        """Pixels."""
+        return frozenset({"images"})
+
+    def fit(self, rows: ImageRows, context: FitContext) -> Self:
+        """Train on the majority rows through anomalib's Engine.
+
+        Raises:
+            DataError: no majority rows.
+            UsageError, ModelError: anomalib cannot build or train it.
+            MemberCollapsedError: the trained model gives all images the same score.
+        """
+        positions = majority_positions(rows)
+        if len(positions) == 0:
+            raise DataError(f"{self.where}: no majority images to learn from. Check the labels.")
+        normal = rows.subset(positions)
+        working_size = rows.shapes.image_size
+        image_size = self.settings.image_size or working_size
+        built = build_model(self.settings, image_size, self.settings.weights, context.seed)
+        preparation = Preparation(image_size, working_size, built.normalisation)
+        train(built, self.settings, normal, preparation, seed=context.seed, device=context.device)
+        self._facts = {
+            "image_size": image_size,
+            "working_size": working_size,
+            "normalisation": [list(values) for values in built.normalisation],
+        }
+        self._module = scorer(preparation, built.lightning.model)
+        looked_at = np.arange(0, len(normal), max(1, len(normal) // _LOOKED_AT), dtype=np.int64)
+        pixels = normal.images(looked_at)
+        # Mirrored, as a memory bank is at distance 0 from the very images that it holds.
+        mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
+        require_distinct_scores(self.where, self._score_pixels(self._module, mirrored))
+        self._sample = pixels[:_COMPARED]
+        return self
+
+    def score(self, rows: ImageRows) -> FloatArray:
+        """``[N, 1]`` raw anomaly scores."""
+        module = self.to_module()
+        parts = [
+            self._score_pixels(module, rows.images(positions))
+            for positions in _slices(len(rows), _SCORED_AT_A_TIME)
+        ]
+        return np.concatenate(parts)
+
+    def _score_pixels(self, module: nn.Module, pixels: ImageArray) -> FloatArray:
+        scores = []
+        nothing = torch.empty(0)
+        with torch.inference_mode():
+            for positions in _slices(len(pixels), _SCORED_AT_A_TIME):
+                images = torch.from_numpy(pixels[positions]).permute(0, 3, 1, 2).float().contiguous()
+                scores.append(module(TrunkFeatures(images=images, pooled=nothing, patches=nothing))[0])
+        return torch.cat(scores).float().numpy()
+
+    def to_module(self) -> nn.Module:
+        """The trained model behind our preparation of its images."""
+        if self._module is None:
+            raise DataError(f"{self.where}: not fitted yet.")
+        return self._module
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Everything the network holds; what comes out of it again is tried on a few images first.
+
+        Raises:
+            ModelError: the restored model does not repeat the trained one's scores.
+        """
+        network: Any = self.to_module().get_submodule("network")
+        arrays, plain = network_state(network)
+        meta = {**self._facts, "plain": plain}
+        if self._sample is not None:
+            restored = AnomalibMember(self.settings).restore(arrays, meta)
+            before = self._score_pixels(self.to_module(), self._sample)
+            after = self._score_pixels(restored.to_module(), self._sample)
+            if not np.allclose(before, after, rtol=1e-4, atol=1e-6):
+                raise ModelError(
+                    f"{self.where}: part of the trained model is where it cannot be saved: restored, it "
+                    f"gives {after[0, 0]:.4g} for {before[0, 0]:.4g}. Leave it out of the recipe."
+                )
+        return arrays, meta
+
+    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
+        """Take over a saved state; no weights are fetched again."""
+        built = build_model(self.settings, meta["image_size"], "random", seed=0)
+        put_state(built.lightning.model, arrays, meta["plain"], self.where)
+        mean, std = (tuple(values) for values in meta["normalisation"])
+        preparation = Preparation(meta["image_size"], meta["working_size"], (mean, std))
+        network = built.lightning.model.eval().requires_grad_(False)
+        self._facts = {key: value for key, value in meta.items() if key != "plain"}
+        self._module = scorer(preparation, network)
+        return self
+
+
+def _slices(n: int, size: int) -> list[IndexArray]:
+    return [np.arange(start, min(start + size, n), dtype=np.int64) for start in range(0, n, size)]

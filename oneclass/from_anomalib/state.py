@@ -1,0 +1,72 @@
+"""A trained network as arrays and JSON facts, and back: its state dict, and what lies beside that.
+
+Memory banks have other sizes after training than before, and some models keep a tensor or a number as a
+plain attribute. Both are put back by name into a network that the same arguments have built.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from contracts.errors import ModelError
+from contracts.files import Arrays
+
+_TENSOR_ATTRIBUTE = "attribute/"
+
+
+def network_state(network: nn.Module) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays of the state dict and of plain tensor attributes, and plain numbers, texts and switches."""
+    arrays: Arrays = {}
+    for name, value in network.state_dict().items():
+        arrays[name] = _to_numpy(value)
+    plain: dict[str, Any] = {}
+    for path, module in network.named_modules():
+        for name, value in vars(module).items():
+            if name.startswith("_") or name == "training":
+                continue
+            key = f"{path}.{name}" if path else name
+            if isinstance(value, Tensor):
+                arrays[_TENSOR_ATTRIBUTE + key] = _to_numpy(value)
+            elif type(value) in {bool, int, float, str}:
+                plain[key] = value
+    return arrays, plain
+
+
+def put_state(network: nn.Module, arrays: Arrays, plain: dict[str, Any], where: str) -> None:
+    """Give a freshly built network the state of a trained one, in place.
+
+    Raises:
+        ModelError: the network has no place for an array; anomalib is another version, perhaps.
+    """
+    for name, array in arrays.items():
+        tensor = torch.from_numpy(np.array(array))
+        path, _, leaf = name.removeprefix(_TENSOR_ATTRIBUTE).rpartition(".")
+        try:
+            owner: Any = network.get_submodule(path)
+        except AttributeError:
+            owner = None
+        if owner is not None and name.startswith(_TENSOR_ATTRIBUTE):
+            setattr(owner, leaf, tensor)
+        elif owner is not None and leaf in owner._parameters:
+            owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+        elif owner is not None and leaf in owner._buffers:
+            owner._buffers[leaf] = tensor
+        else:
+            raise ModelError(
+                f"{where}: its saved state holds {name}, which the installed anomalib's model has not. "
+                "Train it again."
+            )
+    for key, value in plain.items():
+        path, _, leaf = key.rpartition(".")
+        setattr(network.get_submodule(path), leaf, value)
+
+
+def _to_numpy(value: Tensor) -> np.ndarray:
+    value = value.detach().cpu()
+    if value.dtype == torch.bfloat16:
+        value = value.float()
+    return value.numpy().copy()
