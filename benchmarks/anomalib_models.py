@@ -53,7 +53,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "arguments": {"backbone": "vit_small_patch16_dinov3", "layers": [5, 8, 11], "patch_size": 128},
     },
     "uflow": _RESNET,
-    "uninet": {"arguments": {"student_backbone": "resnet18", "teacher_backbone": "resnet18"}},
+    "uninet": {"image_size": 64},
 }
 
 console = Console(stderr=True)
