@@ -115,8 +115,8 @@ def _shown(part: tuple[str, int], model: ScoringModel) -> str:
 
 
 def _tensor_bytes(tensor: onnx.TensorProto) -> int:
-    dtype: np.dtype[Any] = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return math.prod(tensor.dims) * dtype.itemsize
+    itemsize: int = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    return itemsize * int(math.prod(tensor.dims))
 
 
 def _flop_of_node(document: onnx.ModelProto, side: int) -> dict[str, float]:

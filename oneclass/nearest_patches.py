@@ -33,7 +33,8 @@ class DecidingPatch:
 
     Attributes:
         cell: on the image's grid, ``row * g + column``.
-        distance: to the nearest patch of the whole bank; what the map shows there.
+        distance: to the nearest patch of the whole bank; what an unsmoothed map shows there, unless the score
+            is that of k neighbours.
         nearest: patches of the bank, the nearest first.
     """
 
@@ -51,8 +52,9 @@ def deciding_patches(
 ) -> list[DecidingPatch]:
     """The patches that decided an image's score, the farthest from the bank first.
 
-    These are the ``top_patches`` farthest where the score is their mean, and the single farthest where
-    the score is equation 7's.
+    These are the ``top_patches`` farthest where the score is their mean, by the distance that the score
+    takes (to the nearest bank patch, or the mean to the k nearest), and the single farthest where the score
+    is equation 7's.
 
     Args:
         member: fitted.
@@ -71,8 +73,12 @@ def deciding_patches(
     cells_Pk = module.projected(patches[None])[0].double()
     bank = module.bank.double()
     distances_PB = torch.cdist(cells_Pk, bank)
-    distances = distances_PB.amin(dim=1)
-    n_top = member.settings.top_patches if member.settings.image_score == "top_mean" else 1
+    if member.settings.image_score == "knn_mean":
+        n_neighbours = min(member.settings.neighbours, len(bank))
+        distances = distances_PB.topk(n_neighbours, dim=1, largest=False).values.mean(dim=1)
+    else:
+        distances = distances_PB.amin(dim=1)
+    n_top = 1 if member.settings.image_score == "reweighted" else member.settings.top_patches
     order = distances.argsort(descending=True, stable=True)[: min(n_top, most)]
     passed_over = [i for i, image in enumerate(origin.image) if str(origin.sha256[image]) in set(without)]
     found = []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
@@ -59,6 +60,11 @@ class PackedRows:
     def groups(self) -> IndexArray:
         """Every image stands for itself."""
         return self._positions
+
+    @property
+    def digests(self) -> npt.NDArray[np.str_]:
+        """``[N]`` SHA-256 of the images' pixels."""
+        return np.array(self._digests_at(self._positions), dtype=np.str_)
 
     @property
     def is_copy(self) -> MaskArray:

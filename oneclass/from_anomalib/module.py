@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from features.tensors import TrunkFeatures
 from oneclass.from_anomalib.build import Normalisation
-from oneclass.patchcore import PatchCoreModule
+from oneclass.patchcore_module import PatchCoreModule
 from oneclass.settings import PatchCoreSettings
 
 
