@@ -23,6 +23,7 @@ from rich.console import Console
 TABLE = Path("docs/results/anomalib-models.md")
 _SIDE = 128
 _NORMAL, _ODD = 24, 8
+_WHY = 220
 _STEPS = ("trains", "scores", "saves", "exports")
 
 # What a model needs beside its defaults to be built quickly and without a hub; sizes in pixels.
@@ -235,7 +236,8 @@ def _tried_with(outcome: dict[str, Any]) -> str:
 
 
 def _short(why: str) -> str:
-    return why.replace("|", "/").replace("\n", " ")[:260]
+    plain = why.replace(str(Path.home()), "~").replace("|", "/").replace("\n", " ")
+    return plain if len(plain) <= _WHY else f"{plain[:_WHY]} …"
 
 
 def main() -> None:

@@ -352,7 +352,7 @@ def _same_bank_sentence(figures: dict[str, Any]) -> str:
     )
 
 
-def as_markdown(all_figures: list[dict[str, Any]], command: str) -> str:
+def as_markdown(all_figures: list[dict[str, Any]], command: str, note: str = "") -> str:
     """The page of the documentation."""
     lines = [
         "# PatchCore, ours and anomalib's",
@@ -364,6 +364,7 @@ def as_markdown(all_figures: list[dict[str, Any]], command: str) -> str:
         "```",
         "",
         *_METHOD.format(ratio=RATIO, neighbours=NEIGHBOURS).strip().splitlines(),
+        *([note] if note else []),
         "",
     ]
     for figures in all_figures:
@@ -381,7 +382,7 @@ The same majority images to learn from, the same held-out images to score, the s
 adds to that process's peak. For images/s the three are loaded side by side and timed in turn, so that ratios
 are to be trusted more than absolute values. anomalib runs as it does in its Engine, in torch; ours as the
 graph that we export, in ONNX Runtime, with as many threads. Majority images are few because anomalib's choice
-of a bank grows with the square of their number. The machine has two cores and was busy with other work.
+of a bank grows with the square of their number.
 """
 
 _DIFFERENCES = """
@@ -412,6 +413,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=60, help="majority images, at most")
     parser.add_argument("--test", type=int, default=2000, help="held-out images to score, at most")
     parser.add_argument("--output", type=Path, help="page to write, such as docs/results/oneclass.md")
+    parser.add_argument("--note", default="", help="what to say of the machine on that page")
     parser.add_argument("--keep", type=Path, help="JSON file of figures that are taken over and added to")
     for hidden in ("--step", "--arm", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -438,7 +440,7 @@ def main() -> None:
         words = ["python -m benchmarks.patchcore", *arguments.datasets]
         words += [f"--train {arguments.train}", f"--output {arguments.output}"]
         words += [f"--data {arguments.data}"] if arguments.data else []
-        page = as_markdown([kept[name] for name in arguments.datasets], " ".join(words))
+        page = as_markdown([kept[name] for name in arguments.datasets], " ".join(words), arguments.note)
         arguments.output.write_text(page, encoding="utf-8")
 
 
