@@ -134,7 +134,7 @@ def test_file_can_be_run_from_anywhere(tmp_path):
         (["train-all", "/no/such/folder"], "data set '/no/such/folder': neither in the catalogue"),
         (["train-all", "gender", "-o", "fold=3"], "-o fold: unknown key. Did you mean 'folds'?"),
         (["train-all", "gender", "-o", "folds"], "-o 'folds': write key=value"),
-        (["train-all", "gender", "--recipe", "quik"], "recipe 'quik': neither one of covid_five"),
+        (["train-all", "gender", "--recipe", "quik"], "recipe 'quik': neither one of anomalib, covid_five"),
         (["train-all", "gender", "--minority", "femal"], "Did you mean 'female'?"),
         (["train", "gender", "cn"], "member 'cn': recipe quick has"),
         (["ensemble", "gender", "-o", "threshold=best"], "threshold rule 'best' does not exist"),

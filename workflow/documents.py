@@ -56,7 +56,8 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
 def _as_written(model: type[BaseModel], location: list[str]) -> tuple[list[str], list[str]]:
     """Bring pydantic's location of an error to the key as users write it.
 
-    Pydantic puts the tag of a union's chosen model between two keys; users never write it there.
+    Pydantic puts the tag of a union's chosen model between two keys, and the name of a union's type behind
+    one; users never write either.
 
     Returns:
         The parts of the key, and the field names that would have been accepted beside its last part.
@@ -64,6 +65,9 @@ def _as_written(model: type[BaseModel], location: list[str]) -> tuple[list[str],
     models: list[type[BaseModel]] = [model]
     written: list[str] = []
     for position, part in enumerate(location):
+        if "[" in part:
+            # A type among several that a value may have, such as dict[str,any].
+            continue
         tagged = [m for m in models if _tag_of(m) == part]
         if tagged and position > 0:
             models = tagged

@@ -48,7 +48,7 @@ def test_large_features_keep_their_small_distances():
 
 def test_the_bank_is_bounded_and_of_the_majority():
     rows = synthetic_rows((80, 20))
-    bank = fitted(rows, bank_size=30).to_module().nearest.bank.numpy()
+    bank = fitted(rows, bank_size=30, pooled_scale="none").to_module().nearest.bank.numpy()
     assert len(bank) == 30
     majority = rows.subset(np.flatnonzero(rows.labels == 0)).pooled()
     assert all((majority == row).all(axis=1).any() for row in bank)

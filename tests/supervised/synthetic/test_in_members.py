@@ -129,10 +129,12 @@ def test_the_recipe_holds_the_ten():
     document, where = load_recipe_document("deep_smote_ten")
     plans = {plan.name: plan for plan in plan_members(validated(Recipe, document, where))}
     for name, settings in ten_synthetic_models().items():
-        assert plans[name].settings.synthetic == settings.model_copy(update={"epochs": 15})
-        # What differs from the control is how rows are made up, and nothing else.
-        plain = plans[name].settings.model_copy(update={"synthetic": None})
-        assert plain == plans["cnn"].settings
+        assert plans[name].settings.synthetic == settings.model_copy(update={"epochs": 12, "width": 8})
+        # What differs from the control is how rows are made up, and that four times the rows are passed
+        # over a quarter as often.
+        made, control = plans[name].settings, plans["cnn"].settings
+        assert made.epochs * 4 == control.epochs
+        assert made.model_copy(update={"synthetic": None, "epochs": control.epochs}) == control
     made_up = {name for name, plan in plans.items() if plan.settings.synthetic is not None}
     assert made_up == set(ten_synthetic_models())
 
