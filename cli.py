@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +21,25 @@ except ImportError:
     sys.exit("Error: packages are missing here. Run make setup, and then .venv/bin/python cli.py.")
 
 from contracts.errors import ExitCode, OutnumberedError
+from workflow.bench_commands import bench
+from workflow.command_options import (
+    DEFAULT_RUNS,
+    Data,
+    Dataset,
+    Device,
+    DeviceName,
+    DryRun,
+    Jobs,
+    Json,
+    Minority,
+    Overrides,
+    RecipeName,
+    Runs,
+    Seed,
+    Tracking,
+    print_json,
+    run_options,
+)
 
 app = typer.Typer(
     name="outnumbered",
@@ -32,83 +49,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-bench = typer.Typer(help="Measure the parts on public protocols.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
-
-class Device(StrEnum):
-    """Where to train."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-Dataset = Annotated[
-    str,
-    typer.Argument(help="Catalogue name, YAML spec, or folder with a folder per class.", show_default=False),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", envvar="OUTNUMBERED_DATA", help="Directory that the data sets lie in."),
-]
-RecipeName = Annotated[str, typer.Option("--recipe", help="Name, such as quick or zoo, or a YAML file.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("-o", "--override", help="key=value for any spec or recipe key, such as -o folds=3."),
-]
-Runs = Annotated[Path, typer.Option("--runs", help="Directory for runs and cached features.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
-DeviceName = Annotated[Device, typer.Option("--device", help="Processor to train on.")]
-Minority = Annotated[str | None, typer.Option("--minority", help="Name of the outnumbered class.")]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that train at a time.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it takes.")]
-Tracking = Annotated[
-    bool,
-    typer.Option(
-        "--tracking/--no-tracking",
-        envvar="OUTNUMBERED_TRACKING",
-        help="Copy what was measured to MLflow, where it is installed.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-
-_RUNS = Path("runs")
 _INTERRUPTED = "Interrupted. The same command goes on where it was."
-
-
-def _options(
-    dataset: str,
-    data: Path | None,
-    recipe: str,
-    override: list[str] | None,
-    runs: Path,
-    seed: int,
-    device: Device,
-    minority: str | None,
-    tracking: bool = True,
-    jobs: int = 1,
-) -> Any:
-    from workflow.config import RunOptions
-
-    return RunOptions(
-        dataset=dataset,
-        data=data,
-        recipe=recipe,
-        overrides=tuple(override or ()),
-        runs=runs,
-        seed=seed,
-        device=device.value,
-        minority=minority,
-        tracking=tracking,
-        jobs=jobs,
-    )
-
-
-def _print_json(document: Any) -> None:
-    if dataclasses.is_dataclass(document) and not isinstance(document, type):
-        document = dataclasses.asdict(document)
-    typer.echo(json.dumps(document, indent=2, default=str))
 
 
 @app.command()
@@ -118,7 +61,7 @@ def datasets(data: Data = None, as_json: Json = False) -> None:
 
     listed = list_datasets(data)
     if as_json:
-        _print_json(listed)
+        print_json(listed)
 
 
 @app.command()
@@ -128,7 +71,7 @@ def members(as_json: Json = False) -> None:
 
     listed = list_members()
     if as_json:
-        _print_json(listed)
+        print_json(listed)
 
 
 @app.command("train-all")
@@ -137,7 +80,7 @@ def train_all(
     data: Data = None,
     recipe: RecipeName = "quick",
     override: Overrides = None,
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
@@ -147,7 +90,7 @@ def train_all(
     as_json: Json = False,
 ) -> None:
     """Train every member of the recipe on every fold; goes on where it was interrupted."""
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -157,7 +100,7 @@ def train_all(
 
         document = run(options)
     if as_json:
-        _print_json(document)
+        print_json(document)
 
 
 @app.command()
@@ -167,7 +110,7 @@ def train(
     data: Data = None,
     recipe: RecipeName = "quick",
     override: Overrides = None,
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
@@ -177,7 +120,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one member of the recipe."""
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -187,7 +130,7 @@ def train(
 
         document = run(options, only=(member,))
     if as_json:
-        _print_json(document)
+        print_json(document)
 
 
 @app.command()
@@ -196,7 +139,7 @@ def ensemble(
     data: Data = None,
     recipe: RecipeName = "quick",
     override: Overrides = None,
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
@@ -206,9 +149,9 @@ def ensemble(
     """Fuse trained members into one calibrated model, measure it, and export it."""
     from workflow.ensemble import ensemble as run
 
-    document = run(_options(dataset, data, recipe, override, runs, seed, device, minority, tracking))
+    document = run(run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking))
     if as_json:
-        _print_json(document)
+        print_json(document)
 
 
 @app.command()
@@ -226,7 +169,7 @@ def compare(
     data: Data = None,
     recipe: RecipeName = "losses",
     override: Overrides = None,
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
@@ -242,10 +185,10 @@ def compare(
     from workflow.compare import compare as run
 
     names = tuple(name.strip() for name in (members or "").split(",") if name.strip())
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
     document = run(options, names, metric, csv=csv, markdown=markdown)
     if as_json:
-        _print_json(document)
+        print_json(document)
 
 
 @app.command()
@@ -254,7 +197,7 @@ def report(
     data: Data = None,
     recipe: RecipeName = "losses",
     override: Overrides = None,
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     seed: Seed = 0,
     minority: Minority = None,
     output: Annotated[
@@ -269,10 +212,10 @@ def report(
     from workflow.report import report as run
 
     document = run(
-        _options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output, pictures
+        run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output, pictures
     )
     if as_json:
-        _print_json(document)
+        print_json(document)
 
 
 @app.command()
@@ -281,7 +224,7 @@ def export(
     data: Data = None,
     recipe: RecipeName = "quick",
     override: Overrides = None,
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     seed: Seed = 0,
     minority: Minority = None,
     output: Annotated[
@@ -292,9 +235,9 @@ def export(
     """Export a fitted ensemble as one ONNX file, kept only if it repeats the run's numbers."""
     from workflow.export import export as run
 
-    document = run(_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output)
+    document = run(run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output)
     if as_json:
-        _print_json(document)
+        print_json(document)
 
 
 @app.command()
@@ -309,7 +252,7 @@ def update(
     data: Data = None,
     recipe: RecipeName = "quick",
     override: Overrides = None,
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     seed: Seed = 0,
     device: DeviceName = Device.auto,
     minority: Minority = None,
@@ -319,10 +262,10 @@ def update(
     """Teach a finished run its false alarms and misses, in seconds; trains nothing, exports anew."""
     from workflow.update import update as run
 
-    options = _options(dataset, data, recipe, override, runs, seed, device, minority, tracking)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking)
     document = run(options, normal, missed)
     if as_json:
-        _print_json(document)
+        print_json(document)
     if document["skipped"]:
         raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
 
@@ -367,7 +310,7 @@ def score(
     if as_json:
         document = dataclasses.asdict(summary)
         document.pop("already_done")
-        _print_json(document)
+        print_json(document)
     if summary.failed:
         raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
 
@@ -381,7 +324,7 @@ def explain(
     data: Data = None,
     recipe: RecipeName = "quick",
     override: Overrides = None,
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     seed: Seed = 0,
     minority: Minority = None,
     output: Annotated[
@@ -392,17 +335,17 @@ def explain(
     """Show why images got their probability: map, members, and the nearest normal patches."""
     from workflow.explain import explain as run
 
-    options = _options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
+    options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
     document = run(options, list(images or ()), output)
     if as_json:
-        _print_json(document)
+        print_json(document)
     if document["failed"]:
         raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
 
 
 @app.command()
 def demo(
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     recipe: RecipeName = "quick",
     tracking: Tracking = True,
     as_json: Json = False,
@@ -412,7 +355,7 @@ def demo(
 
     document = run(runs, recipe, tracking)
     if as_json:
-        _print_json(document)
+        print_json(document)
 
 
 @app.command("inspect")
@@ -425,66 +368,12 @@ def inspect_model(
 
     document = inspect_file(model)
     if as_json:
-        _print_json(document)
-
-
-@bench.command("oneclass")
-def bench_oneclass(
-    dataset: Annotated[str, typer.Option("--set", help="fashion_mnist, mnist or cifar10.")],
-    members: Annotated[
-        str, typer.Option("--members", help="Member types, a,b,c.")
-    ] = "deep_svdd_pixels,mahalanobis,knn",
-    classes: Annotated[
-        str | None, typer.Option("--classes", help="Normal classes, a,b,c; names or numbers. All of them.")
-    ] = None,
-    train: Annotated[
-        int | None, typer.Option("--train", min=2, help="Training images a class, at most; all of them.")
-    ] = None,
-    labelled: Annotated[
-        float,
-        typer.Option("--labelled", min=0.0, max=0.5, help="Share of labelled minority rows, for deep_sad."),
-    ] = 0.0,
-    known_classes: Annotated[
-        int, typer.Option("--known-classes", min=1, max=9, help="Classes that these rows come from.")
-    ] = 1,
-    override: Annotated[
-        list[str] | None,
-        typer.Option("-o", "--override", help="MEMBER.key=value or trunk.key=value."),
-    ] = None,
-    data: Data = None,
-    runs: Runs = _RUNS,
-    seed: Seed = 0,
-    device: DeviceName = Device.auto,
-    as_json: Json = False,
-) -> None:
-    """Train on one class, tell it from all others, class by class; beside published figures."""
-    from workflow.bench_oneclass import BenchOptions
-    from workflow.bench_oneclass import bench_oneclass as run
-
-    def split(text: str | None) -> tuple[str, ...]:
-        return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
-    options = BenchOptions(
-        dataset=dataset,
-        members=split(members),
-        classes=split(classes),
-        train=train,
-        labelled=labelled,
-        known_classes=known_classes,
-        overrides=tuple(override or ()),
-        data=data,
-        runs=runs,
-        seed=seed,
-        device=device.value,
-    )
-    document = run(options)
-    if as_json:
-        _print_json(document)
+        print_json(document)
 
 
 @app.command()
 def ui(
-    runs: Runs = _RUNS,
+    runs: Runs = DEFAULT_RUNS,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")] = 5000,
 ) -> None:
     """Open MLflow's pages on the tracked runs, or say how to."""
@@ -500,56 +389,9 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
     report = run(data)
     if as_json:
-        _print_json(report)
+        print_json(report)
     if not report["healthy"]:
         raise typer.Exit(ExitCode.MODEL)
-
-
-@bench.command("coreset")
-def bench_coreset(
-    points: Annotated[int, typer.Option("--points", min=2, help="Points to choose from.")] = 50_000,
-    dim: Annotated[int, typer.Option("--dim", min=1, help="Coordinates of a point.")] = 384,
-    centers: Annotated[int, typer.Option("--centers", min=3, help="Points to choose.")] = 5_000,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", help="Points of your own, a .npy file; random ones where not given."),
-    ] = None,
-    iterations: Annotated[
-        int | None,
-        typer.Option("--iterations", min=10, help="Extrapolate anomalib's time from so many of its steps."),
-    ] = None,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of anomalib's selection.")] = 1,
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Time the selection of PatchCore's bank beside anomalib's, on the same points."""
-    from workflow.bench_coreset import bench_coreset as run
-
-    document = run(points, dim, centers, seed, repeats, file, iterations)
-    if as_json:
-        _print_json(document)
-
-
-@bench.command("bank")
-def bench_bank(
-    dataset: Dataset,
-    member: Annotated[str, typer.Option("--member", help="A patchcore of the recipe.")] = "patchcore",
-    most: Annotated[int, typer.Option("--most", help="Patches of the largest bank.")] = 8000,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = _RUNS,
-    seed: Seed = 0,
-    device: DeviceName = Device.auto,
-    minority: Minority = None,
-    as_json: Json = False,
-) -> None:
-    """Print PatchCore's out-of-fold accuracy against the size of its bank, and what the bank costs."""
-    from workflow.bench_bank import bench_bank as run
-
-    document = run(_options(dataset, data, recipe, override, runs, seed, device, minority), member, most)
-    if as_json:
-        _print_json(document)
 
 
 def main(arguments: list[str] | None = None) -> int:
