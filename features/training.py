@@ -97,4 +97,9 @@ def run_training(
             trainer.fit(module, loader, validation)
         except SystemExit as error:
             raise KeyboardInterrupt from error
+        except RuntimeError as error:
+            # Interrupted before its first batch, Lightning stumbles over what it has not set up yet.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            raise
     module.to("cpu")

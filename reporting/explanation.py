@@ -127,9 +127,18 @@ def draw(explanation: Explanation) -> bytes:
             for place, near in enumerate(neighbours):
                 title = f"normal, {near.distance:.3g} away: {near.place.words}\n{printable(near.name)}"
                 _draw_crop(figure.add_subplot(cells[1 + place]), near, title, "#555555")
+        _settle(figure)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _settle(figure: Figure) -> None:
+    """Keep the places that the layout found, less its last bits, which differ from time to time."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(number, 4) for number in axes.get_position().bounds])
 
 
 def printable(name: str, longest: int = _LONGEST_NAME) -> str:
