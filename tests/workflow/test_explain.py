@@ -106,7 +106,7 @@ def test_the_deciding_patches_are_far_from_normal_ones_of_training_images(explai
     assert "It is a training image: the members have learnt from it" in outcome.said
 
 
-def test_pictures_are_drawn_and_look_the_same_again(explained, tmp_path):
+def test_pictures_are_drawn_and_equal_bytes_again(explained, tmp_path):
     run, outcome, folder = explained
     paths = [Path(image["picture"]) for image in outcome.json["images"]]
     assert sorted(paths) == sorted((folder / "pictures").iterdir())
@@ -117,12 +117,7 @@ def test_pictures_are_drawn_and_look_the_same_again(explained, tmp_path):
     again = run.command("explain", run.dataset / ODD, "--output", tmp_path)
     assert again.code == 0
     assert again.out == ""
-    # Alone instead of in a batch, features differ in their last bits, and with them the shade of some pixels.
-    first, second = (
-        np.asarray(Image.open(p).convert("RGB"), float) for p in (paths[0], tmp_path / paths[0].name)
-    )
-    assert first.shape == second.shape
-    assert np.abs(first - second).mean() < 0.05
+    assert (tmp_path / paths[0].name).read_bytes() == paths[0].read_bytes()
     for word in ("patchcore", "nearest normal patches", "It is a held-out image; its label is odd."):
         assert word in again.said
 
