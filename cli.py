@@ -230,12 +230,35 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", help="Target file; model.onnx in the run.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32, or a faster second file: bf16, int8; gated.")
+    ] = "fp32",
     as_json: Json = False,
 ) -> None:
     """Export a fitted ensemble as one ONNX file, kept only if it repeats the run's numbers."""
-    from workflow.export import export as run
+    from workflow.precision import export_in
 
-    document = run(run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output)
+    options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
+    document = export_in(options, precision, output)
+    if as_json:
+        print_json(document)
+
+
+@app.command()
+def parity(
+    dataset: Dataset,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    as_json: Json = False,
+) -> None:
+    """Hold every exported file of a run, in every runtime, to the trained system's numbers."""
+    from workflow.precision import parity as run
+
+    document = run(run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority))
     if as_json:
         print_json(document)
 
@@ -287,6 +310,9 @@ def score(
     threshold: Annotated[
         str | None, typer.Option("--threshold", help="Replaces the file's threshold (a,b,c: a class each).")
     ] = None,
+    runtime: Annotated[
+        str, typer.Option("--runtime", help="onnxruntime, openvino, or auto for the faster that agrees.")
+    ] = "onnxruntime",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete an earlier run's results first.")
     ] = False,
@@ -305,6 +331,7 @@ def score(
         batch_size=batch_size,
         prior=parse_override("prior", prior),
         threshold=parse_override("threshold", threshold),
+        runtime=runtime,
         overwrite=overwrite,
     )
     if as_json:

@@ -29,17 +29,18 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.patchcore_page import NEIGHBOURS, RATIO, SIZE, as_markdown, print_figures
 from benchmarks.rows import MemoryRows
 from contracts.member import FitContext
 
 console = Console(stderr=True)
 
+DIGITS = "digits"
+"""Name of MNIST's digits, which are no data set of the catalogue with a majority."""
+
+_NORMAL_DIGIT = 8
 ARMS = ("anomalib", "ours, its settings", "ours, default")
-RATIO = 0.1
-NEIGHBOURS = 9
-SIZE = 224
 _BATCH = 16
 _ROUNDS = 5
 _ARM_FILE = "arm.npz"
@@ -47,6 +48,9 @@ _ARM_FILE = "arm.npz"
 
 def load_images(name: str, data: Path | None, n_train: int, n_test: int, folder: Path) -> None:
     """Write the data set's pixels at the working size: majority training images, and held-out ones."""
+    if name == DIGITS:
+        np.savez(folder / "images.npz", **_digits(n_train, n_test))
+        return
     from imagedata.decode import decode_file
     from workflow.config import RunOptions, resolve_config
     from workflow.prepare import prepare_data
@@ -71,6 +75,29 @@ def load_images(name: str, data: Path | None, n_train: int, n_test: int, folder:
         test=pixels([prepared.test[i] for i in test]),
         test_labels=(test_labels[test] == test_labels.max()).astype(np.int64),
     )
+
+
+def _digits(n_train: int, n_test: int) -> dict[str, np.ndarray]:
+    """Handwritten digits: the eights are the majority, every other digit among the held-out ones is odd."""
+    from PIL import Image
+
+    from workflow.bench_sets import load_set
+
+    digits = load_set("mnist", None)
+    rng = np.random.default_rng(0)
+    normal = np.flatnonzero(digits.train_labels == _NORMAL_DIGIT)
+    train = np.sort(rng.choice(normal, min(n_train, len(normal)), replace=False))
+    test = np.sort(rng.choice(len(digits.test_labels), min(n_test, len(digits.test_labels)), replace=False))
+
+    def pixels(images: np.ndarray) -> np.ndarray:
+        sized = [Image.fromarray(image).convert("RGB").resize((SIZE, SIZE)) for image in images]
+        return np.stack([np.asarray(image) for image in sized])
+
+    return {
+        "train": pixels(digits.train_images[train]),
+        "test": pixels(digits.test_images[test]),
+        "test_labels": (digits.test_labels[test] != _NORMAL_DIGIT).astype(np.int64),
+    }
 
 
 def run_arm(arm: str, folder: Path) -> dict[str, Any]:
@@ -305,110 +332,12 @@ def _apart(what: str, arm: str, folder: Path) -> dict[str, Any]:
     return outcome
 
 
-def print_figures(figures: dict[str, Any]) -> None:
-    """A table a data set."""
-    table = Table(title=_title(figures))
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right")
-    for row in _rows(figures):
-        table.add_row(*row)
-    console.print(table)
-    console.print(_same_bank_sentence(figures))
-
-
-_HEADINGS = ("PatchCore", "image AUROC", "fit, s", "bank", "fit memory, MB", "images/s", "ratio")
-
-
-def _title(figures: dict[str, Any]) -> str:
-    threads = next(iter(figures["arms"].values()))["threads"]
-    return (
-        f"{figures['dataset']}: {figures['train']} majority images, {figures['test']} held out, {SIZE} px, "
-        f"{threads} thread{'s' if threads > 1 else ''}"
-    )
-
-
-def _rows(figures: dict[str, Any]) -> list[list[str]]:
-    base = figures["arms"]["anomalib"]["images_per_second"]
-    return [
-        [
-            arm,
-            f"{o['auroc']:.4f}",
-            f"{o['fit_seconds']:.1f}",
-            f"{o['bank'][0]:,} x {o['bank'][1]}",
-            f"{o['fit_megabytes']:.0f}",
-            f"{o['images_per_second']:.1f}",
-            f"{o['images_per_second'] / base:.1f}x",
-        ]
-        for arm, o in figures["arms"].items()
-    ]
-
-
-def _same_bank_sentence(figures: dict[str, Any]) -> str:
-    same = figures["same_bank"]
-    return (
-        f"Given anomalib's bank, our scores of {same['images']:.0f} held-out images differ from its own by "
-        f"at most {same['exact']:.1e} (scores are about {same['median_score']:.1f}); by "
-        f"{same['rounded']:.1e} with features rounded to half precision, as the feature store keeps them."
-    )
-
-
-def as_markdown(all_figures: list[dict[str, Any]], command: str, note: str = "") -> str:
-    """The page of the documentation."""
-    lines = [
-        "# PatchCore, ours and anomalib's",
-        "",
-        "Made by",
-        "",
-        "```sh",
-        command,
-        "```",
-        "",
-        *_METHOD.format(ratio=RATIO, neighbours=NEIGHBOURS).strip().splitlines(),
-        *([note] if note else []),
-        "",
-    ]
-    for figures in all_figures:
-        lines += [f"## {_title(figures)}", "", "| " + " | ".join(_HEADINGS) + " |"]
-        lines += ["|---|" + "---:|" * (len(_HEADINGS) - 1)]
-        lines += ["| " + " | ".join(row) + " |" for row in _rows(figures)]
-        lines += ["", _same_bank_sentence(figures), ""]
-    return "\n".join([*lines, *_DIFFERENCES.strip().splitlines(), ""])
-
-
-_METHOD = """
-The same majority images to learn from, the same held-out images to score, the same trunk, which is
-`tf_efficientnet_lite0` with its packaged ImageNet weights, the same two layers (strides 8 and 16), ratio
-{ratio:g}, {neighbours} neighbours. Every way is fitted in a process of its own; *fit memory* is what the fit
-adds to that process's peak. For images/s the three are loaded side by side and timed in turn, so that ratios
-are to be trusted more than absolute values. anomalib runs as it does in its Engine, in torch; ours as the
-graph that we export, in ONNX Runtime, with as many threads. Majority images are few because anomalib's choice
-of a bank grows with the square of their number.
-"""
-
-_DIFFERENCES = """
-## Where the pieces differ
-
-- **Memory.** Ours looks at its training images 64 at a time after the fit, and the distances of 64 images on
-  the finer grid to a bank of that size are 0.9 GB by themselves. anomalib takes 1,024 patches at a time.
-- **Bank.** Both take k-centre greedy. anomalib runs it on a sparse random projection of the patches, ours on
-  the patches themselves, each from a random first patch of its own. So the banks differ, and with them the
-  scores; with one bank the scores are equal to rounding.
-- **Features.** The same pooling (means of 3 x 3 cells) on the same grid (the finer layer's, the coarser one
-  interpolated bilinearly). Ours are rounded to half precision for the feature store, in training and in the
-  graph alike.
-- **Search.** anomalib takes 1,024 patches at a time in a Python loop, which its exported file fixes at one
-  batch size. Ours is one matrix product for any batch.
-- **Map.** anomalib upsamples and blurs it as part of every pass, and its figures include that. Ours is the
-  grid of distances.
-- **Defaults.** Ours are the coarser grid (a quarter of the patches), PCA to 128 dimensions, a bank of 2,000
-  patches whatever the number of images, and as the image's score the mean of the three farthest patches.
-"""
-
-
 def main() -> None:
     """Measure data sets and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("datasets", nargs="*", default=["elpv"], help="by name; elpv when none is given")
+    parser.add_argument(
+        "datasets", nargs="*", default=["elpv"], help="by name, or digits; elpv when none is given"
+    )
     parser.add_argument("--data", type=Path, help="folder below which the images lie")
     parser.add_argument("--train", type=int, default=60, help="majority images, at most")
     parser.add_argument("--test", type=int, default=2000, help="held-out images to score, at most")

@@ -129,7 +129,7 @@ def _card(model: ScoringModel) -> dict[str, Any]:
             for key, shown in _FIGURES.items()
             if isinstance(metrics.get(key), float)
         ],
-        "has_map": any(output.name == "anomaly_map" for output in model.session.get_outputs()),
+        "has_map": any(output.name == "anomaly_map" for output in model.outputs),
     }
 
 
@@ -141,7 +141,7 @@ def _numbers(value: float | list[float]) -> str:
 def _triton_outputs(model: ScoringModel) -> list[dict[str, str]]:
     """Outputs without the batch axis, as Triton names them; a number an image is a reshaped vector of one."""
     found = []
-    for output in model.session.get_outputs():
+    for output in model.outputs:
         axes = [axis if isinstance(axis, int) else -1 for axis in output.shape[1:]]
         dims = f"dims: [ {', '.join(map(str, axes))} ]" if axes else "dims: [ 1 ] reshape { shape: [ ] }"
         found.append({"name": output.name, "type": _TRITON_TYPES[output.type], "dims": dims})

@@ -60,7 +60,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
         ModelError: the graph does not say which module its nodes came from.
     """
     document = onnx.load(str(model.path))
-    part_of_node = {node.name: _part(node) for node in document.graph.node}
+    part_of_node = {node.name: part_of(node) for node in document.graph.node}
     if not {key for key, _ in part_of_node.values()} & {"members", "trunks"}:
         raise ModelError(
             f"{model.path}: its nodes do not say which member they belong to, so it cannot be taken apart. "
@@ -86,7 +86,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
     )
 
 
-def _part(node: onnx.NodeProto) -> tuple[str, int]:
+def part_of(node: onnx.NodeProto) -> tuple[str, int]:
     """``("trunks", 0)``, ``("members", 3)``, ``("ensemble", 0)``; everything else is ``("input", 0)``."""
     entries = {entry.key: entry.value for entry in node.metadata_props}
     scopes = entries.get(_SCOPES, "").strip("[]").replace("'", "").split(", ")

@@ -62,16 +62,23 @@ class Scorer:
         prior: share of the minority where the images come from (of each class for K > 2); None for the
             file's own.
         threshold: probability from which on the minority is decided; None for the file's own.
+        runtime: ``onnxruntime``, or ``openvino`` where that is installed.
 
     Raises:
-        UsageError: no such file, or a prior or threshold that cannot be.
+        UsageError: no such file or runtime, or a prior or threshold that cannot be.
         ModelError: no file of ours, or a damaged one.
     """
 
     def __init__(
-        self, path: str | Path, *, threads: int = 1, prior: Override = None, threshold: Override = None
+        self,
+        path: str | Path,
+        *,
+        threads: int = 1,
+        prior: Override = None,
+        threshold: Override = None,
+        runtime: str = "onnxruntime",
     ) -> None:
-        self._model = load_model(Path(path), threads)
+        self._model = load_model(Path(path), threads, runtime)
         self._model.check_overrides(prior, threshold)
         self._prior = prior
         self._threshold = threshold

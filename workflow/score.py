@@ -28,6 +28,7 @@ def score(
     batch_size: int = 16,
     prior: Override = None,
     threshold: Override = None,
+    runtime: str = "onnxruntime",
     overwrite: bool = False,
 ) -> ScoreSummary:
     """Score images with an exported file and say on standard error how it went.
@@ -43,6 +44,7 @@ def score(
         batch_size: images a call of the graph.
         prior: override of the file's prior.
         threshold: override of the file's threshold.
+        runtime: what computes the graph, or ``auto``.
         overwrite: delete an earlier run's results first.
 
     Raises:
@@ -59,6 +61,7 @@ def score(
             batch_size=batch_size,
             prior=prior,
             threshold=threshold,
+            runtime=runtime,
             overwrite=overwrite,
             on_progress=on_progress,
         )

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from contracts.errors import ModelError, UsageError, nearest_match
 from contracts.files import sha256_of_file
 from contracts.rows import FloatArray, ImageArray
 from export.scoring.plan import Override
+from export.scoring.sessions import GraphFacts, GraphSession, Port, first_line, open_onnxruntime
 from imagedata.decode import DecodeSettings
 
 METADATA_KEY = "outnumbered"
@@ -25,7 +25,9 @@ NEWEST_FORMAT = 1
 
 _PROMISED_KEYS = ("classes", "minority", "decode", "members", "threshold", "prior")
 _PROMISED_OUTPUTS = ("probability", "decision", "member_scores")
-_LOG_FATAL_ONLY = 4
+
+RUNTIMES = ("onnxruntime", "openvino")
+"""Names of the runtimes; the first is the reference that the others are compared with."""
 
 
 class Scores(NamedTuple):
@@ -54,7 +56,9 @@ class ScoringModel:
         members: M names, one a column of ``member_scores``.
         decode: how files become the pixels that the graph was trained on.
         document: the whole metadata document, for whoever wants its other facts.
-        session: the ONNX Runtime session; one thread of control at a time.
+        outputs: of the graph, in the file's order.
+        adjustable: names of the inputs with a default, of ``prior`` and ``threshold``.
+        session: the loaded graph; one thread of control at a time.
     """
 
     path: Path
@@ -62,12 +66,19 @@ class ScoringModel:
     members: tuple[str, ...]
     decode: DecodeSettings
     document: dict[str, Any]
-    session: onnxruntime.InferenceSession
+    outputs: tuple[Port, ...]
+    adjustable: frozenset[str]
+    session: GraphSession
 
     @property
     def minority(self) -> str:
         """Name of the class that is outnumbered."""
         return self.classes[-1]
+
+    @property
+    def precision(self) -> str:
+        """``fp32``, ``bf16`` or ``int8``: what the trunks' convolutions may be computed in."""
+        return str(self.document.get("precision", "fp32"))
 
     @property
     def sha256(self) -> str:
@@ -93,9 +104,8 @@ class ScoringModel:
                 raise UsageError(f"threshold is {limit:g}; it is a probability, from 0 to 1.")
         if len(thresholds) > 1 and min(thresholds) == 0.0:
             raise UsageError("threshold is 0; of several, which probabilities are divided by, none may be 0.")
-        adjustable = {value.name for value in self.session.get_overridable_initializers()}
         for name, value in (("prior", prior), ("threshold", threshold)):
-            if value is not None and name not in adjustable:
+            if value is not None and name not in self.adjustable:
                 shown = ",".join(f"{number:g}" for number in np.atleast_1d(value))
                 raise UsageError(
                     f"{self.path}: {name} {shown} was asked for, but this file has its {name} fixed. "
@@ -137,13 +147,14 @@ class ScoringModel:
             feeds["prior"] = np.asarray(prior, dtype=np.float32).reshape(shape)
         if threshold is not None:
             feeds["threshold"] = np.asarray(threshold, dtype=np.float32).reshape(shape)
-        names = [output.name for output in self.session.get_outputs()]
         try:
-            outputs = dict(zip(names, self.session.run(names, feeds), strict=True))
-        except Exception as error:  # ONNX Runtime raises many types, none of them public
+            outputs = self.session.run(feeds)
+        except ModelError:
+            raise
+        except Exception as error:  # runtimes raise many types, none of them public
             raise ModelError(
                 f"{self.path}: the graph failed on images of shape {tuple(images.shape)} and type "
-                f"{images.dtype}: {_first_line(error)}. It takes uint8 [N, H, W, 3]."
+                f"{images.dtype}: {first_line(error)}. It takes uint8 [N, H, W, 3]."
             ) from error
         return Scores(
             probability=outputs["probability"],
@@ -153,47 +164,52 @@ class ScoringModel:
         )
 
 
-def load_model(path: Path, threads: int = 1) -> ScoringModel:
+def load_model(path: Path, threads: int = 1, runtime: str = "onnxruntime") -> ScoringModel:
     """Open an exported file for scoring.
 
     Args:
         path: a file written by ``outnumbered export``.
-        threads: threads within one operator. ONNX Runtime would count the host's cores, not those of
+        threads: threads within one operator. Runtimes would count the host's cores, not those of
             the container; batches are faster with one thread a process and several processes.
+        runtime: one of :data:`RUNTIMES`.
 
     Returns:
         The model, its metadata read and its inputs and outputs checked.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, no such runtime, or it is not installed.
         ModelError: not ONNX, not ours, written by a newer version, or its metadata is damaged.
     """
     path = Path(path)
+    if runtime not in RUNTIMES:
+        raise UsageError(
+            f"runtime '{runtime}' is not known.{nearest_match(runtime, RUNTIMES)} Known: "
+            + ", ".join(RUNTIMES)
+            + "."
+        )
     if not path.is_file():
         raise _no_such_model(path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _LOG_FATAL_ONLY  # its errors arrive as exceptions; once is enough
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises many types, none of them public
-        raise ModelError(
-            f"{path}: ONNX Runtime cannot load it ({_first_line(error)}). "
-            "Give a file written by 'outnumbered export'; if it was one, copy or export it again."
-        ) from error
-    document = _read_document(path, session)
-    model = ScoringModel(
+    reference = open_onnxruntime(path, threads, optimised=runtime == "onnxruntime")
+    facts = reference.facts()
+    document = _read_document(path, facts)
+    decode = DecodeSettings.from_json(document["decode"])
+    _check_graph(path, facts, document)
+    session: GraphSession = reference
+    if runtime == "openvino":
+        from export.scoring.openvino_session import OpenVinoSession
+
+        precision = str(document.get("precision", "fp32"))
+        session = OpenVinoSession(path, facts, decode.size, precision, threads)
+    return ScoringModel(
         path=path,
         classes=tuple(document["classes"]),
         members=tuple(document["members"]),
-        decode=DecodeSettings.from_json(document["decode"]),
+        decode=decode,
         document=document,
+        outputs=facts.outputs,
+        adjustable=facts.adjustable,
         session=session,
     )
-    _check_graph(model)
-    return model
 
 
 def _no_such_model(path: Path) -> UsageError:
@@ -209,9 +225,9 @@ def _no_such_model(path: Path) -> UsageError:
     )
 
 
-def _read_document(path: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:
+def _read_document(path: Path, facts: GraphFacts) -> dict[str, Any]:
     """Read our JSON document from the file's metadata and check that its promised keys are there."""
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    text = facts.metadata.get(METADATA_KEY)
     if text is None:
         raise ModelError(
             f"{path} is an ONNX file but not an Outnumbered model: its metadata has no '{METADATA_KEY}' "
@@ -238,29 +254,24 @@ def _read_document(path: Path, session: onnxruntime.InferenceSession) -> dict[st
     return dict(document)
 
 
-def _check_graph(model: ScoringModel) -> None:
+def _check_graph(path: Path, facts: GraphFacts, document: dict[str, Any]) -> None:
     """Hold the graph's inputs and outputs to the format's promise."""
-    inputs = {value.name: value.type for value in model.session.get_inputs()}
+    inputs = {port.name: port.type for port in facts.inputs}
     if inputs.get("images") != "tensor(uint8)" or len(inputs) != 1:
         raise ModelError(
-            f"{model.path}: required inputs are {inputs}, not one 'images' of tensor(uint8). Export it again."
+            f"{path}: required inputs are {inputs}, not one 'images' of tensor(uint8). Export it again."
         )
-    shapes = {value.name: value.shape for value in model.session.get_outputs()}
+    shapes = {port.name: port.shape for port in facts.outputs}
     missing = [name for name in _PROMISED_OUTPUTS if name not in shapes]
     if missing:
-        raise ModelError(f"{model.path}: the graph has no output {', '.join(missing)}. Export it again.")
-    n_classes, rank = len(model.classes), len(shapes["probability"])
+        raise ModelError(f"{path}: the graph has no output {', '.join(missing)}. Export it again.")
+    n_classes, rank = len(document["classes"]), len(shapes["probability"])
     if rank != (1 if n_classes == 2 else 2):
         raise ModelError(
-            f"{model.path}: {n_classes} classes do not go with a probability of {rank} axes. Export it again."
+            f"{path}: {n_classes} classes do not go with a probability of {rank} axes. Export it again."
         )
-    columns = shapes["member_scores"][-1]
-    if isinstance(columns, int) and columns != len(model.members):
+    columns, members = shapes["member_scores"][-1], document["members"]
+    if isinstance(columns, int) and columns != len(members):
         raise ModelError(
-            f"{model.path}: {columns} member columns but {len(model.members)} member names. Export it again."
+            f"{path}: {columns} member columns but {len(members)} member names. Export it again."
         )
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of a long message, without its final stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -125,6 +125,17 @@ class OutputFolder:
                 child.unlink(missing_ok=True)
 
 
+def chosen_before(output: Path, settings: ScoreSettings) -> str | None:
+    """The runtime of the results that are there, if they are of this model and these settings."""
+    try:
+        earlier = read_json(output / PLAN_NAME)["settings"]
+        runtime = str(earlier["runtime"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    same = {**settings.to_json(), "runtime": runtime} == earlier
+    return runtime if same else None
+
+
 def first_failures(output: Path, count: int) -> list[tuple[str, str]]:
     """Read up to ``count`` failed rows of a results folder, in the plan's order, as (path, reason)."""
     failures: list[tuple[str, str]] = []

@@ -51,12 +51,14 @@ class ScoreSettings:
         decode: the model's decode settings as JSON facts.
         prior: override of the file's prior; None for the file's own.
         threshold: override of the file's threshold; None for the file's own.
+        runtime: what computes the graph; runtimes agree within a limit, not to the bit.
     """
 
     model_sha256: str
     decode: dict[str, Any]
     prior: Override = None
     threshold: Override = None
+    runtime: str = "onnxruntime"
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON facts."""
@@ -65,6 +67,7 @@ class ScoreSettings:
             "decode": self.decode,
             "prior": self.prior,
             "threshold": self.threshold,
+            "runtime": self.runtime,
         }
 
 

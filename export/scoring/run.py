@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts.errors import UsageError
 from contracts.machine import usable_cpus
-from export.scoring.model import ScoringModel, load_model
-from export.scoring.output import OutputFolder
+from export.scoring.model import RUNTIMES, ScoringModel, load_model
+from export.scoring.output import OutputFolder, chosen_before
 from export.scoring.plan import (
     DEFAULT_SHARD_SIZE,
     Override,
@@ -30,6 +30,9 @@ from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardReceipt, sco
 
 FEW_IMAGES = 64
 """Up to this many images are scored in this process; starting another takes longer than they do."""
+
+AUTO = "auto"
+"""In place of a runtime's name."""
 
 OnProgress = Callable[[int, int, int], None]
 
@@ -46,6 +49,7 @@ class ScoreSummary:
         images_per_second: images of this run (failed ones included) a second; 0 when none was left.
         output: the folder that holds the rows.
         already_done: images that earlier runs had finished.
+        runtime: what computed the graph.
     """
 
     images: int
@@ -55,6 +59,7 @@ class ScoreSummary:
     images_per_second: float
     output: Path
     already_done: int
+    runtime: str
 
 
 def score_images(
@@ -68,6 +73,7 @@ def score_images(
     shard_size: int = DEFAULT_SHARD_SIZE,
     prior: Override = None,
     threshold: Override = None,
+    runtime: str = "onnxruntime",
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> ScoreSummary:
@@ -90,6 +96,8 @@ def score_images(
             file's own.
         threshold: probability from which on the minority is decided (one a class for K > 2); None for the
             file's own.
+        runtime: one of :data:`export.scoring.model.RUNTIMES`, or ``auto`` for the fastest installed that
+            agrees with the first on these images; an earlier run's choice is kept when its results are.
         overwrite: delete an earlier run's results first instead of going on from them.
         on_progress: receives (images done, of these failed, images in all) at the start and after each
             shard.
@@ -111,8 +119,13 @@ def score_images(
     model.check_overrides(prior, threshold)
     images = expand_paths(paths, list_file)
     settings = ScoreSettings(model.sha256, model.decode.to_json(), prior, threshold)
+    if runtime == AUTO:
+        runtime = None if overwrite else chosen_before(Path(output_dir), settings)
+        runtime = runtime or _fastest(model, images)
+    settings = replace(settings, runtime=runtime)
+    model = model if runtime == RUNTIMES[0] else load_model(model_path, runtime=runtime)
     shards = make_shards(images, settings, shard_size)
-    job = ShardJob(model.path, Path(output_dir), batch_size, prior, threshold)
+    job = ShardJob(model.path, Path(output_dir), batch_size, prior, threshold, runtime)
 
     with OutputFolder.claimed(job.output) as folder:
         if overwrite:
@@ -136,7 +149,17 @@ def score_images(
         images_per_second=newly_done / seconds if newly_done else 0.0,
         output=job.output,
         already_done=already_done,
+        runtime=runtime,
     )
+
+
+def _fastest(model: ScoringModel, images: Sequence[str]) -> str:
+    """The runtime for ``auto``; the reference for a few images, which are scored before a trial is over."""
+    if len(images) <= FEW_IMAGES:
+        return RUNTIMES[0]
+    from export.scoring.choice import choose_runtime
+
+    return choose_runtime(model, images)[0]
 
 
 def _score(

@@ -59,6 +59,7 @@ class ShardJob:
         batch_size: images a call of the graph.
         prior: override, or None.
         threshold: override, or None.
+        runtime: one of :data:`export.scoring.model.RUNTIMES`.
     """
 
     model_path: Path
@@ -66,6 +67,7 @@ class ShardJob:
     batch_size: int = DEFAULT_BATCH_SIZE
     prior: Override = None
     threshold: Override = None
+    runtime: str = "onnxruntime"
 
 
 def score_shard(

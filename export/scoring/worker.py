@@ -57,7 +57,7 @@ def run_worker(job: ShardJob, driver: Connection) -> None:
     """Serve tasks until the driver closes the pipe, sends None or dies."""
     leave_interrupts_to_parent()
     try:
-        model = load_model(job.model_path)
+        model = load_model(job.model_path, runtime=job.runtime)
         driver.send(Ready())
         while True:
             task: Task | None = driver.recv()

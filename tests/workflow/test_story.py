@@ -107,7 +107,15 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
         "score", run.folder / "model.onnx", run.dataset / "test", "--output", tmp_path / "scores", "--json"
     )
     assert outcome.code == 0, outcome.err
-    assert list(outcome.json) == ["images", "scored", "failed", "seconds", "images_per_second", "output"]
+    assert list(outcome.json) == [
+        "images",
+        "scored",
+        "failed",
+        "seconds",
+        "images_per_second",
+        "output",
+        "runtime",
+    ]
     assert (outcome.json["images"], outcome.json["scored"], outcome.json["failed"]) == (20, 20, 0)
     scored = {row["path"]: row for row in pads.dataset(tmp_path / "scores").to_table().to_pylist()}
     for row in pq.read_table(run.folder / "heldout.parquet").to_pylist():
