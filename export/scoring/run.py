@@ -120,8 +120,8 @@ def score_images(
     images = expand_paths(paths, list_file)
     settings = ScoreSettings(model.sha256, model.decode.to_json(), prior, threshold)
     if runtime == AUTO:
-        runtime = None if overwrite else chosen_before(Path(output_dir), settings)
-        runtime = runtime or _fastest(model, images)
+        earlier_choice = None if overwrite else chosen_before(Path(output_dir), settings)
+        runtime = earlier_choice or _fastest(model, images)
     settings = replace(settings, runtime=runtime)
     model = model if runtime == RUNTIMES[0] else load_model(model_path, runtime=runtime)
     shards = make_shards(images, settings, shard_size)
