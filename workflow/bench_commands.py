@@ -125,3 +125,31 @@ def bench_bank(
     document = run(run_options(dataset, data, recipe, override, runs, seed, device, minority), member, most)
     if as_json:
         print_json(document)
+
+
+@bench.command("score")
+def bench_score(
+    dataset: Dataset,
+    images: Annotated[int, typer.Option("--images", help="JPEG files to score.")] = 512,
+    rounds: Annotated[int, typer.Option("--rounds", help="Times that every way is measured.")] = 3,
+    processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
+    anomalib: Annotated[
+        bool, typer.Option("--anomalib/--no-anomalib", help="anomalib's PatchCore on the same trunk, too.")
+    ] = False,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table here, too.")] = None,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    as_json: Json = False,
+) -> None:
+    """Time a run's exported files in every runtime, beside torch and anomalib, on the same JPEGs."""
+    from workflow.bench_score import ScoreBench
+    from workflow.bench_score import bench_score as run
+
+    options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
+    document = run(options, ScoreBench(images, rounds, processes, anomalib, markdown))
+    if as_json:
+        print_json(document)

@@ -75,7 +75,7 @@ def export_model(
     target = output or config.folder / "model.onnx"
     provisional = target.with_name(f".{target.name}.unchecked")
     with console.status("loading members", spinner="dots"):
-        graph = _fused_graph(config, results, fitted, repeats)
+        graph = fused_graph(config, results, fitted, repeats)
         metadata = _metadata(config, data.of_repeat(repeats[0]), fitted, test, rows)
         metadata["trunks"] = [json.loads(key)["name"] for key in graph.trunk_keys]
         if config.recipe.repeats > 1:
@@ -156,12 +156,13 @@ def _blame_members(
         ) from error
 
 
-def _fused_graph(
+def fused_graph(
     config: RunConfig,
     results: dict[Unit, UnitResult],
     fitted: FittedEnsemble,
     repeats: tuple[int, ...],
 ) -> Any:
+    """The whole trained system as one torch module."""
     from ensemble.module import EnsembleModule
     from export.graph import FusedGraph
 

@@ -1,0 +1,338 @@
+"""``bench score``: images a second, of the graph alone and from a folder to parquet, beside other ways.
+
+Everything is measured in one run, in turn, round after round: a machine that slows down is fair to all, and
+ratios are to be trusted more than figures. The graph alone runs in as many single-threaded processes as
+the scorer uses, so that what decoding and writing cost is what lies between the two.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from contracts.errors import OutnumberedError, UsageError
+from contracts.machine import usable_cpus
+from export.scoring.model import RUNTIMES, load_model
+from export.scoring.run import score_images
+from imagedata.decode import decode_file
+from workflow.bench_peaks import gemm_peaks
+from workflow.config import RunOptions, resolve_config
+from workflow.console import console, note
+from workflow.finished import FinishedRun, read_finished
+
+JPEG_SIZE = 256
+_JPEG_QUALITY = 90
+_BATCH = 16
+_SECONDS_A_ROUND = 4.0
+_SHARD = 64
+
+Case = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class ScoreBench:
+    """What is measured.
+
+    Attributes:
+        images: JPEG files of :data:`JPEG_SIZE` pixels that are scored.
+        rounds: times that every case is run.
+        processes: single-threaded processes.
+        anomalib: whether anomalib's PatchCore on the same trunk is measured, too; its fit takes minutes.
+        markdown: page to write, or None.
+    """
+
+    images: int = 512
+    rounds: int = 3
+    processes: int | None = None
+    anomalib: bool = False
+    markdown: Path | None = None
+
+
+def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
+    """Measure a finished run's files.
+
+    Args:
+        options: which run; every ``model*.onnx`` of its folder is measured in every installed runtime.
+        bench: how much.
+
+    Returns:
+        ``{machine, processes, gemm_gflops, gflop_per_image, start_seconds, rows}``; a row is a case with
+        its median rate, all its rates and, where the arithmetic is known, its share of the peak.
+
+    Raises:
+        ModelError: nothing trained or exported.
+        UsageError: a figure out of range, or anomalib cannot have this trunk.
+    """
+    if bench.images < _SHARD or bench.rounds < 1:
+        raise UsageError(f"bench score: --images at least {_SHARD}, --rounds at least 1.")
+    run = read_finished(resolve_config(options))
+    files = sorted(run.config.folder.glob("model*.onnx"))
+    if not files:
+        raise UsageError(f"{run.config.folder} holds no exported file. Run: {options.command('export')}")
+    processes = bench.processes or usable_cpus()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with console.status("writing JPEG files", spinner="dots"):
+            jpegs = write_jpegs(run, folder / "images", bench.images)
+        with console.status("matrix products", spinner="dots"):
+            peaks = gemm_peaks(processes)
+        cases: dict[str, Case] = {}
+        gflop = _gflop(files[0])
+        for path in files:
+            for runtime in RUNTIMES:
+                try:
+                    pool = stack.enter_context(_graph_processes(path, runtime, jpegs, processes))
+                except OutnumberedError as error:
+                    note(f"{path.name}, {runtime}: left out. {error}")
+                    continue
+                name = f"{path.stem}, {runtime}"
+                cases[f"{name}: graph alone"] = pool
+                cases[f"{name}: folder to parquet"] = _folder_to_parquet(
+                    path, runtime, jpegs, folder / "scores", processes
+                )
+        cases["torch and DataLoader, same members"] = _torch_loop(run, jpegs, processes)
+        if bench.anomalib:
+            from workflow.bench_score_anomalib import anomalib_cases
+
+            cases |= anomalib_cases(run.config, jpegs, folder / "anomalib", processes)
+        rates = _in_turn(cases, bench.rounds)
+        start = _start_seconds(files[0], jpegs[0], folder / "start", bench.rounds)
+    rows = [
+        {
+            "case": name,
+            "images_per_second": statistics.median(values),
+            "all": values,
+            "share_of_fp32_peak": statistics.median(values) * gflop / peaks["fp32"]
+            if name.startswith("model") and "anomalib" not in name
+            else None,
+        }
+        for name, values in rates.items()
+    ]
+    document = {
+        "dataset": run.config.spec.name,
+        "recipe": run.config.recipe.name,
+        "trunk": run.config.recipe.trunk.name,
+        "image_size": run.config.recipe.trunk.image_size,
+        "machine": f"{platform.processor() or platform.machine()}, {usable_cpus()} usable processors",
+        "processes": processes,
+        "jpegs": f"{len(jpegs)} of {JPEG_SIZE}x{JPEG_SIZE} pixels",
+        "gemm_gflops": peaks,
+        "gflop_per_image": gflop,
+        "start_seconds": start,
+        "rows": rows,
+    }
+    _show(document)
+    if bench.markdown is not None:
+        bench.markdown.write_text(_as_markdown(document, options), encoding="utf-8")
+    return document
+
+
+def write_jpegs(run: FinishedRun, folder: Path, count: int) -> list[Path]:
+    """Held-out images as JPEG files of one size; links to the same files where there are too few."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    rows = run.data.test[:count]
+    made = []
+    for number, row in enumerate(rows):
+        pixels = decode_file(run.data.file_of(row), run.config.decode).pixels
+        target = folder / f"{number:06}.jpg"
+        Image.fromarray(pixels).resize((JPEG_SIZE, JPEG_SIZE)).save(target, quality=_JPEG_QUALITY)
+        made.append(target)
+    for number in range(len(made), count):
+        target = folder / f"{number:06}.jpg"
+        os.link(made[number % len(rows)], target)
+        made.append(target)
+    return made
+
+
+def _in_turn(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
+    """Images a second of every case in every round; the first pass of each warms up and is not kept."""
+    rates: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(rounds + 1):
+        for name, case in cases.items():
+            with console.status(f"round {number} of {rounds}: {name}", spinner="dots"):
+                rate = case()
+            if number:
+                rates[name].append(rate)
+    return rates
+
+
+@contextmanager
+def _graph_processes(path: Path, runtime: str, jpegs: Sequence[Path], processes: int) -> Iterator[Case]:
+    """Processes that hold the graph and some decoded images, and run them when told to."""
+    load_model(path, runtime=runtime)  # says here, in words, why it cannot
+    context = multiprocessing.get_context("spawn")
+    workers: list[tuple[SpawnProcess, Connection]] = []
+    try:
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            worker = context.Process(
+                target=_graph_worker, args=(path, runtime, list(jpegs[: 4 * _BATCH]), theirs), daemon=True
+            )
+            worker.start()
+            theirs.close()
+            workers.append((worker, ours))
+        for _, pipe in workers:
+            pipe.recv()
+
+        def run() -> float:
+            for _, pipe in workers:
+                pipe.send(_SECONDS_A_ROUND)
+            return float(sum(pipe.recv() for _, pipe in workers))
+
+        yield run
+    finally:
+        for worker, pipe in workers:
+            pipe.close()
+            worker.join(5)
+            worker.kill()
+
+
+def _graph_worker(path: Path, runtime: str, jpegs: list[Path], driver: Connection) -> None:
+    """Decode once, then score the same pixels for as long as is asked; answers with images a second."""
+    model = load_model(path, runtime=runtime)
+    pixels = np.stack([decode_file(jpeg, model.decode).pixels for jpeg in jpegs])
+    model.run(pixels[:_BATCH])
+    driver.send("ready")
+    while True:
+        try:
+            seconds = driver.recv()
+        except EOFError:
+            return
+        done, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            first = done % len(pixels)
+            done += len(model.run(pixels[first : first + _BATCH]).probability)
+        driver.send(done / (time.perf_counter() - started))
+
+
+def _folder_to_parquet(path: Path, runtime: str, jpegs: list[Path], output: Path, processes: int) -> Case:
+    def run() -> float:
+        summary = score_images(
+            path,
+            [jpegs[0].parent],
+            output,
+            processes=processes,
+            batch_size=_BATCH,
+            shard_size=_SHARD,
+            runtime=runtime,
+            overwrite=True,
+        )
+        return summary.images_per_second
+
+    return run
+
+
+def _torch_loop(run: FinishedRun, jpegs: list[Path], threads: int) -> Case:
+    """The same members in torch, fed by a DataLoader, as most people would score."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    from workflow.export import fused_graph
+
+    graph = fused_graph(run.config, run.results, run.fitted, run.repeats).eval()
+    settings = run.config.decode
+    prior, threshold = (
+        torch.tensor(value, dtype=torch.float32)
+        for value in (run.fitted.deployment_prior, run.fitted.threshold)
+    )
+
+    class Files(torch.utils.data.Dataset[torch.Tensor]):
+        """JPEG files, decoded as they are asked for."""
+
+        def __len__(self) -> int:
+            return len(jpegs)
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            return torch.from_numpy(decode_file(jpegs[index], settings).pixels)
+
+    def score() -> float:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            for batch in DataLoader(Files(), batch_size=_BATCH):
+                graph(batch, prior, threshold)
+        torch.set_num_threads(before)
+        return len(jpegs) / (time.perf_counter() - started)
+
+    return score
+
+
+def _gflop(path: Path) -> float:
+    """10^9 operations an image, of the whole graph."""
+    from export.inspection import inspect_graph
+
+    return float(sum(part.gflop for part in inspect_graph(load_model(path))))
+
+
+def _start_seconds(model: Path, image: Path, output: Path, rounds: int) -> float:
+    """Median seconds from starting Python to the first row on disk, by the command that users give."""
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, str(root / "cli.py"), "score", str(model), str(image), "--overwrite"]
+    seconds = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        subprocess.run([*command, "--output", str(output)], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+
+def _table(document: dict[str, Any]) -> list[list[str]]:
+    """Rows as text: case, images/s, ratio to the first, share of the peak."""
+    base = document["rows"][0]["images_per_second"]
+    return [
+        [
+            row["case"],
+            f"{row['images_per_second']:.1f}",
+            f"{row['images_per_second'] / base:.2f}x",
+            "" if row["share_of_fp32_peak"] is None else f"{100 * row['share_of_fp32_peak']:.0f} %",
+        ]
+        for row in document["rows"]
+    ]
+
+
+def _facts(document: dict[str, Any]) -> str:
+    peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in document["gemm_gflops"].items())
+    return (
+        f"{document['trunk']} at {document['image_size']} px, {document['gflop_per_image']:.2f} GFLOP an "
+        f"image; "
+        f"matrix products on {document['machine']}: {peaks} GFLOP/s. From start to the first row: "
+        f"{document['start_seconds']:.1f} s. Medians of rounds in turn, {document['jpegs']}, "
+        f"{document['processes']} processes."
+    )
+
+
+def _as_markdown(document: dict[str, Any], options: RunOptions) -> str:
+    lines = [f"# Scoring, {document['dataset']}, recipe {document['recipe']}", ""]
+    lines += [f"Made by `{options.command('bench score')}`.", "", _facts(document), ""]
+    lines += ["| case | images/s | ratio | of the fp32 peak |", "|---|---:|---:|---:|"]
+    lines += ["| " + " | ".join(row) + " |" for row in _table(document)]
+    return "\n".join([*lines, ""])
+
+
+def _show(document: dict[str, Any]) -> None:
+    table = Table(title=f"scoring {document['jpegs']}, {document['processes']} processes")
+    for heading in ("case", "images/s", "ratio", "of fp32 peak"):
+        table.add_column(heading, justify="left" if heading == "case" else "right")
+    for row in _table(document):
+        table.add_row(*row)
+    console.print(table)
+    note(_facts(document))
