@@ -155,7 +155,7 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
                 width, height, mode = image.width, image.height, image.mode
                 _check_size(width, height)
                 if settings.scaled:  # after the check: the header alone decides what is refused
-                    image.draft(None, (settings.size, settings.size))  # type: ignore[arg-type]
+                    image.draft(None, (settings.size, settings.size))
                 image.load()
                 rgb = _to_rgb(ImageOps.exif_transpose(image), settings.window)
                 resized = rgb.resize((settings.size, settings.size), Image.Resampling.BILINEAR)

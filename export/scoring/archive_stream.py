@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import zlib
 from typing import IO, Any
@@ -62,6 +63,11 @@ class ArchiveStream:
 
     def read_block(self, size: int) -> bytes:
         """Bytes of a member, of any size; fewer at the end."""
+        if size <= _BLOCK:
+            piece = self._next(size)
+            if len(piece) in {0, size}:
+                return piece
+            return piece + self.read_block(size - len(piece))
         pieces = []
         while size > 0 and (piece := self._next(min(size, _BLOCK))):
             pieces.append(piece)
@@ -100,7 +106,7 @@ class ArchiveStream:
         return piece
 
 
-def _decompressed(raw: IO[bytes], kind: str) -> IO[bytes] | Any:
+def _decompressed(raw: io.BufferedReader, kind: str) -> IO[bytes] | Any:
     """A reader of the decompressed bytes."""
     if kind == "gz":
         return gzip.GzipFile(fileobj=raw, mode="rb")

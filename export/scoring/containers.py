@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -194,7 +194,7 @@ class _Parquet(_Open):
             )
         while offset >= self._start + len(self._rows):
             self._start += len(self._rows)
-            values = next(self._batches).column(0)
+            values: Any = next(self._batches).column(0)
             if pa.types.is_struct(values.type):
                 values = values.field("bytes")
             self._rows = values.to_pylist()

@@ -1,7 +1,7 @@
 """Pictures of the most probable images with the evidence on them, drawn with numpy and Pillow alone.
 
 ``_heat_maps/`` holds one PNG an image, ``0001-<name>.png`` the most probable: left the image as the model
-sees it, right the same with the file's ``anomaly_map``. All pictures of a run share one scale, from the
+sees it, right the same in grey with the file's ``anomaly_map``. All pictures of a run share one scale, from the
 median of all their maps (no colour) to the largest value (bright), so that a warm spot means the same
 everywhere.
 ``index.csv`` says which picture is of which image.
@@ -102,7 +102,9 @@ def draw(pixels: ImageArray, heat: FloatArray, low: float, high: float) -> bytes
     stops = np.linspace(0.0, 1.0, len(_RAMP))
     colour = np.stack([np.interp(level, stops, _RAMP[:, channel]) for channel in range(3)], axis=-1)
     weight = (_STRONGEST * level)[..., None]
-    over = np.asarray(image, dtype=np.float64) * (1.0 - weight) + colour * weight
+    # On grey, so that no colour of the image can be taken for evidence.
+    grey = np.asarray(image.convert("L"), dtype=np.float64)[..., None]
+    over = grey * (1.0 - weight) + colour * weight
     both = np.concatenate([np.asarray(image), np.rint(over).astype(np.uint8)], axis=1)
     buffer = io.BytesIO()
     Image.fromarray(both).save(buffer, "PNG")

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -88,10 +88,11 @@ def survey(run: FinishedRun, review: int = 0, hottest: int = 0) -> Survey:
     uncertain, probable = _Lowest(review), _Lowest(hottest)
     order = 0
     for shard, rows in parts(run):
-        paths, decided = rows["path"].to_pylist(), rows["decision"].to_pylist()
+        texts: list[list[Any]] = [rows[name].to_pylist() for name in ("path", "decision", "error")]
+        paths, decided, errors = texts
         p = np.array([rows[name].to_pylist() for name in columns], dtype=np.float64).T  # null becomes NaN
         distances = distance_to_threshold(p, thresholds)
-        for position, reason in enumerate(rows["error"].to_pylist()):
+        for position, reason in enumerate(errors):
             order += 1
             if reason is not None:
                 kind = re.sub(r"\d[\d,.]*", "#", reason)

@@ -248,6 +248,10 @@ def test_colour_lies_where_the_map_is_high() -> None:
     changed = np.abs(right - 100).sum(axis=2)
     assert changed[10, 245] > 100
     assert changed[200, 20] == 0
+    red = np.full((16, 16, 3), (200, 0, 0), np.uint8)
+    coloured = np.asarray(Image.open(io.BytesIO(draw(red, heat, 0.0, 1.0))))
+    assert coloured[200, 20].tolist() == [200, 0, 0]
+    assert len(set(coloured[200, 276].tolist())) == 1
     flat = np.asarray(Image.open(io.BytesIO(draw(grey, heat + 3.0, 3.0, 3.0)))).astype(int)
     assert (flat == 100).all()
 

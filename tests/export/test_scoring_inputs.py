@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import io
 import lzma
 import os
 import pickle
@@ -268,6 +269,26 @@ def test_an_archive_gives_the_same_scores_as_its_files(tmp_path: Path, model: Pa
     assert again.already_done == 7
     assert packed.index.tolist() == [f"{tmp_path}/a.tgz::{name}" for name in files]
     pd.testing.assert_frame_equal(packed.reset_index(drop=True), expected.reset_index(drop=True))
+
+
+@pytest.mark.parametrize("layout", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_headers_are_read_as_tarfile_reads_them(tmp_path: Path, layout: int) -> None:
+    names = [
+        "a.png",
+        "p" * 90 + "/" + "n" * 60 + ".png",
+        "ü" * 40 + ".png",
+        "d/" * 20 + "e.png",
+        "x " + "y" * 97,
+    ]
+    with tarfile.open(tmp_path / "a.tar", "w", format=layout) as archive:
+        for number, name in enumerate(names):
+            info = tarfile.TarInfo(name if name.endswith(".png") else f"{name}.png"[-100:])
+            info.size = number * 700
+            archive.addfile(info, io.BytesIO(b"x" * info.size))
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        expected = [(each.name, each.offset_data, each.size) for each in archive]
+    found = [(name, image.offset, image.size) for name, image in index_archive(str(tmp_path / "a.tar"))]
+    assert found == expected
 
 
 MUTATED = tar_bytes(noise_files(3) | {"x" * 200 + ".png": b"long name"})
