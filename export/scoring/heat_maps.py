@@ -1,10 +1,9 @@
 """Pictures of the most probable images with the evidence on them, drawn with numpy and Pillow alone.
 
 ``_heat_maps/`` holds one PNG an image, ``0001-<name>.png`` the most probable: left the image as the model
-sees it, right the same in grey with the file's ``anomaly_map``. All pictures of a run share one scale, from the
-median of all their maps (no colour) to the largest value (bright), so that a warm spot means the same
-everywhere.
-``index.csv`` says which picture is of which image.
+sees it, right the same in grey with the file's ``anomaly_map``. All pictures of a run share one scale, from
+the median of all their maps (no colour) to the largest value (bright), so that a warm spot means the same
+everywhere. ``index.csv`` says which picture is of which image.
 """
 
 from __future__ import annotations
