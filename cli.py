@@ -297,10 +297,17 @@ def update(
 def score(
     model: Annotated[Path, typer.Argument(help="An exported ONNX file.", show_default=False)],
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Images and folders.", show_default=False)
+        list[Path] | None,
+        typer.Argument(
+            help="Images, folders, 'patterns/**/*.jpg', tar archives, parquet files.", show_default=False
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="Folder for the parquet rows.")] = Path("scores"),
     list_file: Annotated[Path | None, typer.Option("--list", help="Text file with one path a line.")] = None,
+    path_column: Annotated[
+        str | None,
+        typer.Option("--path-column", help="Column of parquet files with paths or image files; path."),
+    ] = None,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a call of the graph.")] = 16,
     prior: Annotated[
@@ -316,10 +323,17 @@ def score(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete an earlier run's results first.")
     ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all rows to this file, too.")] = None,
+    review: Annotated[
+        int, typer.Option("--review", min=0, help="List the N most uncertain images in _review.csv.")
+    ] = 0,
+    heat_maps: Annotated[
+        int, typer.Option("--heat-maps", min=0, help="Draw the N most probable images in _heat_maps.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Score images with an exported file; a broken image becomes a row with its reason."""
-    from workflow.score import parse_override
+    from workflow.score import Extras, parse_override
     from workflow.score import score as run
 
     summary = run(
@@ -327,12 +341,14 @@ def score(
         list(paths or ()),
         output=output,
         list_file=list_file,
+        path_column=path_column,
         processes=processes,
         batch_size=batch_size,
         prior=parse_override("prior", prior),
         threshold=parse_override("threshold", threshold),
         runtime=runtime,
         overwrite=overwrite,
+        extras=Extras(csv, review, heat_maps),
     )
     if as_json:
         document = dataclasses.asdict(summary)

@@ -108,6 +108,8 @@ def _preprocessor(model: ScoringModel) -> dict[str, Any]:
         "do_rescale": False,
         "do_normalize": False,
         "window": None if model.decode.window is None else list(model.decode.window),
+        # Trained on JPEGs that were reduced while they were decoded; see imagedata.decode.
+        **({"scaled_jpeg": True} if model.decode.scaled else {}),
     }
 
 

@@ -44,6 +44,11 @@ class DecodeSettings:
         size: side of the square working image, in pixels.
         window: grey values ``(low, high)`` of 16-bit, 32-bit and float images that become 0 and 255.
             None means the full range of 16 bits, 0…65535; float images then have no defined range.
+        scaled: JPEGs of at least twice ``size`` on both sides are reduced to a half, a quarter or an eighth
+            while they are decoded, as far as ``size`` allows. Several times as fast; on photographs of
+            1,024 px at 224 and 256 px, pixels differ from the ordinary ones by 1 to 1.5 of 255 levels in the
+            mean (3 on a field of stars), 99 of 100 by at most 12, single ones by up to 50. A property of the
+            model, never of a run: what it was trained on is what it is to score.
 
     Raises:
         UsageError: low is not below high.
@@ -51,6 +56,7 @@ class DecodeSettings:
 
     size: int
     window: tuple[float, float] | None = None
+    scaled: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a window that has no width: every pixel would be a division by zero."""
@@ -59,14 +65,18 @@ class DecodeSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON facts."""
-        return {"size": self.size, "window": list(self.window) if self.window else None}
+        facts: dict[str, Any] = {"size": self.size, "window": list(self.window) if self.window else None}
+        # Named where it is on only, so that digests of all that was made without it stay what they were.
+        return facts | ({"scaled": True} if self.scaled else {})
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> DecodeSettings:
         """Rebuild settings written by :meth:`to_json`."""
         window = document.get("window")
         return cls(
-            size=int(document["size"]), window=(float(window[0]), float(window[1])) if window else None
+            size=int(document["size"]),
+            window=(float(window[0]), float(window[1])) if window else None,
+            scaled=bool(document.get("scaled", False)),
         )
 
 
@@ -120,7 +130,8 @@ def decode_file(path: Path, settings: DecodeSettings) -> DecodedImage:
 def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
     """Decode the bytes of one image file to the working size.
 
-    Steps, in order: header checks, strict decoding of the first frame, EXIF orientation, 16-bit
+    Steps, in order: header checks, strict decoding of the first frame (of large JPEGs at a fraction of their
+    size, where the settings say so), EXIF orientation, 16-bit
     windowing, alpha onto black, RGB, antialiased bilinear resize to a square (aspect ratio is not kept).
 
     Args:
@@ -143,6 +154,8 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
             with Image.open(io.BytesIO(data)) as image:
                 width, height, mode = image.width, image.height, image.mode
                 _check_size(width, height)
+                if settings.scaled:  # after the check: the header alone decides what is refused
+                    image.draft(None, (settings.size, settings.size))
                 image.load()
                 rgb = _to_rgb(ImageOps.exif_transpose(image), settings.window)
                 resized = rgb.resize((settings.size, settings.size), Image.Resampling.BILINEAR)

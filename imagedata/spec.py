@@ -198,6 +198,8 @@ class DataSpec(Settings):
         group: regular expression with one group, searched in the relative path; rows of equal groups
             (patient, lot) never part. None means every image stands for itself.
         window: grey values that become black and white in 16-bit images.
+        scaled_jpeg: reduce large JPEGs while they are decoded, in training and in scoring by the exported
+            file; several times as fast, pixels differ slightly (see :mod:`imagedata.decode`).
         augment_minority: changed copies of the minority's training images for the supervised members to
             learn from as well, all but the null control; None makes none.
     """
@@ -217,6 +219,7 @@ class DataSpec(Settings):
     deployment_shares: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = {}
     group: str | None = None
     window: tuple[float, float] | None = None
+    scaled_jpeg: bool = False
     augment_minority: MinorityCopies | None = None
 
     @field_validator("imbalance")

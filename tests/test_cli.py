@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests import fixtures_onnx, hostile
@@ -310,6 +312,17 @@ def test_some_broken_images_are_exit_code_4(model, tmp_path):
     assert outcome.code == 4
     assert (outcome.json["images"], outcome.json["scored"], outcome.json["failed"]) == (4, 3, 1)
     assert "broken.png" in outcome.said
+
+
+def test_score_takes_patterns_and_columns(model, tmp_path):
+    hostile.write_noise_images(tmp_path / "images" / "deeper", 4)
+    names = [str(path.relative_to(tmp_path)) for path in sorted((tmp_path / "images").rglob("*.png"))]
+    pq.write_table(pa.table({"file": names[:3]}), tmp_path / "some.parquet")
+    outcome = run_command("score", model, tmp_path / "**" / "*.png", "--output", tmp_path / "a", "--json")
+    assert outcome.json["scored"] == 4
+    arguments = (tmp_path / "some.parquet", "--path-column", "file", "--output", tmp_path / "b", "--json")
+    assert run_command("score", model, *arguments).json["scored"] == 3
+    refuse(2, "no column 'path'", "score", model, tmp_path / "some.parquet", "--output", tmp_path / "c")
 
 
 def test_path_that_is_no_image(model, tmp_path):

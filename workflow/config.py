@@ -93,7 +93,7 @@ class RunConfig:
     @property
     def decode(self) -> DecodeSettings:
         """How images become pixels in this run."""
-        return DecodeSettings(size=self.recipe.trunk.image_size, window=self.spec.window)
+        return DecodeSettings(self.recipe.trunk.image_size, self.spec.window, self.spec.scaled_jpeg)
 
     def member(self, name: str) -> MemberPlan:
         """One member by name.
@@ -111,8 +111,11 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The resolved configuration, as kept in the run folder."""
+        dataset = self.spec.model_dump(mode="json")
+        if not self.spec.scaled_jpeg:  # left out, so that documents and digests of older runs still fit
+            del dataset["scaled_jpeg"]
         return {
-            "dataset": self.spec.model_dump(mode="json"),
+            "dataset": dataset,
             "recipe": self.recipe.model_dump(mode="json"),
             "members": {plan.name: plan.identity() for plan in self.members},
             "seed": self.seed,

@@ -132,7 +132,7 @@ def _page(run: FittedRun, comparison: dict[str, Any], commands: list[str], pictu
             commands=commands,
             seed=config.seed,
             recipe_yaml=_yaml(config.recipe.model_dump(mode="json")),
-            dataset_yaml=_yaml(config.spec.model_dump(mode="json")),
+            dataset_yaml=_yaml(config.to_json()["dataset"]),
             versions=_versions(),
             digests=_digests(run, comparison),
         ),

@@ -1,21 +1,67 @@
-"""``outnumbered score``: images in, a folder of parquet rows out, a few words for the person waiting."""
+"""``outnumbered score``: images in, a folder of parquet rows out, a few words for the person waiting.
+
+What goes beyond the rows (CSV, review queue, heat maps) is made once all rows are there, from them alone;
+the same command makes it anew.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from contracts.errors import UsageError
+from export.scoring.csv_files import check_csv_place, write_review, write_rows
+from export.scoring.heat_maps import MOST_HEAT_MAPS, check_has_map, write_heat_maps
+from export.scoring.model import load_model
 from export.scoring.output import first_failures
 from export.scoring.plan import Override
-from export.scoring.run import OnProgress, ScoreSummary, score_images
+from export.scoring.run import FinishedRun, OnProgress, ScoreSummary, score_images
+from export.scoring.survey import survey
 
 _FAILURES_SHOWN = 3
+_REASONS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is wanted beside the rows.
+
+    Attributes:
+        csv: file for all rows as CSV; None for none.
+        review: how many of the most uncertain images to list in ``_review.csv``.
+        heat_maps: how many of the most probable images to draw in ``_heat_maps/``, 0…200.
+    """
+
+    csv: Path | None = None
+    review: int = 0
+    heat_maps: int = 0
+
+
+@dataclass(frozen=True)
+class ScoreReport(ScoreSummary):
+    """What a run of the scorer did, and what lies in its folder.
+
+    Attributes:
+        decisions: class name → images decided so.
+        failures: reason → failed images, most frequent first; digits in reasons read ``#``.
+        review: the review queue, where it was asked for.
+        heat_maps: the folder of pictures, where they were asked for.
+        csv: the CSV file, where it was asked for.
+    """
+
+    decisions: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    review: Path | None = None
+    heat_maps: Path | None = None
+    csv: Path | None = None
 
 
 def score(
@@ -24,32 +70,39 @@ def score(
     *,
     output: Path,
     list_file: Path | None = None,
+    path_column: str | None = None,
     processes: int | None = None,
     batch_size: int = 16,
     prior: Override = None,
     threshold: Override = None,
     runtime: str = "onnxruntime",
     overwrite: bool = False,
-) -> ScoreSummary:
+    extras: Extras | None = None,
+) -> ScoreReport:
     """Score images with an exported file and say on standard error how it went.
 
     Standard output stays free for machine-readable results.
 
     Args:
         model: the ONNX file.
-        paths: image files and folders.
+        paths: image files, folders, patterns, tar archives and parquet files.
         output: folder for the part files.
         list_file: text file of more paths.
+        path_column: column of parquet files that is read.
         processes: worker processes; None for one a usable processor.
         batch_size: images a call of the graph.
         prior: override of the file's prior.
         threshold: override of the file's threshold.
         runtime: what computes the graph, or ``auto``.
         overwrite: delete an earlier run's results first.
+        extras: what is wanted beside the rows.
 
     Raises:
         OutnumberedError: see :func:`export.scoring.run.score_images`.
     """
+    extras = extras or Extras()
+    _check(extras, model, output)
+    made: dict[str, Any] = {}
     console = Console(stderr=True, soft_wrap=True)
     with _progress_bar(console) as on_progress:
         summary = score_images(
@@ -57,6 +110,7 @@ def score(
             paths,
             output,
             list_file=list_file,
+            path_column=path_column,
             processes=processes,
             batch_size=batch_size,
             prior=prior,
@@ -64,9 +118,37 @@ def score(
             runtime=runtime,
             overwrite=overwrite,
             on_progress=on_progress,
+            on_finished=lambda run: made.update(_make_extras(run, extras)),
         )
-    _tell(console, summary)
-    return summary
+    report = ScoreReport(**asdict(summary), **made)
+    _tell(console, report)
+    return report
+
+
+def _check(extras: Extras, model: Path, output: Path) -> None:
+    """Refuse what cannot be made before hours of scoring."""
+    if extras.csv is not None:
+        check_csv_place(extras.csv, output)
+    if not 0 <= extras.heat_maps <= MOST_HEAT_MAPS:
+        raise UsageError(
+            f"--heat-maps is {extras.heat_maps}; it is a number of pictures, 0 to {MOST_HEAT_MAPS}."
+        )
+    if extras.heat_maps:
+        check_has_map(load_model(model))
+
+
+def _make_extras(run: FinishedRun, extras: Extras) -> dict[str, Any]:
+    """Count, and write what was asked for; what :class:`ScoreReport` says about it."""
+    found = survey(run, extras.review, extras.heat_maps)
+    if extras.csv is not None:
+        write_rows(run, extras.csv)
+    return {
+        "decisions": found.decisions,
+        "failures": found.reasons,
+        "review": write_review(run, found.review) if extras.review else None,
+        "heat_maps": write_heat_maps(run, found.hottest) if extras.heat_maps else None,
+        "csv": extras.csv,
+    }
 
 
 def parse_override(name: str, text: str | None) -> Override:
@@ -104,7 +186,7 @@ def _progress_bar(console: Console) -> Iterator[OnProgress | None]:
         yield lambda done, failed, total: progress.update(task, completed=done, total=total, failed=failed)
 
 
-def _tell(console: Console, summary: ScoreSummary) -> None:
+def _tell(console: Console, summary: ScoreReport) -> None:
     """Counts, speed, the first failures and where all of them are."""
     if summary.already_done == summary.images:
         console.print(f"Nothing to do: all {summary.images:,} images were scored by an earlier run.")
@@ -116,10 +198,31 @@ def _tell(console: Console, summary: ScoreSummary) -> None:
             f"{summary.images_per_second:.1f} images/s.",
             highlight=False,
         )
+    console.print(_count_table("decision", summary.decisions, summary.scored))
     if summary.failed:
+        if len(summary.failures) > 1:
+            console.print(_count_table("failed because", summary.failures, summary.failed))
         console.print(f"{summary.failed:,} of {summary.images:,} images failed:", highlight=False)
         for path, reason in first_failures(summary.output, _FAILURES_SHOWN):
             console.print(f"  {escape(path)}: {escape(reason)}", highlight=False)
         if summary.failed > _FAILURES_SHOWN:
             console.print("  … all of them are the rows with status 'failed'.", highlight=False)
     console.print(f"Rows: {escape(str(summary.output))} (parquet, one row an image)", highlight=False)
+    for what, place in (
+        ("The same as CSV", summary.csv),
+        ("To be reviewed, most uncertain first", summary.review),
+        ("Heat maps, most probable first", summary.heat_maps),
+    ):
+        if place is not None:
+            console.print(f"{what}: {escape(str(place))}", highlight=False)
+
+
+def _count_table(title: str, counts: dict[str, int], total: int) -> Table:
+    """Counts with their share of ``total``; the rest of many reasons in one line."""
+    table = Table(title, "images", "share", box=None, pad_edge=False)
+    table.columns[1].justify = table.columns[2].justify = "right"
+    lines = list(counts.items())
+    rest = sum(count for _, count in lines[_REASONS_SHOWN:])
+    for name, count in [*lines[:_REASONS_SHOWN], *([("others", rest)] if rest else [])]:
+        table.add_row(escape(name), f"{count:,}", f"{100.0 * count / total:.1f} %" if total else "–")
+    return table

@@ -82,6 +82,8 @@ def load_trunks(config: RunConfig, settings: set[TrunkSettings]) -> dict[TrunkSe
             # A 16-bit window changes pixels, so it is part of where the features lie.
             low, high = config.spec.window
             name += f"-window-{low:g}-{high:g}"
+        if config.spec.scaled_jpeg:
+            name += "-scaled"
         loaded[each] = TrunkWithStore(
             trunk, FeatureStore(config.options.runs / "features" / name, trunk.shapes)
         )

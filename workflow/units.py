@@ -145,6 +145,7 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
                     seed,
                     # Nothing where there are none, so that keys are those of before there could be any.
                     *copies,
+                    *(["scaled"] if config.spec.scaled_jpeg else []),
                 ]
             )
             place = folder / f"repeat-{repeat}" if repeat else folder

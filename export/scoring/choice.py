@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from contracts.errors import ImageError, OutnumberedError
 from contracts.rows import ImageArray
+from export.scoring.containers import ContainerReader
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
-from imagedata.decode import decode_file
+from export.scoring.plan import Shard
+from export.scoring.shard import decode_row
 
 AGREEMENT_LIMIT = 1e-4
 """Largest difference of a probability from the reference's, for a float32 file."""
@@ -42,7 +42,7 @@ class Trial:
     refused: str = ""
 
 
-def choose_runtime(reference: ScoringModel, paths: Sequence[str]) -> tuple[str, tuple[Trial, ...]]:
+def choose_runtime(reference: ScoringModel, shard: Shard) -> tuple[str, tuple[Trial, ...]]:
     """Try every runtime on the first images that can be read.
 
     The reference is ONNX Runtime on the same file. A variant file (bf16, int8) may differ from it by what
@@ -50,12 +50,12 @@ def choose_runtime(reference: ScoringModel, paths: Sequence[str]) -> tuple[str, 
 
     Args:
         reference: the file, opened in ONNX Runtime.
-        paths: images of the job.
+        shard: images of the job.
 
     Returns:
         The chosen runtime and all trials. The reference where nothing else is installed or can be read.
     """
-    images = _readable(paths, reference)
+    images = _readable(shard, reference)
     if len(images) == 0:
         return RUNTIMES[0], ()
     models: dict[str, ScoringModel] = {RUNTIMES[0]: reference}
@@ -106,16 +106,18 @@ def _disagreement(reference: ScoringModel, runtime: str, difference: float) -> s
     return f"its probabilities differ by up to {difference:.1e} (limit {limit:.0e})"
 
 
-def _readable(paths: Sequence[str], model: ScoringModel) -> ImageArray:
+def _readable(shard: Shard, model: ScoringModel) -> ImageArray:
     """Pixels of the first images that decode, ``[n, S, S, 3]``."""
     found = []
-    for path in paths:
+    containers = ContainerReader()
+    for position in range(len(shard.paths)):
         try:
-            found.append(decode_file(Path(path), model.decode).pixels)
+            found.append(decode_row(shard, position, model.decode, containers).pixels)
         except ImageError:
             continue
         if len(found) == TRIAL_IMAGES:
             break
+    containers.close()
     size = model.decode.size
     return np.stack(found) if found else np.empty((0, size, size, 3), dtype=np.uint8)
 

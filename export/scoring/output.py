@@ -1,14 +1,30 @@
-"""The folder that results go to: whose results it holds, which shards are finished, who writes now."""
+"""The folder that results go to: whose results it holds, which shards are finished, who writes now.
+
+``_plan.json``, the manifest, is one JSON document:
+
+=============  ==================================================================================
+``format``     version of this document, now 1
+``schema``     version of the part files' columns, now 1; raised when a column changes its meaning
+``columns``    name and Arrow type of each column of the parts, in order
+``settings``   what decides the scores beside the pixels: :class:`~export.scoring.plan.ScoreSettings`
+``images``     number of rows of all parts together
+``shards``     ids of the parts, in the order of the plan; ``part-<id>.parquet``, compressed with zstd
+=============  ==================================================================================
+
+Names that begin with an underscore are no part of the table for readers of parquet data sets.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts.errors import UsageError
@@ -19,8 +35,17 @@ from export.scoring.shard import ShardReceipt, read_receipt, writing_failed
 PLAN_NAME = "_plan.json"
 """The leading underscore keeps it out of the data set when the folder is read as one."""
 
+SCHEMA_VERSION = 1
+"""Version of the part files' columns."""
+
+REVIEW_NAME = "_review.csv"
+"""The images that a person should look at first; see :mod:`export.scoring.review`."""
+
+HEAT_MAPS_NAME = "_heat_maps"
+"""Folder of pictures; see :mod:`export.scoring.heat_maps`."""
+
 _PART_NAME = re.compile(r"part-[0-9a-f]{16}\.parquet")
-_LEFTOVER_NAME = re.compile(r"\.(part-[0-9a-f]{16}\.parquet|_plan\.json)\.\d+\.tmp")
+_LEFTOVER_NAME = re.compile(r"\.(part-[0-9a-f]{16}\.parquet|_plan\.json|_review\.csv|_heat_maps)\.\d+\.tmp")
 
 
 class OutputFolder:
@@ -59,14 +84,20 @@ class OutputFolder:
         """
         for part in self._parts():
             part.unlink()
+        (self.path / REVIEW_NAME).unlink(missing_ok=True)
+        if (self.path / HEAT_MAPS_NAME).is_dir():
+            shutil.rmtree(self.path / HEAT_MAPS_NAME)
         (self.path / PLAN_NAME).unlink(missing_ok=True)
 
-    def take_up(self, settings: ScoreSettings, shards: Sequence[Shard]) -> Mapping[str, ShardReceipt]:
+    def take_up(
+        self, settings: ScoreSettings, shards: Sequence[Shard], columns: pa.Schema
+    ) -> Mapping[str, ShardReceipt]:
         """Find out which shards earlier runs have finished, and write the plan.
 
         Args:
             settings: of this run.
             shards: all shards of this run.
+            columns: of the part files.
 
         Returns:
             Receipts of the finished shards, by shard id.
@@ -87,6 +118,8 @@ class OutputFolder:
                 self.path / PLAN_NAME,
                 {
                     "format": 1,
+                    "schema": SCHEMA_VERSION,
+                    "columns": [{"name": column.name, "type": str(column.type)} for column in columns],
                     "settings": settings.to_json(),
                     "images": sum(len(shard.paths) for shard in shards),
                     "shards": [shard.id for shard in shards],
@@ -122,7 +155,10 @@ class OutputFolder:
         """Delete half-written files of killed processes; the claim makes sure that nobody writes them."""
         for child in self.path.iterdir():
             if _LEFTOVER_NAME.fullmatch(child.name):
-                child.unlink(missing_ok=True)
+                if child.is_dir():
+                    shutil.rmtree(child, ignore_errors=True)
+                else:
+                    child.unlink(missing_ok=True)
 
 
 def chosen_before(output: Path, settings: ScoreSettings) -> str | None:

@@ -15,18 +15,13 @@ from pathlib import Path
 
 from contracts.errors import UsageError
 from contracts.machine import usable_cpus
+from export.scoring.containers import ContainerReader
+from export.scoring.inputs import find_images
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.output import OutputFolder, chosen_before
-from export.scoring.plan import (
-    DEFAULT_SHARD_SIZE,
-    Override,
-    ScoreSettings,
-    Shard,
-    expand_paths,
-    make_shards,
-)
+from export.scoring.plan import DEFAULT_SHARD_SIZE, Override, ScoreSettings, Shard, make_shards
 from export.scoring.pool import score_in_processes
-from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardReceipt, score_shard
+from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardReceipt, columns_of, score_shard
 
 FEW_IMAGES = 64
 """Up to this many images are scored in this process; starting another takes longer than they do."""
@@ -35,6 +30,24 @@ AUTO = "auto"
 """In place of a runtime's name."""
 
 OnProgress = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A folder in which every shard is finished, while it is still held against other runs.
+
+    Attributes:
+        model: loaded.
+        job: output folder, batch size and overrides.
+        shards: all of them, in the order of the plan.
+    """
+
+    model: ScoringModel
+    job: ShardJob
+    shards: Sequence[Shard]
+
+
+OnFinished = Callable[[FinishedRun], None]
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ def score_images(
     output_dir: Path,
     *,
     list_file: Path | None = None,
+    path_column: str | None = None,
     processes: int | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
     shard_size: int = DEFAULT_SHARD_SIZE,
@@ -76,6 +90,7 @@ def score_images(
     runtime: str = "onnxruntime",
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
+    on_finished: OnFinished | None = None,
 ) -> ScoreSummary:
     """Score every image named by ``paths`` and ``list_file``; one row each, whatever happens to it.
 
@@ -86,9 +101,11 @@ def score_images(
 
     Args:
         model_path: an exported file.
-        paths: image files and folders.
+        paths: image files, folders, patterns, tar archives and parquet files; see
+            :func:`export.scoring.inputs.find_images`.
         output_dir: folder for the part files; made when missing.
         list_file: text file of more paths, one a line, relative to its own folder.
+        path_column: column of parquet files that is read; None for ``path``, or else ``image``.
         processes: worker processes; None for one a usable processor.
         batch_size: images a call of the graph; does not change which shards are finished.
         shard_size: images a part file.
@@ -101,6 +118,8 @@ def score_images(
         overwrite: delete an earlier run's results first instead of going on from them.
         on_progress: receives (images done, of these failed, images in all) at the start and after each
             shard.
+        on_finished: called once all part files are in place, also where earlier runs wrote them all; what it
+            takes is no part of the speed.
 
     Returns:
         Counts over all rows, and the speed of this run.
@@ -117,20 +136,21 @@ def score_images(
     started = time.perf_counter()
     model = load_model(model_path)
     model.check_overrides(prior, threshold)
-    images = expand_paths(paths, list_file)
+    found = find_images(paths, list_file, path_column)
+    images = found.paths
     settings = ScoreSettings(model.sha256, model.decode.to_json(), prior, threshold)
     if runtime == AUTO:
         earlier_choice = None if overwrite else chosen_before(Path(output_dir), settings)
-        runtime = earlier_choice or _fastest(model, images)
+        runtime = earlier_choice or _fastest(model, make_shards(images, settings, shard_size, found.packed))
     settings = replace(settings, runtime=runtime)
     model = model if runtime == RUNTIMES[0] else load_model(model_path, runtime=runtime)
-    shards = make_shards(images, settings, shard_size)
+    shards = make_shards(images, settings, shard_size, found.packed)
     job = ShardJob(model.path, Path(output_dir), batch_size, prior, threshold, runtime)
 
     with OutputFolder.claimed(job.output) as folder:
         if overwrite:
             folder.clear()
-        earlier = folder.take_up(settings, shards)
+        earlier = folder.take_up(settings, shards, columns_of(model))
         tally = _Tally(len(images), on_progress)
         tally.add(*earlier.values())
         already_done = tally.done
@@ -138,8 +158,10 @@ def score_images(
         with closing(_score(model, job, missing, processes or usable_cpus())) as receipts:
             for receipt in receipts:
                 tally.add(receipt)
+        seconds = time.perf_counter() - started
+        if on_finished:
+            on_finished(FinishedRun(model, job, shards))
 
-    seconds = time.perf_counter() - started
     newly_done = tally.done - already_done
     return ScoreSummary(
         images=len(images),
@@ -153,13 +175,13 @@ def score_images(
     )
 
 
-def _fastest(model: ScoringModel, images: Sequence[str]) -> str:
+def _fastest(model: ScoringModel, shards: Sequence[Shard]) -> str:
     """The runtime for ``auto``; the reference for a few images, which are scored before a trial is over."""
-    if len(images) <= FEW_IMAGES:
+    if sum(len(shard.paths) for shard in shards) <= FEW_IMAGES:
         return RUNTIMES[0]
     from export.scoring.choice import choose_runtime
 
-    return choose_runtime(model, images)[0]
+    return choose_runtime(model, shards[0])[0]
 
 
 def _score(
@@ -169,8 +191,9 @@ def _score(
     n_images = sum(len(shard.paths) for shard in shards)
     processes = min(processes, len(shards))
     if processes <= 1 or n_images <= FEW_IMAGES:
+        containers = ContainerReader()
         for shard in shards:
-            yield score_shard(model, job, shard)
+            yield score_shard(model, job, shard, containers=containers)
     else:
         with closing(score_in_processes(job, shards, processes)) as receipts:
             yield from receipts

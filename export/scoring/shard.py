@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 
 from contracts.errors import DataError, ImageError
 from contracts.files import atomic_writer
+from export.scoring.containers import ContainerReader
 from export.scoring.model import ScoringModel
 from export.scoring.plan import Override, Shard, printable_path
-from imagedata.decode import decode_file
+from imagedata.decode import DecodedImage, DecodeSettings, decode_bytes, decode_file
 
 DEFAULT_BATCH_SIZE = 16
 """Images a call of the graph; larger batches gain nothing on one thread and cost memory."""
@@ -77,6 +78,7 @@ def score_shard(
     *,
     before_image: BeforeImage | None = None,
     given_up: Mapping[int, str] | None = None,
+    containers: ContainerReader | None = None,
 ) -> ShardReceipt:
     """Score the images of a shard and write its part file.
 
@@ -87,6 +89,8 @@ def score_shard(
         before_image: called with each image's position before the image is touched, so that whoever
             watches can tell which image ended the process. Images are then scored one at a time.
         given_up: position → reason of images that are not touched but recorded as failed.
+        containers: reader of images within larger files, kept from shard to shard, so that each compressed
+            archive is read once; None for one of this shard.
 
     Returns:
         The counts, after the part file is in place.
@@ -97,6 +101,7 @@ def score_shard(
     """
     rows = _Rows(model, shard)
     reasons = given_up or {}
+    containers = containers or ContainerReader()
     batch_size = 1 if before_image else job.batch_size
     for start in range(0, len(shard.paths), batch_size):
         pixels, positions = [], []
@@ -107,7 +112,7 @@ def score_shard(
             if before_image:
                 before_image(position)
             try:
-                decoded = decode_file(Path(shard.paths[position]), model.decode)
+                decoded = decode_row(shard, position, model.decode, containers)
             except ImageError as error:
                 rows.fail(position, str(error))
                 continue
@@ -118,6 +123,37 @@ def score_shard(
     receipt = ShardReceipt(shard.id, len(shard.paths), rows.failed)
     _write_part(job.output / shard.file_name, rows.to_table(receipt))
     return receipt
+
+
+def decode_row(
+    shard: Shard, position: int, settings: DecodeSettings, containers: ContainerReader
+) -> DecodedImage:
+    """Decode one image of a shard, wherever it lies.
+
+    Raises:
+        ImageError: it cannot be read, or is no image.
+    """
+    packed = shard.packed.get(position)
+    if packed is None:
+        return decode_file(Path(shard.paths[position]), settings)
+    return decode_bytes(containers.read(packed), settings)
+
+
+def probability_columns(model: ScoringModel) -> list[str]:
+    """Names of the columns with calibrated probabilities: one for two classes, else one a class."""
+    if len(model.classes) == 2:
+        return ["probability"]
+    return [f"probability_{class_name}" for class_name in model.classes]
+
+
+def columns_of(model: ScoringModel) -> pa.Schema:
+    """Names and types of a part file's columns, in order; all but ``path`` and ``status`` may be null."""
+    numbers = [*probability_columns(model), "decision", *(f"score_{member}" for member in model.members)]
+    return pa.schema(
+        [("path", pa.string())]
+        + [(name, pa.string() if name == "decision" else pa.float32()) for name in numbers]
+        + [("status", pa.string()), ("error", pa.string())]
+    )
 
 
 def read_receipt(part: Path, shard: Shard) -> ShardReceipt | None:
@@ -151,11 +187,8 @@ class _Rows:
         n_rows = len(shard.paths)
         self._shard = shard
         self._classes = model.classes
-        self._probability_names = (
-            ["probability"]
-            if len(model.classes) == 2
-            else [f"probability_{class_name}" for class_name in model.classes]
-        )
+        self._columns = columns_of(model)
+        self._probability_names = probability_columns(model)
         self._score_names = [f"score_{member}" for member in model.members]
         self._probability = np.full((n_rows, len(self._probability_names)), np.nan, dtype=np.float32)
         self._scores = np.full((n_rows, len(self._score_names)), np.nan, dtype=np.float32)
@@ -197,8 +230,8 @@ class _Rows:
             columns[name] = _number_column(self._scores[:, index])
         columns["status"] = _text_column(status)
         columns["error"] = _text_column(self._errors)
-        table = pa.Table.from_arrays(list(columns.values()), names=list(columns))
-        return table.replace_schema_metadata({_RECEIPT_KEY: json.dumps(asdict(receipt)).encode()})
+        schema = self._columns.with_metadata({_RECEIPT_KEY: json.dumps(asdict(receipt)).encode()})
+        return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 # Columns are put together from buffers because pa.array imports pandas wherever it is installed, most of

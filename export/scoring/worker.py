@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 
 from contracts.errors import OutnumberedError
 from contracts.processes import leave_interrupts_to_parent
+from export.scoring.containers import ContainerReader
 from export.scoring.model import load_model
 from export.scoring.plan import Shard
 from export.scoring.shard import ShardJob, score_shard
@@ -58,13 +59,22 @@ def run_worker(job: ShardJob, driver: Connection) -> None:
     leave_interrupts_to_parent()
     try:
         model = load_model(job.model_path, runtime=job.runtime)
+        containers = ContainerReader()
         driver.send(Ready())
         while True:
             task: Task | None = driver.recv()
             if task is None:
                 return
             announce = (lambda position: driver.send(AtImage(position))) if task.careful else None
-            driver.send(score_shard(model, job, task.shard, before_image=announce, given_up=task.given_up))
+            receipt = score_shard(
+                model,
+                job,
+                task.shard,
+                before_image=announce,
+                given_up=task.given_up,
+                containers=containers,
+            )
+            driver.send(receipt)
     except (EOFError, BrokenPipeError):
         return
     except OutnumberedError as error:

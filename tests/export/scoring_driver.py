@@ -45,6 +45,13 @@ def on_progress(done: int, failed: int, total: int) -> None:
     """Act once a given number of images is done."""
     workers = [child.pid for child in multiprocessing.active_children()]
     (OUTPUT.parent / "workers.json").write_text(json.dumps(workers))
+    if done >= OPTIONS.get("kill_worker_after", total + 1) and not OPTIONS.get("killed"):
+        OPTIONS["killed"] = True
+        os.kill(workers[0], signal.SIGKILL)
+    if done >= OPTIONS.get("vanish_after", total + 1):
+        (IMAGES / OPTIONS["vanish"]).unlink(missing_ok=True)
+    if done >= OPTIONS.get("cut_after", total + 1):
+        os.truncate(IMAGES, OPTIONS["cut_to"])
     if done >= OPTIONS.get("kill_after", total + 1):
         os.kill(os.getpid(), signal.SIGKILL)
     if done >= OPTIONS.get("interrupt_after", total + 1):

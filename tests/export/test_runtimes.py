@@ -12,6 +12,7 @@ from contracts.files import read_json
 from export.scoring import load_model, openvino_session, score_images
 from export.scoring.choice import choose_runtime
 from export.scoring.model import ScoringModel
+from export.scoring.plan import Shard
 from tests import fixtures_onnx as onnx_files
 from tests import hostile
 
@@ -29,6 +30,10 @@ def images() -> np.ndarray:
 def folder(tmp_path: Path) -> Path:
     hostile.write_noise_images(tmp_path / "images", 70)
     return tmp_path / "images"
+
+
+def shard_of(paths: list[str]) -> Shard:
+    return Shard("0" * 16, tuple(paths))
 
 
 @needs_openvino
@@ -128,7 +133,7 @@ def test_a_runtime_that_disagrees_is_not_chosen(
         return scores
 
     monkeypatch.setattr(ScoringModel, "run", slightly_off)
-    chosen, trials = choose_runtime(model, paths)
+    chosen, trials = choose_runtime(model, shard_of(paths))
     assert chosen == "onnxruntime"
     assert [trial.runtime for trial in trials] == ["onnxruntime", "openvino"]
     assert "differ by up to 2.0e-04" in trials[1].refused
@@ -138,7 +143,7 @@ def test_a_runtime_that_disagrees_is_not_chosen(
 def test_a_variant_file_needs_its_gate_in_that_runtime(tmp_path: Path, folder: Path) -> None:
     document = onnx_files.metadata(precision="int8")
     model = load_model(onnx_files.write_two_class_model(tmp_path / "m.onnx", document))
-    chosen, trials = choose_runtime(model, [str(path) for path in folder.iterdir()])
+    chosen, trials = choose_runtime(model, shard_of([str(path) for path in folder.iterdir()]))
     assert chosen == "onnxruntime"
     assert "has not passed the accuracy gate" in trials[1].refused
 
@@ -146,4 +151,4 @@ def test_a_variant_file_needs_its_gate_in_that_runtime(tmp_path: Path, folder: P
 def test_no_readable_image_leaves_the_reference(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     model = load_model(onnx_files.write_two_class_model(tmp_path / "m.onnx"))
-    assert choose_runtime(model, [str(tmp_path / "broken.png")]) == ("onnxruntime", ())
+    assert choose_runtime(model, shard_of([str(tmp_path / "broken.png")])) == ("onnxruntime", ())

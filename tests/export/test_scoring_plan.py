@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import DataError, UsageError
-from export.scoring.plan import ScoreSettings, expand_paths, make_shards, printable_path
+from export.scoring.inputs import find_images
+from export.scoring.plan import ScoreSettings, make_shards, printable_path
 
 SETTINGS = ScoreSettings("0" * 64, {"size": 16, "window": None})
+
+
+def expand_paths(paths: list[Path], list_file: Path | None = None) -> list[str]:
+    return find_images(paths, list_file).paths
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -1,7 +1,10 @@
 """The batch scorer in several processes: killed, interrupted, sabotaged, and still every image once."""
 
+import gzip
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,8 +15,10 @@ import pyarrow.dataset as pads
 import pytest
 
 from export.scoring import score_images
+from export.scoring.archives import index_archive
 from tests import fixtures_onnx as onnx_files
 from tests import hostile
+from tests.export.containers import noise_files, tar_bytes, write_tar
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("scoring_driver.py")
@@ -32,9 +37,9 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def drive(tmp_path: Path, **options) -> subprocess.CompletedProcess:
+def drive(tmp_path: Path, images: str = "images", **options) -> subprocess.CompletedProcess:
     """Score ``tmp_path/images`` into ``tmp_path/out`` in a process of its own."""
-    arguments = [tmp_path / "model.onnx", tmp_path / "images", tmp_path / "out", json.dumps(options)]
+    arguments = [tmp_path / "model.onnx", tmp_path / images, tmp_path / "out", json.dumps(options)]
     return subprocess.run(
         [sys.executable, DRIVER, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -148,6 +153,80 @@ def test_a_worker_that_cannot_write_says_so(tmp_path: Path, model: Path, images:
     assert "finished shards are kept" in ended.stderr
     assert parts_of(tmp_path / "out") == {}
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_disk_that_fills_half_way_keeps_what_is_finished(tmp_path: Path, model: Path, images: Path) -> None:
+    for name in images.glob("009*.png"):  # long names make the last part larger than the others
+        name.rename(images / f"{name.stem}-{hashlib.sha512(name.stem.encode()).hexdigest()}.png")
+    alone = tmp_path / "alone"
+    score_images(model, [images], alone, processes=1, shard_size=16)
+    sizes = {name: len(data) for name, data in parts_of(alone).items()}
+    ended = drive(tmp_path, processes=2, largest_file=max(sizes.values()) - 1)
+    assert ended.returncode == 3
+    assert "no space is left" in ended.stderr
+    kept = parts_of(tmp_path / "out")
+    assert 0 < len(kept) < 6
+    assert not list((tmp_path / "out").glob(".*"))
+    summary = json.loads(drive(tmp_path, processes=2).stdout)
+    assert summary["already_done"] == 16 * len(kept)
+    assert parts_of(tmp_path / "out") == parts_of(alone)
+
+
+def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path, model: Path, images: Path) -> None:
+    summary = json.loads(drive(tmp_path, processes=2, kill_worker_after=16).stdout)
+    assert (summary["scored"], summary["failed"]) == (N_IMAGES - 1, 1)
+    score_images(model, [images], tmp_path / "alone", processes=1, shard_size=16)
+    assert parts_of(tmp_path / "out") == parts_of(tmp_path / "alone")
+
+
+def test_a_file_that_vanishes_is_a_failed_row(tmp_path: Path, model: Path, images: Path) -> None:
+    expected = sorted(str(path) for path in images.iterdir())
+    summary = json.loads(drive(tmp_path, processes=2, vanish_after=16, vanish="0095.png").stdout)
+    assert (summary["images"], summary["failed"]) == (N_IMAGES, 2)
+    rows = rows_of(tmp_path / "out")
+    assert rows.path.tolist() == expected
+    assert "No such file" in rows.set_index("path").error[str(images / "0095.png")]
+
+
+# ---- archives
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return write_tar(tmp_path / "a.tar", noise_files(N_IMAGES))
+
+
+def test_an_archive_in_processes_killed_and_gone_on(tmp_path: Path, model: Path, archive: Path) -> None:
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(tar_bytes(noise_files(N_IMAGES))))
+    for name in ("a.tar", "a.tgz"):
+        assert drive(tmp_path, name, processes=2, kill_after=32).returncode == -9
+        kept = len(parts_of(tmp_path / "out"))
+        assert 0 < kept < 6
+        summary = json.loads(drive(tmp_path, name, processes=2).stdout)
+        assert (summary["already_done"], summary["scored"]) == (16 * kept, N_IMAGES)
+        score_images(model, [tmp_path / name], tmp_path / "alone", processes=1, shard_size=16)
+        assert parts_of(tmp_path / "out") == parts_of(tmp_path / "alone")
+        shutil.rmtree(tmp_path / "out")
+        shutil.rmtree(tmp_path / "alone")
+
+
+def test_an_archive_that_is_cut_off_while_it_is_read(tmp_path: Path, model: Path, archive: Path) -> None:
+    places = list(index_archive(str(archive)))
+    last_whole = places[89][1]
+    cut_to = last_whole.offset + last_whole.size
+    done = drive(tmp_path, archive.name, processes=2, cut_after=16, cut_to=cut_to)
+    summary = json.loads(done.stdout)
+    rows = rows_of(tmp_path / "out").set_index("path", verify_integrity=True)
+    assert rows.index.tolist() == [f"{archive}::{each}" for each, _ in places]
+    assert summary["images"] == len(rows) == N_IMAGES
+    lost = rows.loc[[f"{archive}::{each}" for each, _ in places[90:]]]
+    assert lost.error.str.contains("ends within it|has changed since").all()
+    write_tar(archive, noise_files(N_IMAGES))
+    score_images(model, [archive], tmp_path / "alone", processes=1, shard_size=16)
+    whole = rows_of(tmp_path / "alone").set_index("path")
+    scored = rows.query("status == 'ok'")
+    pd.testing.assert_frame_equal(scored, whole.loc[scored.index])
+    assert len(scored) + summary["failed"] == N_IMAGES
 
 
 def test_workers_that_cannot_start_are_given_up(tmp_path: Path, model: Path, images: Path) -> None:

@@ -15,6 +15,7 @@ from imagedata.decode import MAX_FILE_BYTES, DecodeSettings, decode_bytes, decod
 from tests import hostile
 
 AT_16 = DecodeSettings(16)
+SCALED_16 = DecodeSettings(16, scaled=True)
 
 
 def square(size: int = 16) -> np.ndarray:
@@ -122,7 +123,9 @@ def test_window_needs_a_width(window: tuple[float, float]) -> None:
         DecodeSettings(16, window)
 
 
-@pytest.mark.parametrize("given", [DecodeSettings(224), DecodeSettings(64, (0.0, 4095.0))])
+@pytest.mark.parametrize(
+    "given", [DecodeSettings(224), DecodeSettings(64, (0.0, 4095.0)), DecodeSettings(64, scaled=True)]
+)
 def test_settings_survive_json(given: DecodeSettings) -> None:
     assert DecodeSettings.from_json(given.to_json()) == given
 
@@ -223,6 +226,73 @@ def test_too_large_a_file_is_refused_unread(tmp_path: Path) -> None:
         decode_file(tmp_path / "huge.png", AT_16)
 
 
+# ---- scaled decoding of JPEGs
+
+
+def scene(side: int) -> np.ndarray:
+    """``[side, side, 3]`` uint8: soft shapes, edges and fine noise, much as a photograph has them."""
+    y, x = np.mgrid[0:side, 0:side] / side
+    rng = np.random.default_rng(11)
+    soft = 120 + 60 * np.sin(7 * x + 3 * y) + 40 * np.cos(11 * y)
+    edges = 50.0 * ((x - 0.5) ** 2 + (y - 0.4) ** 2 < 0.06) - 40.0 * (np.abs(x - y) < 0.01)
+    layers = np.stack([soft + edges, 0.8 * soft - edges, soft[::-1]], axis=-1)
+    return np.clip(layers + rng.normal(0, 6, layers.shape), 0, 255).astype(np.uint8)
+
+
+def differences(data: bytes, size: int) -> np.ndarray:
+    ordinary = decode_bytes(data, DecodeSettings(size)).pixels.astype(int)
+    scaled = decode_bytes(data, DecodeSettings(size, scaled=True)).pixels.astype(int)
+    return np.abs(ordinary - scaled)
+
+
+@pytest.mark.parametrize("side", [448, 640, 1024])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_scaled_decoding_stays_within_its_bound(side: int, options: dict) -> None:
+    data = hostile.encode(scene(side), "JPEG", quality=90, **options)
+    off = differences(data, 224)
+    assert 0 < off.mean() <= 2.0
+    assert np.percentile(off, 99) <= 8
+    assert off.max() <= 32
+
+
+def test_scaled_decoding_is_off_unless_asked_for() -> None:
+    assert not DecodeSettings(16).scaled
+    assert DecodeSettings(16).to_json() == {"size": 16, "window": None}
+    assert not DecodeSettings.from_json({"size": 16, "window": None}).scaled
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
+def test_scaled_decoding_leaves_other_formats_alone(file_format: str) -> None:
+    assert differences(hostile.encode(scene(256), file_format), 32).max() == 0
+
+
+def test_scaled_decoding_leaves_small_jpegs_alone() -> None:
+    assert differences(hostile.encode(scene(63), "JPEG"), 32).max() == 0
+    assert differences(hostile.encode(scene(128)[:40], "JPEG"), 32).max() == 0  # one side is too short
+
+
+def test_scaled_decoding_states_stored_sizes_and_turns_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = hostile.gradient(320, 480)
+    decoded = decode_bytes(hostile.encode(pixels, "JPEG", exif=exif), DecodeSettings(32, scaled=True))
+    assert (decoded.width, decoded.height) == (480, 320)
+    upright = Image.fromarray(np.rot90(pixels, -1).copy()).resize((32, 32), Image.Resampling.BILINEAR)
+    assert np.abs(decoded.pixels.astype(int) - np.asarray(upright)).max() <= 12
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_scaled_decoding_of_grey_and_cmyk(mode: str) -> None:
+    data = hostile.encode(Image.fromarray(scene(512)).convert(mode), "JPEG", quality=95)
+    assert differences(data, 64).mean() <= 1.0
+
+
+def test_scaled_decoding_refuses_half_an_image() -> None:
+    whole = hostile.encode(scene(512), "JPEG")
+    with pytest.raises(ImageError, match="truncated"):
+        decode_bytes(whole[: len(whole) // 2], DecodeSettings(64, scaled=True))
+
+
 FUZZED = {name: hostile.encode(hostile.gradient(), name) for name in ("JPEG", "PNG")}
 
 
@@ -238,7 +308,7 @@ def test_mutated_files_give_pixels_or_a_reason(file_format: str, data: st.DataOb
         content[position] = value
     kept = data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))
     try:
-        decoded = decode_bytes(bytes(content[:kept]), AT_16)
+        decoded = decode_bytes(bytes(content[:kept]), data.draw(st.sampled_from([AT_16, SCALED_16])))
     except ImageError:
         return
     assert decoded.pixels.shape == (16, 16, 3)

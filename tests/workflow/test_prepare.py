@@ -83,7 +83,9 @@ def test_units_and_their_seeds(tiny: Run, tmp_path):
     assert not {unit.seed for unit in units} & {u.seed for u in units_of(other, data, other.members)}
 
 
-@pytest.mark.parametrize("override", ["members.cnn.l2=3", "trunk.image_size=96", "window=[0,100]"])
+@pytest.mark.parametrize(
+    "override", ["members.cnn.l2=3", "trunk.image_size=96", "window=[0,100]", "scaled_jpeg=true"]
+)
 def test_key_changes_with_what_a_result_depends_on(tiny: Run, tmp_path, override):
     config, other = config_of(tiny, tmp_path), config_of(tiny, tmp_path, override)
     data = prepare_data(config)
@@ -91,6 +93,19 @@ def test_key_changes_with_what_a_result_depends_on(tiny: Run, tmp_path, override
     theirs = {unit.path: unit.key for unit in units_of(other, data, (other.member("cnn"),))}
     assert mine.keys() == theirs.keys()
     assert all(mine[path] != theirs[path] for path in mine)
+
+
+def test_scaled_decoding_is_recorded_where_it_is_on_and_nowhere_else(tiny: Run, tmp_path):
+    plain, scaled = config_of(tiny, tmp_path), config_of(tiny, tmp_path, "scaled_jpeg=true")
+    assert (plain.decode.scaled, scaled.decode.scaled) == (False, True)
+    assert "scaled_jpeg" not in plain.to_json()["dataset"]
+    save_prepared(plain, prepare_data(plain))
+    with pytest.raises(ModelError, match=r"trained with .*scaled_jpeg"):
+        load_prepared(scaled)
+    save_prepared(scaled, prepare_data(scaled))
+    assert load_prepared(scaled)
+    with pytest.raises(ModelError, match=r"trained with .*scaled_jpeg"):
+        load_prepared(plain)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""Rows as CSV, for spreadsheets and people: all of them, or the review queue.
+
+Files are UTF-8 with a header line; text is quoted and a null is empty. Values stand as they are, also one
+that a spreadsheet would take for a formula: programs read these files back, and a mark would change names.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.csv as pa_csv
+
+from contracts.errors import UsageError
+from contracts.files import atomic_writer
+from export.scoring.output import REVIEW_NAME
+from export.scoring.run import FinishedRun
+from export.scoring.shard import columns_of, probability_columns, writing_failed
+from export.scoring.survey import Row, parts
+
+
+def check_csv_place(target: Path, output: Path) -> None:
+    """Refuse a place for the CSV file that cannot be, before hours of scoring.
+
+    Raises:
+        UsageError: it is a folder, or lies among the part files, which are read as one table.
+    """
+    if target.is_dir():
+        raise UsageError(f"--csv {target} is a folder. Name a file.")
+    inside = target.parent.resolve() == output.resolve()
+    if inside and not target.name.startswith(("_", ".")):
+        raise UsageError(
+            f"--csv {target} lies among the part files, which are read as one table. "
+            f"Name another folder, or {target.with_name('_' + target.name)}."
+        )
+
+
+def write_rows(run: FinishedRun, target: Path) -> None:
+    """Write every row of the table, in the order of the plan, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        with atomic_writer(target) as handle:
+            writer = pa_csv.CSVWriter(handle, columns_of(run.model))
+            for _, rows in parts(run):
+                writer.write_table(rows.replace_schema_metadata(None))
+            writer.close()
+    except OSError as error:
+        raise writing_failed(target.parent, error) from error
+
+
+def write_review(run: FinishedRun, rows: Sequence[Row]) -> Path:
+    """Write the review queue beside the parts.
+
+    Columns: rank from 1; path; the probability of each column of the table; decision; ``log_odds``, how far
+    the image is from another decision.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    header = ["rank", "path", *probability_columns(run.model), "decision", "log_odds"]
+    lines = [
+        [rank, row.path, *(f"{p:.6g}" for p in row.probabilities), row.decision, f"{row.distance:.4g}"]
+        for rank, row in enumerate(rows, start=1)
+    ]
+    return write_lines(run.job.output / REVIEW_NAME, header, lines)
+
+
+def write_lines(target: Path, header: Sequence[str], lines: Sequence[Sequence[object]]) -> Path:
+    """Write a small CSV file; returns its path.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    try:
+        with atomic_writer(target) as handle:
+            handle.write(text.getvalue().encode("utf-8"))
+    except OSError as error:
+        raise writing_failed(target.parent, error) from error
+    return target
