@@ -33,6 +33,7 @@ from workflow.command_options import (
     Json,
     Minority,
     Overrides,
+    Ray,
     RecipeName,
     Runs,
     Seed,
@@ -85,12 +86,13 @@ def train_all(
     device: DeviceName = Device.auto,
     minority: Minority = None,
     jobs: Jobs = 1,
+    ray: Ray = None,
     dry_run: DryRun = False,
     tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Train every member of the recipe on every fold; goes on where it was interrupted."""
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -115,12 +117,13 @@ def train(
     device: DeviceName = Device.auto,
     minority: Minority = None,
     jobs: Jobs = 1,
+    ray: Ray = None,
     dry_run: DryRun = False,
     tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Train one member of the recipe."""
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -175,6 +178,7 @@ def compare(
     minority: Minority = None,
     tracking: Tracking = True,
     jobs: Jobs = 1,
+    ray: Ray = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write all figures to this file, too.")] = None,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Write tables and verdicts to this file, too.")
@@ -185,7 +189,7 @@ def compare(
     from workflow.compare import compare as run
 
     names = tuple(name.strip() for name in (members or "").split(",") if name.strip())
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
     document = run(options, names, metric, csv=csv, markdown=markdown)
     if as_json:
         print_json(document)
@@ -320,6 +324,7 @@ def score(
     runtime: Annotated[
         str, typer.Option("--runtime", help="onnxruntime, openvino, or auto for the faster that agrees.")
     ] = "onnxruntime",
+    ray: Ray = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete an earlier run's results first.")
     ] = False,
@@ -347,6 +352,7 @@ def score(
         prior=parse_override("prior", prior),
         threshold=parse_override("threshold", threshold),
         runtime=runtime,
+        ray=ray,
         overwrite=overwrite,
         extras=Extras(csv, review, heat_maps),
     )
