@@ -77,7 +77,7 @@ def _entry(name: str, data_dir: Path | None, own: bool) -> dict[str, Any]:
 def _print_table(listed: list[dict[str, Any]]) -> None:
     table = Table(title="Data sets by name")
     for heading in ("name", "what it is", "on this machine", "1 of the minority to"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     shown: set[str] = set()
     for entry in listed:
         name, title = entry["name"], entry["title"]
