@@ -325,7 +325,7 @@ def load_prepared(config: RunConfig) -> PreparedData:
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     wanted = config.to_json()
-    saved["dataset"] = _with_defaults(saved.get("dataset"))
+    saved["dataset"], wanted["dataset"] = map(_with_defaults, (saved.get("dataset"), wanted["dataset"]))
     for part, keys in NOT_OF_TRAINING.items():
         for key in keys:
             wanted[part].pop(key)
