@@ -26,3 +26,8 @@ def printable(text: str) -> str:
         else letter
         for letter in text
     )
+
+
+def printable_lines(text: str) -> str:
+    """The same for a message of several lines, whose line ends stay."""
+    return "\n".join(map(printable, text.split("\n")))

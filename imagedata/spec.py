@@ -197,6 +197,8 @@ class DataSpec(Settings):
             place of ``deployment_prior``.
         group: regular expression with one group, searched in the relative path; rows of equal groups
             (patient, lot) never part. None means every image stands for itself.
+        near_duplicates: file of near copies that ``check`` wrote; they are then treated like equal files, as
+            :mod:`imagedata.near_duplicates` says. None compares bytes only.
         window: grey values that become black and white in 16-bit images.
         augment_minority: changed copies of the minority's training images for the supervised members to
             learn from as well, all but the null control; None makes none.
@@ -216,6 +218,7 @@ class DataSpec(Settings):
     deployment_prior: float | None = Field(default=None, gt=0.0, lt=1.0)
     deployment_shares: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = {}
     group: str | None = None
+    near_duplicates: str | None = None
     window: tuple[float, float] | None = None
     augment_minority: MinorityCopies | None = None
 

@@ -18,6 +18,7 @@ from contracts.rows import LabelArray
 from imagedata.inspection import InspectionJournal
 from imagedata.listing import find_root, list_images
 from imagedata.manifest import Manifest, ManifestRow, build_manifest
+from imagedata.near_duplicates import read_near_duplicates
 from imagedata.packed import OpenPack, unpacked_root
 from imagedata.spec import LabelTable, Packed
 from workflow.added import AddedRows
@@ -31,7 +32,7 @@ NOT_OF_TRAINING = {
     "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by"),
 }
 # Keys of a data set that runs of older versions do not state; None is what those did.
-_ADDED_LATER = ("augment_minority",)
+_ADDED_LATER = ("augment_minority", "near_duplicates")
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ def inspected_manifest(config: RunConfig) -> Manifest:
     journal = InspectionJournal(config.options.runs / "inspections" / f"{config.spec.name}.jsonl")
     with progress_bar(f"looking at {len(listed)} images", len(listed)) as bar:
         findings = journal.inspect(root, (image.path for image in listed), config.decode, bar.advance)
-    return build_manifest(config.spec, root, listed, findings, config.seed)
+    near = read_near_duplicates(config.spec.near_duplicates)
+    return build_manifest(config.spec, root, listed, findings, config.seed, near)
 
 
 def seed_of(*parts: int | str) -> int:
@@ -161,7 +163,8 @@ def unpacked_manifest(config: RunConfig) -> Manifest:
     with progress_bar(f"reading {len(listed)} packed images", len(listed)) as bar:
         pack = OpenPack(config.spec, source)
         findings = pack.inspect((image.path for image in listed), bar.advance)
-    manifest = build_manifest(config.spec, _absolute_root(config), listed, findings, config.seed)
+    near = read_near_duplicates(config.spec.near_duplicates)
+    manifest = build_manifest(config.spec, _absolute_root(config), listed, findings, config.seed, near)
     needed = {row.path: row.sha256 for row in manifest.rows if row.status == "ok"}
     with progress_bar(f"unpacking {len(needed)} images", len(needed)) as bar:
         pack.unpack(manifest.root, needed, bar.advance)

@@ -12,6 +12,7 @@ from imagedata.audit.facts import THUMBNAIL_SIDE, FileFacts
 from imagedata.audit.hashing import MAX_PAIRS, alike, near_pairs, perceptual_hashes
 from imagedata.audit.rules import FLAT_SPREAD
 from imagedata.listing import ListedImage
+from imagedata.near_duplicates import components
 
 Kind = Literal["exact", "perceptual"]
 Relation = Literal["within a class", "across splits", "across labels", "across groups"]
@@ -109,25 +110,6 @@ def _near(facts: list[FileFacts]) -> tuple[tuple[tuple[str, str], ...], bool]:
             one, other = sorted((facts[left].sha256, facts[right].sha256))
             found.append((one, other))
     return tuple(sorted(found)), True
-
-
-def components(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
-    """Names that pairs link, directly or by others; each component sorted, and so are they."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for left, right in pairs:
-        one, other = sorted((root(left), root(right)))
-        parent[other] = one
-    linked: dict[str, list[str]] = {}
-    for name in sorted(parent):
-        linked.setdefault(root(name), []).append(name)
-    return sorted(linked.values())
 
 
 def _relations(

@@ -130,7 +130,7 @@ def _header_facts(image: Image.Image) -> dict[str, Any]:
         "mode": image.mode,
         "is_animated": bool(getattr(image, "is_animated", False)),
         "compression": (
-            *(means + [-1.0, -1.0])[:2],
+            *[*means, -1.0, -1.0][:2],
             float(bool(image.info.get("progressive"))),
             float("icc_profile" in image.info),
             float("exif" in image.info),

@@ -15,18 +15,15 @@ from pathlib import PurePosixPath
 
 from imagedata.listing import ListedImage
 
-# A file that a pattern does not fit is a group of its own: its whole name.
-_OR_ITSELF = r"[^/]+"
-
 _KEYWORDS = "patient|pat|subject|subj|sub|case|person|slide|scan|session|ses|series|study|exp|lot|batch|wafer"
 
 # Name → pattern of the group at the beginning of a file's name, and what stands behind it there.
 _NAME_PATTERNS: tuple[tuple[str, str, str], ...] = (
-    ("patches by coordinates", r"[^/_]+", r"_idx\d+_x\d+_y\d+"),
-    ("patches by coordinates", r"[^/]+?", r"[_-]x\d+[_-]y\d+"),
-    ("a word and a number", rf"(?:{_KEYWORDS})[-_ ]?\d+", r"(?!\d)[^/]*[^/\d][^/]*\."),
-    ("a number and a picture of it", r"\d+", r"[_-]\d+\."),
-    ("a name and a picture of it", r"[^/]*?[^/\d][_-]?\d+", r"[_-]\d+\."),
+    ("coordinates in the names", r"[^/_]+", r"_idx\d+_x\d+_y\d+"),
+    ("coordinates in the names", r"[^/]+?", r"[_-]x\d+[_-]y\d+"),
+    ("a word and a number in the names", rf"(?:{_KEYWORDS})[-_ ]?\d+", r"(?!\d)[^/]*[^/\d][^/]*\."),
+    ("two numbers in the names", r"\d+", r"[_-]\d+\."),
+    ("a name and two numbers", r"[^/]*?[^/\d][_-]?\d+", r"[_-]\d+\."),
 )
 
 _LEAST_SHARE = 0.05  # of the files must fit a pattern
@@ -97,8 +94,9 @@ def _partition(groups: list[str]) -> tuple[int, ...]:
 
 
 def _name_rules() -> list[tuple[str, str]]:
+    """A rule for each pattern; a file that it does not fit is a group of its own, by its whole path."""
     return [
-        (kind, rf"(?i)^(?:.*/)?((?:{group})(?={behind})|{_OR_ITSELF})[^/]*$")
+        (kind, rf"(?i)^(?:.*/(?={group}{behind}[^/]*$))?((?:{group})(?={behind}[^/]*$)|.+)")
         for kind, group, behind in _NAME_PATTERNS
     ]
 
@@ -114,7 +112,7 @@ def _folder_rules(images: Sequence[ListedImage]) -> list[tuple[str, str]]:
         for name, image in zip(names, images, strict=True):
             labels_of.setdefault(name, set()).add((image.split, image.label))
         if len(labels_of) > len({(image.split, image.label) for image in images}):
-            rules.append((f"folder {level + 1} of the path", rf"^(?:[^/]+/){{{level}}}([^/]+)/"))
+            rules.append((f"the folders of level {level + 1}", rf"^(?:[^/]+/){{{level}}}([^/]+)/"))
     return rules
 
 

@@ -9,6 +9,7 @@ the mean). Two hashes that differ in at most ``d`` bits agree in at least one of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -60,8 +61,7 @@ def near_pairs(hashes: Hashes, distance: int = HASH_DISTANCE) -> Iterator[npt.ND
     """
     edges = np.linspace(0, 64, distance + 2).round().astype(int)
     bands = [
-        (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1) for low, high in pairwise(edges)
     ]
     for number, band in enumerate(bands):
         order = np.argsort(band, kind="stable")
@@ -86,7 +86,9 @@ def _pairs_of_bucket(
     for start in range(0, len(bucket), _COMPARED_AT_ONCE):
         stop = min(start + _COMPARED_AT_ONCE, len(bucket))
         for other in range(start, len(bucket), _COMPARED_AT_ONCE):
-            differing = np.bitwise_count(mine[start:stop, None] ^ mine[None, other : other + _COMPARED_AT_ONCE])
+            differing = np.bitwise_count(
+                mine[start:stop, None] ^ mine[None, other : other + _COMPARED_AT_ONCE]
+            )
             left, right = np.nonzero(differing <= distance)
             keep = left + start < right + other
             if keep.any():

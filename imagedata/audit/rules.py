@@ -31,7 +31,7 @@ BLURRED_SHARE = 1 / 50
 """An image is very blurred where its variance of the Laplacian lies below the former, or below this share
 of the set's median."""
 
-_SIZE_FACTOR = 4.0  # an outlying area differs from the median by more than this factor
+_SIZE_FACTOR = 16.0  # an outlying area differs from the median by more than this factor
 _ASPECT_FACTOR = 2.0
 _SPREADS = 6.0  # and by more than so many robust standard deviations
 _MAD_TO_STD = 1.4826  # of a normal distribution
@@ -123,7 +123,7 @@ def file_findings(paths: Sequence[str], facts: Sequence[FileFacts]) -> list[File
     usable = [position for position, each in enumerate(facts) if each.is_usable]
     beside = _beside_the_others([facts[position] for position in usable])
     found: list[FileFinding] = []
-    for position, (path, each) in enumerate(zip(paths, facts, strict=True)):
+    for path, each in zip(paths, facts, strict=True):
         if not each.is_usable:
             found.append(FileFinding(each.rule, path, each.problem))
             continue

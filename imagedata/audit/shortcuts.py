@@ -101,9 +101,7 @@ def find_shortcuts(
     return found, "" if found else "all files are equal in all of these facts."
 
 
-def _drawn(
-    images: Sequence[ListedImage], facts: Sequence[FileFacts], minority: str, seed: int
-) -> list[int]:
+def _drawn(images: Sequence[ListedImage], facts: Sequence[FileFacts], minority: str, seed: int) -> list[int]:
     """Positions of usable files, each content once; a seeded draw where there are very many."""
     seen: set[str] = set()
     sides: tuple[list[int], list[int]] = ([], [])
@@ -143,15 +141,10 @@ def _columns(images: list[ListedImage], facts: list[FileFacts]) -> dict[str, Flo
 def _sources(images: Sequence[ListedImage]) -> list[str]:
     """The folders of each file without those that only say class and split."""
     parents = [PurePosixPath(image.path).parent.parts for image in images]
-    sides: dict[tuple[int, str], set[tuple[str, str]]] = {}
     holds: dict[tuple[str, str], set[tuple[int, str]]] = {}
     for parts, image in zip(parents, images, strict=True):
-        side = (image.split, image.label)
-        for place in enumerate(parts):
-            sides.setdefault(place, set()).add(side)
-            holds.setdefault(side, set()).add(place)
-    # A level that has one name for every class and split is the layout's own, however the folders are
-    # called; so is the first level that tells classes apart.
+        holds.setdefault((image.split, image.label), set()).update(enumerate(parts))
+    # A level that has one name for all files of a class and split is the layout's own.
     by_layout = {
         level
         for level in range(max((len(parts) for parts in parents), default=0))
@@ -234,16 +227,14 @@ def _measured(
 def hanley_mcneil(auroc: float, n_pos: int, n_neg: int) -> tuple[float, float]:
     """95 % interval of an AUROC, by its standard error in Hanley & McNeil (1982), equation 1."""
     q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
-    variance = (
-        auroc * (1 - auroc) + (n_pos - 1) * (q1 - auroc**2) + (n_neg - 1) * (q2 - auroc**2)
-    ) / (n_pos * n_neg)
+    variance = (auroc * (1 - auroc) + (n_pos - 1) * (q1 - auroc**2) + (n_neg - 1) * (q2 - auroc**2)) / (
+        n_pos * n_neg
+    )
     half = 1.96 * float(np.sqrt(max(variance, 0.0)))
     return max(0.0, auroc - half), min(1.0, auroc + half)
 
 
-def _shown(
-    name: str, values: Float64Array, labels: npt.NDArray[np.int64], facts: list[FileFacts]
-) -> str:
+def _shown(name: str, values: Float64Array, labels: npt.NDArray[np.int64], facts: list[FileFacts]) -> str:
     """Typical values of the minority and of the rest."""
     told = []
     for side in (1, 0):
