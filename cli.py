@@ -445,9 +445,8 @@ def main(arguments: list[str] | None = None) -> int:
         what = f"{error.filename}: " if error.filename else ""
         what += error.strerror or str(error)
         advice = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
-        errors.print(
-            f"[bold red]Error:[/] {escape(printable_lines(what))}. {advice}; the same command goes on where it was."
-        )
+        what = escape(printable_lines(what))
+        errors.print(f"[bold red]Error:[/] {what}. {advice}; the same command goes on where it was.")
         return int(ExitCode.DATA)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):

@@ -165,8 +165,8 @@ def _looked_at(config: RunConfig, root: Path, images: list[ListedImage]) -> list
     places = {path: place for place, path in enumerate(dict.fromkeys(image.path for image in images))}
     found: list[FileFacts | None] = [None] * len(places)
     with progress_bar(f"looking at {len(places)} files", len(places)) as bar:
-        for place, facts in look_at_files([root / path for path in places], config.spec.window):
-            found[place] = facts
+        for place, seen in look_at_files([root / path for path in places], config.spec.window):
+            found[place] = seen
             bar.advance()
     return [facts for image in images if (facts := found[places[image.path]]) is not None]
 
@@ -252,6 +252,7 @@ def _document(
             "counts": audit.duplicates.counts(),
             "near_pairs": len(audit.duplicates.near),
             "is_complete": audit.duplicates.is_complete,
+            "is_strict": audit.duplicates.is_strict,
             "sets": [
                 {
                     "kind": each.kind,

@@ -10,6 +10,7 @@ from imagedata.audit.duplicates import RELATIONS
 from imagedata.audit.rules import RULES
 from imagedata.audit.thumbnails import thumbnail_jpeg
 from reporting.check_page import CheckPicture, CheckSection
+from workflow.check_problems import number_of
 
 if TYPE_CHECKING:
     from workflow.check import Audit
@@ -58,7 +59,8 @@ def _duplicates(audit: Audit) -> list[CheckSection]:
             sections.append(
                 CheckSection(
                     f"{title} {relation}",
-                    f"{len(sets)} sets of {n_files} files. Pictures in one frame are one picture.",
+                    f"{number_of(len(sets), 'set')} of {n_files:,} files. "
+                    "Pictures in one frame are one picture.",
                     shown,
                     max(0, len(sets) - _SETS_SHOWN),
                     "sets",
@@ -88,7 +90,9 @@ def _files(audit: Audit) -> list[CheckSection]:
             shown = [[album.picture(each.path, each.sentence)] for each in mine[:_FILES_SHOWN]]
             more = max(0, len(mine) - _FILES_SHOWN)
             sections.append(
-                CheckSection(rule.title, f"{len(mine)} files. {rule.meaning}", shown, more, "files")
+                CheckSection(
+                    rule.title, f"{number_of(len(mine), 'file')}. {rule.meaning}", shown, more, "files"
+                )
             )
     return sections
 

@@ -79,8 +79,9 @@ def _of_files(audit: Audit) -> Iterator[Problem]:
             yield Problem(name, rule.title, counts[name], rule.severity, shown)
 
 
-def _sets(count: int) -> str:
-    return "1 set" if count == 1 else f"{count:,} sets"
+def number_of(count: int, unit: str) -> str:
+    """``1 set``, ``2 sets``."""
+    return f"{count:,} {unit}" if count == 1 else f"{count:,} {unit}s"
 
 
 def _title(kind: str, relation: Relation) -> str:
@@ -101,12 +102,12 @@ def _of_exact(audit: Audit) -> Iterator[Problem]:
             yield Problem(name, title, 0, "fine", "None.")
             continue
         n_files = sum(len(each.members) for each in sets)
-        text = f"{n_files} files in {_sets(len(sets))}; training keeps the first and no held-out file's copy."
+        text = f"{n_files} files in {number_of(len(sets), 'set')}; training keeps the first and no held-out file's copy."
         verdict: Verdict = "note"
         if relation == "across splits":
-            text = f"{n_files} files in {_sets(len(sets))}; they leave training and stay held out."
+            text = f"{n_files} files in {number_of(len(sets), 'set')}; they leave training and stay held out."
         if relation == "across labels":
-            text = f"{n_files} files in {_sets(len(sets))}; those in training leave it."
+            text = f"{n_files} files in {number_of(len(sets), 'set')}; those in training leave it."
             held_out = [each for each in sets if _labels_held_out(each, audit) > 1]
             if held_out:
                 verdict = "dishonest"
@@ -131,6 +132,14 @@ def _of_near(audit: Audit, near_file: Path) -> Iterator[Problem]:
     """Near copies: training knows of them only by the file that a check writes."""
     duplicates, spec = audit.duplicates, audit.config.spec
     heeded = spec.near_duplicates is not None
+    if duplicates.is_strict:
+        yield Problem(
+            "near_strict",
+            "near copies",
+            None,
+            "note",
+            "The images are alike by nature, so that only nearly identical ones are called copies.",
+        )
     if not duplicates.is_complete:
         yield Problem(
             "near_incomplete",
@@ -150,7 +159,8 @@ def _of_near(audit: Audit, near_file: Path) -> Iterator[Problem]:
             yield Problem(name, title, 0, "fine", "None.")
             continue
         n_files = sum(len(each.members) for each in sets)
-        text = f"{n_files} files in {_sets(len(sets))}. First: {_first(sets[0], audit.images)}."
+        text = f"{n_files} files in {number_of(len(sets), 'set')}."
+        text += f" First: {_first(sets[0], audit.images)}."
         if heeded:
             yield Problem(name, title, len(sets), "note", f"{text} Heeded by {spec.near_duplicates}.")
             continue

@@ -103,7 +103,8 @@ def _minority_log_odds(scores: Float64Array) -> Float64Array:
     """``[n]`` of ``[n, 1]`` logits, or of ``[n, K]`` whose last class is the minority."""
     if scores.shape[1] == 1:
         return scores[:, 0]
-    return scores[:, -1] - np.logaddexp.reduce(scores[:, :-1], axis=1)
+    others: Float64Array = np.logaddexp.reduce(scores[:, :-1], axis=1)
+    return scores[:, -1] - others
 
 
 def _inflation(

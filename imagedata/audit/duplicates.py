@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from imagedata.audit.facts import THUMBNAIL_SIDE, FileFacts
-from imagedata.audit.hashing import MAX_PAIRS, alike, near_pairs, perceptual_hashes
+from imagedata.audit.hashing import MAX_PAIRS, STRICT, alike, levels_for, near_pairs, perceptual_hashes
 from imagedata.audit.rules import FLAT_SPREAD
 from imagedata.listing import ListedImage
 from imagedata.near_duplicates import components
@@ -42,11 +42,13 @@ class Duplicates:
         sets: exact ones first, each in the order of its first file.
         near: pairs of SHA-256 whose pictures are near copies, the smaller first; sorted.
         is_complete: False where there are more near pairs than are looked at.
+        is_strict: the pictures are alike by nature, so that only nearly identical ones are near copies.
     """
 
     sets: tuple[DuplicateSet, ...]
     near: tuple[tuple[str, str], ...]
     is_complete: bool
+    is_strict: bool = False
 
     def of(self, kind: Kind, relation: Relation | None = None) -> list[DuplicateSet]:
         """Sets of a kind, of which some pair has the relation between it."""
@@ -55,10 +57,11 @@ class Duplicates:
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
         """Kind → relation → number of sets and of files in them; 0 is said, too."""
         counted: dict[str, dict[str, dict[str, int]]] = {}
-        for kind in ("exact", "perceptual"):
+        kinds: tuple[Kind, ...] = ("exact", "perceptual")
+        for kind in kinds:
             counted[kind] = {}
             for relation in RELATIONS:
-                sets = self.of(kind, relation)  # type: ignore[arg-type]
+                sets = self.of(kind, relation)
                 counted[kind][relation] = {"sets": len(sets), "files": sum(len(s.members) for s in sets)}
         return counted
 
@@ -85,31 +88,33 @@ def find_duplicates(
         if len(files) > 1
     ]
     shas = [sha for sha, files in files_of.items() if facts[files[0]].spread >= FLAT_SPREAD]
-    near, is_complete = _near([facts[files_of[sha][0]] for sha in shas])
+    near, is_complete, is_strict = _near([facts[files_of[sha][0]] for sha in shas])
     perceptual = []
     for component in components(near):
         files = sorted(position for sha in component for position in files_of[sha])
         perceptual.append(DuplicateSet("perceptual", tuple(files), _relations(files, images, groups)))
     sets = [*exact, *sorted(perceptual, key=lambda each: each.members)]
-    return Duplicates(tuple(sets), near, is_complete)
+    return Duplicates(tuple(sets), near, is_complete, is_strict)
 
 
-def _near(facts: list[FileFacts]) -> tuple[tuple[tuple[str, str], ...], bool]:
-    """Verified near pairs of different files, and whether all could be looked at."""
+def _near(facts: list[FileFacts]) -> tuple[tuple[tuple[str, str], ...], bool, bool]:
+    """Verified near pairs of different files, whether all could be looked at, and whether strictly."""
     if not facts:
-        return (), True
+        return (), True, False
     side = THUMBNAIL_SIDE
     thumbnails = np.frombuffer(b"".join(each.thumbnail for each in facts), np.uint8).reshape(-1, side, side)
+    levels = levels_for(thumbnails)
     found: list[tuple[str, str]] = []
-    looked_at = 0
+    looked_at, is_complete = 0, True
     for pairs in near_pairs(perceptual_hashes(thumbnails)):
         if looked_at + len(pairs) > MAX_PAIRS:
-            return tuple(sorted(found)), False
+            is_complete = False
+            break
         looked_at += len(pairs)
-        for left, right in pairs[alike(thumbnails, pairs)].tolist():
+        for left, right in pairs[alike(thumbnails, pairs, levels)].tolist():
             one, other = sorted((facts[left].sha256, facts[right].sha256))
             found.append((one, other))
-    return tuple(sorted(found)), True
+    return tuple(sorted(found)), is_complete, levels == STRICT
 
 
 def _relations(

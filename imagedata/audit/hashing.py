@@ -9,6 +9,7 @@ the mean). Two hashes that differ in at most ``d`` bits agree in at least one of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from imagedata.audit.facts import THUMBNAIL_SIDE
 
-HASH_DISTANCE = 4
+HASH_DISTANCE = 6
 """Most bits, of 64, in which hashes of near copies differ."""
 
 MAX_PAIRS = 500_000
@@ -38,7 +39,7 @@ def perceptual_hashes(thumbnails: Thumbnails) -> Hashes:
     rows, columns = (np.array(part) for part in zip(*order, strict=True))
     reach = int(max(rows.max(), columns.max())) + 1
     # Neighbouring frequencies go together in pictures; strided, they fall into different bands.
-    strided = np.arange(64).reshape(HASH_DISTANCE + 4, -1).T.ravel()
+    strided = np.arange(64).reshape(8, 8).T.ravel()
     weights = np.left_shift(np.uint64(1), np.arange(64, dtype=np.uint64))
     hashes = np.empty(len(thumbnails), dtype=np.uint64)
     for start in range(0, len(thumbnails), _ROWS_PER_BLOCK):
@@ -95,29 +96,71 @@ def _pairs_of_bucket(
                 yield np.stack([bucket[left[keep] + start], bucket[right[keep] + other]], axis=1)
 
 
-def alike(thumbnails: Thumbnails, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Levels:
+    """Least correlations at which two thumbnails are one picture.
+
+    Attributes:
+        whole: of the thumbnails as they are.
+        detail: of what is left when the mean of each pixel's neighbourhood is taken away.
+    """
+
+    whole: float
+    detail: float
+
+
+USUAL = Levels(0.96, 0.6)
+"""Set on real faces and X-rays: copies that were cropped by some pixels have 0.97 and 0.67 and more, different
+pictures of near hashes at most 0.97 and 0.56."""
+
+STRICT = Levels(0.999, 0.995)
+"""For pictures that are alike by nature: different solar cells reach 0.998 and 0.99."""
+
+_ALIKE_DETAIL = 0.6
+_ALIKE_QUANTILE = 0.9
+_SAMPLED_PAIRS = 20_000
+
+
+def levels_for(thumbnails: Thumbnails) -> Levels:
+    """Levels for a set: strict ones where a tenth of all pairs already agree in detail.
+
+    Faces and X-rays share their layout only (a tenth of their pairs correlate by more than about 0.15 in detail),
+    solar cells and printed digits also their lines.
+
+    Args:
+        thumbnails: ``[N, 32, 32]`` grey.
+    """
+    n = len(thumbnails)
+    if n < 2:
+        return USUAL
+    pairs = np.random.default_rng(0).integers(0, n, (_SAMPLED_PAIRS if n > 200 else n * n, 2))
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    details = [
+        _correlation(*(_detail(thumbnails[part[:, side]].astype(np.float32)) for side in (0, 1)))
+        for part in np.array_split(pairs, -(-len(pairs) // _ROWS_PER_BLOCK))
+    ]
+    return STRICT if np.quantile(np.concatenate(details), _ALIKE_QUANTILE) > _ALIKE_DETAIL else USUAL
+
+
+def alike(thumbnails: Thumbnails, pairs: npt.NDArray[np.int64], levels: Levels) -> npt.NDArray[np.bool_]:
     """``[P]`` whether the pictures of near pairs are one picture, by their thumbnails.
 
     Hashes keep the coarse layout only, which all X-rays of a chest share. Thumbnails must agree as a whole
-    (correlation of at least :data:`LEAST_WHOLE`) and in what is left when each pixel's neighbourhood is
-    taken away (:data:`LEAST_DETAIL`): re-encoding, resizing and brightness keep both.
+    and in detail: re-encoding, resizing, brightness and a slight crop keep both.
 
     Args:
         thumbnails: ``[N, 32, 32]`` grey.
         pairs: ``[P, 2]`` positions.
+        levels: as :func:`levels_for` sets them.
     """
     result = np.zeros(len(pairs), dtype=np.bool_)
     for start in range(0, len(pairs), _ROWS_PER_BLOCK):
         part = pairs[start : start + _ROWS_PER_BLOCK]
         left, right = (thumbnails[part[:, side]].astype(np.float32) for side in (0, 1))
-        whole = _correlation(left, right)
-        detail = _correlation(_detail(left), _detail(right))
-        result[start : start + len(part)] = (whole >= LEAST_WHOLE) & (detail >= LEAST_DETAIL)
+        is_alike = _correlation(left, right) >= levels.whole
+        is_alike &= _correlation(_detail(left), _detail(right)) >= levels.detail
+        result[start : start + len(part)] = is_alike
     return result
-
-
-LEAST_WHOLE = 0.985
-LEAST_DETAIL = 0.9
 
 
 def _correlation(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -126,7 +169,9 @@ def _correlation(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) 
     right = right - right.mean(axis=(1, 2), keepdims=True)
     norm = np.sqrt((left * left).sum(axis=(1, 2)) * (right * right).sum(axis=(1, 2)))
     product = (left * right).sum(axis=(1, 2))
-    return np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
+    correlation: npt.NDArray[np.float32] = np.zeros_like(product)
+    np.divide(product, norm, out=correlation, where=norm > 0)
+    return correlation
 
 
 def _detail(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -64,7 +64,7 @@ class _Worker:
     def __init__(self, window: Window) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
-        self.process = context.Process(target=_serve, args=(window, far_end), daemon=True)
+        self.process = context.Process(target=_WORK, args=(window, far_end), daemon=True)
         with interrupts_held_back():
             self.process.start()
         far_end.close()  # the worker's copy is now the only one, so its death closes the pipe
@@ -152,7 +152,7 @@ class _Pool:
             self._waiting.extendleft((position,) for position in reversed(worker.block))
 
 
-def _serve(window: Window, parent: Connection) -> None:
+def _serve_files(window: Window, parent: Connection) -> None:
     """Look at blocks of files until the parent closes the pipe or dies."""
     leave_interrupts_to_parent()
     try:
@@ -169,3 +169,6 @@ def _serve(window: Window, parent: Connection) -> None:
             parent.send(found)
     except (EOFError, BrokenPipeError):
         return
+
+
+_WORK = _serve_files

@@ -175,8 +175,8 @@ def _damaged_rows(rows: npt.NDArray[np.uint8]) -> int:
     last = int(rows[-1, 0])
     if not low <= last <= high:
         return 0
-    is_flat = (np.abs(rows.astype(np.int16) - last) <= 1).all(axis=1)[::-1]
-    count = len(rows) if is_flat.all() else int(np.argmin(is_flat))
+    differs = (np.abs(rows.astype(np.int16) - last) > 1).any(axis=1)
+    count = len(rows) - 1 - int(np.flatnonzero(differs).max(initial=-1))
     return count if _DAMAGED_ROWS <= count < len(rows) else 0
 
 
