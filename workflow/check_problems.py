@@ -102,12 +102,13 @@ def _of_exact(audit: Audit) -> Iterator[Problem]:
             yield Problem(name, title, 0, "fine", "None.")
             continue
         n_files = sum(len(each.members) for each in sets)
-        text = f"{n_files} files in {number_of(len(sets), 'set')}; training keeps the first and no held-out file's copy."
+        told = f"{n_files} files in {number_of(len(sets), 'set')}"
+        text = f"{told}; training keeps the first and no held-out file's copy."
         verdict: Verdict = "note"
         if relation == "across splits":
-            text = f"{n_files} files in {number_of(len(sets), 'set')}; they leave training and stay held out."
+            text = f"{told}; they leave training and stay held out."
         if relation == "across labels":
-            text = f"{n_files} files in {number_of(len(sets), 'set')}; those in training leave it."
+            text = f"{told}; those in training leave it."
             held_out = [each for each in sets if _labels_held_out(each, audit) > 1]
             if held_out:
                 verdict = "dishonest"

@@ -1,4 +1,4 @@
-"""One look at a file: the same verdict as training's decoder, each refusal by its rule, measures that hold."""
+"""One look at a file: training's verdict, each refusal by its rule, measures that hold."""
 
 import numpy as np
 import pytest
@@ -51,13 +51,14 @@ def test_broken_files_are_refused_by_a_rule_that_is_known(name, tmp_path):
 def same_verdict(content: bytes) -> None:
     """The check's own decoding and training's must refuse the same files."""
     facts = look_at_bytes(content)
+    problem = ""
     try:
         decode_bytes(content, DecodeSettings(32))
     except ImageError as error:
-        assert facts.problem == str(error)
-        assert facts.rule in RULES
-    else:
-        assert facts.is_usable
+        problem = str(error)
+    assert facts.problem == problem
+    assert facts.is_usable == (not problem)
+    assert facts.rule in {"", *RULES}
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
