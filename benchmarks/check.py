@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,7 @@ def main() -> None:
             assert process.stdout is not None
             document = json.loads(process.stdout.read())
         seconds = time.monotonic() - started
-    counts = document["duplicates"]["counts"]
-    found = {kind: max(each["sets"] for each in relations.values()) for kind, relations in counts.items()}
+    found = Counter(each["kind"] for each in document["duplicates"]["sets"])
     print(json.dumps({"files": arguments.files, "seconds": round(seconds, 1), **peak, "copies_found": found}))
 
 

@@ -23,7 +23,7 @@ HOSTILE_NAMES = (
     "\x1b[31mred\x1b[0m\x07.png",
     "line\nend\ttab.png",
     "\u202egnp.exe.png",
-    "[bold red]markup[/].png",
+    "[bold red]markup[link=x].png",
     "\"quoted' & {{ 7*7 }}.png",
     "=cmd|' \u200b.png",
 )
@@ -93,7 +93,7 @@ def odd_files() -> dict[str, tuple[bytes, str]]:
         **{f"half.{name.lower()}": (truncated(name), "truncated") for name in ("PNG", "BMP", "GIF", "WEBP")},
         "half.jpg": (truncated("JPEG"), "truncated"),
         "half_progressive.jpg": (encode(photo(9, 128), "JPEG", progressive=True)[:2500], "truncated"),
-        "no_end.jpg": (encode(photo(10), "JPEG")[:-2], "lacks_end"),
+        "no_end.jpg": (encode(photo(10), "JPEG")[:-2], "truncated"),
         "no_end.png": (encode(photo(11), "PNG")[:-12], "lacks_end"),
         "grey_below.jpg": (encode(half_grey, "JPEG", quality=95), "grey_below"),
         "really_a.jpg": (encode(photo(12), "PNG"), "wrong_extension"),
@@ -107,7 +107,7 @@ def odd_files() -> dict[str, tuple[bytes, str]]:
         "huge.png": (encode(np.kron(photo(16), np.ones((8, 8, 1), np.uint8)), "PNG"), "outlying_size"),
         "flat.png": (encode(np.full((64, 64, 3), 200, np.uint8), "PNG"), "near_constant"),
         "slope.png": (encode(slope, "PNG"), "very_blurred"),
-        "night.png": (encode(photo(17) // 16, "PNG"), "very_dark"),
+        "night.png": (encode(photo(17) // 8, "PNG"), "very_dark"),
     }
 
 

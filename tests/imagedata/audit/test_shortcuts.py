@@ -33,7 +33,7 @@ def warned(images, facts, groups, minority="odd"):
 
 
 def test_honest_pictures_have_no_shortcut():
-    assert warned(*collection()) == set()
+    assert warned(*collection(n=150)) == set()
 
 
 def test_another_jpeg_quality_is_named():
@@ -74,7 +74,7 @@ def test_groups_are_not_parted():
     parted, _ = find_shortcuts(images, facts, [image.path for image in images], "odd", 0)
     whole, _ = find_shortcuts(images, facts, groups, "odd", 0)
     by_fact = [{each.fact: each.auroc for each in found} for found in (parted, whole)]
-    assert by_fact[0]["dimensions"] > 0.9
+    assert by_fact[0]["dimensions"] > 0.8
     assert by_fact[1]["dimensions"] < 0.75
 
 
@@ -97,7 +97,7 @@ def test_same_seed_same_figures_and_large_sets_are_drawn_from(monkeypatch):
     assert sum(images[i].label == "odd" for i in rows) == 20
 
 
-def test_interval_is_the_formula():
-    low, high = hanley_mcneil(0.8, 20, 80)
-    assert (low, high) == (pytest.approx(0.68, abs=0.01), pytest.approx(0.92, abs=0.01))
-    assert hanley_mcneil(1.0, 10, 10) == (1.0, 1.0)
+def test_standard_error_is_that_of_the_paper():
+    # Hanley & McNeil's own figures: 0.893 with 51 abnormal and 58 normal images has 0.032.
+    assert hanley_mcneil(0.893, 51, 58) == pytest.approx(0.032, abs=0.001)
+    assert hanley_mcneil(1.0, 10, 10) == 0.0
