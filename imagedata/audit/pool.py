@@ -95,6 +95,10 @@ class _Pool:
 
     def step(self) -> Generator[tuple[int, FileFacts]]:
         """Start what is wanted, wait for news or for patience to end, act on it."""
+        for worker in self._workers.values():
+            # Files of a dead worker's block may have come back after this one ran out of work.
+            if worker.is_ready and not worker.block:
+                self._give_next(worker)
         in_work = sum(bool(worker.block) for worker in self._workers.values())
         while len(self._workers) < min(self._count, in_work + len(self._waiting)):
             worker = _Worker(self._window)

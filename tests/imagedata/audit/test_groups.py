@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from imagedata.audit.groups import group_of, guess_groups
+from imagedata.audit.groups import _name_rules, group_of, guess_groups
 from imagedata.listing import ListedImage
 from imagedata.spec import DataSpec
+from workflow.documents import parse_overrides
 
 
 def listed(*paths: str) -> list[ListedImage]:
@@ -57,6 +58,7 @@ def test_a_rule_is_what_a_spec_takes_and_matches_every_path():
             name="t", layout={"kind": "class_folders"}, classes=["0", "1"], minority="1", group=guess.rule
         )
         assert spec.group == guess.rule
+        assert parse_overrides([f"group={guess.rule}"]) == [(["group"], guess.rule)]
         assert all(re.search(guess.rule, image.path).group(1) for image in images)
 
 
@@ -72,6 +74,11 @@ def test_a_rule_is_what_a_spec_takes_and_matches_every_path():
 def test_plain_numbering_and_class_folders_tell_nothing(paths):
     images = [ListedImage(path, "a" if "a" in path.split("/") else "b", "train") for path in paths]
     assert guess_groups(images) == []
+
+
+def test_every_kind_of_rule_can_be_given_on_the_command_line():
+    for _, rule in _name_rules():
+        assert parse_overrides([f"group={rule}"]) == [(["group"], rule)]
 
 
 def test_hostile_names_take_no_time():

@@ -24,7 +24,7 @@ def test_no_files_need_no_worker():
 
 
 def deadly(path, window=None):
-    if path.name == "004.png":
+    if path.name in {"004.png", "011.png"}:
         os.kill(os.getpid(), signal.SIGKILL)
     if path.name == "007.png":
         time.sleep(60)
@@ -38,13 +38,15 @@ def serve(window, parent):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
-def test_guilty_files_are_named_and_their_neighbours_unharmed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("files_per_block", [2, 64])
+def test_guilty_files_are_named_and_their_neighbours_unharmed(tmp_path, monkeypatch, files_per_block):
+    monkeypatch.setattr(pool, "_FILES_PER_BLOCK", files_per_block)
     files = write_pictures(tmp_path, 12, odd=False, seed=0)
     monkeypatch.setattr(pool, "_WORK", serve)
-    found = dict(pool.look_at_files(files, processes=2, patience_s=3.0))
+    found = dict(pool.look_at_files(files, processes=2, patience_s=2.0))
     assert sorted(found) == list(range(12))
-    assert found[4].rule == "crashed"
+    assert found[4].rule == found[11].rule == "crashed"
     assert "SIGKILL" in found[4].problem
     assert found[7].rule == "stalled"
-    assert found[7].problem == "kept a process busy for more than 3 seconds."
-    assert all(found[place].is_usable for place in range(12) if place not in {4, 7})
+    assert found[7].problem == "kept a process busy for more than 2 seconds."
+    assert all(found[place].is_usable for place in range(12) if place not in {4, 7, 11})
