@@ -14,8 +14,10 @@ from tests.conftest import run_command
 from tests.hostile import encode
 from tests.hostile_corpus import HOSTILE_NAMES, photo, write_corpus
 from tests.packs import IDX_FILES, write_idx_pack
-from tests.pages import Page
+from tests.pages import Page, measure_in_browser
 from tests.pictures import write_pictures
+from workflow.config import RunOptions, resolve_config
+from workflow.prepare import prepare_data
 
 SMALL_TRUNK = ("-o", "trunk={name: test_efficientnet, weights: random, image_size: 64}", "-o", "folds=3")
 
@@ -84,6 +86,16 @@ def test_page_escapes_hostile_names(hostile):
     assert len(HOSTILE_NAMES) == 7
 
 
+def test_page_fits_wide_and_narrow_windows_and_shows_every_picture(hostile, tmp_path):
+    _, outcome, _, _ = hostile
+    shown = measure_in_browser(Path(outcome.json["page"]), tmp_path)
+    for width in (1280, 390):
+        assert int(shown[width]["scroll"]) <= int(shown[width]["edge"])
+        assert shown[width]["beyond"] == "0"
+        assert shown[width]["dead"] == "0"
+        assert int(shown[width]["images"]) > 10
+
+
 def test_document_counts_what_is_zero_too(hostile):
     _, outcome, _, _ = hostile
     counts = outcome.json["duplicates"]["counts"]
@@ -139,6 +151,15 @@ def test_near_copy_is_dishonest_until_it_is_heeded(tmp_path):
     assert again.code == 0, again.err
     assert verdicts(again)["near_across_labels"] == "note"
     assert again.json["training"]["status"]["excluded"] == 2
+    # Training heeds the same file in the same way.
+    options = RunOptions(
+        str(folder), overrides=(f"near_duplicates={listed}",), runs=tmp_path / "runs", minority="odd"
+    )
+    data = prepare_data(resolve_config(options))
+    assert [row.path for row in data.manifest.rows if row.status == "excluded"] == [
+        "fine/fined.png",
+        "odd/again.jpg",
+    ]
 
 
 def test_two_labels_in_the_held_out_split_are_dishonest_and_in_training_are_mended(tmp_path):
