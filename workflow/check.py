@@ -26,7 +26,7 @@ from imagedata.listing import ListedImage, find_root, list_images
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.near_duplicates import read_near_duplicates, write_near_duplicates
 from imagedata.spec import Packed
-from workflow.check_problems import Problem, problems_of
+from workflow.check_problems import Problem, problems_of, problems_of_leak
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note, progress_bar
 from workflow.imbalance import imbalance_facts
@@ -101,6 +101,7 @@ def check(
         write_near_duplicates(near, audit.config.spec.name, audit.duplicates.near)
     problems = problems_of(audit, near, denied=confirm_groups is False)
     leak = _leak(audit) if show_leak else None
+    problems += problems_of_leak(leak)
     seconds = time.monotonic() - started
     document = _document(audit, problems, leak, page, near, seconds)
     _write_page(audit, problems, document, page)
@@ -304,8 +305,6 @@ def _print(audit: Audit, problems: list[Problem], document: dict[str, Any]) -> N
         count = "" if problem.count is None else f"{problem.count:,}"
         table.add_row(escape(printable(problem.title)), count, verdict, escape(printable(problem.sentence)))
     console.print(table)
-    if document["leak"] and "refused" in document["leak"]:
-        note(f"--show-leak: {document['leak']['refused']}")
     if document["honest"]:
         note("Nothing found that would make results dishonest.")
     else:

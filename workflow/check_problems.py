@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from imagedata.audit.duplicates import RELATIONS, DuplicateSet, Relation
 from imagedata.audit.groups import GroupGuess
@@ -230,6 +230,25 @@ def _of_shortcuts(audit: Audit) -> Iterator[Problem]:
         best = max(audit.shortcuts, key=lambda each: each.auroc)
         text = f"No fact tells {minority} with AUROC above {WARNING_AUROC}; nearest: {best.fact}, "
         yield Problem("shortcuts", "shortcuts", 0, "fine", f"{text}{best.auroc:.2f}.")
+
+
+def problems_of_leak(leak: dict[str, Any] | None) -> Iterator[Problem]:
+    """What ``--show-leak`` measured, a line a head."""
+    if leak is None:
+        return
+    if "refused" in leak:
+        yield Problem("leak", "leak", None, "note", f"Not measured: {leak['refused']}")
+        return
+    for each in leak["members"]:
+        low, high = each["interval"]
+        yield Problem(
+            f"leak_{each['member']}",
+            f"leak: {each['member']}",
+            None,
+            "warning" if low > 0 else "note",
+            f"AUROC {each['random']:.3f} with random folds, {each['grouped']:.3f} with grouped ones: "
+            f"random folds add {each['inflation']:+.3f} [{low:+.3f}, {high:+.3f}].",
+        )
 
 
 def _of_imbalance(audit: Audit) -> Iterator[Problem]:

@@ -238,13 +238,13 @@ def test_leak_is_shown_as_the_difference_of_random_and_grouped_folds(tmp_path):
     assert each["inflation"] == pytest.approx(each["random"] - each["grouped"])
     assert each["interval"][0] <= each["inflation"] <= each["interval"][1]
     assert leak["groups"] < leak["rows"]
-    assert "random folds add" in outcome.said
+    assert "random folds add" in sentence(outcome, "leak_cnn")
     assert "What random folds would add" in Page(Path(outcome.json["page"]).read_text()).text
 
 
 def test_leak_without_groups_is_refused_in_a_sentence(tmp_path):
     outcome = checked(two_classes(tmp_path / "set"), "--show-leak")
-    assert "nothing that folds could part" in outcome.said
+    assert "nothing that folds could part" in sentence(outcome, "leak")
     assert outcome.code == 0
 
 
@@ -260,6 +260,8 @@ def test_set_that_training_refuses_is_still_checked(tmp_path):
     assert {"folds", "calibrator", "conformal", "supervision", "stacker"} <= short
 
 
+@pytest.mark.slow
+@pytest.mark.shared_data
 def test_real_sets_show_what_is_known_of_them(tmp_path, shared_data):
     gender = run_command("check", "gender", "--data", shared_data, "--runs", tmp_path, "--json")
     exact = {
