@@ -21,6 +21,7 @@ except ImportError:
     sys.exit("Error: packages are missing here. Run make setup, and then .venv/bin/python cli.py.")
 
 from contracts.errors import ExitCode, OutnumberedError
+from contracts.text import printable_lines
 from workflow.bench_commands import bench
 from workflow.command_options import (
     DEFAULT_RUNS,
@@ -65,6 +66,37 @@ def members(as_json: Json = False) -> None:
     listed = list_members()
     if as_json:
         print_json(listed)
+
+
+@app.command()
+def check(
+    dataset: Dataset,
+    data: Data = None,
+    override: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The HTML page; below --runs by default.")
+    ] = None,
+    confirm_groups: Annotated[
+        bool | None,
+        typer.Option("--confirm-groups/--deny-groups", help="The guessed patients or lots are (not) such."),
+    ] = None,
+    show_leak: Annotated[
+        bool, typer.Option("--show-leak", help="Train heads with random and with grouped folds.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with a data set before minutes go into training; exit 3 if results would lie."""
+    from workflow.check import check as run
+
+    options = run_options(dataset, data, "quick", override, runs, seed, Device.auto, minority)
+    document = run(options, output, confirm_groups, show_leak)
+    if as_json:
+        print_json(document)
+    if not document["honest"]:
+        raise typer.Exit(ExitCode.DATA)
 
 
 @app.command("train-all")
@@ -441,7 +473,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         outcome = app(args=arguments, standalone_mode=False)
     except OutnumberedError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}")
+        errors.print(f"[bold red]Error:[/] {escape(printable_lines(str(error)))}")
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         errors.print(_INTERRUPTED)
@@ -454,7 +486,8 @@ def main(arguments: list[str] | None = None) -> int:
         what = f"{error.filename}: " if error.filename else ""
         what += error.strerror or str(error)
         advice = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
-        errors.print(f"[bold red]Error:[/] {escape(what)}. {advice}; the same command goes on where it was.")
+        what = escape(printable_lines(what))
+        errors.print(f"[bold red]Error:[/] {what}. {advice}; the same command goes on where it was.")
         return int(ExitCode.DATA)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
