@@ -40,6 +40,7 @@ from workflow.command_options import (
     print_json,
     run_options,
 )
+from workflow.dataset_commands import datasets
 
 app = typer.Typer(
     name="outnumbered",
@@ -49,19 +50,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(datasets, name="datasets")
 app.add_typer(bench, name="bench")
 
 _INTERRUPTED = "Interrupted. The same command goes on where it was."
-
-
-@app.command()
-def datasets(data: Data = None, as_json: Json = False) -> None:
-    """List the data sets known by name, and which of them lie on this machine."""
-    from workflow.datasets import list_datasets
-
-    listed = list_datasets(data)
-    if as_json:
-        print_json(listed)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from contracts.errors import ImageError, UsageError
 from contracts.rows import ImageArray
+from imagedata.dicom import is_dicom, open_dicom
 
 MAX_PIXELS = 100_000_000
 """Largest width × height that is decoded; a header may claim any size, and memory is finite."""
@@ -28,9 +29,9 @@ MAX_FILE_BYTES = 1 << 30
 MIN_SIDE = 8
 """Smallest width and height, in pixels, that can carry evidence after resizing."""
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-)
+_PICTURES = ".jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm"
+
+IMAGE_SUFFIXES = frozenset([*_PICTURES.split(), ".dcm"])
 """File name endings, lower case, that are looked for in folders. The content decides what a file is."""
 
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -144,6 +145,22 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
     Raises:
         ImageError: not an image, truncated, damaged, too large, too small, or without a defined range.
     """
+    return _decode(data, settings.window, settings.size)[0]
+
+
+def decode_at_stored_size(data: bytes, window: tuple[float, float] | None) -> Image.Image:
+    """Decode the bytes of one image file to 8-bit RGB, upright, without resizing.
+
+    Raises:
+        ImageError: as :func:`decode_bytes`.
+    """
+    return _decode(data, window, None)[1]
+
+
+def _decode(
+    data: bytes, window: tuple[float, float] | None, size: int | None
+) -> tuple[DecodedImage, Image.Image]:
+    """Pixels with facts, and the same as an image; ``size`` None keeps the stored size."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         # Somebody in this process switched strictness off; half an image must never pass for a whole one.
         raise ImageError("Pillow's LOAD_TRUNCATED_IMAGES is on; switch it off to tell broken images apart.")
@@ -151,14 +168,14 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels on; our own header check right below decides instead.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with _open(data) as image:
                 width, height, mode = image.width, image.height, image.mode
                 _check_size(width, height)
                 if settings.scaled:  # after the check: the header alone decides what is refused
                     image.draft(None, (settings.size, settings.size))
                 image.load()
-                rgb = _to_rgb(ImageOps.exif_transpose(image), settings.window)
-                resized = rgb.resize((settings.size, settings.size), Image.Resampling.BILINEAR)
+                rgb = _to_rgb(ImageOps.exif_transpose(image), window)
+                resized = rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -168,7 +185,14 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
     except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
         reason = str(error).strip() or "no further reason given"
         raise ImageError(f"broken image ({type(error).__name__}: {reason[:200]}).") from error
-    return DecodedImage(np.array(resized, dtype=np.uint8), width, height, mode)
+    return DecodedImage(np.array(resized, dtype=np.uint8), width, height, mode), resized
+
+
+def _open(data: bytes) -> Image.Image:
+    """Open by content: DICOM by its own reader, everything else by Pillow."""
+    if is_dicom(data):
+        return open_dicom(data, _check_size)
+    return Image.open(io.BytesIO(data))
 
 
 def _check_size(width: int, height: int) -> None:

@@ -3,62 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from contracts.errors import DataError
+from imagedata.anomaly_folders import list_anomaly_folders
 from imagedata.decode import IMAGE_SUFFIXES
+from imagedata.layouts import AnomalyFolders, ClassFolders, ImageList, LabelTable, Layout, Packed, Shards
+from imagedata.listed import ListedImage, Split, image_files, matching_paths
 from imagedata.packed import pack_file, packed_labels, packed_path, positions_of_class
-from imagedata.spec import ClassFolders, DataSpec, LabelTable, Layout, Packed
+from imagedata.shards import list_shards
+from imagedata.spec import DataSpec
+from imagedata.tables import list_rows, list_table, read_list, root_of_list
 
-Split = Literal["train", "test"]
-
-
-@dataclass(frozen=True)
-class ListedImage:
-    """One file of a data set, not opened yet.
-
-    Attributes:
-        path: relative to the set's root, with forward slashes.
-        label: class name.
-        split: ``train`` (the pool that folds and held-out rows are drawn from) or ``test`` (held out by
-            the data set itself).
-    """
-
-    path: str
-    label: str
-    split: Split
-
-
-def image_files(folder: Path) -> Iterator[Path]:
-    """Yield files below ``folder`` that are named like images, sorted; hidden ones are left out.
-
-    Links to folders are not followed, so that a loop of links cannot trap the walk.
-
-    Raises:
-        DataError: a folder cannot be read, or a name is not text; either would silently cost images.
-    """
-
-    def unreadable(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise DataError(
-                f"{error.filename}: cannot be read: {error.strerror}. Make it readable."
-            ) from error
-
-    for current, folders, files in os.walk(folder, onerror=unreadable, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                path = Path(current) / name
-                try:
-                    str(path).encode()
-                except UnicodeEncodeError:
-                    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-                    raise DataError(f"{shown}: its name is not UTF-8. Rename it (convmv can).") from None
-                yield path
+__all__ = ["ListedImage", "Split", "expected_tree", "find_root", "image_files", "list_images"]
 
 
 def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
@@ -70,6 +28,11 @@ def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
     layout = spec.layout
     if isinstance(layout, Packed):
         return _pack_root(spec, layout, data_dir)
+    if isinstance(layout, ImageList) and Path(layout.table).is_absolute():
+        table = Path(layout.table)
+        if not table.is_file():
+            raise DataError(f"{spec.name}: the list {table} is gone. Put it back, or name another.")
+        return root_of_list(table, read_list(layout, table))
     if isinstance(layout, LabelTable) and layout.package:
         try:
             found = importlib.util.find_spec(layout.package)
@@ -77,33 +40,40 @@ def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
             found = None
         if found is None or not found.submodule_search_locations:
             raise DataError(
-                f"{spec.name}: the package '{layout.package}' is not installed. Get it with: {spec.source}."
+                f"{spec.name}: the package '{layout.package}' is not installed. Get it with: {spec.source}; "
+                f"expected:\n{expected_tree(spec)}"
             )
         base = Path(next(iter(found.submodule_search_locations)))
         needed = [layout.table]
     else:
-        if data_dir is None:
-            raise DataError(
-                f"{spec.name}: no data directory given. Use --data DIR or set OUTNUMBERED_DATA; "
-                f"below it is expected:\n{expected_tree(spec)}"
-            )
-        base = data_dir
         needed = _needed_paths(layout, spec)
-    candidates = [base / root for root in layout.roots]
+        if data_dir is None and not all(Path(root).is_absolute() for root in layout.roots):
+            raise DataError(
+                f"{spec.name}: no data directory given. Use --data DIR or set OUTNUMBERED_DATA; get the set "
+                f"from {spec.source or 'its owner'}; below DIR is expected:\n{expected_tree(spec)}"
+            )
+        base = data_dir or Path()
+    candidates = [base / root for root in layout.roots]  # which leaves an absolute one as it is
     for candidate in candidates:
-        if all((candidate / path).exists() for path in needed):
+        if all(_is_there(candidate, path) for path in needed):
             return candidate
     for candidate in candidates:
         # A root that holds a part of the tree is what the user meant: say which part is missing.
-        missing = [path for path in needed if not (candidate / path).exists()]
+        missing = [path for path in needed if not _is_there(candidate, path)]
         if len(missing) < len(needed):
             raise DataError(
-                f"{spec.name}: {candidate} lacks {', '.join(missing)}. Expected:\n{expected_tree(spec)}"
+                f"{spec.name}: {candidate} lacks {', '.join(missing)}. Get it from "
+                f"{spec.source or 'its owner'}. Expected:\n{expected_tree(spec)}"
             )
     raise DataError(
         f"{spec.name}: not found below {base}. Get it from {spec.source or 'its owner'}; "
         f"expected:\n{expected_tree(spec)}"
     )
+
+
+def _is_there(root: Path, pattern: str) -> bool:
+    """Whether a path, or one that its parts with ``*`` stand for, exists below a root."""
+    return next(matching_paths(root, pattern), None) is not None
 
 
 def _pack_root(spec: DataSpec, layout: Packed, data_dir: Path | None) -> Path:
@@ -128,11 +98,13 @@ def _pack_root(spec: DataSpec, layout: Packed, data_dir: Path | None) -> Path:
 
 
 def _needed_paths(layout: Layout, spec: DataSpec) -> list[str]:
-    if isinstance(layout, LabelTable):
+    if isinstance(layout, LabelTable | ImageList):
         return [layout.table]
-    if isinstance(layout, Packed):
+    if isinstance(layout, Packed | Shards):
         return [*layout.train, *(layout.test or [])]
-    patterns = [layout.train] + ([layout.test] if layout.test else [])
+    if isinstance(layout, AnomalyFolders):
+        return [f"{layout.train}/{layout.normal}", f"{layout.test}/{layout.normal}"]
+    patterns = [layout.train, *filter(None, (layout.test, layout.region_masks))]
     return [_class_folder(layout, pattern, name) for pattern in patterns for name in spec.class_names]
 
 
@@ -142,6 +114,8 @@ def _class_folder(layout: ClassFolders, pattern: str, class_name: str) -> str:
 
 def expected_tree(spec: DataSpec) -> str:
     """The folders and files a spec expects, one a line, indented for a message."""
+    if spec.tree:
+        return "\n".join(f"  {line}" for line in spec.tree)
     root = spec.layout.roots[0]
     prefix = "" if root == "." else f"{root}/"
     suffix = "/*.jpg" if isinstance(spec.layout, ClassFolders) else ""
@@ -160,14 +134,9 @@ def list_images(spec: DataSpec, root: Path) -> list[ListedImage]:
     Raises:
         DataError: a class has no image at all.
     """
-    if isinstance(spec.layout, ClassFolders):
-        listed = list(_list_class_folders(spec, spec.layout, root))
-    elif isinstance(spec.layout, Packed):
-        listed = list(_list_pack(spec, spec.layout, root))
-    else:
-        listed = list(_list_table(spec, spec.layout, root))
+    listed = list(_listed(spec, spec.layout, root))
     present = {(image.split, image.label) for image in listed}
-    for split, place in _places(spec.layout):
+    for split, place in _places(spec.layout, {image.split for image in listed}):
         for name in spec.class_names:
             if (split, name) not in present:
                 where = root / place.replace("{class}", _folder_of(spec.layout, name))
@@ -178,10 +147,34 @@ def list_images(spec: DataSpec, root: Path) -> list[ListedImage]:
     return sorted(listed, key=lambda image: (image.split, image.path))
 
 
-def _places(layout: Layout) -> list[tuple[Split, str]]:
+def _listed(spec: DataSpec, layout: Layout, root: Path) -> Iterator[ListedImage]:
+    if isinstance(layout, ClassFolders):
+        return _list_class_folders(spec, layout, root)
+    if isinstance(layout, AnomalyFolders):
+        return list_anomaly_folders(layout, root, *spec.class_names)
+    if isinstance(layout, Packed):
+        return _list_pack(spec, layout, root)
+    if isinstance(layout, Shards):
+        return (image for image in list_shards(layout, root) if image.label in spec.classes)
+    if isinstance(layout, ImageList):
+        rows = list_rows(layout, root / layout.table, root)  # an absolute table stays as it is
+        return (image for image in rows if image.label in spec.classes)
+    return (image for image in list_table(layout, root) if image.label in spec.classes)
+
+
+def _places(layout: Layout, splits: set[Split]) -> list[tuple[Split, str]]:
     """Where the images of each split lie; a held-out split that the set brings must hold every class too."""
+    if isinstance(layout, AnomalyFolders):
+        # Anomalies come to the training images later, out of the held-out ones.
+        return [("test", layout.test)]
     if isinstance(layout, LabelTable):
         return [("train", layout.table)]
+    if isinstance(layout, ImageList):
+        of_list: list[tuple[Split, str]] = [("train", layout.table)]
+        return [*of_list, ("test", layout.table)] if "test" in splits else of_list
+    if isinstance(layout, Shards):
+        first: tuple[Split, str] = ("train", layout.train[0])
+        return [first, ("test", layout.test[0])] if layout.test else [first]
     if isinstance(layout, Packed):
         held_out: list[tuple[Split, str]] = [("test", layout.test[-1])] if layout.test else []
         return [("train", layout.train[-1]), *held_out]
@@ -196,10 +189,11 @@ def _folder_of(layout: Layout, class_name: str) -> str:
 
 
 def _list_class_folders(spec: DataSpec, layout: ClassFolders, root: Path) -> Iterator[ListedImage]:
-    for split, pattern in _places(layout):
+    for split, pattern in _places(layout, set()):
         for name in spec.class_names:
-            for path in image_files(root / _class_folder(layout, pattern, name)):
-                yield ListedImage(path.relative_to(root).as_posix(), name, split)
+            for folder in matching_paths(root, _class_folder(layout, pattern, name)):
+                for path in image_files(folder):
+                    yield ListedImage(path.relative_to(root).as_posix(), name, split)
 
 
 def _list_pack(spec: DataSpec, layout: Packed, root: Path) -> Iterator[ListedImage]:
@@ -210,32 +204,3 @@ def _list_pack(spec: DataSpec, layout: Packed, root: Path) -> Iterator[ListedIma
         for name in spec.class_names:
             for index in positions_of_class(labels, layout.label_of_class[name]):
                 yield ListedImage(packed_path(split, name, index), name, split)
-
-
-def _list_table(spec: DataSpec, layout: LabelTable, root: Path) -> Iterator[ListedImage]:
-    class_of_value = {value: name for name in spec.classes for value in layout.values_of_class[name]}
-    table = root / layout.table
-    try:
-        # "utf-8-sig" drops the mark that spreadsheets put at the beginning of a file.
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{table}: not readable as UTF-8 text: {error}. Save it as UTF-8.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        cells = [cell.strip() for cell in line.split(layout.separator)]
-        if len(cells) != len(layout.columns):
-            raise DataError(
-                f"{table}, line {number}: {len(cells)} cells but {len(layout.columns)} columns "
-                f"({', '.join(layout.columns)}). Mend the line or name the columns in the spec."
-            )
-        row = dict(zip(layout.columns, cells, strict=True))
-        if row[layout.label_column] in class_of_value:
-            path = table.parent / row[layout.path_column]
-            if not path.is_relative_to(root):
-                raise DataError(
-                    f"{table}, line {number}: {path} lies outside {root}. Give paths relative to the table."
-                )
-            yield ListedImage(
-                path.relative_to(root).as_posix(), class_of_value[row[layout.label_column]], "train"
-            )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,8 @@ import pyarrow.parquet as pq
 
 from contracts.errors import DataError
 from contracts.files import atomic_writer, digest_of
+from imagedata.draws import keep_a_share, move_anomalies, seeded_rank
+from imagedata.groups import group_of_path
 from imagedata.inspection import Inspection
 from imagedata.listing import ListedImage, Split
 from imagedata.spec import DataSpec, parse_ratio
@@ -43,6 +43,10 @@ class ManifestRow:
             ``dropped`` (left out on purpose, to make the imbalance).
         reason: why the status is not ``ok``.
         source: path of the image that an augmented copy was made of; None for every other row.
+        subtype: a finer name than the class, such as the kind of a defect; recorded, and decides nothing
+            but which anomalies are moved into training.
+        mask: path, relative to the set's root, of the picture that shows where the anomaly is; nothing is
+            trained on it.
     """
 
     path: str
@@ -56,6 +60,8 @@ class ManifestRow:
     status: Status
     reason: str
     source: str | None = None
+    subtype: str | None = None
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,8 +106,8 @@ class Manifest:
         """Write as parquet, atomically; data set, root and classes go into the schema's metadata."""
         columns = {name: [getattr(row, name) for row in self.rows] for name in ManifestRow.__annotations__}
         # Without a type, a column of nothing but None would have that of nothing.
-        sources = pa.array(columns.pop("source"), pa.string())
-        table = pa.table({**columns, "source": sources}).replace_schema_metadata(
+        optional = {name: pa.array(columns.pop(name), pa.string()) for name in ("source", "subtype", "mask")}
+        table = pa.table({**columns, **optional}).replace_schema_metadata(
             {
                 "dataset": self.dataset,
                 "root": str(self.root),
@@ -126,9 +132,10 @@ def build_manifest(
 ) -> Manifest:
     """Decide what becomes of every image.
 
-    In this order: broken files are marked; files that carry two labels, repeat another training
-    file, or lie in the held-out split as well leave training; held-out rows are drawn where the set
-    brings none; minority rows are dropped to the spec's imbalance. Every draw is by a seeded hash of
+    In this order: broken files are marked; a tree of anomalies that keeps all of them for testing gives
+    some to training; files that carry two labels, repeat another training file, or lie in the held-out
+    split as well leave training; a share is kept where the spec names one; held-out rows are drawn where
+    the set brings none; minority rows are dropped to the spec's imbalance. Every draw is by a seeded hash of
     the file's bytes, so it does not depend on names, order or platform.
 
     Args:
@@ -144,7 +151,9 @@ def build_manifest(
     """
     in_order = sorted(listed, key=lambda image: (image.split, image.path, image.label))
     rows = [_first_row(spec, image, findings[image.path]) for image in in_order]
+    rows = move_anomalies(spec, rows, seed)
     rows = _exclude_leaks(rows)
+    rows = keep_a_share(spec, rows, seed)
     if not any(row.split == "test" for row in rows):
         rows = _draw_held_out(spec, rows, seed)
     rows = _exclude_shared_groups(rows)
@@ -172,15 +181,16 @@ def _nothing_left(manifest: Manifest, split: Split, name: str) -> str:
 
 def _first_row(spec: DataSpec, image: ListedImage, finding: Inspection) -> ManifestRow:
     # Equal bytes are one picture: without a group rule they form a group, and can never part.
-    group = finding.sha256 or image.path
+    group = image.group or finding.sha256 or image.path
     if spec.group is not None:
-        match = re.search(spec.group, image.path)
-        if match is None or not match.group(1):
+        group = group_of_path(spec.group, image.path)
+        if not group:
+            what = "no group" if isinstance(spec.group, str) else "no such folder"
             raise DataError(
-                f"{spec.name}: the group rule '{spec.group}' finds no group in '{image.path}'. "
-                "Give a regular expression with one (group) that matches every path, with -o group=..."
+                f"{spec.name}: the group rule '{spec.group}' finds {what} in '{image.path}'. "
+                "Give a regular expression with one (group) that matches every path, or the number of a "
+                "folder, with -o group=..."
             )
-        group = match.group(1)
     return ManifestRow(
         path=image.path,
         label=image.label,
@@ -192,6 +202,8 @@ def _first_row(spec: DataSpec, image: ListedImage, finding: Inspection) -> Manif
         mode=finding.mode,
         status="broken" if finding.problem else "ok",
         reason=finding.problem,
+        subtype=image.subtype,
+        mask=image.mask,
     )
 
 
@@ -230,11 +242,6 @@ def _exclude_shared_groups(rows: list[ManifestRow]) -> list[ManifestRow]:
     ]
 
 
-def _seeded_rank(seed: int, purpose: str, key: str) -> str:
-    """A key's place in a random order that depends on the seed and the purpose only."""
-    return hashlib.sha256(f"{seed}|{purpose}|{key}".encode()).hexdigest()
-
-
 def _draw_held_out(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[ManifestRow]:
     """Hold out whole groups until every class has its share."""
     usable = [row for row in rows if row.status == "ok"]
@@ -256,7 +263,7 @@ def _draw_held_out(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[M
         counts_of_group.setdefault(row.group, Counter())[row.label] += 1
     taken: set[str] = set()
     held: Counter[str] = Counter()
-    for group in sorted(counts_of_group, key=lambda g: _seeded_rank(seed, "held-out", g)):
+    for group in sorted(counts_of_group, key=lambda g: seeded_rank(seed, "held-out", g)):
         counts = counts_of_group[group]
         # A group enters while one of its classes still lacks rows and none overshoots.
         if any(held[c] < wanted[c] for c in counts) and all(
@@ -283,7 +290,7 @@ def _make_imbalance(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[
     dropped: set[str] = set()
     for name, limit in keep.items():
         mine = [r for r in rows if r.split == "train" and r.status == "ok" and r.label == name]
-        mine.sort(key=lambda r: _seeded_rank(seed, "imbalance", r.sha256))
+        mine.sort(key=lambda r: seeded_rank(seed, "imbalance", r.sha256))
         dropped.update(row.path for row in mine[limit:])
     return [
         replace(row, status="dropped", reason=f"to make the imbalance: {keep[row.label]} of {row.label} kept")

@@ -64,3 +64,24 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("nested too deeply") from error
     except (ValueError, TypeError) as error:  # explicit tags that do not fit, unhashable keys
         raise ValueError(" ".join(str(error).split())) from error
+
+
+class _CoreDumper(yaml.SafeDumper):
+    """A safe dumper that quotes what :func:`parse_yaml` would not read as the text that it is."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        is_plain = parse_yaml(text) == text
+    except ValueError:
+        is_plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
+
+
+_CoreDumper.add_representer(str, _represent_text)
+
+
+def dump_yaml(document: dict[str, Any]) -> str:
+    """Return text that :func:`parse_yaml` reads as ``document``, with the keys in their order."""
+    text: str = yaml.dump(document, Dumper=_CoreDumper, sort_keys=False, allow_unicode=True, width=100)
+    return text

@@ -1,33 +1,22 @@
-"""From what the user wrote as DATASET to a spec: catalogue name, YAML file, or a folder of classes."""
+"""From what the user wrote as DATASET to a spec: a name, a YAML file, a folder, or a list of images."""
 
 from __future__ import annotations
 
-import re
+import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import DataError, UsageError, nearest_match
-from imagedata.listing import image_files
+from contracts.errors import UsageError, nearest_match
+from imagedata.layouts import LIST_SUFFIXES
 from imagedata.plain_yaml import parse_yaml
+from imagedata.recognise import document_of_folder, document_of_list
 
 CATALOGUE_DIR = Path(__file__).parent / "catalogue"
 
-_TRAIN_NAMES = ("train", "training", "Train", "Training")
-_TEST_NAMES = (
-    "test",
-    "testing",
-    "val",
-    "valid",
-    "validation",
-    "Test",
-    "Testing",
-    "Val",
-    "Valid",
-    "Validation",
-)
-_OBVIOUS_RATIO = 2.0
-"""A class is obviously outnumbered when every other class has at least this many times its images."""
+_FAMILY = "CATEGORY"
+"""Stands in a file name of the catalogue for each of the ``categories`` that the file names."""
 
 
 @dataclass(frozen=True)
@@ -49,39 +38,99 @@ class ResolvedDataset:
 
 def catalogue_names() -> list[str]:
     """Names of the data sets that come with the application, sorted."""
-    return sorted(path.stem for path in CATALOGUE_DIR.glob("*.yaml"))
+    return sorted(_catalogue())
+
+
+def family_of(name: str) -> str:
+    """What several names of the catalogue have in common, such as ``mvtec_<category>``; else the name."""
+    return _catalogue()[name][0].stem.replace(_FAMILY, "<category>") if name in _catalogue() else name
+
+
+def own_specs_dir() -> Path:
+    """Folder of the specs of ``datasets add``: ``OUTNUMBERED_SPECS``, or one of the user's settings."""
+    stated = os.environ.get("OUTNUMBERED_SPECS")
+    if stated:
+        return Path(stated)
+    settings = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(settings) if settings else Path("~/.config").expanduser()) / "outnumbered" / "datasets"
+
+
+def own_names() -> list[str]:
+    """Names of the data sets that the user added, sorted."""
+    try:
+        return sorted(path.stem for path in own_specs_dir().glob("*.yaml") if not path.name.startswith("."))
+    except OSError:
+        return []
 
 
 def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDataset:
     """Find the spec behind a command line's DATASET.
 
     Args:
-        dataset: catalogue name, path of a YAML spec, or a folder laid out class by class.
-        minority: the outnumbered class by the user's word; needed for a folder where it is not obvious.
+        dataset: name of the catalogue or of the user's own, path of a YAML spec, a folder (class by class,
+            as MVTec's, or of shards), or a list of images.
+        minority: the outnumbered class by the user's word; needed where it is not obvious.
 
     Raises:
         UsageError: no such name, file or folder; or the minority is not obvious.
-        DataError: a folder without at least two classes of images.
+        DataError: a folder or list without at least two classes of images.
     """
-    if dataset in catalogue_names():
-        path = CATALOGUE_DIR / f"{dataset}.yaml"
-        resolved = ResolvedDataset(read_yaml_mapping(path), f"data set {dataset}", None)
-    elif Path(dataset).suffix.lower() in {".yaml", ".yml"} and not Path(dataset).is_dir():
+    suffix = Path(dataset).suffix.lower()
+    if dataset in _catalogue():
+        resolved = ResolvedDataset(_catalogue_document(dataset), f"data set {dataset}", None)
+    elif dataset in own_names():
+        path = own_specs_dir() / f"{dataset}.yaml"
+        resolved = ResolvedDataset(read_yaml_mapping(path), str(path), path.parent)
+    elif suffix in {".yaml", ".yml"} and not Path(dataset).is_dir():
         path = Path(dataset)
         if not path.is_file():
             raise UsageError(f"data set '{dataset}': no such file. Name an existing YAML spec.")
         resolved = ResolvedDataset(read_yaml_mapping(path), str(path), path.parent)
+    elif suffix in LIST_SUFFIXES and Path(dataset).is_file():
+        path = Path(dataset)
+        resolved = ResolvedDataset(document_of_list(path, minority), dataset, path.parent, is_folder=True)
     elif dataset and Path(dataset).is_dir():
-        resolved = _from_folder(Path(dataset), minority)
+        path = Path(dataset)
+        resolved = ResolvedDataset(document_of_folder(path, minority), dataset, path, is_folder=True)
     else:
-        hint = nearest_match(dataset, catalogue_names())
+        known = [*catalogue_names(), *own_names()]
         raise UsageError(
-            f"data set '{dataset}': neither in the catalogue ({', '.join(catalogue_names())}) nor a folder "
-            f"or YAML file.{hint}"
+            f"data set '{dataset}': neither in the catalogue ({', '.join(known)}) nor a folder, "
+            f"a YAML file or a list of images.{nearest_match(dataset, known)}"
         )
     if minority is not None:
         resolved.document["minority"] = minority
     return resolved
+
+
+@cache
+def _catalogue() -> dict[str, tuple[Path, str]]:
+    """Name → file of the catalogue, and the category that the name stands for; empty for most."""
+    found = {}
+    for path in CATALOGUE_DIR.glob("*.yaml"):
+        categories = read_yaml_mapping(path)["categories"] if _FAMILY in path.stem else [""]
+        found.update({path.stem.replace(_FAMILY, category): (path, category) for category in categories})
+    return found
+
+
+def _catalogue_document(name: str) -> dict[str, Any]:
+    path, category = _catalogue()[name]
+    document = read_yaml_mapping(path)
+    if category:
+        document.pop("categories")
+        document = _filled_in(document, category)
+    return document
+
+
+def _filled_in(value: Any, category: str) -> Any:
+    """A copy of a document in which every ``{category}`` is the category."""
+    if isinstance(value, str):
+        return value.replace("{category}", category)
+    if isinstance(value, list):
+        return [_filled_in(each, category) for each in value]
+    if isinstance(value, dict):
+        return {key: _filled_in(each, category) for key, each in value.items()}
+    return value
 
 
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
@@ -99,60 +148,3 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UsageError(f"{path}: a mapping of keys is expected, got {type(document).__name__}.")
     return document
-
-
-def _class_folders(folder: Path) -> list[str]:
-    """Names of the direct subfolders, sorted; hidden ones are left out."""
-    try:
-        children = list(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror}. Make it readable.") from error
-    return sorted(child.name for child in children if child.is_dir() and not child.name.startswith("."))
-
-
-def _split_folder(names: list[str], accepted: tuple[str, ...]) -> str | None:
-    return next((name for name in accepted if name in names), None)
-
-
-def _from_folder(folder: Path, minority: str | None) -> ResolvedDataset:
-    names = _class_folders(folder)
-    train, test = _split_folder(names, _TRAIN_NAMES), _split_folder(names, _TEST_NAMES)
-    class_root = folder / train if train else folder
-    classes = _class_folders(class_root)
-    if len(classes) < 2:
-        got = ", ".join(classes) if classes else "none"
-        raise DataError(
-            f"{folder}: at least two class folders are needed, got {got}. "
-            "Lay images out as <class>/*.jpg, or as train/<class>/*.jpg and test/<class>/*.jpg."
-        )
-    counts = {name: sum(1 for _ in image_files(class_root / name)) for name in classes}
-    if minority is None:
-        minority = _obvious_minority(folder, counts)
-    document: dict[str, Any] = {
-        "name": _identifier(folder.resolve().name),
-        "title": f"images of {folder}",
-        "layout": {
-            "kind": "class_folders",
-            "train": f"{train}/{{class}}" if train else "{class}",
-            "test": f"{test}/{{class}}" if train and test else None,
-        },
-        "classes": classes,
-        "minority": minority,
-    }
-    return ResolvedDataset(document, str(folder), folder, is_folder=True)
-
-
-def _identifier(folder_name: str) -> str:
-    """A folder's name as the name of a data set: letters, digits and ``._-`` only."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", folder_name).strip("._-") or "images"
-
-
-def _obvious_minority(folder: Path, counts: dict[str, int]) -> str:
-    smallest = min(counts, key=lambda name: counts[name])
-    others = [count for name, count in counts.items() if name != smallest]
-    if min(others) < _OBVIOUS_RATIO * max(counts[smallest], 1):
-        facts = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise UsageError(
-            f"{folder}: which class is outnumbered is not obvious ({facts}). Say it with --minority NAME."
-        )
-    return smallest

@@ -10,119 +10,33 @@ import math
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contracts.errors import UsageError, nearest_match
-from imagedata.pack_formats import PackFormat
+from imagedata.layouts import (
+    AnomalyFolders,
+    ClassFolders,
+    ImageList,
+    LabelTable,
+    Layout,
+    Packed,
+    Settings,
+    Shards,
+)
 
-
-class Settings(BaseModel):
-    """Base of every settings model: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClassFolders(Settings):
-    """One folder a class, searched recursively.
-
-    Attributes:
-        kind: which layout this is.
-        roots: folders below the data directory that may hold the set; the first that exists is taken.
-        train: path pattern below the root; ``{class}`` stands for the class folder.
-        test: the same for the held-out images, or None when they are to be drawn from ``train``.
-        folder_of_class: folder names where they differ from the class names.
-    """
-
-    kind: Literal["class_folders"] = "class_folders"
-    roots: list[str] = ["."]
-    train: str = "{class}"
-    test: str | None = None
-    folder_of_class: dict[str, str] = {}
-
-    @field_validator("train", "test")
-    @classmethod
-    def _pattern_tells_classes_apart(cls, value: str | None) -> str | None:
-        if value is not None and "{class}" not in value:
-            raise ValueError("{class} must stand somewhere in it, in place of the class folder")
-        return value
-
-
-class LabelTable(Settings):
-    """A text table of paths and labels, as some packages and competitions ship them.
-
-    Attributes:
-        kind: which layout this is.
-        package: importable package that carries the files; None means the data directory.
-        roots: folders below the package or data directory that may hold the table.
-        table: file name of the table.
-        columns: column names in order; separated by white space, or by ``separator``.
-        separator: None for any white space.
-        path_column: column with the image path, relative to the table.
-        label_column: column that decides the class.
-        values_of_class: class name → the label values that mean it; rows with other values are left out.
-    """
-
-    kind: Literal["label_table"] = "label_table"
-    package: str | None = None
-    roots: list[str] = ["."]
-    table: str
-    columns: list[str]
-    separator: Annotated[str, Field(min_length=1)] | None = None
-    path_column: str = "path"
-    label_column: str
-    values_of_class: dict[str, list[str]]
-
-    @model_validator(mode="after")
-    def _columns_exist_and_values_are_one_class_each(self) -> Self:
-        for key in ("path_column", "label_column"):
-            column = getattr(self, key)
-            if column not in self.columns:
-                hint = nearest_match(column, self.columns)
-                raise ValueError(f"{key} '{column}' is none of the columns {self.columns}.{hint}")
-        owner: dict[str, str] = {}
-        for name, values in self.values_of_class.items():
-            for value in values:
-                if owner.setdefault(value, name) != name:
-                    raise ValueError(f"value '{value}' means both {owner[value]} and {name}")
-        return self
-
-
-class Packed(Settings):
-    """Many images in one file, as MNIST, CIFAR-10 and SVHN come; see :mod:`imagedata.packed`.
-
-    Attributes:
-        kind: which layout this is.
-        format: ``idx`` (MNIST and its relatives, also gzipped), ``cifar`` (pickled batches) or ``svhn``
-            (MATLAB files of cropped digits).
-        roots: folders below the data directory that may hold the files; an absolute one is taken as it is.
-        train: file names of the training images; for ``idx`` the images and then the labels.
-        test: the same of the held-out images, or None when they are to be drawn from ``train``.
-        label_of_class: class name → its label value in the files; others are left out.
-    """
-
-    kind: Literal["packed"] = "packed"
-    format: PackFormat
-    roots: list[str] = ["."]
-    train: Annotated[list[str], Field(min_length=1)]
-    test: Annotated[list[str], Field(min_length=1)] | None = None
-    label_of_class: dict[str, Annotated[int, Field(ge=0, le=255)]]
-
-    @model_validator(mode="after")
-    def _idx_comes_in_pairs_and_labels_are_one_class_each(self) -> Self:
-        for key in ("train", "test"):
-            files = getattr(self, key)
-            if self.format == "idx" and files is not None and len(files) != 2:
-                raise ValueError(f"{key} names {len(files)} files; idx has two, images and then labels")
-        if len(set(self.label_of_class.values())) != len(self.label_of_class):
-            raise ValueError(f"label_of_class gives two classes one label: {self.label_of_class}")
-        for name in self.label_of_class:
-            # A class becomes a folder.
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", name):
-                raise ValueError(f"class '{name}' cannot name a folder; use letters, digits, space, . _ -")
-        return self
-
-
-Layout = Annotated[ClassFolders | LabelTable | Packed, Field(discriminator="kind")]
+__all__ = [
+    "AnomalyFolders",
+    "ClassFolders",
+    "DataSpec",
+    "ImageList",
+    "LabelTable",
+    "Layout",
+    "MinorityCopies",
+    "Packed",
+    "Settings",
+    "Shards",
+    "parse_ratio",
+]
 
 
 class MinorityCopies(Settings):
@@ -181,6 +95,8 @@ class DataSpec(Settings):
         title: one line for people.
         source: where users get it.
         licence: as its owner states it.
+        tree: what must lie below the data directory, a line an entry; shown where the set is missing. Empty
+            where the layout says it well enough.
         layout: where the images lie.
         classes: class names; the order of the majority classes is kept, the minority is moved to the end.
         minority: the outnumbered class.
@@ -195,8 +111,12 @@ class DataSpec(Settings):
             than two classes the others share the rest as they do among the held-out rows.
         deployment_shares: class → its share where the model will work, for more than two classes; takes the
             place of ``deployment_prior``.
-        group: regular expression with one group, searched in the relative path; rows of equal groups
-            (patient, lot) never part. None means every image stands for itself.
+        group: regular expression with one group, searched in the relative path; or a number that says
+            which folder of the relative path it is, 1 for the first and -1 for the one that holds the image.
+            Rows of equal groups (patient, lot) never part. None means every image stands for itself, unless
+            a list or table names groups in a column.
+        keep_share: share of each class's usable images that is kept, drawn by a seeded hash of the files'
+            bytes before anything else is; None keeps all.
         window: grey values that become black and white in 16-bit images.
         scaled_jpeg: reduce large JPEGs while they are decoded, in training and in scoring by the exported
             file; several times as fast, pixels differ slightly (see :mod:`imagedata.decode`).
@@ -208,16 +128,18 @@ class DataSpec(Settings):
     title: str = ""
     source: str = ""
     licence: str = ""
+    tree: list[str] = Field(default_factory=list)
     layout: Layout
     classes: list[Annotated[str, Field(min_length=1)]] = Field(min_length=2)
     minority: str
     imbalance: str | None = None
-    train_counts: dict[str, Annotated[int, Field(ge=1)]] = {}
+    train_counts: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     test_per_class: int | None = Field(default=None, ge=1)
     test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
     deployment_prior: float | None = Field(default=None, gt=0.0, lt=1.0)
-    deployment_shares: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = {}
-    group: str | None = None
+    deployment_shares: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
+    group: str | int | None = None
+    keep_share: float | None = Field(default=None, gt=0.0, lt=1.0)
     window: tuple[float, float] | None = None
     scaled_jpeg: bool = False
     augment_minority: MinorityCopies | None = None
@@ -231,8 +153,10 @@ class DataSpec(Settings):
 
     @field_validator("group")
     @classmethod
-    def _rule_is_a_regular_expression_with_a_group(cls, value: str | None) -> str | None:
-        if value is not None:
+    def _rule_is_a_regular_expression_with_a_group(cls, value: str | int | None) -> str | int | None:
+        if value == 0:
+            raise ValueError("folders are counted from 1, or from -1 beginning at the image")
+        if isinstance(value, str):
             try:
                 groups = re.compile(value).groups
             except re.error as error:
@@ -262,10 +186,26 @@ class DataSpec(Settings):
             missing = [name for name in self.classes if not self.layout.values_of_class.get(name)]
             if missing:
                 raise ValueError(f"layout.values_of_class gives no values for {missing}")
-        if isinstance(self.layout, Packed):
+        if isinstance(self.layout, ImageList) and self.layout.values_of_class:
+            missing = [name for name in self.classes if not self.layout.values_of_class.get(name)]
+            if missing:
+                raise ValueError(f"layout.values_of_class gives no values for {missing}")
+        if isinstance(self.layout, Packed | Shards):
             missing = [name for name in self.classes if name not in self.layout.label_of_class]
             if missing:
                 raise ValueError(f"layout.label_of_class gives no label for {missing}")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_by_one_rule(self) -> Self:
+        column = getattr(self.layout, "group_column", None) or getattr(self.layout, "group", None)
+        if column is not None and self.group is not None:
+            raise ValueError(
+                f"group={self.group!r} and the layout's column of groups '{column}' say the same twice; "
+                "give one of them"
+            )
+        if isinstance(self.layout, AnomalyFolders) and len(self.classes) != 2:
+            raise ValueError(f"anomaly_folders tell normal and anomalous images apart, not {self.classes}")
         return self
 
     @model_validator(mode="after")
@@ -286,14 +226,18 @@ class DataSpec(Settings):
 
     @model_validator(mode="after")
     def _held_out_by_one_rule(self) -> Self:
-        if not isinstance(self.layout, LabelTable) and self.layout.test is not None:
+        column = getattr(self.layout, "split_column", None)
+        place = getattr(self.layout, "test", None) or (column and f"rows that column {column} calls test")
+        if place:
             for key in ("test_per_class", "test_fraction"):
                 if key in self.model_fields_set and getattr(self, key) is not None:
-                    place = self.layout.test
                     place = place if isinstance(place, str) else " and ".join(place)
+                    advice = "leave it out"
+                    if not isinstance(self.layout, AnomalyFolders):
+                        setting = "split_column" if column else "test"
+                        advice += f", or draw them from the training images with layout.{setting}=null"
                     raise ValueError(
-                        f"{key} has no effect, because the held-out images lie in {place}; "
-                        "leave it out, or draw them from the training images with layout.test=null"
+                        f"{key} has no effect, because the held-out images lie in {place}; {advice}"
                     )
         return self
 

@@ -155,7 +155,7 @@ def test_data_set_that_is_not_there_shows_the_expected_tree(tmp_path):
     said = refuse(
         3, "covid: not found below", "train-all", "covid", "--data", tmp_path, "--runs", tmp_path / "runs"
     )
-    assert "covid/COVID-19_Radiography_Dataset/COVID/images/*.jpg" in said
+    assert "covid/COVID-19_Radiography_Dataset/COVID/images/COVID-1.png" in said
     assert "Kaggle" in said
 
 

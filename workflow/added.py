@@ -9,7 +9,6 @@ update changes follows from the set of these rows; order and number of updates l
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, write_json
+from imagedata.groups import group_of_path, groups_column
 from imagedata.manifest import ManifestRow
 from imagedata.spec import DataSpec
 
@@ -154,6 +154,7 @@ class RowGuard:
 
     def __init__(self, spec: DataSpec, train: Sequence[ManifestRow], test: Sequence[ManifestRow]) -> None:
         self._rule = spec.group
+        self._column = groups_column(spec.layout)
         self._known: dict[str, str] = {}
         self._groups: dict[str, str] = {}
         for what, rows in (("training", train), ("held-out", test)):
@@ -164,13 +165,17 @@ class RowGuard:
         """The group by the data set's rule, empty where it finds none; without a rule each file is one."""
         if self._rule is None:
             return sha256
-        match = re.search(self._rule, path)
-        return (match.group(1) or "") if match else ""
+        return group_of_path(self._rule, path)
 
     def objection(self, path: str, sha256: str) -> str:
         """Why the image may not be added; empty where it may."""
         if sha256 in self._known:
             return self._known[sha256]
+        if self._column is not None:
+            return (
+                f"groups of this data set stand in its column '{self._column}'; put the image there and "
+                "train again"
+            )
         group = self.group_of(path, sha256)
         if not group:
             return f"the data set's group rule '{self._rule}' finds no group in its path"

@@ -21,7 +21,9 @@ class Device(StrEnum):
 
 Dataset = Annotated[
     str,
-    typer.Argument(help="Catalogue name, YAML spec, or folder with a folder per class.", show_default=False),
+    typer.Argument(
+        help="Name, YAML spec, folder with a folder per class, or list of images.", show_default=False
+    ),
 ]
 Data = Annotated[
     Path | None,

@@ -15,23 +15,23 @@ import numpy.typing as npt
 from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, write_json
 from contracts.rows import LabelArray
-from imagedata.inspection import InspectionJournal
-from imagedata.listing import find_root, list_images
+from imagedata.inspection import Inspection, InspectionJournal
+from imagedata.listing import ListedImage, find_root, list_images
 from imagedata.manifest import Manifest, ManifestRow, build_manifest
 from imagedata.packed import OpenPack, unpacked_root
-from imagedata.spec import LabelTable, Packed
+from imagedata.regions import find_regions, with_mask_problems, write_regions
+from imagedata.shards import write_shards, written_root
+from imagedata.spec import ClassFolders, DataSpec, ImageList, LabelTable, Packed, Shards
 from workflow.added import AddedRows
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 
 # Keys that decide nothing about what is trained: words for people, and what comes after training.
 NOT_OF_TRAINING = {
-    "dataset": ("title", "source", "licence", "deployment_prior", "deployment_shares"),
+    "dataset": ("title", "source", "licence", "tree", "deployment_prior", "deployment_shares"),
     # Every unit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
     "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by"),
 }
-# Keys of a data set that runs of older versions do not state; None is what those did.
-_ADDED_LATER = ("augment_minority",)
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,7 @@ def prepare_data(config: RunConfig) -> PreparedData:
     Raises:
         DataError: the data set is missing, a class is empty, or folds cannot be made.
     """
-    if isinstance(config.spec.layout, Packed):
-        manifest = unpacked_manifest(config)
-    else:
-        manifest = inspected_manifest(config)
+    manifest = manifest_of(config)
     settings = config.spec.augment_minority
     if settings is not None:
         from workflow.augmented import with_augmented_copies
@@ -129,6 +126,22 @@ def prepare_data(config: RunConfig) -> PreparedData:
         folder = _augmented_root(config)
         manifest = with_augmented_copies(manifest, settings, config.decode, config.seed, folder)
     return with_folds(config, manifest)
+
+
+def manifest_of(config: RunConfig) -> Manifest:
+    """The manifest of any data set; its usable images lie as files below its root afterwards.
+
+    Raises:
+        DataError: the data set is missing or damaged, or a class is empty.
+    """
+    layout = config.spec.layout
+    if isinstance(layout, Packed):
+        return unpacked_manifest(config)
+    if isinstance(layout, Shards):
+        return shards_manifest(config, layout)
+    if isinstance(layout, ClassFolders) and layout.region_masks is not None:
+        return regions_manifest(config, layout)
+    return inspected_manifest(config)
 
 
 def inspected_manifest(config: RunConfig) -> Manifest:
@@ -139,10 +152,50 @@ def inspected_manifest(config: RunConfig) -> Manifest:
     """
     root = _absolute_root(config)
     listed = list_images(config.spec, root)
+    return build_manifest(config.spec, root, listed, _findings(config, root, listed), config.seed)
+
+
+def _findings(config: RunConfig, root: Path, listed: list[ListedImage]) -> dict[str, Inspection]:
+    """Path → what a look at each listed file finds; what was looked at before is not looked at again."""
+    return _look_at(config, root, [image.path for image in listed], "images")
+
+
+def _look_at(config: RunConfig, root: Path, paths: list[str], what: str) -> dict[str, Inspection]:
     journal = InspectionJournal(config.options.runs / "inspections" / f"{config.spec.name}.jsonl")
-    with progress_bar(f"looking at {len(listed)} images", len(listed)) as bar:
-        findings = journal.inspect(root, (image.path for image in listed), config.decode, bar.advance)
-    return build_manifest(config.spec, root, listed, findings, config.seed)
+    with progress_bar(f"looking at {len(paths)} {what}", len(paths)) as bar:
+        return journal.inspect(root, paths, config.decode, bar.advance)
+
+
+def shards_manifest(config: RunConfig, layout: Shards) -> Manifest:
+    """The manifest of a data set in shards, whose images are written out as files first.
+
+    Raises:
+        DataError: a shard is missing, damaged or hostile, or a class is empty.
+    """
+    source = find_root(config.spec, config.data_dir)
+    root = _absolute_root(config)
+    listed = list_images(config.spec, source)
+    with progress_bar(f"writing {len(listed)} images out of shards", len(listed)) as bar:
+        write_shards(layout, source, root, bar.advance)
+    return build_manifest(config.spec, root, listed, _findings(config, root, listed), config.seed)
+
+
+def regions_manifest(config: RunConfig, layout: ClassFolders) -> Manifest:
+    """The manifest of a data set that shows only a region of each image; the masked files are written.
+
+    Raises:
+        DataError: the data set is missing, or a class is empty.
+    """
+    source = Path(os.path.abspath(find_root(config.spec, config.data_dir)))  # noqa: PTH100
+    listed = list_images(config.spec, source)
+    regions = find_regions(layout, source, listed)
+    masks = _look_at(config, source, sorted(set(regions.mask_of.values())), "masks")
+    findings = with_mask_problems(regions, _findings(config, source, listed), masks)
+    manifest = build_manifest(config.spec, source, listed, findings, config.seed)
+    usable = sum(row.status == "ok" for row in manifest.rows)
+    with progress_bar(f"masking {usable} images", usable) as bar:
+        target = _absolute_root(config)
+        return write_regions(manifest, regions, masks, target, config.spec.window, bar.advance)
 
 
 def seed_of(*parts: int | str) -> int:
@@ -170,9 +223,15 @@ def unpacked_manifest(config: RunConfig) -> Manifest:
 
 def _absolute_root(config: RunConfig) -> Path:
     """Where the images lie, in words that hold from any working directory; links stay as they are."""
-    root = find_root(config.spec, config.data_dir)
-    if isinstance(config.spec.layout, Packed):
-        root = unpacked_root(config.spec, root, config.options.runs / "unpacked")
+    spec, layout, runs = config.spec, config.spec.layout, config.options.runs
+    root = find_root(spec, config.data_dir)
+    if isinstance(layout, Packed):
+        root = unpacked_root(spec, root, runs / "unpacked")
+    elif isinstance(layout, Shards):
+        root = written_root(spec.name, layout, root, runs / "unpacked")
+    elif isinstance(layout, ClassFolders) and layout.region_masks is not None:
+        source = os.path.abspath(root)  # noqa: PTH100
+        root = runs / "masked" / f"{spec.name}-{digest_of([source, layout.region_masks])}"
     return Path(os.path.abspath(root))  # noqa: PTH100
 
 
@@ -257,8 +316,7 @@ def load_prepared(config: RunConfig) -> PreparedData:
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     wanted = config.to_json()
-    for key in _ADDED_LATER:
-        saved.get("dataset", {}).setdefault(key, None)
+    saved["dataset"] = _with_defaults(saved.get("dataset"))
     for part, keys in NOT_OF_TRAINING.items():
         for key in keys:
             wanted[part].pop(key)
@@ -275,7 +333,7 @@ def load_prepared(config: RunConfig) -> PreparedData:
             )
     if saved.get("digests") != _digests(data):
         raise ModelError(f"{config.folder}: a training command was cut off there. Run again: {again}")
-    if config.data_dir is not None or isinstance(config.spec.layout, LabelTable):
+    if config.data_dir is not None or isinstance(config.spec.layout, LabelTable | ImageList):
         root = _absolute_root(config)
         if root != data.manifest.root:
             raise ModelError(
@@ -285,6 +343,14 @@ def load_prepared(config: RunConfig) -> PreparedData:
             )
     added, _ = AddedRows.read(config.folder).usable(config.spec, data.train, data.test)
     return replace(data, added=tuple(added), added_root=config.folder)
+
+
+def _with_defaults(saved: object) -> dict[str, Any]:
+    """A saved data set with the keys that it does not state, because they came later, at their defaults."""
+    try:
+        return DataSpec.model_validate(saved).model_dump(mode="json")
+    except ValueError:
+        return saved if isinstance(saved, dict) else {}
 
 
 def _read_rows(config: RunConfig) -> PreparedData:

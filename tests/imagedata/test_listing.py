@@ -108,8 +108,8 @@ def test_kaggle_layout_is_found_with_and_without_its_own_folder(tmp_path, below)
 def test_missing_data_shows_the_tree_that_is_expected(tmp_path):
     spec = catalogue("covid")
     tree = (
-        "  covid/COVID-19_Radiography_Dataset/Normal/images/*.jpg\n"
-        "  covid/COVID-19_Radiography_Dataset/COVID/images/*.jpg"
+        "  covid/COVID-19_Radiography_Dataset/Normal/images/Normal-1.png\n"
+        "  covid/COVID-19_Radiography_Dataset/COVID/images/COVID-1.png"
     )
     assert expected_tree(spec) == tree
     with pytest.raises(DataError) as caught:
@@ -126,7 +126,9 @@ def test_no_data_directory_says_how_to_name_one():
 
 def test_half_a_tree_names_the_missing_half(tmp_path):
     touch(tmp_path / "gender/Training/male/1.png", tmp_path / "gender/Training/female/1.png")
-    with pytest.raises(DataError, match=r"gender lacks Validation/male, Validation/female\. Expected:"):
+    with pytest.raises(
+        DataError, match=r"gender lacks Validation/male, Validation/female\. Get it from Kaggle"
+    ):
         find_root(catalogue("gender"), tmp_path)
 
 

@@ -39,7 +39,12 @@ def test_every_set_of_the_catalogue_is_valid_and_named_like_its_file(name):
 
 
 def test_the_catalogue_holds_what_was_promised():
-    assert {"gender", "gender_A", "gender_B", "covid", "elpv"} <= set(catalogue_names())
+    long_tailed = {"mnist_lt", "fashion_mnist_lt", "cifar10_lt", "svhn_lt"}
+    named = {"gender", "gender_A", "gender_B", "covid", "covid_masked", "elpv", "therapanacea"}
+    patches = {"idc", "idc_20", "idc_random"}
+    names = set(catalogue_names())
+    assert long_tailed | named | patches | {"mvtec_bottle", "mvtec_metal_nut", "mvtec_zipper"} <= names
+    assert len([name for name in names if name.startswith("mvtec_")]) == 15
     assert {path.suffix for path in CATALOGUE_DIR.iterdir()} == {".yaml"}
 
 
