@@ -145,7 +145,7 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
     Raises:
         ImageError: not an image, truncated, damaged, too large, too small, or without a defined range.
     """
-    return _decode(data, settings.window, settings.size)[0]
+    return _decode(data, settings.window, settings.size, settings.scaled)[0]
 
 
 def decode_at_stored_size(data: bytes, window: tuple[float, float] | None) -> Image.Image:
@@ -158,7 +158,7 @@ def decode_at_stored_size(data: bytes, window: tuple[float, float] | None) -> Im
 
 
 def _decode(
-    data: bytes, window: tuple[float, float] | None, size: int | None
+    data: bytes, window: tuple[float, float] | None, size: int | None, scaled: bool = False
 ) -> tuple[DecodedImage, Image.Image]:
     """Pixels with facts, and the same as an image; ``size`` None keeps the stored size."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -171,8 +171,8 @@ def _decode(
             with _open(data) as image:
                 width, height, mode = image.width, image.height, image.mode
                 _check_size(width, height)
-                if settings.scaled:  # after the check: the header alone decides what is refused
-                    image.draft(None, (settings.size, settings.size))
+                if scaled and size:  # after the check: the header alone decides what is refused
+                    image.draft(None, (size, size))
                 image.load()
                 rgb = _to_rgb(ImageOps.exif_transpose(image), window)
                 resized = rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb
