@@ -64,18 +64,11 @@ def fill_template(template: str, report: Report[M], **context: Any) -> str:
         report: what is shown.
         context: what only this template needs.
     """
-    environment = Environment(
-        loader=PackageLoader("reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     environment.filters.update(interval=interval, probability=probability, breakable=_breakable)
-    style = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
     return environment.get_template(template).render(
         report=report,
-        style=Markup(style),  # our own file; nothing else goes in unescaped
+        style=page_style(),
         metric=report.comparison["metric"],
         headings=HEADINGS,
         directions=HIGHER_IS_BETTER,
@@ -85,6 +78,22 @@ def fill_template(template: str, report: Report[M], **context: Any) -> str:
         side=SIDE,
         **context,
     )
+
+
+def template_environment() -> Environment:
+    """Our templates, with every text escaped and every missing one an error."""
+    return Environment(
+        loader=PackageLoader("reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def page_style() -> Markup:
+    """The style sheet of all pages; our own file, and the only text that goes in unescaped."""
+    return Markup((Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8"))
 
 
 def _breakable(name: str) -> Markup:

@@ -137,9 +137,7 @@ def _maps(run: FinishedRun, rows: list[ManifestRow]) -> tuple[FloatArray, str]:
     return np.concatenate(maps), model.sha256
 
 
-def _at_one_size(
-    heat: FloatArray, row: ManifestRow, mask: MaskArray | None
-) -> tuple[FloatArray, MaskArray]:
+def _at_one_size(heat: FloatArray, row: ManifestRow, mask: MaskArray | None) -> tuple[FloatArray, MaskArray]:
     """A map stretched bilinearly to its mask's size; a normal image is all normal at its own size."""
     if mask is None:
         mask = np.zeros((row.height, row.width), dtype=np.bool_)
@@ -159,9 +157,7 @@ def _measure(
     if len(names) > 1:
         chosen |= {name: np.flatnonzero([k is None or k == name for k in kind_of]) for name in names}
     return {
-        name: counts.measure(
-            places, groups[places], n_replicates=config.recipe.bootstrap, seed=config.seed
-        )
+        name: counts.measure(places, groups[places], n_replicates=config.recipe.bootstrap, seed=config.seed)
         for name, places in chosen.items()
     }
 
@@ -195,4 +191,3 @@ def _print(config: RunConfig, kinds: dict[str, Localisation], left_out: list[dic
             f"Held-out anomalies that are left out: {len(left_out)}; the first: {first['path']}: "
             f"{first['reason']}"
         )
-
