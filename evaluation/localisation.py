@@ -176,7 +176,7 @@ def _figure(values: Float64Array) -> Figure:
 
 
 def _share_reaching(counts: Float64Array, total: Float64Array | None = None) -> Float64Array:
-    """``[R, T + 1]`` shares that reach T, T-1, … 0 thresholds: rising from what reaches all to all there is."""
+    """``[R, T + 1]`` shares that reach T, T-1, … 0 thresholds, rising to 1."""
     rising = np.cumsum(counts[:, ::-1], axis=1)
     return rising / (rising[:, -1:] if total is None else total)
 

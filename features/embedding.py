@@ -17,7 +17,7 @@ COMPONENTS = 50
 """Principal components that distances are taken in, at most."""
 
 TSNE_ROWS = 3000
-"""Rows up to which the plane is t-SNE's; beyond, its time grows too long and the first two components serve."""
+"""Rows up to which the plane is t-SNE's; beyond, it takes too long and two components serve."""
 
 NEIGHBOURS = 5
 _PERPLEXITY = 30.0
@@ -95,7 +95,7 @@ def _plane(components: FloatArray, seed: int) -> tuple[FloatArray, str]:
 def _neighbourhoods(
     components: FloatArray, labels: LabelArray
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """``[N]`` mean distance to the nearest of the own class, and ``[N]`` share of others among the nearest."""
+    """``[N]`` mean distance to the nearest of the own class, ``[N]`` share of others among the nearest."""
     from sklearn.neighbors import NearestNeighbors
 
     distance = np.full(len(labels), np.nan)

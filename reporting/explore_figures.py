@@ -1,4 +1,7 @@
-"""Figures of a data set as SVG text; as in :mod:`reporting.figures`, nothing that a stranger named is drawn."""
+"""Figures of a data set as SVG text.
+
+As in :mod:`reporting.figures`, nothing that a stranger named is drawn.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _DOTS_PER_INCH = 160
 
 
 def marks_of(n_classes: int) -> list[tuple[str, str, str]]:
-    """Colour, matplotlib's marker and letter of each class; more majority classes than marks share the last."""
+    """Colour, matplotlib's marker and letter of each class; majority classes beyond the marks share one."""
     majority = [CLASS_MARKS[min(i, len(CLASS_MARKS) - 1)] for i in range(n_classes - 1)]
     return [*majority, MINORITY_MARK]
 
@@ -111,7 +114,8 @@ def embedding(
             axes.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="black")
             axes.annotate(
                 str(number), (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8.5,
-                fontweight="bold", bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75},
+                fontweight="bold",
+                bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75},
             )  # fmt: skip
         axes.set_xticks([])
         axes.set_yticks([])

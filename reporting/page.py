@@ -64,31 +64,35 @@ def fill_template(template: str, report: Report[M], **context: Any) -> str:
         report: what is shown.
         context: what only this template needs.
     """
-    environment = template_environment()
-    environment.filters.update(interval=interval, probability=probability, breakable=_breakable)
-    return environment.get_template(template).render(
-        report=report,
-        style=page_style(),
-        metric=report.comparison["metric"],
-        headings=HEADINGS,
-        directions=HIGHER_IS_BETTER,
-        rows=best_first(report.comparison),
-        difference_figure=_difference_figure(report),
-        galleries=_galleries(report),
-        side=SIDE,
-        **context,
+    return (
+        template_environment()
+        .get_template(template)
+        .render(
+            report=report,
+            style=page_style(),
+            metric=report.comparison["metric"],
+            headings=HEADINGS,
+            directions=HIGHER_IS_BETTER,
+            rows=best_first(report.comparison),
+            difference_figure=_difference_figure(report),
+            galleries=_galleries(report),
+            side=SIDE,
+            **context,
+        )
     )
 
 
 def template_environment() -> Environment:
     """Our templates, with every text escaped and every missing one an error."""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("reporting", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(interval=interval, probability=probability, breakable=_breakable)
+    return environment
 
 
 def page_style() -> Markup:

@@ -208,8 +208,8 @@ def _with_legend(picture: Image.Image) -> Image.Image:
     draw.text((left, top), "p 0", fill="black", font=font)
     left += 24
     for column in range(scale_width):
-        colour = tuple(int(round(255 + _OPACITY * (c - 255))) for c in colour_of(column / (scale_width - 1)))
-        draw.line((left + column, top, left + column, top + 15), fill=colour)
+        red, green, blue = np.rint(255.0 + _OPACITY * (colour_of(column / (scale_width - 1)) - 255.0))
+        draw.line((left + column, top, left + column, top + 15), fill=(int(red), int(green), int(blue)))
     draw.rectangle((left, top, left + scale_width - 1, top + 15), outline=(120, 120, 120))
     left += scale_width + 4
     draw.text((left, top), "1", fill="black", font=font)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,16 @@ from PIL import Image
 from rich.markup import escape
 from rich.table import Table
 
-from contracts.errors import ImageError, UsageError
-from contracts.files import atomic_writer, write_text
-from contracts.rows import ImageArray
+from contracts.errors import UsageError
+from contracts.files import write_text
 from contracts.text import printable
-from imagedata.decode import DecodeSettings, decode_at_stored_size, decode_file, read_image_bytes
-from imagedata.draws import seeded_rank
-from imagedata.manifest import Manifest, ManifestRow
+from imagedata.manifest import Manifest
 from reporting import explore_figures
-from reporting.contact_sheets import contact_sheet, thumbnail
 from reporting.explore_page import (
     ExplorePage,
     FeatureMap,
     Outlier,
     Outliers,
-    Sheet,
     ShownSlide,
     SlidePicture,
     jpeg_of,
@@ -35,53 +28,15 @@ from reporting.explore_page import (
 )
 from reporting.page import Drawing
 from reporting.pictures import svg_uri
-from reporting.slides import png_bytes
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note, progress_bar
+from workflow.explore_pictures import Album, class_sheets, size_and_grey_figures, slug
 from workflow.explore_slides import DrawnSlide, choose_slides, draw_slides, predictions_of, slides_of
 from workflow.prepare import manifest_of
 
-_SHEET = 24
-_MOST_SHEETS = 20
-_MEASURED = 2000
-_MEASURED_SIDE = 64
 _LARGEST_GROUPS = 20
-_COMMONEST_SIZES = 3
-PAGE_BYTES = 15_000_000
-"""The page stays below this, whatever the slides: pictures beyond the budget are files beside it only."""
-
 _SLIDE_BUDGET = 9_000_000
-
-
-@dataclass
-class _Album:
-    """Where pictures go, and what could not be read on the way.
-
-    Attributes:
-        folder: of page and pictures.
-        window: grey values of deep images.
-        files: pictures written so far.
-        skipped: path → why it is not shown, although it was whole when it was looked at.
-    """
-
-    folder: Path
-    window: tuple[float, float] | None
-    files: list[str] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def save(self, name: str, picture: Image.Image) -> None:
-        with atomic_writer(self.folder / name) as handle:
-            handle.write(png_bytes(picture))
-        self.files.append(name)
-
-    def thumbnail(self, manifest: Manifest, row: ManifestRow) -> ImageArray | None:
-        """A small picture of a row in its own proportions; None where its file broke since."""
-        try:
-            content = read_image_bytes(manifest.root / row.path)
-            return thumbnail(np.asarray(decode_at_stored_size(content, self.window)))
-        except ImageError as error:
-            self.skipped[row.path] = str(error)
-            return None
+"""Bytes of slides on the page, so that it stays below 15 MB; further ones are files beside it."""
 
 
 def explore(
@@ -108,11 +63,11 @@ def explore(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output {folder}: that is a file. Name a folder for page and pictures.")
     manifest = manifest_of(config)
-    album = _Album(folder, config.spec.window)
+    album = Album(folder, config.spec.window)
     counts = _counts(manifest)
     groups = _groups(manifest, has_rule=config.spec.group is not None)
-    sheets = _sheets(config, manifest, album)
-    figures, sizes_sentence = _facts(config, manifest, album)
+    sheets = class_sheets(config, manifest, album)
+    figures, sizes_sentence = size_and_grey_figures(config, manifest, album)
     mapped, outliers = _map(config, manifest, album) if with_map else (None, [])
     slides, slide_facts, sentences = _slides(config, manifest, album, n_slides)
     notes = _notes(manifest, album)
@@ -165,7 +120,7 @@ def _headline(manifest: Manifest) -> str:
     )
 
 
-def _notes(manifest: Manifest, album: _Album) -> list[str]:
+def _notes(manifest: Manifest, album: Album) -> list[str]:
     notes = []
     broken = [row for row in manifest.rows if row.status == "broken"]
     if broken:
@@ -248,80 +203,8 @@ def _groups_figure(groups: dict[str, Any]) -> Drawing | None:
     )
 
 
-def _sheets(config: RunConfig, manifest: Manifest, album: _Album) -> list[Sheet]:
-    rows = [*manifest.usable("train"), *manifest.usable("test")]
-    minority = manifest.class_names[-1]
-    names = [minority, *manifest.class_names[:-1]][:_MOST_SHEETS]
-    sheets = []
-    for number, name in enumerate(names):
-        mine = [row for row in rows if row.label == name]
-        mine.sort(key=lambda row: (seeded_rank(config.seed, "sheet", row.sha256), row.path))
-        shown = [(row, album.thumbnail(manifest, row)) for row in mine[:_SHEET]]
-        whole = [(row.path, small) for row, small in shown if small is not None]
-        if whole:
-            picture = contact_sheet([small for _, small in whole])
-            album.save(f"sheet-{number + 1:02d}-{_slug(name)}.png", picture)
-            paths = [path for path, _ in whole]
-            sheets.append(Sheet(name, name == minority, len(mine), paths, jpeg_of(picture)))
-    return sheets
-
-
-def _facts(config: RunConfig, manifest: Manifest, album: _Album) -> tuple[list[Drawing], str]:
-    """Figures of sizes and grey values, and a sentence on sizes."""
-    rows = [*manifest.usable("train"), *manifest.usable("test")]
-    widths, heights = (np.array([getattr(row, name) for row in rows]) for name in ("width", "height"))
-    is_minority = np.array([row.label == manifest.class_names[-1] for row in rows])
-    common = Counter((row.width, row.height) for row in rows).most_common()
-    listed = ", ".join(
-        f"{w}×{h} ({n:,} image{'s' if n > 1 else ''})" for (w, h), n in common[:_COMMONEST_SIZES]
-    )
-    modes = ", ".join(f"{mode} ({n:,})" for mode, n in Counter(row.mode for row in rows).most_common(4))
-    more = len(common) - _COMMONEST_SIZES
-    sentence = (
-        f"Stored sizes in pixels: {listed}{f', and {more} others' if more > 0 else ''}. Modes: {modes}."
-    )
-    figures = []
-    if len(common) > 1:
-        figures.append(
-            Drawing(
-                "Stored sizes",
-                svg_uri(explore_figures.sizes(widths, heights, is_minority)),
-                f"Heights over widths of {len(rows)} images. {listed}.",
-                "A larger mark stands for more images. Where the classes differ here, a model may learn sizes.",
-            )
-        )
-    in_order = sorted(
-        zip(rows, is_minority, strict=True), key=lambda each: seeded_rank(config.seed, "grey", each[0].sha256)
-    )
-    means, deviations, sides = [], [], []
-    settings = DecodeSettings(_MEASURED_SIDE, config.spec.window, config.spec.scaled_jpeg)
-    # Half of the budget for each side, as far as there are so many.
-    chosen = [each for each in in_order if each[1]][: _MEASURED // 2]
-    chosen += [each for each in in_order if not each[1]][: _MEASURED - len(chosen)]
-    with progress_bar(f"measuring {len(chosen)} images", len(chosen)) as bar:
-        for row, minority in chosen:
-            try:
-                grey = decode_file(manifest.root / row.path, settings).pixels.mean(axis=2)
-            except ImageError as error:
-                album.skipped[row.path] = str(error)
-            else:
-                means.append(float(grey.mean()))
-                deviations.append(float(grey.std()))
-                sides.append(bool(minority))
-            bar.advance()
-    if means:
-        drawn = f"{len(means):,} images drawn by a seed, reduced to {_MEASURED_SIDE} pixels a side."
-        for title, values, axis in (
-            ("Brightness", means, "mean grey value (0 black, 255 white)"),
-            ("Contrast", deviations, "standard deviation of the grey values"),
-        ):
-            svg = explore_figures.histogram(np.array(values), np.array(sides), axis)
-            figures.append(Drawing(title, svg_uri(svg), f"Histogram: {axis}, of both sides, {drawn}", drawn))
-    return figures, sentence
-
-
 def _map(
-    config: RunConfig, manifest: Manifest, album: _Album
+    config: RunConfig, manifest: Manifest, album: Album
 ) -> tuple[FeatureMap | None, list[dict[str, Any]]]:
     from workflow.explore_map import map_rows
 
@@ -363,7 +246,7 @@ def _map(
 
 
 def _slides(
-    config: RunConfig, manifest: Manifest, album: _Album, count: int
+    config: RunConfig, manifest: Manifest, album: Album, count: int
 ) -> tuple[list[ShownSlide], list[dict[str, Any]], list[str]]:
     """Slides for the page, facts of all that were drawn, and what is to be said of them."""
     slides = slides_of(manifest, config.spec.group is not None)
@@ -393,8 +276,8 @@ def _slides(
     return shown, facts, sentences
 
 
-def _slide_pictures(drawn: DrawnSlide, number: int, minority: str, album: _Album) -> list[SlidePicture]:
-    stem = f"slide-{number:02d}-{_slug(drawn.name)}"
+def _slide_pictures(drawn: DrawnSlide, number: int, minority: str, album: Album) -> list[SlidePicture]:
+    stem = f"slide-{number:02d}-{slug(drawn.name)}"
     album.save(f"{stem}-labels.png", drawn.labels)
     pictures = [
         SlidePicture(
@@ -420,11 +303,6 @@ def _slide_pictures(drawn: DrawnSlide, number: int, minority: str, album: _Album
 def _slide_words(drawn: DrawnSlide) -> str:
     broken = f", {drawn.broken} broken" if drawn.broken else ""
     return f"{drawn.split}; {drawn.patches:,} patches{broken}"
-
-
-def _slug(name: str) -> str:
-    """A name that is safe in any file system."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40] or "unnamed"
 
 
 def _print(config: RunConfig, document: dict[str, Any]) -> None:

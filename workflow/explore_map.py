@@ -12,7 +12,7 @@ from features.embedding import NEIGHBOURS, Embedding, embed, farthest
 from imagedata.draws import seeded_rank
 from imagedata.manifest import Manifest, ManifestRow
 from workflow.config import RunConfig
-from workflow.devices import resolve_device
+from workflow.devices import pick_device
 from workflow.prepare import PreparedData
 from workflow.trunks import load_trunks
 
@@ -78,7 +78,7 @@ def map_rows(config: RunConfig, manifest: Manifest) -> MappedRows | None:
     data = PreparedData(manifest, train, test, np.zeros(len(train), dtype=np.int64))
     settings = config.recipe.trunk
     trunk = load_trunks(config, {settings})[settings]
-    trunk.fill(data, chosen, config.decode, resolve_device(config.options.device))
+    trunk.fill(data, chosen, config.decode, pick_device(config.options.device))
     rows = trunk.rows(data, chosen, config.decode)
     labels = np.asarray(data.labels(chosen))
     embedding = embed(rows.pooled(), labels, config.seed)
@@ -91,8 +91,8 @@ def map_rows(config: RunConfig, manifest: Manifest) -> MappedRows | None:
         f"{part} usable images by the pooled features of {settings.name} ({settings.weights} weights), "
         f"in the plane by {embedding.method}. Labels only colour it. Distances are taken in the principal "
         f"components that keep {embedding.explained:.0%} of the variance: the mean to an image's "
-        f"{NEIGHBOURS} nearest of its own class, against what is usual there. An image that lies far away, or "
-        "among another class, may be mislabelled, damaged, or the rarest find of all: look at it."
+        f"{NEIGHBOURS} nearest of its own class, against what is usual there. An image that lies far away, "
+        "or among another class, may be mislabelled, damaged, or the rarest find of all: look at it."
     )
     return MappedRows(chosen, labels, embedding, outliers, sentence)
 

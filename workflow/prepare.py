@@ -316,7 +316,8 @@ def load_prepared(config: RunConfig) -> PreparedData:
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     wanted = config.to_json()
-    saved["dataset"] = _with_defaults(saved.get("dataset"))
+    # Both, since keys at their defaults may be left out of either.
+    wanted["dataset"], saved["dataset"] = map(_with_defaults, (wanted["dataset"], saved.get("dataset")))
     for part, keys in NOT_OF_TRAINING.items():
         for key in keys:
             wanted[part].pop(key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -32,7 +34,7 @@ def slow_pro(maps: list[np.ndarray], masks: list[np.ndarray]) -> float:
         overlap = np.mean([(region >= threshold).mean() for region in regions])
         points.append((float((normal >= threshold).mean()), float(overlap)))
     area = 0.0
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if x1 > FPR_LIMIT:
             if x0 < FPR_LIMIT:
                 y_limit = y0 + (y1 - y0) * (FPR_LIMIT - x0) / (x1 - x0)
