@@ -116,10 +116,9 @@ class PixelCounts:
         self._normal.append(np.bincount(bin_of[~mask], minlength=n_bins))
         self._anomalous.append(np.bincount(bin_of[mask], minlength=n_bins))
         labelled, n_regions = ndimage.label(mask, structure=_NEIGHBOURS)
-        share = np.zeros(n_bins)
-        if n_regions:
-            sizes = np.bincount(labelled[mask], minlength=n_regions + 1)
-            share = np.bincount(bin_of[mask], weights=1.0 / sizes[labelled[mask]], minlength=n_bins)
+        region_of = labelled[mask]
+        sizes = np.bincount(region_of, minlength=n_regions + 1)
+        share = np.bincount(bin_of[mask], weights=1.0 / sizes[region_of], minlength=n_bins)
         self._regions.append(share.astype(np.float32))
         self._n_regions.append(n_regions)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from contracts.rows import FloatArray, LabelArray, MaskArray
 from reporting.drawing import FAINT, MAJORITY, MINORITY, as_svg, legend_below, new_axes, our_style
@@ -42,8 +42,12 @@ def sizes(widths: npt.NDArray[np.int64], heights: npt.NDArray[np.int64], is_mino
         for mine, colour, marker, name in _two_sides(is_minority):
             pairs, counts = np.unique(np.stack([widths[mine], heights[mine]]), axis=1, return_counts=True)
             area = 14.0 + 240.0 * counts / max(1, counts.max())
-            axes.scatter(*pairs, s=area, c=colour, marker=marker, alpha=0.5, linewidths=0.6, label=name)
-        _same_legend(axes)
+            axes.scatter(
+                pairs[0], pairs[1], s=area, c=colour, marker=marker, alpha=0.5, linewidths=0.6, label=name
+            )
+        # Both axes begin at 0, so that the proportions of images are seen.
+        axes.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, linestyle=":", label="square")
+        axes.set(xlim=(0, 1.12 * widths.max()), ylim=(0, 1.12 * heights.max()))
         legend_below(figure)
         return as_svg(figure)
 
@@ -81,6 +85,8 @@ def groups(
                 )  # fmt: skip
         if counts.max() > 20 * max(1, counts.min()):
             axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.set_ylim(-3, 103)
         legend_below(figure)
         return as_svg(figure)
@@ -100,20 +106,27 @@ def embedding(
     """
     with our_style():
         figure, axes = new_axes(f"{method}, first axis", f"{method}, second axis")
-        figure.set_size_inches(6.4, 5.6)
+        figure.set_size_inches(5.4, 4.9)
         size = 22.0 if len(positions) < 600 else 12.0 if len(positions) < 2500 else 7.0
         for label, (colour, marker, _) in enumerate(marks_of(n_classes)):
             mine = labels == label
             # Thousands of marks as paths would be megabytes.
             axes.scatter(
-                *positions[mine].T, s=size * (1.5 if label == n_classes - 1 else 1.0), c=colour,
-                marker=marker, alpha=0.75, linewidths=0.3, edgecolors="white", rasterized=True,
-            )  # fmt: skip
+                positions[mine, 0],
+                positions[mine, 1],
+                s=size * (1.5 if label == n_classes - 1 else 1.0),
+                c=colour,
+                marker=marker,
+                alpha=0.75,
+                linewidths=0.3,
+                edgecolors="white",
+                rasterized=True,
+            )
         for number, row in enumerate(outliers, 1):
             x, y = positions[row]
             axes.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="black")
             axes.annotate(
-                str(number), (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8.5,
+                str(number), (x, y), xytext=(6, 5), textcoords="offset points", fontsize=9.5,
                 fontweight="bold",
                 bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75},
             )  # fmt: skip
@@ -126,9 +139,3 @@ def embedding(
 def _two_sides(is_minority: MaskArray) -> list[tuple[MaskArray, str, str, str]]:
     sides = [(~is_minority, MAJORITY, "o", "other"), (is_minority, MINORITY, "^", "outnumbered class")]
     return [side for side in sides if side[0].any()]
-
-
-def _same_legend(axes: Axes) -> None:
-    """Legend marks of one size, whatever the areas drawn."""
-    axes.margins(0.12)
-    axes.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, linestyle=":", label="square")

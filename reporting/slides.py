@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from contracts.rows import ImageArray, MaskArray
@@ -21,11 +23,12 @@ LONGEST = 1000
 
 _LARGEST_SCALE = 3.0
 _PAPER, _GONE = 255, 208
-_MINORITY = (213, 94, 0)  # Okabe & Ito's vermilion, as everywhere in the reports
-_TINT = 0.22
+# Okabe & Ito's yellow with a black rim: stains are pink, purple, blue and brown, and glass is white.
+_MINORITY, _RIM = (240, 228, 66), (0, 0, 0)
+_TINT = 0.2
 _COLOURS = "YlGnBu"  # pale to dark, in order without colour vision, too
 _OPACITY = 0.62
-_LEGEND = 46
+_LEGEND, _LEGEND_WIDTH = 40, 370
 _TEXT = 13
 
 
@@ -103,7 +106,7 @@ class Slide:
         mask = self._minority_mask()
         pixels = self._pixels.astype(np.float64)
         pixels[mask] = (1.0 - _TINT) * pixels[mask] + _TINT * np.array(_MINORITY)
-        pixels[_border(mask, self._line)] = _MINORITY
+        outline(pixels, mask, self._line)
         return Image.fromarray(np.rint(pixels).astype(np.uint8))
 
     def probabilities(self) -> Image.Image:
@@ -118,7 +121,7 @@ class Slide:
                 left, top, right, bottom = self._box(patch)
                 part = pixels[top:bottom, left:right]
                 part += _OPACITY * (colour_of(patch.p_minority) - part)
-        pixels[_border(self._minority_mask(), self._line)] = _MINORITY
+        outline(pixels, self._minority_mask(), self._line)
         picture = Image.fromarray(np.rint(pixels).astype(np.uint8))
         draw = ImageDraw.Draw(picture)
         for patch in self._patches:
@@ -131,8 +134,7 @@ class Slide:
 
     @property
     def _line(self) -> int:
-        """Width of an outline in pixels."""
-        return 2 if max(self._pixels.shape) < 400 else 3
+        return 1 if max(self._pixels.shape) < 400 else 2
 
     def _box(self, patch: Patch) -> tuple[int, int, int, int]:
         """Left, top, right and bottom in the picture; neighbours share their edge whatever the scale."""
@@ -159,7 +161,19 @@ def colour_of(p: float) -> np.ndarray:
     return 255.0 * np.asarray(matplotlib.colormaps[_COLOURS](float(np.clip(p, 0.0, 1.0)))[:3])
 
 
-def _border(mask: MaskArray, width: int) -> MaskArray:
+def outline(pixels: npt.NDArray[Any], mask: MaskArray, line: int = 1) -> None:
+    """Draw along the inside of a mask's border, in place: a black rim, and yellow within it.
+
+    Args:
+        pixels: ``[H, W, 3]`` RGB 0…255.
+        mask: ``[H, W]``.
+        line: width of each of the two in pixels.
+    """
+    pixels[border_of(mask, 2 * line)] = _MINORITY
+    pixels[border_of(mask, line)] = _RIM
+
+
+def border_of(mask: MaskArray, width: int) -> MaskArray:
     """The pixels of a mask that lie within ``width`` of its outside; the picture's edge is outside."""
     inner = mask.copy()
     for _ in range(width):
@@ -198,37 +212,48 @@ def _cross(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
 def _with_legend(picture: Image.Image) -> Image.Image:
     """The picture with a scale of probabilities and the meaning of the marks below it."""
     words = (("ring", "missed"), ("cross", "false alarm"), ("box", "labelled"))
-    font = ImageFont.load_default(_TEXT)
-    scale_width = 110
-    needed = 8 + 20 + scale_width + 20 + sum(30 + 8 * len(word) for _, word in words)
-    canvas = Image.new("RGB", (max(picture.width, needed), picture.height + _LEGEND), "white")
+    # Wide pictures are shown reduced, on phones to a third; the letters grow with them.
+    unit = max(1.0, picture.width / _LEGEND_WIDTH)
+    font = ImageFont.load_default(_TEXT * unit)
+    box = round(16 * unit)
+    canvas = Image.new(
+        "RGB", (max(picture.width, _LEGEND_WIDTH), picture.height + round(_LEGEND * unit)), "white"
+    )
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
-    top, left = picture.height + 16, 8
-    draw.text((left, top), "p 0", fill="black", font=font)
-    left += 24
+    top, left = picture.height + round(12 * unit), round(6 * unit)
+    middle = top + box / 2
+
+    def write(text: str, gap: float) -> None:
+        nonlocal left
+        draw.text((left, middle), text, fill="black", font=font, anchor="lm")
+        left += round(font.getlength(text) + gap * unit)
+
+    write("p 0", 5)
+    scale_width = round(70 * unit)
     for column in range(scale_width):
         red, green, blue = np.rint(255.0 + _OPACITY * (colour_of(column / (scale_width - 1)) - 255.0))
-        draw.line((left + column, top, left + column, top + 15), fill=(int(red), int(green), int(blue)))
-    draw.rectangle((left, top, left + scale_width - 1, top + 15), outline=(120, 120, 120))
-    left += scale_width + 4
-    draw.text((left, top), "1", fill="black", font=font)
-    left += 24
+        draw.line((left + column, top, left + column, top + box), fill=(int(red), int(green), int(blue)))
+    draw.rectangle((left, top, left + scale_width - 1, top + box), outline=(120, 120, 120))
+    left += scale_width + round(5 * unit)
+    write("1", 14)
     for kind, word in words:
-        field = (left, top - 1, left + 17, top + 16)
+        field = (left, top, left + box, top + box)
         if kind == "ring":
             _ring(draw, field)
         elif kind == "cross":
             _cross(draw, field)
         else:
-            draw.rectangle((left, top + 1, left + 14, top + 14), outline=_MINORITY, width=2)
-        draw.text((left + 22, top), word, fill="black", font=font)
-        left += 30 + int(font.getlength(word)) + 8
+            line = max(2, round(2 * unit))
+            draw.rectangle(field, outline=_MINORITY, width=2 * line)
+            draw.rectangle(field, outline=_RIM, width=line)
+        left += box + round(6 * unit)
+        write(word, 12)
     return canvas
 
 
 def png_bytes(picture: Image.Image) -> bytes:
     """A PNG file; equal pixels give equal bytes."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", compress_level=4)  # the smallest files would take ten times as long
     return buffer.getvalue()

@@ -180,8 +180,8 @@ def _groups(manifest: Manifest, has_rule: bool) -> dict[str, Any]:
     ]
     sentence = (
         f"{len(found):,} groups (patients, lots) of {found[-1]['images']:,} to {found[0]['images']:,} usable "
-        f"images; {sum(not g['minority'] for g in found):,} of them have none of the outnumbered class. "
-        f"Groups with images in both splits: {crossing}."
+        f"images. Groups without the outnumbered class: {sum(not g['minority'] for g in found):,}. Groups "
+        f"with images in both splits: {crossing}."
     )
     return {"all": found, "largest": found[:_LARGEST_GROUPS], "sentence": sentence}
 

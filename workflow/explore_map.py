@@ -88,7 +88,7 @@ def map_rows(config: RunConfig, manifest: Manifest) -> MappedRows | None:
     total = len(train) + len(test)
     part = f"{len(chosen):,} of {total:,}" if len(chosen) < total else f"All {total:,}"
     sentence = (
-        f"{part} usable images by the pooled features of {settings.name} ({settings.weights} weights), "
+        f"{part} usable images by the pooled features of the trunk {settings.name}, "
         f"in the plane by {embedding.method}. Labels only colour it. Distances are taken in the principal "
         f"components that keep {embedding.explained:.0%} of the variance: the mean to an image's "
         f"{NEIGHBOURS} nearest of its own class, against what is usual there. An image that lies far away, "

@@ -16,12 +16,13 @@ from contracts.rows import ImageArray
 from imagedata.decode import DecodeSettings, decode_at_stored_size, decode_file, read_image_bytes
 from imagedata.draws import seeded_rank
 from imagedata.manifest import Manifest, ManifestRow
+from imagedata.masks import read_mask
 from reporting import explore_figures
 from reporting.contact_sheets import contact_sheet, thumbnail
 from reporting.explore_page import Sheet, jpeg_of
 from reporting.page import Drawing
 from reporting.pictures import svg_uri
-from reporting.slides import png_bytes
+from reporting.slides import outline, png_bytes
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 
@@ -55,13 +56,23 @@ class Album:
         self.files.append(name)
 
     def thumbnail(self, manifest: Manifest, row: ManifestRow) -> ImageArray | None:
-        """A small picture of a row in its own proportions; None where its file broke since."""
+        """A small picture of a row in its own proportions; None where its file broke since.
+
+        Where a mask says where the anomaly is, it is outlined.
+        """
         try:
             content = read_image_bytes(manifest.root / row.path)
-            return thumbnail(np.asarray(decode_at_stored_size(content, self.window)))
+            small = thumbnail(np.asarray(decode_at_stored_size(content, self.window)))
+            mask = None if row.mask is None else read_mask(manifest.root / row.mask)
         except ImageError as error:
             self.skipped[row.path] = str(error)
             return None
+        if mask is None:
+            return small
+        size = (small.shape[1], small.shape[0])
+        outlined = small.copy()
+        outline(outlined, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))
+        return outlined
 
 
 def class_sheets(config: RunConfig, manifest: Manifest, album: Album) -> list[Sheet]:

@@ -108,7 +108,7 @@ def predictions_of(config: RunConfig, manifest: Manifest) -> tuple[Predictions |
         for name in ("oof.parquet", "heldout.parquet"):
             table = pq.read_table(folder / name)
             scores = np.stack([table[f"score_{column.name}"].to_numpy() for column in fitted.columns], axis=1)
-            paths = table["path"].to_pylist()
+            paths = [str(path) for path in table["path"].to_pylist()]
             p |= dict(zip(paths, fitted.p_minority(scores).tolist(), strict=True))
             decided = fitted.decide(scores) == fitted.n_classes - 1
             flagged |= dict(zip(paths, decided.tolist(), strict=True))

@@ -24,7 +24,7 @@ def test_finds_planted_outliers(rows):
     assert farthest(found, rows[1], 0, 3)[0] == 3
     assert farthest(found, rows[1], 1, 1) == [45]
     assert found.foreign[45] == 1.0
-    assert found.foreign[0] == 0.0
+    assert found.foreign[0] <= 0.2  # row 45 alone may be near
     assert found.ratio[3] > 3
     assert np.median(found.ratio[rows[1] == 0]) == pytest.approx(1.0)
     assert 0 < found.explained <= 1

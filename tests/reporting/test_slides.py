@@ -36,7 +36,8 @@ def test_patches_lie_at_their_coordinates():
     np.testing.assert_array_equal(picture[90, 10], COLOURS[2])
     inside = picture[75, 75].astype(int)  # tinted, neither its own colour nor the outline's
     assert (inside != COLOURS[3]).any()
-    np.testing.assert_array_equal(picture[50, 75], (213, 94, 0))
+    np.testing.assert_array_equal(picture[50, 75], (0, 0, 0))
+    np.testing.assert_array_equal(picture[51, 75], (240, 228, 66))
     assert (picture[:50, :50] == COLOURS[0]).all()  # nothing of the overlay beyond the minority
 
 
@@ -45,7 +46,7 @@ def test_no_seams_at_any_scale(longest):
     many = [Patch(50 * i, 50 * j, 50, 50, False) for i in range(7) for j in range(5)]
     slide = Slide(many, longest)
     for patch in many:
-        slide.paste(patch, flat(np.array([10, 20, 30])))
+        slide.paste(patch, flat(np.array([10, 20, 30], dtype=np.uint8)))
     picture = np.asarray(slide.labels())
     assert (picture == [10, 20, 30]).all()
     assert max(picture.shape) <= longest
