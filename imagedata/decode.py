@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from contracts.errors import ImageError, UsageError
 from contracts.rows import ImageArray
+from imagedata.deep_tiff import deep_tiff, is_deep_colour
 from imagedata.dicom import is_dicom, open_dicom
 
 MAX_PIXELS = 100_000_000
@@ -171,10 +172,12 @@ def _decode(
             with _open(data) as image:
                 width, height, mode = image.width, image.height, image.mode
                 _check_size(width, height)
+                is_deep = window is not None and is_deep_colour(image)
                 if scaled and size:  # after the check: the header alone decides what is refused
                     image.draft(None, (size, size))
                 image.load()
-                rgb = _to_rgb(ImageOps.exif_transpose(image), window)
+                shown = _deep_colour(data, image, window) if window and is_deep else image
+                rgb = _to_rgb(ImageOps.exif_transpose(shown), window)
                 resized = rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb
     except ImageError:
         raise
@@ -193,6 +196,13 @@ def _open(data: bytes) -> Image.Image:
     if is_dicom(data):
         return open_dicom(data, _check_size)
     return Image.open(io.BytesIO(data))
+
+
+def _deep_colour(data: bytes, image: Image.Image, window: tuple[float, float]) -> Image.Image:
+    """Colours of 16 bits by a window; Pillow alone would drop their low bytes and pass the window over."""
+    if image.format != "TIFF":
+        raise ImageError(f"16-bit colour {image.format}, to which no window can be applied; save it as TIFF.")
+    return deep_tiff(data, window)
 
 
 def _check_size(width: int, height: int) -> None:

@@ -150,7 +150,7 @@ def _said(
     groups: int | None,
     document: dict[str, Any],
 ) -> dict[str, Any]:
-    counted = Counter((image.split, image.label) for image in listed)
+    counted: Counter[tuple[str, str]] = Counter((image.split, image.label) for image in listed)
     splits = [split for split in ("train", "test") if any(image.split == split for image in listed)]
     images = {split: {name: counted[split, name] for name in spec.class_names} for split in splits}
     minority = sum(of_class[spec.minority] for of_class in images.values())

@@ -48,9 +48,9 @@ def _entry(name: str, data_dir: Path | None, own: bool) -> dict[str, Any]:
         resolved = resolve_dataset(name)
         spec = validated(DataSpec, resolved.document, resolved.where)
     except UsageError as error:  # a file of the user's own that was edited
-        blank = {"title": "", "minority": "", "rule": None, "source": "", "licence": "", "tree": []}
-        spoilt = {"found": False, "images": {}, "per_minority": None, "why": str(error)}
-        return {"name": name, "own": own, **spoilt, **blank}
+        blank = dict.fromkeys(("title", "minority", "source", "licence"), "")
+        nothing = {"found": False, "images": {}, "per_minority": None, "rule": None, "tree": []}
+        return {"name": name, "own": own, "why": str(error), **nothing, **blank}
     try:
         files = list_images(spec, find_root(spec, data_dir or resolved.data_dir))
         images = {label: sum(file.label == label for file in files) for label in spec.class_names}
@@ -77,7 +77,7 @@ def _entry(name: str, data_dir: Path | None, own: bool) -> dict[str, Any]:
 def _print_table(listed: list[dict[str, Any]]) -> None:
     table = Table(title="Data sets by name")
     for heading in ("name", "what it is", "on this machine", "1 of the minority to"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     shown: set[str] = set()
     for entry in listed:
         name, title = entry["name"], entry["title"]

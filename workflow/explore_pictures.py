@@ -63,10 +63,13 @@ class Album:
         try:
             content = read_image_bytes(manifest.root / row.path)
             small = thumbnail(np.asarray(decode_at_stored_size(content, self.window)))
-            mask = None if row.mask is None else read_mask(manifest.root / row.mask)
         except ImageError as error:
             self.skipped[row.path] = str(error)
             return None
+        try:
+            mask = None if row.mask is None else read_mask(manifest.root / row.mask)
+        except ImageError:
+            mask = None  # nothing to outline; localise names such masks with their reasons
         if mask is None:
             return small
         size = (small.shape[1], small.shape[0])

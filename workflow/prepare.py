@@ -21,7 +21,16 @@ from imagedata.manifest import Manifest, ManifestRow, build_manifest
 from imagedata.packed import OpenPack, unpacked_root
 from imagedata.regions import find_regions, with_mask_problems, write_regions
 from imagedata.shards import write_shards, written_root
-from imagedata.spec import ClassFolders, DataSpec, ImageList, LabelTable, Packed, Shards
+from imagedata.spec import (
+    AnomalyFolders,
+    ClassFolders,
+    DataSpec,
+    ImageList,
+    LabelTable,
+    Packed,
+    Settings,
+    Shards,
+)
 from workflow.added import AddedRows
 from workflow.config import RunConfig
 from workflow.console import progress_bar
@@ -348,10 +357,22 @@ def load_prepared(config: RunConfig) -> PreparedData:
 
 def _with_defaults(saved: object) -> dict[str, Any]:
     """A saved data set with the keys that it does not state, because they came later, at their defaults."""
-    try:
-        return DataSpec.model_validate(saved).model_dump(mode="json")
-    except ValueError:
-        return saved if isinstance(saved, dict) else {}
+    layout = saved.get("layout") if isinstance(saved, dict) else None
+    if not isinstance(saved, dict) or not isinstance(layout, dict):
+        return {}  # edited; it will differ from what is asked for
+    layouts = (AnomalyFolders, ClassFolders, ImageList, LabelTable, Packed, Shards)
+    model_of_kind = {each.model_fields["kind"].default: each for each in layouts}
+    model = model_of_kind.get(layout.get("kind"), ClassFolders)
+    return {**_defaults_of(DataSpec), **saved, "layout": {**_defaults_of(model), **layout}}
+
+
+def _defaults_of(model: type[Settings]) -> dict[str, Any]:
+    fields = model.model_fields.items()
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in fields
+        if not field.is_required()
+    }
 
 
 def _read_rows(config: RunConfig) -> PreparedData:

@@ -7,6 +7,7 @@ import pytest
 
 from contracts.errors import DataError
 from imagedata.listing import expected_tree, find_root, list_images
+from imagedata.manifest import Manifest
 from imagedata.resolve import catalogue_names, resolve_dataset
 from imagedata.spec import DataSpec
 from tests.conftest import run_command
@@ -109,6 +110,8 @@ def test_mvtec_moves_half_of_each_kind_and_knows_the_masks(tmp_path, below):
     for row in manifest.rows:
         assert (row.mask is not None) == (row.label == "anomalous")
         assert row.mask is None or (manifest.root / row.mask).is_file()
+    manifest.write(tmp_path / "manifest.parquet")
+    assert Manifest.read(tmp_path / "manifest.parquet") == manifest
 
 
 def test_anomalies_are_moved_by_a_count_and_a_seed(tmp_path):

@@ -267,9 +267,11 @@ def test_run_of_an_older_version_is_read(tiny: Run, tmp_path):
     save_prepared(config, data)
     table = pq.read_table(config.folder / "manifest.parquet")
     assert str(table.schema.field("source").type) == "string"
-    pq.write_table(table.drop_columns(["source"]), config.folder / "manifest.parquet")
+    pq.write_table(table.drop_columns(["source", "subtype", "mask"]), config.folder / "manifest.parquet")
     saved = read_json(config.folder / "config.json")
-    del saved["dataset"]["augment_minority"]
+    for later in ("augment_minority", "keep_share", "tree"):
+        del saved["dataset"][later]
+    del saved["dataset"]["layout"]["region_masks"]
     write_json(config.folder / "config.json", saved)
     assert load_prepared(config).manifest == data.manifest
 

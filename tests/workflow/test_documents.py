@@ -143,11 +143,11 @@ REFUSED = [
     ("group=(", "key 'group': got '('; it is no regular expression"),
     (
         "layout.kind=table",
-        "key 'layout.kind': got 'table'; it is one of 'class_folders', 'label_table', 'packed'.",
+        "key 'layout.kind': got 'table'; it is one of 'class_folders', 'anomaly_folders', 'label_table', ",
     ),
     (
         "layout={train: x}",
-        "key 'layout.kind': missing; it is one of 'class_folders', 'label_table', 'packed'.",
+        "key 'layout.kind': missing; it is one of 'anomaly_folders', 'class_folders', 'image_list', ",
     ),
     ("layout.train=Training", "key 'layout.train': got 'Training'; {class} must stand somewhere in it"),
     ("layout.train.x=1", "key 'layout.train': Input should be a valid string."),
