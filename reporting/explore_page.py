@@ -88,6 +88,7 @@ class ExplorePage:
         groups_sentence: how many there are.
         groups_figure: all of them.
         sheets: contact sheets.
+        has_masks: whether masks are outlined on them.
         sizes_sentence: the commonest sizes.
         figures: sizes and grey values.
         map: the embedding map, or None.
@@ -107,6 +108,7 @@ class ExplorePage:
     groups_sentence: str = ""
     groups_figure: Drawing | None = None
     sheets: Sequence[Sheet] = ()
+    has_masks: bool = False
     map: FeatureMap | None = None
     slides: Sequence[ShownSlide] = field(default=())
     slides_sentences: Sequence[str] = ()

@@ -85,6 +85,7 @@ def explore(
             groups_sentence=groups["sentence"],
             groups_figure=_groups_figure(groups),
             sheets=sheets,
+            has_masks=any(row.mask for row in manifest.rows),
             map=mapped,
             slides=slides,
             slides_sentences=sentences,
@@ -294,7 +295,7 @@ def _slide_pictures(drawn: DrawnSlide, number: int, minority: str, album: Album)
                 f"Slide {drawn.name}: probabilities of {drawn.predicted} patches; {drawn.missed} missed, "
                 f"{drawn.false_alarms} false alarms.",
                 f"Probability of “{minority}”, pale 0 to dark 1; rings are missed ({drawn.missed}), crosses "
-                f"false alarms ({drawn.false_alarms}); grey: no probability.",
+                f"false alarms ({drawn.false_alarms}). Fields without colour have no probability.",
             )
         )
     return pictures

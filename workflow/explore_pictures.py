@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from contracts.errors import ImageError
 from contracts.files import atomic_writer
@@ -73,8 +73,11 @@ class Album:
         if mask is None:
             return small
         size = (small.shape[1], small.shape[0])
+        shown = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).resize(size, Image.Resampling.BOX)
+        # Grown by the outline's width, so that it runs around the anomaly and hides nothing of it.
+        grown = np.asarray(shown.point(lambda value: 255 * (value > 0)).filter(ImageFilter.MaxFilter(5))) > 0
         outlined = small.copy()
-        outline(outlined, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))
+        outline(outlined, grown)
         return outlined
 
 
