@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from contracts.rows import FloatArray, LabelArray, MaskArray
@@ -43,13 +44,14 @@ def sizes(widths: npt.NDArray[np.int64], heights: npt.NDArray[np.int64], is_mino
             pairs, counts = np.unique(np.stack([widths[mine], heights[mine]]), axis=1, return_counts=True)
             area = 14.0 + 240.0 * counts / max(1, counts.max())
             axes.scatter(
-                pairs[0], pairs[1], s=area, c=colour, marker=marker, alpha=0.5, linewidths=0.6, label=name
-            )
+                pairs[0], pairs[1], s=area, c=colour, marker=marker, alpha=0.5, linewidths=0.6,
+                label=name, rasterized=True,
+            )  # fmt: skip
         # Both axes begin at 0, so that the proportions of images are seen.
         axes.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, linestyle=":", label="square")
         axes.set(xlim=(0, 1.12 * widths.max()), ylim=(0, 1.12 * heights.max()))
         legend_below(figure)
-        return as_svg(figure)
+        return _with_marks_as_pixels(figure)
 
 
 def histogram(values: npt.NDArray[np.float64], is_minority: MaskArray, xlabel: str) -> str:
@@ -81,7 +83,7 @@ def groups(
             if mine.any():
                 axes.scatter(
                     counts[mine], shares[mine], s=26, c=colour, marker=marker, alpha=0.65,
-                    linewidths=0.5, edgecolors="white", label=name,
+                    linewidths=0.5, edgecolors="white", label=name, rasterized=True,
                 )  # fmt: skip
         if counts.max() > 20 * max(1, counts.min()):
             axes.set_xscale("log")
@@ -89,7 +91,7 @@ def groups(
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.set_ylim(-3, 103)
         legend_below(figure)
-        return as_svg(figure)
+        return _with_marks_as_pixels(figure)
 
 
 def embedding(
@@ -110,7 +112,6 @@ def embedding(
         size = 22.0 if len(positions) < 600 else 12.0 if len(positions) < 2500 else 7.0
         for label, (colour, marker, _) in enumerate(marks_of(n_classes)):
             mine = labels == label
-            # Thousands of marks as paths would be megabytes.
             axes.scatter(
                 positions[mine, 0],
                 positions[mine, 1],
@@ -132,8 +133,13 @@ def embedding(
             )  # fmt: skip
         axes.set_xticks([])
         axes.set_yticks([])
-        figure.set_dpi(_DOTS_PER_INCH)
-        return as_svg(figure)
+        return _with_marks_as_pixels(figure)
+
+
+def _with_marks_as_pixels(figure: Figure) -> str:
+    """The figure with its rasterised marks sharp enough for print; as paths, thousands would be megabytes."""
+    figure.set_dpi(_DOTS_PER_INCH)
+    return as_svg(figure)
 
 
 def _two_sides(is_minority: MaskArray) -> list[tuple[MaskArray, str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,11 +15,12 @@ from ensemble.fitted import FittedEnsemble
 from imagedata.manifest import Manifest
 from tests.conftest import TINY_RECIPE, run_command
 from tests.hostile import truncated
-from tests.imagedata.trees import idc_tree, manifest_of, spec_of
+from tests.imagedata.trees import idc_tree, manifest_of, mvtec_tree, spec_of
 from tests.pages import Page, measure_in_browser
 from tests.pictures import write_two_classes
 from workflow.config import RunOptions, resolve_config
 from workflow.explore_map import MAP_ROWS, _chosen
+from workflow.explore_pictures import Album
 from workflow.explore_slides import choose_slides, predictions_of, slides_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -193,6 +195,42 @@ def test_slides_hold_every_patch_of_a_patient(tmp_path):
     assert 1 <= sum(name in held_out for name in chosen) <= 2
     assert len(choose_slides(slides, "carcinoma", 0, 100)) == 6
     assert choose_slides(slides, "carcinoma", 0, 0) == []
+
+
+def test_slides_beyond_the_budget_lie_beside_the_page(explored, tmp_path, monkeypatch):
+    data, recipe = explored[0].parents[2] / "data", explored[0].parents[2] / "tiny.yaml"
+    monkeypatch.setattr("workflow.explore._SLIDE_BUDGET", 10_000)
+    options = ("--data", data, "--runs", tmp_path, "--recipe", recipe, "--no-map", "--json")
+    outcome = run_command("explore", "idc", *options)
+    assert outcome.code == 0
+    text = (tmp_path / "explored" / "idc" / "explore.html").read_text()
+    n_shown = text.count('alt="Slide ')
+    assert 0 <= n_shown < 8 == len([name for name in outcome.json["pictures"] if "labels" in name])
+    assert f"{8 - n_shown} more would make the page too large and lie beside it" in text
+
+
+def test_masks_are_outlined_around_the_anomaly(tmp_path):
+    root = mvtec_tree(tmp_path / "mvtec" / "tile")
+    mask = np.zeros((12, 12), dtype=np.uint8)
+    mask[4:8, 4:8] = 255
+    for path in (root / "ground_truth").rglob("*.png"):
+        Image.fromarray(mask).save(path)
+    manifest = manifest_of(spec_of("mvtec_tile"), tmp_path)
+    row = next(row for row in manifest.rows if row.mask)
+    shown, plain = (
+        Album(tmp_path, None).thumbnail(manifest, each) for each in (row, replace(row, mask=None))
+    )
+    changed = (shown != plain).any(axis=2)
+    assert shown.shape == (108, 108, 3)
+    assert changed[34:36, 40:60].all()
+    assert not changed[36:72, 36:72].any()  # nothing of the anomaly is hidden
+    assert not changed[:34].any()
+    Image.new("L", (12, 12)).save(root / row.mask)
+    np.testing.assert_array_equal(Album(tmp_path, None).thumbnail(manifest, row), plain)
+    (root / row.path).unlink()
+    album = Album(tmp_path, None)
+    assert album.thumbnail(manifest, row) is None
+    assert list(album.skipped) == [row.path]
 
 
 def test_large_sets_are_drawn_from(tmp_path):

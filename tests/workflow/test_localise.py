@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagedata.manifest import ManifestRow
+from imagedata.manifest import Manifest, ManifestRow
 from workflow.localise import _at_one_size
 
 
@@ -71,6 +71,13 @@ def test_story_of_a_category_with_masks(tmp_path):
 
     # Masks that are gone or mark nothing leave their images out, each with its reason.
     masks = sorted((root / "ground_truth").rglob("*.png"))
+    manifest = Manifest.read(tmp_path / "runs" / "mvtec_tile" / "small" / "manifest.parquet")
+    held_out = next(row for row in manifest.usable("test") if row.mask)
+    (root / held_out.mask).unlink()
+    outcome = run_command("localise", "mvtec_tile", *options, "--json")
+    assert [each["path"] for each in outcome.json["left_out"]] == [held_out.path]
+    assert "cannot be read" in outcome.json["left_out"][0]["reason"]
+    assert outcome.json["kinds"][0]["anomalous"] == 15
     for mask in masks:
         Image.new("L", (96, 96)).save(mask)
     outcome = run_command("localise", "mvtec_tile", *options)
