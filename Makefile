@@ -37,7 +37,7 @@ bench: $(READY)
 # Resolve the lock anew; needs uv (pip install uv).
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--extra train --extra demo --extra tracking --extra bench --extra fast --extra dev pyproject.toml -o requirements/dev.txt
+		--extra train --extra demo --extra tracking --extra bench --extra fast --extra cluster --extra medical --extra dev pyproject.toml -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -6,7 +6,6 @@ Every command is a few lines here and a story in ``workflow/``; heavy imports ha
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import sys
@@ -21,6 +20,7 @@ except ImportError:
     sys.exit("Error: packages are missing here. Run make setup, and then .venv/bin/python cli.py.")
 
 from contracts.errors import ExitCode, OutnumberedError
+from contracts.text import printable_lines
 from workflow.bench_commands import bench
 from workflow.command_options import (
     DEFAULT_RUNS,
@@ -33,6 +33,7 @@ from workflow.command_options import (
     Json,
     Minority,
     Overrides,
+    Ray,
     RecipeName,
     Runs,
     Seed,
@@ -41,6 +42,7 @@ from workflow.command_options import (
     run_options,
 )
 from workflow.dataset_commands import datasets
+from workflow.file_commands import files
 
 app = typer.Typer(
     name="outnumbered",
@@ -52,6 +54,7 @@ app = typer.Typer(
 )
 app.add_typer(datasets, name="datasets")
 app.add_typer(bench, name="bench")
+app.add_typer(files)
 
 _INTERRUPTED = "Interrupted. The same command goes on where it was."
 
@@ -66,6 +69,37 @@ def members(as_json: Json = False) -> None:
         print_json(listed)
 
 
+@app.command()
+def check(
+    dataset: Dataset,
+    data: Data = None,
+    override: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The HTML page; below --runs by default.")
+    ] = None,
+    confirm_groups: Annotated[
+        bool | None,
+        typer.Option("--confirm-groups/--deny-groups", help="The guessed patients or lots are (not) such."),
+    ] = None,
+    show_leak: Annotated[
+        bool, typer.Option("--show-leak", help="Train heads with random and with grouped folds.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with a data set before minutes go into training; exit 3 if results would lie."""
+    from workflow.check import check as run
+
+    options = run_options(dataset, data, "quick", override, runs, seed, Device.auto, minority)
+    document = run(options, output, confirm_groups, show_leak)
+    if as_json:
+        print_json(document)
+    if not document["honest"]:
+        raise typer.Exit(ExitCode.DATA)
+
+
 @app.command("train-all")
 def train_all(
     dataset: Dataset,
@@ -77,12 +111,13 @@ def train_all(
     device: DeviceName = Device.auto,
     minority: Minority = None,
     jobs: Jobs = 1,
+    ray: Ray = None,
     dry_run: DryRun = False,
     tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Train every member of the recipe on every fold; goes on where it was interrupted."""
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -107,12 +142,13 @@ def train(
     device: DeviceName = Device.auto,
     minority: Minority = None,
     jobs: Jobs = 1,
+    ray: Ray = None,
     dry_run: DryRun = False,
     tracking: Tracking = True,
     as_json: Json = False,
 ) -> None:
     """Train one member of the recipe."""
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
@@ -167,6 +203,7 @@ def compare(
     minority: Minority = None,
     tracking: Tracking = True,
     jobs: Jobs = 1,
+    ray: Ray = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write all figures to this file, too.")] = None,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Write tables and verdicts to this file, too.")
@@ -177,7 +214,7 @@ def compare(
     from workflow.compare import compare as run
 
     names = tuple(name.strip() for name in (members or "").split(",") if name.strip())
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
     document = run(options, names, metric, csv=csv, markdown=markdown)
     if as_json:
         print_json(document)
@@ -211,51 +248,6 @@ def report(
 
 
 @app.command()
-def export(
-    dataset: Dataset,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    minority: Minority = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Target file; model.onnx in the run.")
-    ] = None,
-    precision: Annotated[
-        str, typer.Option("--precision", help="fp32, or a faster second file: bf16, int8; gated.")
-    ] = "fp32",
-    as_json: Json = False,
-) -> None:
-    """Export a fitted ensemble as one ONNX file, kept only if it repeats the run's numbers."""
-    from workflow.precision import export_in
-
-    options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
-    document = export_in(options, precision, output)
-    if as_json:
-        print_json(document)
-
-
-@app.command()
-def parity(
-    dataset: Dataset,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    minority: Minority = None,
-    as_json: Json = False,
-) -> None:
-    """Hold every exported file of a run, in every runtime, to the trained system's numbers."""
-    from workflow.precision import parity as run
-
-    document = run(run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority))
-    if as_json:
-        print_json(document)
-
-
-@app.command()
 def update(
     dataset: Dataset,
     normal: Annotated[
@@ -282,71 +274,6 @@ def update(
     if as_json:
         print_json(document)
     if document["skipped"]:
-        raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
-
-
-@app.command()
-def score(
-    model: Annotated[Path, typer.Argument(help="An exported ONNX file.", show_default=False)],
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Images, folders, 'patterns/**/*.jpg', tar archives, parquet files.", show_default=False
-        ),
-    ] = None,
-    output: Annotated[Path, typer.Option("--output", help="Folder for the parquet rows.")] = Path("scores"),
-    list_file: Annotated[Path | None, typer.Option("--list", help="Text file with one path a line.")] = None,
-    path_column: Annotated[
-        str | None,
-        typer.Option("--path-column", help="Column of parquet files with paths or image files; path."),
-    ] = None,
-    processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a call of the graph.")] = 16,
-    prior: Annotated[
-        str | None,
-        typer.Option("--prior", help="Share of the minority (of each class: a,b,c); replaces the file's."),
-    ] = None,
-    threshold: Annotated[
-        str | None, typer.Option("--threshold", help="Replaces the file's threshold (a,b,c: a class each).")
-    ] = None,
-    runtime: Annotated[
-        str, typer.Option("--runtime", help="onnxruntime, openvino, or auto for the faster that agrees.")
-    ] = "onnxruntime",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete an earlier run's results first.")
-    ] = False,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write all rows to this file, too.")] = None,
-    review: Annotated[
-        int, typer.Option("--review", min=0, help="List the N most uncertain images in _review.csv.")
-    ] = 0,
-    heat_maps: Annotated[
-        int, typer.Option("--heat-maps", min=0, help="Draw the N most probable images in _heat_maps.")
-    ] = 0,
-    as_json: Json = False,
-) -> None:
-    """Score images with an exported file; a broken image becomes a row with its reason."""
-    from workflow.score import Extras, parse_override
-    from workflow.score import score as run
-
-    summary = run(
-        model,
-        list(paths or ()),
-        output=output,
-        list_file=list_file,
-        path_column=path_column,
-        processes=processes,
-        batch_size=batch_size,
-        prior=parse_override("prior", prior),
-        threshold=parse_override("threshold", threshold),
-        runtime=runtime,
-        overwrite=overwrite,
-        extras=Extras(csv, review, heat_maps),
-    )
-    if as_json:
-        document = dataclasses.asdict(summary)
-        document.pop("already_done")
-        print_json(document)
-    if summary.failed:
         raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
 
 
@@ -440,19 +367,6 @@ def demo(
         print_json(document)
 
 
-@app.command("inspect")
-def inspect_model(
-    model: Annotated[Path, typer.Argument(help="ONNX file.", show_default=False)],
-    as_json: Json = False,
-) -> None:
-    """Take an exported file apart: its members, what each costs, and what the file promises."""
-    from workflow.inspection import inspect_file
-
-    document = inspect_file(model)
-    if as_json:
-        print_json(document)
-
-
 @app.command()
 def ui(
     runs: Runs = DEFAULT_RUNS,
@@ -482,7 +396,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         outcome = app(args=arguments, standalone_mode=False)
     except OutnumberedError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}")
+        errors.print(f"[bold red]Error:[/] {escape(printable_lines(str(error)))}")
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         errors.print(_INTERRUPTED)
@@ -495,7 +409,8 @@ def main(arguments: list[str] | None = None) -> int:
         what = f"{error.filename}: " if error.filename else ""
         what += error.strerror or str(error)
         advice = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
-        errors.print(f"[bold red]Error:[/] {escape(what)}. {advice}; the same command goes on where it was.")
+        what = escape(printable_lines(what))
+        errors.print(f"[bold red]Error:[/] {what}. {advice}; the same command goes on where it was.")
         return int(ExitCode.DATA)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):

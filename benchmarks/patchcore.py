@@ -46,7 +46,9 @@ _ROUNDS = 5
 _ARM_FILE = "arm.npz"
 
 
-def load_images(name: str, data: Path | None, n_train: int, n_test: int, folder: Path) -> None:
+def load_images(
+    name: str, data: Path | None, n_train: int, n_test: int, folder: Path, overrides: tuple[str, ...] = ()
+) -> None:
     """Write the data set's pixels at the working size: majority training images, and held-out ones."""
     if name == DIGITS:
         np.savez(folder / "images.npz", **_digits(n_train, n_test))
@@ -55,7 +57,7 @@ def load_images(name: str, data: Path | None, n_train: int, n_test: int, folder:
     from workflow.config import RunOptions, resolve_config
     from workflow.prepare import prepare_data
 
-    config = resolve_config(RunOptions(dataset=name, data=data, recipe="quick", runs=folder / "runs"))
+    config = resolve_config(RunOptions(name, data, "quick", overrides, runs=folder / "runs"))
     prepared = prepare_data(config)
     rng = np.random.default_rng(0)
     labels = np.asarray(prepared.labels(prepared.train))
@@ -302,13 +304,15 @@ def _peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(name: str, data: Path | None, n_train: int, n_test: int) -> dict[str, Any]:
+def measure(
+    name: str, data: Path | None, n_train: int, n_test: int, overrides: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """All figures of one data set."""
     from sklearn.metrics import roc_auc_score
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        load_images(name, data, n_train, n_test, folder)
+        load_images(name, data, n_train, n_test, folder, overrides)
         figures: dict[str, Any] = {"dataset": name, "arms": {}}
         with np.load(folder / "images.npz") as images:
             figures |= {"train": len(images["train"]), "test": len(images["test"])}
@@ -344,6 +348,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="page to write, such as docs/results/oneclass.md")
     parser.add_argument("--note", default="", help="what to say of the machine on that page")
     parser.add_argument("--keep", type=Path, help="JSON file of figures that are taken over and added to")
+    parser.add_argument(
+        "-o", dest="overrides", action="append", default=[], help="such as covid.test_per_class=60"
+    )
     for hidden in ("--step", "--arm", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -361,7 +368,10 @@ def main() -> None:
         kept = json.loads(arguments.keep.read_text())
     for name in arguments.datasets:
         if name not in kept:
-            kept[name] = measure(name, arguments.data, arguments.train, arguments.test)
+            mine = (
+                pair.removeprefix(f"{name}.") for pair in arguments.overrides if pair.startswith(f"{name}.")
+            )
+            kept[name] = measure(name, arguments.data, arguments.train, arguments.test, tuple(mine))
         if arguments.keep:
             arguments.keep.write_text(json.dumps(kept, indent=1))
         print_figures(kept[name])
@@ -369,6 +379,7 @@ def main() -> None:
         words = ["python -m benchmarks.patchcore", *arguments.datasets]
         words += [f"--train {arguments.train}", f"--output {arguments.output}"]
         words += [f"--data {arguments.data}"] if arguments.data else []
+        words += [f"-o {pair}" for pair in arguments.overrides]
         page = as_markdown([kept[name] for name in arguments.datasets], " ".join(words), arguments.note)
         arguments.output.write_text(page, encoding="utf-8")
 

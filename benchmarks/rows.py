@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
 
@@ -28,6 +30,11 @@ class MemoryRows:
     def groups(self) -> IndexArray:
         """Every row stands for itself."""
         return np.arange(len(self), dtype=np.int64)
+
+    @property
+    def digests(self) -> npt.NDArray[np.str_]:
+        """``[N]`` SHA-256 of the pixels, as there are no files."""
+        return np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in self.pixels])
 
     @property
     def is_copy(self) -> MaskArray:

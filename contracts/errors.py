@@ -40,7 +40,16 @@ class DataError(OutnumberedError):
 
 
 class ImageError(DataError):
-    """One image cannot be used; batches record the reason and go on."""
+    """One image cannot be used; batches record the reason and go on.
+
+    Attributes:
+        rule: short name of what is wrong: ``unreadable``, ``empty``, ``not_an_image``, ``bomb``,
+            ``too_small``, or ``broken`` for whatever else a decoder refuses.
+    """
+
+    def __init__(self, message: str, rule: str = "broken") -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 class ModelError(OutnumberedError):

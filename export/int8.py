@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 
 from contracts.errors import ModelError
 from contracts.rows import ImageArray
 from export.inspection import part_of
 
 _BATCH = 8
+_WARNINGS, _FATAL_ONLY = 2, 4
 
 
 def quantise_trunks(source: Path, target: Path, images: ImageArray) -> int:
@@ -52,6 +54,7 @@ def quantise_trunks(source: Path, target: Path, images: ImageArray) -> int:
             f"{source}: no trunk in it has a convolution, so there is nothing to compute in int8."
         )
     level = logging.root.level
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # it opens sessions of its own, which warn
     try:
         logging.root.setLevel(logging.ERROR)  # it advises on preprocessing through the root logger
         with tempfile.TemporaryDirectory() as folder:
@@ -76,6 +79,7 @@ def quantise_trunks(source: Path, target: Path, images: ImageArray) -> int:
         raise ModelError(f"{source}: int8 quantisation failed: {type(error).__name__}: {reason}") from error
     finally:
         logging.root.setLevel(level)
+        onnxruntime.set_default_logger_severity(_WARNINGS)
     return len(convolutions)
 
 

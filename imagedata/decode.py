@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,14 +111,16 @@ def read_image_bytes(path: Path) -> bytes:
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
-            raise ImageError("not a regular file.")
+            raise ImageError("not a regular file.", rule="unreadable")
         if facts.st_size > MAX_FILE_BYTES:
-            raise ImageError(f"file has {facts.st_size:,} bytes; the limit is {MAX_FILE_BYTES:,}.")
+            raise ImageError(
+                f"file has {facts.st_size:,} bytes; the limit is {MAX_FILE_BYTES:,}.", rule="bomb"
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}.") from error
+        raise ImageError(f"cannot be read: {error.strerror or error}.", rule="unreadable") from error
     if not data:
-        raise ImageError("file is empty (0 bytes).")
+        raise ImageError("file is empty (0 bytes).", rule="empty")
     return data
 
 
@@ -146,7 +150,7 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
     Raises:
         ImageError: not an image, truncated, damaged, too large, too small, or without a defined range.
     """
-    return _decode(data, settings.window, settings.size, settings.scaled)[0]
+    return _decode(data, settings.window, settings.size, scaled=settings.scaled)[0]
 
 
 def decode_at_stored_size(data: bytes, window: tuple[float, float] | None) -> Image.Image:
@@ -159,9 +163,37 @@ def decode_at_stored_size(data: bytes, window: tuple[float, float] | None) -> Im
 
 
 def _decode(
-    data: bytes, window: tuple[float, float] | None, size: int | None, scaled: bool = False
+    data: bytes, window: tuple[float, float] | None, size: int | None, *, scaled: bool = False
 ) -> tuple[DecodedImage, Image.Image]:
     """Pixels with facts, and the same as an image; ``size`` None keeps the stored size."""
+    with opened_image(data) as image:
+        width, height, mode = image.width, image.height, image.mode
+        if scaled and size:  # after the check: the header alone decides what is refused
+            image.draft(None, (size, size))
+        is_deep = window is not None and is_deep_colour(image)
+        image.load()
+        shown = _deep_colour(data, image, window) if window and is_deep else image
+        rgb = to_rgb(ImageOps.exif_transpose(shown), window)
+        resized = rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb
+    return DecodedImage(np.array(resized, dtype=np.uint8), width, height, mode), resized
+
+
+@contextmanager
+def opened_image(data: bytes) -> Iterator[Image.Image]:
+    """Open the bytes of an image file: header checked, pixels not decoded yet.
+
+    Whatever goes wrong inside the block is an :class:`ImageError`, so that whoever decodes by this door
+    accepts and refuses the same files.
+
+    Args:
+        data: the whole file.
+
+    Yields:
+        The first frame; ``load()`` it inside the block.
+
+    Raises:
+        ImageError: not an image, truncated, damaged, too large or too small; its ``rule`` says which.
+    """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         # Somebody in this process switched strictness off; half an image must never pass for a whole one.
         raise ImageError("Pillow's LOAD_TRUNCATED_IMAGES is on; switch it off to tell broken images apart.")
@@ -170,25 +202,19 @@ def _decode(
             # Pillow warns from 89 megapixels on; our own header check right below decides instead.
             warnings.simplefilter("ignore")
             with _open(data) as image:
-                width, height, mode = image.width, image.height, image.mode
-                _check_size(width, height)
-                is_deep = window is not None and is_deep_colour(image)
-                if scaled and size:  # after the check: the header alone decides what is refused
-                    image.draft(None, (size, size))
-                image.load()
-                shown = _deep_colour(data, image, window) if window and is_deep else image
-                rgb = _to_rgb(ImageOps.exif_transpose(shown), window)
-                resized = rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb
+                _check_size(image.width, image.height)
+                yield image
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can identify.") from error
+        raise ImageError("not an image that Pillow can identify.", rule="not_an_image") from error
     except Image.DecompressionBombError as error:  # raised while the header is read, before our own check
-        raise ImageError(f"header claims too many pixels; the limit is {MAX_PIXELS:,} in all.") from error
+        raise ImageError(
+            f"header claims too many pixels; the limit is {MAX_PIXELS:,} in all.", rule="bomb"
+        ) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
         reason = str(error).strip() or "no further reason given"
         raise ImageError(f"broken image ({type(error).__name__}: {reason[:200]}).") from error
-    return DecodedImage(np.array(resized, dtype=np.uint8), width, height, mode), resized
 
 
 def _open(data: bytes) -> Image.Image:
@@ -208,12 +234,16 @@ def _deep_colour(data: bytes, image: Image.Image, window: tuple[float, float]) -
 def _check_size(width: int, height: int) -> None:
     """Refuse by the header alone what would exhaust memory or carry no evidence."""
     if width * height > MAX_PIXELS:
-        raise ImageError(f"header claims {width}x{height} pixels; the limit is {MAX_PIXELS:,} in all.")
+        raise ImageError(
+            f"header claims {width}x{height} pixels; the limit is {MAX_PIXELS:,} in all.", rule="bomb"
+        )
     if width < MIN_SIDE or height < MIN_SIDE:
-        raise ImageError(f"image is {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed.")
+        raise ImageError(
+            f"image is {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed.", rule="too_small"
+        )
 
 
-def _to_rgb(image: Image.Image, window: tuple[float, float] | None) -> Image.Image:
+def to_rgb(image: Image.Image, window: tuple[float, float] | None) -> Image.Image:
     """Bring any pixel type to 8-bit RGB without saturating deep images or inventing colours."""
     if image.mode in _DEEP_MODES:
         return _apply_window(image, window)

@@ -17,6 +17,7 @@ from imagedata.draws import keep_a_share, move_anomalies, seeded_rank
 from imagedata.groups import group_of_path
 from imagedata.inspection import Inspection
 from imagedata.listing import ListedImage, Split
+from imagedata.near_duplicates import PictureOfFile
 from imagedata.spec import DataSpec, parse_ratio
 
 Status = Literal["ok", "broken", "excluded", "dropped"]
@@ -128,7 +129,12 @@ class Manifest:
 
 
 def build_manifest(
-    spec: DataSpec, root: Path, listed: list[ListedImage], findings: dict[str, Inspection], seed: int
+    spec: DataSpec,
+    root: Path,
+    listed: list[ListedImage],
+    findings: dict[str, Inspection],
+    seed: int,
+    near: PictureOfFile | None = None,
 ) -> Manifest:
     """Decide what becomes of every image.
 
@@ -144,15 +150,19 @@ def build_manifest(
         listed: files and labels.
         findings: path → inspection.
         seed: of the held-out draw and the dropping.
+        near: SHA-256 → picture of files that have near copies. These leave training like equal files where
+            labels contradict, the picture is held out, or two groups hold it; otherwise they stay and,
+            without a group rule, form a group.
 
     Raises:
         DataError: a class has no usable training or held-out image left, too few to hold out, or more
             minority rows are wanted than there are.
     """
     in_order = sorted(listed, key=lambda image: (image.split, image.path, image.label))
-    rows = [_first_row(spec, image, findings[image.path]) for image in in_order]
+    pictures = near or {}
+    rows = [_first_row(spec, image, findings[image.path], pictures) for image in in_order]
     rows = move_anomalies(spec, rows, seed)
-    rows = _exclude_leaks(rows)
+    rows = _exclude_leaks(rows, pictures)
     rows = keep_a_share(spec, rows, seed)
     if not any(row.split == "test" for row in rows):
         rows = _draw_held_out(spec, rows, seed)
@@ -179,9 +189,11 @@ def _nothing_left(manifest: Manifest, split: Split, name: str) -> str:
     return f"{manifest.dataset}: class {name} has no usable {where} image.{why} Add images of it."
 
 
-def _first_row(spec: DataSpec, image: ListedImage, finding: Inspection) -> ManifestRow:
+def _first_row(
+    spec: DataSpec, image: ListedImage, finding: Inspection, pictures: PictureOfFile
+) -> ManifestRow:
     # Equal bytes are one picture: without a group rule they form a group, and can never part.
-    group = image.group or finding.sha256 or image.path
+    group = image.group or pictures.get(finding.sha256, finding.sha256) or image.path
     if spec.group is not None:
         group = group_of_path(spec.group, image.path)
         if not group:
@@ -207,28 +219,43 @@ def _first_row(spec: DataSpec, image: ListedImage, finding: Inspection) -> Manif
     )
 
 
-def _exclude_leaks(rows: list[ManifestRow]) -> list[ManifestRow]:
-    """Take training rows out that repeat a file; held-out rows stay as their owner set them."""
-    held_out = {row.sha256: row.path for row in rows if row.split == "test" and row.status == "ok"}
+def _exclude_leaks(rows: list[ManifestRow], pictures: PictureOfFile) -> list[ManifestRow]:
+    """Take training rows out that repeat a picture; held-out rows stay as their owner set them."""
+    picture_of = {row.sha256: pictures.get(row.sha256, row.sha256) for row in rows}
+    has_near = {picture for sha, picture in pictures.items() if sha in picture_of}
+    held_out: dict[str, ManifestRow] = {}
     labels_of: dict[str, set[str]] = {}
     for row in rows:
         if row.status == "ok" and row.split == "train":
-            labels_of.setdefault(row.sha256, set()).add(row.label)
-    first_with: dict[str, str] = {}
+            labels_of.setdefault(picture_of[row.sha256], set()).add(row.label)
+        elif row.status == "ok" and row.split == "test":
+            # By its own bytes a held-out file is named before one that is only like it.
+            for key in (row.sha256, picture_of[row.sha256]):
+                held_out[key] = row
+    first_with: dict[str, ManifestRow] = {}
     result = []
     for row in rows:
         reason = ""
         if row.status == "ok" and row.split == "train":
-            if len(labels_of[row.sha256]) > 1:
-                reason = f"the same file is labelled {' and '.join(sorted(labels_of[row.sha256]))}"
-            elif row.sha256 in held_out:
-                reason = f"the same file is held out as {held_out[row.sha256]}"
-            elif row.sha256 in first_with:
-                reason = f"the same file as {first_with[row.sha256]}"
+            picture = picture_of[row.sha256]
+            twin = held_out.get(row.sha256) or held_out.get(picture)
+            first = first_with.get(row.sha256) or first_with.get(picture)
+            if len(labels_of[picture]) > 1:
+                near = "nearly " if picture in has_near else ""
+                reason = f"{near}the same file is labelled {' and '.join(sorted(labels_of[picture]))}"
+            elif twin is not None:
+                reason = f"{_same(row, twin)} is held out as {twin.path}"
+            elif first is not None and (first.sha256 == row.sha256 or first.group != row.group):
+                reason = f"{_same(row, first)} as {first.path}"
             else:
-                first_with[row.sha256] = row.path
+                first_with.setdefault(picture, row)
+                first_with[row.sha256] = row
         result.append(replace(row, status="excluded", reason=reason) if reason else row)
     return result
+
+
+def _same(row: ManifestRow, other: ManifestRow) -> str:
+    return "the same file" if row.sha256 == other.sha256 else "nearly the same picture"
 
 
 def _exclude_shared_groups(rows: list[ManifestRow]) -> list[ManifestRow]:

@@ -117,6 +117,8 @@ class DataSpec(Settings):
             a list or table names groups in a column.
         keep_share: share of each class's usable images that is kept, drawn by a seeded hash of the files'
             bytes before anything else is; None keeps all.
+        near_duplicates: file of near copies that ``check`` wrote; they are then treated like equal files, as
+            :mod:`imagedata.near_duplicates` says. None compares bytes only.
         window: grey values that become black and white in 16-bit images.
         scaled_jpeg: reduce large JPEGs while they are decoded, in training and in scoring by the exported
             file; several times as fast, pixels differ slightly (see :mod:`imagedata.decode`).
@@ -140,6 +142,7 @@ class DataSpec(Settings):
     deployment_shares: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
     group: str | int | None = None
     keep_share: float | None = Field(default=None, gt=0.0, lt=1.0)
+    near_duplicates: str | None = None
     window: tuple[float, float] | None = None
     scaled_jpeg: bool = False
     augment_minority: MinorityCopies | None = None

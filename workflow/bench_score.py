@@ -322,7 +322,12 @@ def _facts(document: dict[str, Any]) -> str:
 
 def _as_markdown(document: dict[str, Any], options: RunOptions) -> str:
     lines = [f"# Scoring, {document['dataset']}, recipe {document['recipe']}", ""]
-    lines += [f"Made by `{options.command('bench score')}`.", "", _facts(document), ""]
+    lines += [
+        f"Made by `{options.command('score').replace(' score ', ' bench score ', 1)}`.",
+        "",
+        _facts(document),
+        "",
+    ]
     lines += ["| case | images/s | ratio | of the fp32 peak |", "|---|---:|---:|---:|"]
     lines += ["| " + " | ".join(row) + " |" for row in _table(document)]
     return "\n".join([*lines, ""])

@@ -39,6 +39,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything ran
 DeviceName = Annotated[Device, typer.Option("--device", help="Processor to train on.")]
 Minority = Annotated[str | None, typer.Option("--minority", help="Name of the outnumbered class.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that train at a time.")]
+Ray = Annotated[str | None, typer.Option("--ray", help="Work on a Ray cluster: local, auto or HOST:PORT.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it takes.")]
 Tracking = Annotated[
     bool,
@@ -64,6 +65,7 @@ def run_options(
     minority: str | None,
     tracking: bool = True,
     jobs: int = 1,
+    ray: str | None = None,
 ) -> Any:
     """The options as :class:`workflow.config.RunOptions`, which is imported only now."""
     from workflow.config import RunOptions
@@ -79,6 +81,7 @@ def run_options(
         minority=minority,
         tracking=tracking,
         jobs=jobs,
+        ray=ray,
     )
 
 

@@ -31,6 +31,7 @@ from workflow.registry import CONTROL
 from workflow.tracking import track_comparison
 from workflow.train_all import train_all
 from workflow.units import Unit, UnitResult
+from workflow.worth import worth_of_oneclass
 
 LEVEL = 0.05
 DEFAULT_METRIC = "average_precision"
@@ -115,6 +116,7 @@ def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
         "repeats": run.config.recipe.repeats,
         "rows": _judge(rows, thresholds_of(run), run.results, metric, higher_is_better),
         "left_out": run.left_out,
+        "worth_of_oneclass": worth_of_oneclass(run, metric),
     }
 
 
@@ -189,6 +191,8 @@ def _print(config: RunConfig, document: dict[str, Any]) -> None:
         )
     console.print(table)
     note(_footnote(config, document))
+    if document["worth_of_oneclass"]:
+        note(document["worth_of_oneclass"]["sentence"])
     for name, reason in document["left_out"].items():
         note(f"{name} is left out: {reason}")
     note(

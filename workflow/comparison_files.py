@@ -170,6 +170,7 @@ def markdown_page(document: dict[str, Any], command: str, footnote: str) -> str:
             ["technique", "value", "difference", "adjusted p", "verdict", "seconds", "ms/image"], verdicts
         ),
         footnote,
+        *([worth["sentence"]] if (worth := document.get("worth_of_oneclass")) else []),
         *(["\n".join(left_out)] if left_out else []),
     ]
     return "\n\n".join(parts) + "\n"

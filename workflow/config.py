@@ -31,7 +31,8 @@ _TRACKED = {"train-all", "train", "ensemble", "compare", "update"}
 class RunOptions:
     """What the commands that work on a data set share, as the user gave it.
 
-    ``jobs`` is how many processes train at a time; it changes no result beyond rounding.
+    ``jobs`` is how many processes train at a time, and ``ray`` the address of a cluster to train on; they
+    change no result beyond rounding.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class RunOptions:
     minority: str | None = None
     tracking: bool = True
     jobs: int = 1
+    ray: str | None = None
 
     def command(self, name: str, *arguments: str) -> str:
         """The command line that does ``name`` with these options, quoted for a shell, for messages."""

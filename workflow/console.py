@@ -17,12 +17,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from contracts.text import printable_lines
+
 console = Console(stderr=True, highlight=False)
 
 
 def note(sentence: str) -> None:
     """Print one sentence; file names in it are shown as they are: never as markup, never cut in two."""
-    console.print(escape(sentence), soft_wrap=True)
+    console.print(escape(printable_lines(sentence)), soft_wrap=True)
 
 
 class ProgressBar:

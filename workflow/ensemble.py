@@ -167,14 +167,23 @@ def measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTab
 
 def measure_repeats(config: RunConfig, repeats: Sequence[Repeat]) -> list[dict[str, Any]]:
     """The same over several repeats; see :func:`evaluation.comparison.compare_repeats`."""
-    test = repeats[0][1]
     predictions = [predictions_of(config, *repeat) for repeat in repeats]
+    return measure_predictions(config, predictions, repeats[0][1], CONTROL_ROW)
+
+
+def measure_predictions(
+    config: RunConfig,
+    predictions: Sequence[dict[str, Predictions] | dict[str, MulticlassPredictions]],
+    test: ScoreTable,
+    control: str,
+) -> list[dict[str, Any]]:
+    """Rows of a table from what each of its models says of the held-out rows, repeat by repeat."""
     if len(test.class_names) > 2:
         return compare_multiclass_repeats(
             test.labels,
             test.groups,
             predictions,  # type: ignore[arg-type]
-            CONTROL_ROW,
+            control,
             test.class_names,
             seed=config.seed,
             n_replicates=config.recipe.bootstrap,
@@ -184,7 +193,7 @@ def measure_repeats(config: RunConfig, repeats: Sequence[Repeat]) -> list[dict[s
         minority,
         test.groups,
         predictions,  # type: ignore[arg-type]
-        CONTROL_ROW,
+        control,
         seed=config.seed,
         n_replicates=config.recipe.bootstrap,
     )
@@ -207,16 +216,17 @@ def predictions_of(
     config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable
 ) -> dict[str, Predictions] | dict[str, MulticlassPredictions]:
     """What each row of the table says of the held-out rows."""
-    models = models_of(config, fitted)
-    if len(test.class_names) > 2:
-        return {
-            name: MulticlassPredictions(kind, pipeline.predict(test.scores), pipeline.decide(test.scores))
-            for name, (kind, pipeline) in models.items()
-        }
     return {
-        name: Predictions(kind, pipeline.p_minority(test.scores), pipeline.binary_threshold)
-        for name, (kind, pipeline) in models.items()
-    }
+        name: prediction_of(kind, pipeline, test)
+        for name, (kind, pipeline) in models_of(config, fitted).items()
+    }  # type: ignore[return-value]
+
+
+def prediction_of(kind: str, fitted: FittedEnsemble, test: ScoreTable) -> Predictions | MulticlassPredictions:
+    """What one fitted row says of the held-out rows."""
+    if len(test.class_names) > 2:
+        return MulticlassPredictions(kind, fitted.predict(test.scores), fitted.decide(test.scores))
+    return Predictions(kind, fitted.p_minority(test.scores), fitted.binary_threshold)
 
 
 def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -137,7 +137,7 @@ def parity(options: RunOptions) -> dict[str, Any]:
                 continue
             shown[name] = figures
             found.append({"file": path.name, "runtime": runtime, **figures.to_json()})
-    _show(shown, f"exported files against the trained system, {len(rows)} held-out images")
+    _show(shown, "exported files against the trained system")
     return {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
@@ -252,23 +252,24 @@ def _run(model: ScoringModel, images: ImageArray, description: str) -> Outputs:
 
 
 def _show(figures: dict[str, Any], title: str) -> None:
-    table = Table(title=title)
-    for heading in ("", "images", "AUROC", "change", "max |Δp|", "decisions", "lowest rank corr.", "gate"):
-        table.add_column(heading, justify="left" if not heading or heading == "gate" else "right")
+    counted = {row.images for row in figures.values() if not isinstance(row, str)}
+    table = Table(title=f"{title}, {max(counted):,} held-out images" if counted else title)
+    table.add_column("", no_wrap=True)
+    for heading in ("AUROC", "change", "max |Δp|", "decided anew", "rank corr., least"):
+        table.add_column(heading, justify="right")
+    table.add_column("gate")
     for name, row in figures.items():
         if isinstance(row, str):
-            table.add_row(name, *[""] * 6, row)
+            table.add_row(name, *[""] * 5, row)
             continue
         worst = min(row.rank_correlation, key=lambda member: row.rank_correlation[member], default="")
-        lowest = f"{row.rank_correlation[worst]:.4f} ({worst})" if worst else ""
         table.add_row(
             name,
-            f"{row.images:,}",
             f"{row.auroc:.4f}",
             f"{row.auroc_change:+.4f}",
             f"{row.max_probability_difference:.1e}",
             str(row.decisions_changed),
-            lowest,
+            f"{row.rank_correlation[worst]:.3f} {worst}" if worst else "",
             "passed" if row.accepted else f"refused: over {MOST_AUROC_CHANGE:g}",
         )
     console.print(table)

@@ -18,6 +18,7 @@ from contracts.rows import LabelArray
 from imagedata.inspection import Inspection, InspectionJournal
 from imagedata.listing import ListedImage, find_root, list_images
 from imagedata.manifest import Manifest, ManifestRow, build_manifest
+from imagedata.near_duplicates import PictureOfFile, read_near_duplicates
 from imagedata.packed import OpenPack, unpacked_root
 from imagedata.regions import find_regions, with_mask_problems, write_regions
 from imagedata.shards import write_shards, written_root
@@ -161,12 +162,19 @@ def inspected_manifest(config: RunConfig) -> Manifest:
     """
     root = _absolute_root(config)
     listed = list_images(config.spec, root)
-    return build_manifest(config.spec, root, listed, _findings(config, root, listed), config.seed)
+    return build_manifest(
+        config.spec, root, listed, _findings(config, root, listed), config.seed, _near(config)
+    )
 
 
 def _findings(config: RunConfig, root: Path, listed: list[ListedImage]) -> dict[str, Inspection]:
     """Path → what a look at each listed file finds; what was looked at before is not looked at again."""
     return _look_at(config, root, [image.path for image in listed], "images")
+
+
+def _near(config: RunConfig) -> PictureOfFile:
+    """Near copies that the data set is to heed."""
+    return read_near_duplicates(config.spec.near_duplicates)
 
 
 def _look_at(config: RunConfig, root: Path, paths: list[str], what: str) -> dict[str, Inspection]:
@@ -186,7 +194,9 @@ def shards_manifest(config: RunConfig, layout: Shards) -> Manifest:
     listed = list_images(config.spec, source)
     with progress_bar(f"writing {len(listed)} images out of shards", len(listed)) as bar:
         write_shards(layout, source, root, bar.advance)
-    return build_manifest(config.spec, root, listed, _findings(config, root, listed), config.seed)
+    return build_manifest(
+        config.spec, root, listed, _findings(config, root, listed), config.seed, _near(config)
+    )
 
 
 def regions_manifest(config: RunConfig, layout: ClassFolders) -> Manifest:
@@ -200,7 +210,7 @@ def regions_manifest(config: RunConfig, layout: ClassFolders) -> Manifest:
     regions = find_regions(layout, source, listed)
     masks = _look_at(config, source, sorted(set(regions.mask_of.values())), "masks")
     findings = with_mask_problems(regions, _findings(config, source, listed), masks)
-    manifest = build_manifest(config.spec, source, listed, findings, config.seed)
+    manifest = build_manifest(config.spec, source, listed, findings, config.seed, _near(config))
     usable = sum(row.status == "ok" for row in manifest.rows)
     with progress_bar(f"masking {usable} images", usable) as bar:
         target = _absolute_root(config)
@@ -223,7 +233,8 @@ def unpacked_manifest(config: RunConfig) -> Manifest:
     with progress_bar(f"reading {len(listed)} packed images", len(listed)) as bar:
         pack = OpenPack(config.spec, source)
         findings = pack.inspect((image.path for image in listed), bar.advance)
-    manifest = build_manifest(config.spec, _absolute_root(config), listed, findings, config.seed)
+    near = read_near_duplicates(config.spec.near_duplicates)
+    manifest = build_manifest(config.spec, _absolute_root(config), listed, findings, config.seed, near)
     needed = {row.path: row.sha256 for row in manifest.rows if row.status == "ok"}
     with progress_bar(f"unpacking {len(needed)} images", len(needed)) as bar:
         pack.unpack(manifest.root, needed, bar.advance)
@@ -325,8 +336,7 @@ def load_prepared(config: RunConfig) -> PreparedData:
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     wanted = config.to_json()
-    # Both, since keys at their defaults may be left out of either.
-    wanted["dataset"], saved["dataset"] = map(_with_defaults, (wanted["dataset"], saved.get("dataset")))
+    saved["dataset"], wanted["dataset"] = map(_with_defaults, (saved.get("dataset"), wanted["dataset"]))
     for part, keys in NOT_OF_TRAINING.items():
         for key in keys:
             wanted[part].pop(key)

@@ -76,6 +76,7 @@ def score(
     prior: Override = None,
     threshold: Override = None,
     runtime: str = "onnxruntime",
+    ray: str | None = None,
     overwrite: bool = False,
     extras: Extras | None = None,
 ) -> ScoreReport:
@@ -94,6 +95,7 @@ def score(
         prior: override of the file's prior.
         threshold: override of the file's threshold.
         runtime: what computes the graph, or ``auto``.
+        ray: address of a Ray cluster, or None.
         overwrite: delete an earlier run's results first.
         extras: what is wanted beside the rows.
 
@@ -116,6 +118,7 @@ def score(
             prior=prior,
             threshold=threshold,
             runtime=runtime,
+            ray=ray,
             overwrite=overwrite,
             on_progress=on_progress,
             on_finished=lambda run: made.update(_make_extras(run, extras)),

@@ -117,7 +117,17 @@ def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> Non
     stores = {settings: loaded.store for settings, loaded in trunks.items()}
     work = UnitWork(config, data, stores, device)
     jobs = min(config.options.jobs, len(pending))
+    cluster = config.options.ray
     with progress_bar("training", len(pending)) as bar:
+        if cluster is not None:
+            from workflow.ray_units import work_on_ray
+
+            work = replace(work, threads=1)
+            most = None if jobs == 1 else jobs
+            for unit in work_on_ray(work, pending, cluster, most, lambda unit: unit.label):
+                bar.describe(f"{unit.label} done, on the cluster")
+                bar.advance()
+            return
         if jobs == 1:
             for unit in pending:
                 bar.describe(unit.label)

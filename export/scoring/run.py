@@ -88,6 +88,7 @@ def score_images(
     prior: Override = None,
     threshold: Override = None,
     runtime: str = "onnxruntime",
+    ray: str | None = None,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
     on_finished: OnFinished | None = None,
@@ -115,6 +116,8 @@ def score_images(
             file's own.
         runtime: one of :data:`export.scoring.model.RUNTIMES`, or ``auto`` for the fastest installed that
             agrees with the first on these images; an earlier run's choice is kept when its results are.
+        ray: score on a Ray cluster: ``local``, ``auto`` or the address of its head; paths must then be the
+            same on every node. None for processes of this machine.
         overwrite: delete an earlier run's results first instead of going on from them.
         on_progress: receives (images done, of these failed, images in all) at the start and after each
             shard.
@@ -155,7 +158,7 @@ def score_images(
         tally.add(*earlier.values())
         already_done = tally.done
         missing = [shard for shard in shards if shard.id not in earlier]
-        with closing(_score(model, job, missing, processes or usable_cpus())) as receipts:
+        with closing(_score(model, job, missing, processes, ray)) as receipts:
             for receipt in receipts:
                 tally.add(receipt)
         seconds = time.perf_counter() - started
@@ -185,11 +188,18 @@ def _fastest(model: ScoringModel, shards: Sequence[Shard]) -> str:
 
 
 def _score(
-    model: ScoringModel, job: ShardJob, shards: Sequence[Shard], processes: int
+    model: ScoringModel, job: ShardJob, shards: Sequence[Shard], processes: int | None, ray: str | None
 ) -> Generator[ShardReceipt]:
-    """Score shards here or in worker processes, whichever is faster; the rows are the same."""
+    """Score shards here, in worker processes or on a cluster; the rows are the same."""
+    if ray is not None:
+        if shards:
+            from export.scoring.ray_pool import score_on_ray
+
+            with closing(score_on_ray(job, shards, ray, processes)) as receipts:
+                yield from receipts
+        return
     n_images = sum(len(shard.paths) for shard in shards)
-    processes = min(processes, len(shards))
+    processes = min(processes or usable_cpus(), len(shards))
     if processes <= 1 or n_images <= FEW_IMAGES:
         containers = ContainerReader()
         for shard in shards:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Outcome, Run
 from workflow.registry import MEMBERS
 
@@ -33,6 +35,26 @@ def test_compare_trains_what_is_missing_and_judges_it(tiny: Run, trained: Run, t
     assert (run.folder / "comparison.json").exists()
     assert (run.folder / "members" / "cnn_weighted" / "fold-1.npz").exists()
     assert "Holm-corrected over" in outcome.said
+
+
+def test_worth_of_the_oneclass_members_is_the_difference_from_a_run_without_them(
+    trained: Run, tmp_path: Path
+) -> None:
+    run = trained.copy(tmp_path)
+    whole = run.command("compare", "--json").json
+    alone = run.command("compare", "--members", "cnn,cnn_weighted", "--json").json
+    worth = whole["worth_of_oneclass"]
+    of_whole, of_alone = (
+        next(row for row in document["rows"] if row["name"] == "ensemble") for document in (whole, alone)
+    )
+    assert worth["members"] == ["patchcore", "deep_svdd"]
+    assert worth["ensemble"] == pytest.approx(of_whole["average_precision"])
+    assert worth["without"] == pytest.approx(of_alone["average_precision"])
+    estimate, low, high = worth["difference"]
+    assert estimate == pytest.approx(worth["ensemble"] - worth["without"])
+    assert low <= estimate <= high
+    assert worth["sentence"].startswith("With the one-class members (patchcore, deep_svdd) the ensemble's")
+    assert alone["worth_of_oneclass"] is None
 
 
 def test_compare_refuses_what_is_not_there(trained: Run) -> None:

@@ -1,0 +1,205 @@
+"""One look at a file: read once, decoded once, and what every later question needs kept in two kilobytes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from contracts.errors import ImageError
+from imagedata.decode import opened_image, read_image_bytes, to_rgb
+
+THUMBNAIL_SIDE = 32
+"""Pixels a side of the grey thumbnail that copies are told by."""
+
+ANALYSED_SIDE = 256
+"""Larger images are made so small before sharpness and spread are measured; JPEG by its own scaling."""
+
+_CORNER = 2  # pixels of the thumbnail, a sixteenth of the side
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What one look at a file found.
+
+    Attributes:
+        sha256: of the file's bytes; empty when it could not be read.
+        n_bytes: size of the file; 0 when it could not be read.
+        rule: name of the rule by which the file is refused; empty when it can be used.
+        problem: the same in a sentence.
+        width: stored width in pixels; 0 when refused, like everything below.
+        height: stored height in pixels.
+        mode: Pillow's pixel type.
+        file_format: Pillow's name of the format, such as ``JPEG``, whatever the file is called.
+        is_animated: it holds more than one picture, of which the first is used.
+        orientation: EXIF orientation, 1 to 8 by the standard; 0 where the file states none.
+        lacks_end: all pixels are there, but the format's end mark is not.
+        compression: :data:`COMPRESSION` in numbers; -1 for what the format does not have.
+        sharpness: variance of the Laplacian over grey values 0…255, at most :data:`ANALYSED_SIDE` a side.
+        spread: standard deviation of the same grey values.
+        colour: mean red, green and blue, 0…255.
+        corners: ``4 * 3`` mean colours of the corners, a sixteenth of the side each.
+        thumbnail: ``32 * 32`` grey values, row by row; stretched to a square as for training.
+    """
+
+    sha256: str
+    n_bytes: int
+    rule: str = ""
+    problem: str = ""
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    file_format: str = ""
+    is_animated: bool = False
+    orientation: int = 0
+    lacks_end: bool = False
+    compression: tuple[float, ...] = ()
+    sharpness: float = 0.0
+    spread: float = 0.0
+    colour: tuple[float, ...] = ()
+    corners: tuple[float, ...] = ()
+    thumbnail: bytes = b""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether training and scoring would read it."""
+        return not self.rule
+
+
+COMPRESSION = ("luminance quantisation", "chrominance quantisation", "progressive", "profile", "exif", "dpi")
+"""What :attr:`FileFacts.compression` holds: means of JPEG's tables, flags, dots an inch."""
+
+
+def look_at_file(path: Path, window: tuple[float, float] | None = None) -> FileFacts:
+    """Read, hash, decode and measure one file; a broken one is a finding, never an error.
+
+    Args:
+        path: the file; it is only read.
+        window: of 16-bit images, as for training.
+    """
+    try:
+        data = read_image_bytes(path)
+    except ImageError as error:
+        return FileFacts("", 0, error.rule, str(error))
+    return look_at_bytes(data, window)
+
+
+def look_at_bytes(data: bytes, window: tuple[float, float] | None = None) -> FileFacts:
+    """The same of a file's bytes."""
+    digest = hashlib.sha256(data).hexdigest()
+    found: dict[str, Any] = {"file_format": ""}
+    try:
+        with opened_image(data) as image:
+            found["file_format"] = image.format or ""
+            found.update(_header_facts(image))
+            if max(image.size) > ANALYSED_SIDE and image.format == "JPEG":
+                # libjpeg then decodes an eighth to a half of each side; damage is refused all the same.
+                image.draft(image.mode, (ANALYSED_SIDE, ANALYSED_SIDE))
+            image.load()
+            orientation = image.getexif().get(0x0112, 0)
+            found["orientation"] = orientation if isinstance(orientation, int) else -1
+            upright = ImageOps.exif_transpose(image) if orientation else image
+            rgb = to_rgb(upright, window)
+    except ImageError as error:
+        rule = error.rule
+        if rule == "broken" and ends_early(data, found["file_format"], str(error)):
+            rule = "truncated"
+        return FileFacts(digest, len(data), rule, str(error), file_format=found["file_format"])
+    found.update(_pixel_facts(rgb))
+    return FileFacts(digest, len(data), lacks_end=lacks_end(data, found["file_format"]), **found)
+
+
+def _header_facts(image: Image.Image) -> dict[str, Any]:
+    """Facts that need no pixels."""
+    tables = getattr(image, "quantization", None) or {}
+    means = [float(np.mean(tables[key])) for key in sorted(tables)[:2]]
+    dpi = image.info.get("dpi", (-1.0,))
+    try:
+        dots = float(dpi[0])
+    except (TypeError, ValueError, IndexError, ZeroDivisionError):  # whatever a header claims
+        dots = -1.0
+    return {
+        "width": image.width,
+        "height": image.height,
+        "mode": image.mode,
+        "is_animated": bool(getattr(image, "is_animated", False)),
+        "compression": (
+            *[*means, -1.0, -1.0][:2],
+            float(bool(image.info.get("progressive"))),
+            float("icc_profile" in image.info),
+            float("exif" in image.info),
+            dots if np.isfinite(dots) else -1.0,
+        ),
+    }
+
+
+def _pixel_facts(rgb: Image.Image) -> dict[str, Any]:
+    """Measures of an upright RGB image."""
+    if max(rgb.size) > ANALYSED_SIDE:
+        scale = ANALYSED_SIDE / max(rgb.size)
+        size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
+        rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    grey = np.asarray(rgb.convert("L"))
+    small = np.asarray(
+        rgb.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR), dtype=np.float32
+    )
+    near, far = slice(0, _CORNER), slice(-_CORNER, None)
+    corners = [small[y, x].mean(axis=(0, 1)) for y in (near, far) for x in (near, far)]
+    return {
+        "sharpness": laplacian_variance(grey),
+        "spread": float(grey.std()),
+        "colour": tuple(small.mean(axis=(0, 1)).tolist()),
+        "corners": tuple(np.concatenate(corners).tolist()),
+        "thumbnail": np.rint(small @ _LUMA).astype(np.uint8).tobytes(),
+    }
+
+
+def laplacian_variance(grey: npt.NDArray[np.uint8]) -> float:
+    """Variance of the 4-neighbour Laplacian over the inner pixels (Pech-Pacheco et al. 2000).
+
+    Args:
+        grey: ``[H, W]`` 0…255.
+
+    Returns:
+        0 for a flat image or a slope, thousands for noise; 0 where there is no inner pixel.
+    """
+    if min(grey.shape) < 3:
+        return 0.0
+    g = grey.astype(np.int16)
+    laplacian = g[:-2, 1:-1] + g[2:, 1:-1] + g[1:-1, :-2] + g[1:-1, 2:] - 4 * g[1:-1, 1:-1]
+    return float(laplacian.var(dtype=np.float32))
+
+
+def lacks_end(data: bytes, file_format: str) -> bool:
+    """Whether a JPEG or PNG file lacks the mark it ends with; what follows the mark does not count."""
+    if file_format in {"JPEG", "MPO"}:
+        return b"\xff\xd9" not in data[-4096:] and b"\xff\xd9" not in data
+    if file_format == "PNG":
+        return b"IEND" not in data[-4096:] and b"IEND" not in data
+    return False
+
+
+def ends_early(data: bytes, file_format: str, problem: str) -> bool:
+    """Whether a refused file is one that ends before its end, by its own structure or the decoder's word.
+
+    Args:
+        data: the whole file.
+        file_format: as identified; empty where not even the header could be read.
+        problem: what the decoder said.
+    """
+    said = problem.lower()
+    if any(word in said for word in ("truncat", "unexpected end", "premature", "not enough", "short")):
+        return True
+    if data[:4] == b"RIFF" and len(data) >= 12:
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if data[:2] == b"BM" and len(data) >= 6:
+        return int.from_bytes(data[2:6], "little") > len(data)
+    if file_format == "GIF":
+        return not data.rstrip(b"\0").endswith(b";")
+    return lacks_end(data, file_format)

@@ -1,0 +1,87 @@
+"""The page of a check: one HTML file that needs neither network nor script."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class CheckPicture:
+    """A file that is shown.
+
+    Attributes:
+        path: of the file, printable; still hostile to HTML, which the template escapes.
+        caption: what is said of it.
+        jpeg: a small picture; None where the file cannot be decoded.
+    """
+
+    path: str
+    caption: str
+    jpeg: bytes | None
+
+    @property
+    def uri(self) -> str:
+        """The picture as the source of an image."""
+        return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg or b'').decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class CheckSection:
+    """Pictures under one heading.
+
+    Attributes:
+        title: the heading.
+        sentence: what the pictures are.
+        frames: pictures that belong together share a frame.
+        more: frames that are not shown.
+        unit: what a frame is, in the plural.
+        code: a rule or command to be copied; empty for none.
+    """
+
+    title: str
+    sentence: str
+    frames: Sequence[Sequence[CheckPicture]]
+    more: int
+    unit: str
+    code: str = ""
+
+
+def render_check(
+    document: dict[str, Any], problems: Sequence[dict[str, Any]], sections: Sequence[CheckSection]
+) -> str:
+    """The text of the page; every text of ``document`` is escaped.
+
+    Args:
+        document: of ``check --json``.
+        problems: lines of the table, texts printable or not.
+        sections: with pictures.
+    """
+    environment = Environment(
+        loader=PackageLoader("reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = _printable
+    style = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
+    return environment.get_template("check.html").render(
+        check=document,
+        problems=problems,
+        worst=[p for p in problems if p["severity"] in {"dishonest", "refused"}],
+        sections=sections,
+        style=Markup(style),  # our own file; nothing else goes in unescaped
+    )
+
+
+def _printable(text: object) -> str:
+    from contracts.text import printable
+
+    return printable(str(text))

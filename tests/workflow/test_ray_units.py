@@ -1,0 +1,25 @@
+"""Units on a Ray cluster leave the receipts that one machine leaves."""
+
+import pytest
+
+from contracts.files import read_arrays
+from tests.conftest import Run
+
+
+@pytest.mark.slow
+def test_units_on_a_cluster_are_those_of_one_process(trained: Run, tmp_path):
+    pytest.importorskip("ray", reason="needs the extra cluster")
+    run = trained.copy(tmp_path)
+    before = run.unit_bytes()
+    for receipt in (run.folder / "members" / "cnn").glob("fold-*.npz"):
+        receipt.unlink()
+    outcome = run.command("train-all", "--ray", "local", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["units_run"] == 3
+    after = run.unit_bytes()
+    assert after.keys() == before.keys()
+    for name in ("fold-0", "fold-1", "fold-2"):
+        one, two = (
+            read_arrays(r.folder / "members" / "cnn" / f"{name}.npz")[0]["scores"] for r in (trained, run)
+        )
+        assert two == pytest.approx(one, abs=1e-5)
