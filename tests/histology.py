@@ -3,7 +3,7 @@
 The picture is ``skimage.data.immunohistochemistry()`` (512 x 512, in the package itself): colon, in which
 3,3'-diaminobenzidine stains FHL2 brown. A patient is a window of it, turned, mirrored and a little
 differently stained; a patch counts as carcinoma by the rule of :func:`is_stained`, so that labels follow from
-the pixels. Windows of one picture overlap: `check` rightly finds near copies across patients in this tree, and
+the pixels. Windows of one picture overlap: `check` rightly finds near copies across patients here, and
 what a model scores on it says nothing of histology.
 """
 
