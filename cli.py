@@ -306,6 +306,53 @@ def explain(
 
 
 @app.command()
+def explore(
+    dataset: Dataset,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    minority: Minority = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for page and pictures; RUNS/explored/DATASET.")
+    ] = None,
+    with_map: Annotated[
+        bool, typer.Option("--map/--no-map", help="Draw the embedding map, which runs the trunk.")
+    ] = True,
+    slides: Annotated[int, typer.Option("--slides", min=0, help="Slides to draw at most.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Look at a data set: counts, contact sheets, sizes, a map with its outliers, slides of patches."""
+    from workflow.explore import explore as run
+
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority)
+    document = run(options, output, with_map, slides)
+    if as_json:
+        print_json(document)
+
+
+@app.command()
+def localise(
+    dataset: Dataset,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    as_json: Json = False,
+) -> None:
+    """Measure where the exported map points: pixel AUROC and PRO against masks, on held-out images."""
+    from workflow.localise import localise as run
+
+    document = run(run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority))
+    if as_json:
+        print_json(document)
+
+
+@app.command()
 def demo(
     runs: Runs = DEFAULT_RUNS,
     recipe: RecipeName = "quick",

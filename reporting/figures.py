@@ -8,13 +8,9 @@ mathematics and lacks most of the world's letters. Such names stand in the page'
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,50 +19,13 @@ from contracts.rows import LabelArray
 from evaluation.curves import THRESHOLDS, Band, net_benefit_of_flagging_all
 from evaluation.metrics import Float64Array
 from reporting.content import AnyModel, Model, MulticlassModel, Role
+from reporting.drawing import FAINT, MAJORITY, MINORITY, as_svg, legend_below, new_axes, our_style
 
 # Okabe & Ito 2008: told apart under every common colour blindness; dashes serve print without colour.
 COLOURS: dict[Role, str] = {"control": "#555555", "best_single": "#d55e00", "ensemble": "#0072b2"}
 _DASHES: dict[Role, Any] = {"control": (0, (5, 2)), "best_single": (0, (1, 1.2)), "ensemble": "-"}
-_MAJORITY, _MINORITY, _FAINT = "#56b4e9", "#d55e00", "#999999"
 _VERDICT_COLOURS = {"better": "#009e73", "worse": "#d55e00"}
-_SIZE = (4.4, 4.1)  # inches; a phone shows it at eight tenths of its size, so that 9 points stay legible
 _HISTOGRAM_BINS = 25
-_STYLE = {
-    "svg.hashsalt": "outnumbered",
-    "svg.fonttype": "path",
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10.0,
-    "axes.titlesize": 10.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "legend.fontsize": 9.0,
-    "legend.frameon": False,
-}
-_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """The defaults of matplotlib and ours, whatever the user's matplotlibrc says; taken back afterwards."""
-    with matplotlib.style.context(["default", _STYLE]):
-        yield
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
-    return buffer.getvalue()
-
-
-def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    return figure, axes
 
 
 def _draw(axes: Axes, model: AnyModel, band: Band, label: str, **line: Any) -> None:
@@ -78,11 +37,6 @@ def _draw(axes: Axes, model: AnyModel, band: Band, label: str, **line: Any) -> N
     axes.plot(band.x, band.y, color=colour, label=label, zorder=front, **style)
 
 
-def _legend(figure: Figure) -> None:
-    """A legend below the axes, where it can hide no curve."""
-    figure.legend(loc="outside lower center")
-
-
 def precision_recall(models: Sequence[Model], values: Mapping[str, float], prevalence: float) -> str:
     """Precision over recall.
 
@@ -91,26 +45,26 @@ def precision_recall(models: Sequence[Model], values: Mapping[str, float], preva
         values: row name → average precision.
         prevalence: share of the minority among the rows, the precision of guessing.
     """
-    with _style():
-        figure, axes = _axes("recall (share of the outnumbered class found)", "precision")
-        axes.axhline(prevalence, color=_FAINT, linewidth=1, label=f"guessing ({prevalence:.3f})")
+    with our_style():
+        figure, axes = new_axes("recall (share of the outnumbered class found)", "precision")
+        axes.axhline(prevalence, color=FAINT, linewidth=1, label=f"guessing ({prevalence:.3f})")
         for model in models:
             _draw(axes, model, model.curves.precision_recall, _named(model, "AP", values))
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        _legend(figure)
-        return _svg(figure)
+        legend_below(figure)
+        return as_svg(figure)
 
 
 def roc(models: Sequence[Model], values: Mapping[str, float]) -> str:
     """True positive rate over false positive rate; ``values`` are AUROCs by row name."""
-    with _style():
-        figure, axes = _axes("false positive rate", "true positive rate")
-        axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, label="guessing (0.500)")
+    with our_style():
+        figure, axes = new_axes("false positive rate", "true positive rate")
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, label="guessing (0.500)")
         for model in models:
             _draw(axes, model, model.curves.roc, _named(model, "AUROC", values))
         axes.set(xlim=(-0.01, 1), ylim=(0, 1.02))
-        _legend(figure)
-        return _svg(figure)
+        legend_below(figure)
+        return as_svg(figure)
 
 
 def class_precision_recall(models: Sequence[MulticlassModel], label: int, prevalence: float) -> str:
@@ -121,15 +75,15 @@ def class_precision_recall(models: Sequence[MulticlassModel], label: int, preval
         label: class index.
         prevalence: share of the class among the rows, the precision of guessing.
     """
-    with _style():
-        figure, axes = _axes("recall (share of the class found)", "precision")
-        axes.axhline(prevalence, color=_FAINT, linewidth=1, label=f"guessing ({prevalence:.3f})")
+    with our_style():
+        figure, axes = new_axes("recall (share of the class found)", "precision")
+        axes.axhline(prevalence, color=FAINT, linewidth=1, label=f"guessing ({prevalence:.3f})")
         for model in models:
             values = {model.row_name: model.curves.average_precision[label]}
             _draw(axes, model, model.curves.precision_recall[label], _named(model, "AP", values))
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        _legend(figure)
-        return _svg(figure)
+        legend_below(figure)
+        return as_svg(figure)
 
 
 def reliability(
@@ -139,9 +93,9 @@ def reliability(
     ylabel: str = "share of the outnumbered class",
 ) -> str:
     """Observed share over mean probability, a point a bin of equal mass; ``values`` are ECEs by row name."""
-    with _style():
-        figure, axes = _axes(xlabel, ylabel)
-        axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, label="perfectly calibrated")
+    with our_style():
+        figure, axes = new_axes(xlabel, ylabel)
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, label="perfectly calibrated")
         for model in models:
             band = model.curves.reliability
             colour = COLOURS[model.role]
@@ -158,40 +112,40 @@ def reliability(
                 label=_named(model, "ECE", values),
             )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        _legend(figure)
-        return _svg(figure)
+        legend_below(figure)
+        return as_svg(figure)
 
 
 def cost(models: Sequence[Model], prior: float) -> str:
     """Normalised expected cost over probability-cost, with the two trivial decisions (Drummond & Holte)."""
-    with _style():
-        figure, axes = _axes(
+    with our_style():
+        figure, axes = new_axes(
             "probability-cost of the outnumbered class\n(right: misses are dear)", "normalised expected cost"
         )
-        axes.plot([0, 0.5, 1], [0, 0.5, 0], color=_FAINT, linewidth=1, label="flag none (left), all (right)")
-        axes.axvline(prior, color=_FAINT, linewidth=1, linestyle=":", label="equal costs at the prior")
+        axes.plot([0, 0.5, 1], [0, 0.5, 0], color=FAINT, linewidth=1, label="flag none (left), all (right)")
+        axes.axvline(prior, color=FAINT, linewidth=1, linestyle=":", label="equal costs at the prior")
         for model in models:
             _draw(axes, model, model.curves.cost, model.name)
         highest = max(float(model.curves.cost.high.max()) for model in models)
         axes.set(xlim=(0, 1), ylim=(0, min(1.0, max(0.55, 1.05 * highest))))
-        _legend(figure)
-        return _svg(figure)
+        legend_below(figure)
+        return as_svg(figure)
 
 
 def decision(models: Sequence[Model], prior: float) -> str:
     """Net benefit over the threshold probability, beside flagging all and none (Vickers & Elkin)."""
-    with _style():
-        figure, axes = _axes(
+    with our_style():
+        figure, axes = new_axes(
             "threshold probability\n(cost of a false alarm / cost of both errors)", "net benefit"
         )
         all_flagged = net_benefit_of_flagging_all(THRESHOLDS, prior)
-        axes.plot(THRESHOLDS, all_flagged, color=_FAINT, linewidth=1, label="flag all")
+        axes.plot(THRESHOLDS, all_flagged, color=FAINT, linewidth=1, label="flag all")
         axes.axhline(0.0, color="#222222", linewidth=1, label="flag none")
         for model in models:
             _draw(axes, model, model.curves.net_benefit, model.name)
         axes.set(xlim=(0, 1), ylim=(-0.25 * prior, 1.08 * prior))
-        _legend(figure)
-        return _svg(figure)
+        legend_below(figure)
+        return as_svg(figure)
 
 
 def histogram(model: Model, labels: LabelArray) -> str:
@@ -208,9 +162,9 @@ def minority_histogram(model: MulticlassModel, labels: LabelArray) -> str:
 
 def _histogram(p_minority: Float64Array, labels: LabelArray, others: str, threshold: float | None) -> str:
     edges = np.linspace(0.0, 1.0, _HISTOGRAM_BINS + 1)
-    with _style():
-        figure, axes = _axes("probability of the outnumbered class", "share of the class (%)")
-        for label, colour, name in ((0, _MAJORITY, others), (1, _MINORITY, "outnumbered class")):
+    with our_style():
+        figure, axes = new_axes("probability of the outnumbered class", "share of the class (%)")
+        for label, colour, name in ((0, MAJORITY, others), (1, MINORITY, "outnumbered class")):
             p = p_minority[labels == label]
             shares = 100.0 * np.histogram(p, edges)[0] / len(p)
             axes.stairs(shares, edges, fill=True, color=colour, alpha=0.4)
@@ -219,8 +173,8 @@ def _histogram(p_minority: Float64Array, labels: LabelArray, others: str, thresh
             name = f"threshold ({threshold:.3g})"
             axes.axvline(threshold, color="#222222", linewidth=1.2, linestyle="--", label=name)
         axes.set(xlim=(0, 1))
-        _legend(figure)
-        return _svg(figure)
+        legend_below(figure)
+        return as_svg(figure)
 
 
 def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
@@ -230,7 +184,7 @@ def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         rows: compared rows of the comparison table, in the order to be drawn.
         metric: which of their metrics.
     """
-    with _style():
+    with our_style():
         figure = Figure(figsize=(5.6, 0.9 + 0.25 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for place, row in enumerate(rows):
@@ -245,7 +199,7 @@ def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("difference from the null control")
         axes.locator_params(axis="x", nbins=6)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def _named(model: AnyModel, metric: str, values: Mapping[str, float]) -> str:

@@ -64,6 +64,26 @@ def fill_template(template: str, report: Report[M], **context: Any) -> str:
         report: what is shown.
         context: what only this template needs.
     """
+    return (
+        template_environment()
+        .get_template(template)
+        .render(
+            report=report,
+            style=page_style(),
+            metric=report.comparison["metric"],
+            headings=HEADINGS,
+            directions=HIGHER_IS_BETTER,
+            rows=best_first(report.comparison),
+            difference_figure=_difference_figure(report),
+            galleries=_galleries(report),
+            side=SIDE,
+            **context,
+        )
+    )
+
+
+def template_environment() -> Environment:
+    """Our templates, with every text escaped and every missing one an error."""
     environment = Environment(
         loader=PackageLoader("reporting", "templates"),
         autoescape=True,
@@ -72,19 +92,12 @@ def fill_template(template: str, report: Report[M], **context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(interval=interval, probability=probability, breakable=_breakable)
-    style = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
-    return environment.get_template(template).render(
-        report=report,
-        style=Markup(style),  # our own file; nothing else goes in unescaped
-        metric=report.comparison["metric"],
-        headings=HEADINGS,
-        directions=HIGHER_IS_BETTER,
-        rows=best_first(report.comparison),
-        difference_figure=_difference_figure(report),
-        galleries=_galleries(report),
-        side=SIDE,
-        **context,
-    )
+    return environment
+
+
+def page_style() -> Markup:
+    """The style sheet of all pages; our own file, and the only text that goes in unescaped."""
+    return Markup((Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8"))
 
 
 def _breakable(name: str) -> Markup:
