@@ -110,5 +110,5 @@ def _serve(work: Callable[[Any], None], parent: Connection) -> None:
                 parent.send(_Failure(None, traceback.format_exc()))
             else:
                 parent.send(_Done())
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):  # closed, also with something unread in it
         return

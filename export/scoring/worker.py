@@ -75,7 +75,7 @@ def run_worker(job: ShardJob, driver: Connection) -> None:
                 containers=containers,
             )
             driver.send(receipt)
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):  # closed, also with something unread in it
         return
     except OutnumberedError as error:
         driver.send(Failure(error))

@@ -171,7 +171,7 @@ def _serve_files(window: Window, parent: Connection) -> None:
                     last_sign = time.monotonic()
                 found.append(look_at_file(Path(path), window))
             parent.send(found)
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):  # closed, also with something unread in it
         return
 
 

@@ -98,7 +98,7 @@ def test_nothing_named() -> None:
 
 
 def test_no_image_is_a_data_error(tmp_path: Path) -> None:
-    touch(tmp_path, "slice.dcm")
+    touch(tmp_path, "slice.nii")
     with pytest.raises(DataError, match=r"no image found in .*\.jpeg .*one by one"):
         expand_paths([tmp_path])
 

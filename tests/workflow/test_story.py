@@ -115,6 +115,11 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
         "images_per_second",
         "output",
         "runtime",
+        "decisions",
+        "failures",
+        "review",
+        "heat_maps",
+        "csv",
     ]
     assert (outcome.json["images"], outcome.json["scored"], outcome.json["failed"]) == (20, 20, 0)
     scored = {row["path"]: row for row in pads.dataset(tmp_path / "scores").to_table().to_pylist()}
