@@ -63,6 +63,7 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
         UsageError: no such precision, or this machine cannot compute in it, so nothing can be gated.
         ModelError: no ensemble yet, or no runtime passes the gate; says the figures.
     """
+    runtimes = _gating_runtimes(precision)  # refuses before any work is done
     run = read_finished(resolve_config(options))
     source = _float32_file(run)
     target = output or run.config.folder / f"model.{precision}.onnx"
@@ -73,10 +74,7 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
             facts = _write_variant(run, source, provisional, precision)
         images = _decoded(run, rows, "decoding held-out images")
         reference = _run(load_model(source), images, "reference")
-        gate = {
-            runtime: _gate(provisional, runtime, images, labels, reference)
-            for runtime in _gating_runtimes(precision)
-        }
+        gate = {runtime: _gate(provisional, runtime, images, labels, reference) for runtime in runtimes}
         passed = [runtime for runtime, of_runtime in gate.items() if of_runtime.accepted]
         _show(gate, f"{precision} against fp32")
         if not passed:
@@ -126,10 +124,14 @@ def parity(options: RunOptions) -> dict[str, Any]:
     trained = Outputs(run.fitted.predict(chosen), run.fitted.decide(chosen), chosen)
     found: list[dict[str, Any]] = []
     shown: dict[str, Agreement | str] = {}
+    digest = sha256_of_file(files[0])
     for path in files:
+        made_of = load_model(path).document.get("variant_of", digest)
         for runtime in RUNTIMES:
             name = f"{path.name}, {runtime}"
             try:
+                if made_of != digest:
+                    raise UsageError("made of an earlier model.onnx; export it again.")
                 figures = _gate(path, runtime, images, labels, trained)
             except UsageError as error:
                 shown[name] = str(error)
@@ -268,7 +270,7 @@ def _show(figures: dict[str, Any], title: str) -> None:
             f"{row.auroc_change:+.4f}",
             f"{row.max_probability_difference:.1e}",
             str(row.decisions_changed),
-            f"{min(row.rank_correlation.values()):.3f}",
+            f"{np.min(list(row.rank_correlation.values())):.3f}",
             "passed" if row.accepted else "refused",
         )
     console.print(table)

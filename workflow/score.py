@@ -20,7 +20,7 @@ from rich.table import Table
 from contracts.errors import UsageError
 from export.scoring.csv_files import check_csv_place, write_review, write_rows
 from export.scoring.heat_maps import MOST_HEAT_MAPS, check_has_map, write_heat_maps
-from export.scoring.model import load_model
+from export.scoring.model import RUNTIMES, load_model
 from export.scoring.output import first_failures
 from export.scoring.plan import Override
 from export.scoring.run import FinishedRun, OnProgress, ScoreSummary, score_images
@@ -196,9 +196,10 @@ def _tell(console: Console, summary: ScoreReport) -> None:
     else:
         newly_done = summary.images - summary.already_done
         earlier = f" ({summary.already_done:,} more by an earlier run)" if summary.already_done else ""
+        computed = "" if summary.runtime == RUNTIMES[0] else f", computed by {summary.runtime}"
         console.print(
             f"Scored {newly_done:,} images{earlier} in {summary.seconds:.1f} s, "
-            f"{summary.images_per_second:.1f} images/s.",
+            f"{summary.images_per_second:.1f} images/s{computed}.",
             highlight=False,
         )
     console.print(_count_table("decision", summary.decisions, summary.scored))

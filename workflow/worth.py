@@ -27,9 +27,8 @@ def worth_of_oneclass(run: FittedRun, metric: str) -> dict[str, Any] | None:
 
     Returns:
         ``{metric, members, ensemble, without, difference: [estimate, low, high], sentence}``, the difference
-        paired,
-        its 95 % interval by the table's own bootstrap; None where there is not a member of each kind, or
-        the supervised members alone cannot be fitted.
+        paired, its 95 % interval by the table's own bootstrap; None where there is not a member of each
+        kind, or the supervised members alone cannot be fitted.
     """
     kinds = {column.member: column.kind for column in run.oof.columns}
     oneclass = [name for name, kind in kinds.items() if kind == "oneclass"]

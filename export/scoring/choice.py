@@ -18,6 +18,9 @@ from export.scoring.shard import decode_row
 AGREEMENT_LIMIT = 1e-4
 """Largest difference of a probability from the reference's, for a float32 file."""
 
+VARIANT_LIMIT = 0.05
+"""The same for a variant, however far its own gate saw it from the float32 file."""
+
 TRIAL_IMAGES = 32
 """Images of the job itself that the runtimes are tried on."""
 
@@ -45,8 +48,9 @@ class Trial:
 def choose_runtime(reference: ScoringModel, shard: Shard) -> tuple[str, tuple[Trial, ...]]:
     """Try every runtime on the first images that can be read.
 
-    The reference is ONNX Runtime on the same file. A variant file (bf16, int8) may differ from it by what
-    its own accuracy gate saw in that runtime; without a gate's figures for a runtime it is refused.
+    The reference is ONNX Runtime on the same file. A variant file (bf16, int8) may differ from it by twice
+    what its own accuracy gate saw in that runtime, and by no more than 0.05; without a gate's figures for a
+    runtime it is refused.
 
     Args:
         reference: the file, opened in ONNX Runtime.
@@ -100,7 +104,7 @@ def _disagreement(reference: ScoringModel, runtime: str, difference: float) -> s
         if not gate or not gate["accepted"]:
             return f"the {reference.precision} file has not passed the accuracy gate in it"
         # The gate compared with the fp32 file, the trial with ONNX Runtime's reading of this one.
-        limit = max(limit, 2.0 * float(gate["max_probability_difference"]))
+        limit = max(limit, min(VARIANT_LIMIT, 2.0 * float(gate["max_probability_difference"])))
     if difference <= limit:
         return ""
     return f"its probabilities differ by up to {difference:.1e} (limit {limit:.0e})"

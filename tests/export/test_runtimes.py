@@ -148,6 +148,27 @@ def test_a_variant_file_needs_its_gate_in_that_runtime(tmp_path: Path, folder: P
     assert "has not passed the accuracy gate" in trials[1].refused
 
 
+@needs_openvino
+def test_a_variant_may_not_differ_by_whatever_its_gate_saw(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = {"openvino": {"accepted": True, "max_probability_difference": 0.4}}
+    document = onnx_files.metadata(precision="int8", gate=gate)
+    model = load_model(onnx_files.write_two_class_model(tmp_path / "m.onnx", document))
+    run = ScoringModel.run
+
+    def far_off(self: ScoringModel, *arguments: object, **named: object) -> object:
+        scores = run(self, *arguments, **named)  # type: ignore[arg-type]
+        if self.session.runtime == "openvino":
+            return scores._replace(probability=scores.probability + np.float32(0.1))
+        return scores
+
+    monkeypatch.setattr(ScoringModel, "run", far_off)
+    chosen, trials = choose_runtime(model, shard_of([str(path) for path in folder.iterdir()]))
+    assert chosen == "onnxruntime"
+    assert "(limit 5e-02)" in trials[1].refused
+
+
 def test_no_readable_image_leaves_the_reference(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     model = load_model(onnx_files.write_two_class_model(tmp_path / "m.onnx"))

@@ -34,6 +34,13 @@ def test_int8_is_kept_with_its_figures_and_parity_shows_it(run: Run, monkeypatch
     assert rows["model.onnx", "onnxruntime"]["max_probability_difference"] <= 1e-4
     assert rows["model.int8.onnx", "onnxruntime"]["images"] == 20
 
+    # A fit that has gone on leaves the variant behind, which nobody should ship unawares.
+    assert run.command("ensemble", "-o", "threshold=max_f1").code == 0
+    shown = run.command("parity", "-o", "threshold=max_f1", "--json")
+    rows = {(row["file"], row["runtime"]): row for row in shown.json["rows"]}
+    assert "made of an earlier model.onnx" in rows["model.int8.onnx", "onnxruntime"]["skipped"]
+    assert "skipped" not in rows["model.onnx", "onnxruntime"]
+
 
 def test_int8_beyond_the_limit_is_refused_with_the_figures(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(agreement_module, "MOST_AUROC_CHANGE", -1.0)
