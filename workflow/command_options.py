@@ -38,7 +38,10 @@ Runs = Annotated[Path, typer.Option("--runs", help="Directory for runs and cache
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 DeviceName = Annotated[Device, typer.Option("--device", help="Processor to train on.")]
 Minority = Annotated[str | None, typer.Option("--minority", help="Name of the outnumbered class.")]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that train at a time.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", min=1, help="Processes that train at a time; by default as many as pay off here."),
+]
 Ray = Annotated[str | None, typer.Option("--ray", help="Work on a Ray cluster: local, auto or HOST:PORT.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it takes.")]
 Tracking = Annotated[
@@ -64,7 +67,7 @@ def run_options(
     device: Device,
     minority: str | None,
     tracking: bool = True,
-    jobs: int = 1,
+    jobs: int | None = None,
     ray: str | None = None,
 ) -> Any:
     """The options as :class:`workflow.config.RunOptions`, which is imported only now."""

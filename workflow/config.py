@@ -31,7 +31,7 @@ _TRACKED = {"train-all", "train", "ensemble", "compare", "update"}
 class RunOptions:
     """What the commands that work on a data set share, as the user gave it.
 
-    ``jobs`` is how many processes train at a time, and ``ray`` the address of a cluster to train on; they
+    ``jobs`` is how many processes train at a time (None: as many as pay off), and ``ray`` the address of a cluster to train on; they
     change no result beyond rounding.
     """
 
@@ -44,7 +44,7 @@ class RunOptions:
     device: Device = "auto"
     minority: str | None = None
     tracking: bool = True
-    jobs: int = 1
+    jobs: int | None = None
     ray: str | None = None
 
     def command(self, name: str, *arguments: str) -> str:

@@ -12,14 +12,11 @@ from rich.table import Table
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.devices import pick_device
+from workflow.estimates import rows_to_fit, unit_seconds
 from workflow.facts import data_facts, print_data_facts
 from workflow.prepare import PreparedData, prepare_data
-from workflow.recipe import MemberPlan
-from workflow.registry import entry_of
 from workflow.units import Unit, read_result, units_of
 
-# Pixels that a whole CNN learns from in a second on two cores: 52 images of 128 x 128.
-_TUNED_PIXELS_PER_SECOND = 52 * 128 * 128
 _PROBE_IMAGES = 16
 
 
@@ -39,7 +36,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     estimates = {}
     for plan in members:
         mine = [unit for unit in pending if unit.member.name == plan.name]
-        estimates[plan.name] = round(sum(_unit_seconds(plan, _rows_to_fit(plan, data)) for _ in mine), 1)
+        estimates[plan.name] = round(sum(unit_seconds(plan, rows_to_fit(plan, data)) for _ in mine), 1)
     table = Table(title=f"recipe {config.recipe.name}: {len(pending)} of {len(units)} units to train")
     for heading in ("member", "type", "trunk", "estimated seconds"):
         table.add_column(heading, justify="right" if heading.startswith("est") else "left")
@@ -59,18 +56,6 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
         "estimated_seconds": round(total, 1),
         "estimated_bytes": disk,
     }
-
-
-def _rows_to_fit(plan: MemberPlan, data: PreparedData) -> int:
-    copies = len(data.augmented) if entry_of(plan.type).kind != "oneclass" else 0
-    return len(data.train) + copies
-
-
-def _unit_seconds(plan: MemberPlan, rows: int) -> float:
-    if getattr(plan.settings, "tune", "head") == "full":
-        pixels = float(rows * plan.settings.epochs * plan.settings.image_size**2)
-        return pixels / _TUNED_PIXELS_PER_SECOND
-    return rows * entry_of(plan.type).seconds_per_row
 
 
 def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Unit]) -> tuple[float, int]:

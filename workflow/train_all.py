@@ -20,6 +20,7 @@ from workflow.added import AddedRows
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note, progress_bar
 from workflow.devices import pick_device
+from workflow.estimates import processes_for
 from workflow.facts import print_data_facts
 from workflow.prepare import PreparedData, prepare_data, save_prepared
 from workflow.processes import work_in_processes
@@ -116,18 +117,17 @@ def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> Non
             note(f"Features of {computed} images computed in {seconds:.0f} s ({rate:.0f} images/s).")
     stores = {settings: loaded.store for settings, loaded in trunks.items()}
     work = UnitWork(config, data, stores, device)
-    jobs = min(config.options.jobs, len(pending))
     cluster = config.options.ray
     with progress_bar("training", len(pending)) as bar:
         if cluster is not None:
             from workflow.ray_units import work_on_ray
 
             work = replace(work, threads=1)
-            most = None if jobs == 1 else jobs
-            for unit in work_on_ray(work, pending, cluster, most, lambda unit: unit.label):
+            for unit in work_on_ray(work, pending, cluster, config.options.jobs, lambda unit: unit.label):
                 bar.describe(f"{unit.label} done, on the cluster")
                 bar.advance()
             return
+        jobs = min(config.options.jobs or processes_for(pending, data, device), len(pending))
         if jobs == 1:
             for unit in pending:
                 bar.describe(unit.label)
