@@ -31,8 +31,8 @@ _TRACKED = {"train-all", "train", "ensemble", "compare", "update"}
 class RunOptions:
     """What the commands that work on a data set share, as the user gave it.
 
-    ``jobs`` is how many processes train at a time (None: as many as pay off), and ``ray`` the address of a cluster to train on; they
-    change no result beyond rounding.
+    ``jobs`` is how many processes train at a time (None: as many as pay off), and ``ray`` the address of a
+    cluster to train on; they change no result beyond rounding.
     """
 
     dataset: str
