@@ -1,25 +1,22 @@
-"""``make bench``: the selection of the bank, and scoring; interleaved runs, medians, ratios."""
+"""``make bench``: the selection of the bank, and ``bench score``; interleaved runs, medians, ratios."""
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from export.scoring import load_model, score_images
 from oneclass.coreset import cover_radius, k_center_greedy
+from workflow.bench_score import ScoreBench, bench_score
+from workflow.config import RunOptions
 
 _REPEATS = 3
-_SCORED_IMAGES = 512
 console = Console()
 
 
@@ -69,61 +66,21 @@ def bench_coreset(n_points: int = 50_000, dim: int = 128, n_centers: int = 2_000
     console.print(table)
 
 
-def bench_scoring(model_path: Path) -> None:
-    """Images a second of the graph alone on one thread, and from JPEG files to parquet."""
-    model = load_model(model_path)
-    size = model.decode.size
-    generator = np.random.default_rng(0)
-    batch = generator.integers(0, 256, (16, size, size, 3), dtype=np.uint8)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for i in range(_SCORED_IMAGES):
-            small = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-            Image.fromarray(small).resize((256, 256)).save(folder / f"{i:05}.jpg")
-
-        def inference() -> float:
-            started = time.perf_counter()
-            for _ in range(8):
-                model.run(batch)
-            return 8 * len(batch) / (time.perf_counter() - started)
-
-        def folder_to_parquet(processes: int) -> Callable[[], float]:
-            def run() -> float:
-                out = folder / "scores"
-                return score_images(
-                    model_path, [folder], out, processes=processes, overwrite=True
-                ).images_per_second
-
-            return run
-
-        model.run(batch)
-        rates = interleaved(
-            {
-                "graph alone, 1 thread": inference,
-                "folder to parquet, 1 process": folder_to_parquet(1),
-                "folder to parquet, 2 processes": folder_to_parquet(2),
-            }
-        )
-    table = Table(title=f"scoring {model_path}, 256-px JPEGs; median of {_REPEATS}")
-    for heading in ("what", "images/s", "ratio"):
-        table.add_column(heading, justify="right")
-    base = next(iter(rates.values()))
-    for what, rate in rates.items():
-        table.add_row(what, f"{rate:.0f}", f"{rate / base:.2f}x")
-    console.print(table)
-
-
 def main() -> None:
     """Run what can be run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("runs/elpv/quick/model.onnx"))
+    parser.add_argument("--dataset", default="elpv", help="a data set whose quick run is exported")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     console.print(f"{torch.get_num_threads()} threads; torch {torch.__version__}")
     bench_coreset()
-    if arguments.model.exists():
-        bench_scoring(arguments.model)
+    if (arguments.runs / arguments.dataset / "quick" / "model.onnx").exists():
+        bench_score(RunOptions(arguments.dataset, runs=arguments.runs), ScoreBench(anomalib=True))
     else:
-        console.print(f"{arguments.model} is not there, so scoring is not timed: run make demo first.")
+        console.print(
+            f"{arguments.dataset} has no exported run below {arguments.runs}, so scoring is not timed: "
+            "run make demo first."
+        )
 
 
 if __name__ == "__main__":

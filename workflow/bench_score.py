@@ -31,7 +31,9 @@ from contracts.machine import usable_cpus
 from export.scoring.model import RUNTIMES, load_model
 from export.scoring.run import score_images
 from imagedata.decode import decode_file
+from workflow.bench_memory import peak_memory_mb
 from workflow.bench_peaks import gemm_peaks
+from workflow.bench_score_anomalib import ENGINE_PREDICT, anomalib_cases
 from workflow.config import RunOptions, resolve_config
 from workflow.console import console, note
 from workflow.finished import FinishedRun, read_finished
@@ -72,8 +74,9 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
         bench: how much.
 
     Returns:
-        ``{machine, processes, gemm_gflops, gflop_per_image, start_seconds, rows}``; a row is a case with
-        its median rate, all its rates and, where the arithmetic is known, its share of the peak.
+        ``{machine, processes, gemm_gflops, gflop_per_image, start_seconds, peak_memory_mb, rows}``; a row
+        is a case with its median rate, all its rates, how many times as fast as ``Engine.predict`` it is
+        where that was measured and, where the arithmetic is known, its share of the peak.
 
     Raises:
         ModelError: nothing trained or exported.
@@ -108,21 +111,26 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
                 )
         cases["torch and DataLoader, same members"] = _torch_loop(run, jpegs, processes)
         if bench.anomalib:
-            from workflow.bench_score_anomalib import anomalib_cases
-
             cases |= anomalib_cases(run.config, jpegs, folder / "anomalib", processes)
         rates = _in_turn(cases, bench.rounds)
         start = _start_seconds(files[0], jpegs[0], folder / "start", bench.rounds)
+        memory = peak_memory_mb(
+            [
+                *_score_command(files[0], jpegs[0].parent, folder / "memory"),
+                *("--processes", str(processes), "--batch-size", str(_BATCH)),
+            ]
+        )
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    theirs = medians.get(ENGINE_PREDICT)
     rows = [
         {
             "case": name,
-            "images_per_second": statistics.median(values),
-            "all": values,
-            "share_of_fp32_peak": statistics.median(values) * gflop / peaks["fp32"]
-            if name.startswith("model") and "anomalib" not in name
-            else None,
+            "images_per_second": median,
+            "all": rates[name],
+            "times_engine_predict": None if theirs is None else median / theirs,
+            "share_of_fp32_peak": median * gflop / peaks["fp32"] if name.startswith("model") else None,
         }
-        for name, values in rates.items()
+        for name, median in medians.items()
     ]
     document = {
         "dataset": run.config.spec.name,
@@ -135,11 +143,12 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
         "gemm_gflops": peaks,
         "gflop_per_image": gflop,
         "start_seconds": start,
+        "peak_memory_mb": memory,
         "rows": rows,
     }
     _show(document)
     if bench.markdown is not None:
-        bench.markdown.write_text(_as_markdown(document, options), encoding="utf-8")
+        bench.markdown.write_text(_as_markdown(document, options, bench), encoding="utf-8")
     return document
 
 
@@ -283,26 +292,40 @@ def _gflop(path: Path) -> float:
     return float(sum(part.gflop for part in inspect_graph(load_model(path))))
 
 
+def _score_command(model: Path, images: Path, output: Path) -> list[str]:
+    """What users type to score."""
+    program = Path(__file__).resolve().parents[1] / "cli.py"
+    words = [sys.executable, program, "score", model, images, "--output", output, "--overwrite"]
+    return [str(word) for word in words]
+
+
 def _start_seconds(model: Path, image: Path, output: Path, rounds: int) -> float:
     """Median seconds from starting Python to the first row on disk, by the command that users give."""
-    root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, str(root / "cli.py"), "score", str(model), str(image), "--overwrite"]
+    command = _score_command(model, image, output)
     seconds = []
     for _ in range(rounds + 1):
         started = time.perf_counter()
-        subprocess.run([*command, "--output", str(output)], check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
 
 
+_HEADINGS = ("case", "images/s", "Engine.predict", "ratio", "of the fp32 peak")
+
+
 def _table(document: dict[str, Any]) -> list[list[str]]:
-    """Rows as text: case, images/s, ratio to the first, share of the peak."""
+    """Rows as text, under :data:`_HEADINGS`; the ratio is to the first row."""
     base = document["rows"][0]["images_per_second"]
+
+    def times(ratio: float | None) -> str:
+        return "" if ratio is None else f"{ratio:.2f}x"
+
     return [
         [
             row["case"],
             f"{row['images_per_second']:.1f}",
-            f"{row['images_per_second'] / base:.2f}x",
+            times(row["times_engine_predict"]),
+            times(row["images_per_second"] / base),
             "" if row["share_of_fp32_peak"] is None else f"{100 * row['share_of_fp32_peak']:.0f} %",
         ]
         for row in document["rows"]
@@ -311,31 +334,32 @@ def _table(document: dict[str, Any]) -> list[list[str]]:
 
 def _facts(document: dict[str, Any]) -> str:
     peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in document["gemm_gflops"].items())
+    held = document["peak_memory_mb"]
+    memory = "" if held is None else f"; most memory of all scoring processes together: {held:.0f} MB"
     return (
         f"{document['trunk']} at {document['image_size']} px, {document['gflop_per_image']:.2f} GFLOP an "
         f"image; "
         f"matrix products on {document['machine']}: {peaks} GFLOP/s. From start to the first row: "
-        f"{document['start_seconds']:.1f} s. Medians of rounds in turn, {document['jpegs']}, "
+        f"{document['start_seconds']:.1f} s{memory}. Medians of rounds in turn, {document['jpegs']}, "
         f"{document['processes']} processes."
     )
 
 
-def _as_markdown(document: dict[str, Any], options: RunOptions) -> str:
+def _as_markdown(document: dict[str, Any], options: RunOptions, bench: ScoreBench) -> str:
+    flags = ["--anomalib"] if bench.anomalib else []
+    if bench.rounds != ScoreBench.rounds:
+        flags += ["--rounds", str(bench.rounds)]
+    command = options.command("score", *flags).replace(" score ", " bench score ", 1)
     lines = [f"# Scoring, {document['dataset']}, recipe {document['recipe']}", ""]
-    lines += [
-        f"Made by `{options.command('score').replace(' score ', ' bench score ', 1)}`.",
-        "",
-        _facts(document),
-        "",
-    ]
-    lines += ["| case | images/s | ratio | of the fp32 peak |", "|---|---:|---:|---:|"]
+    lines += [f"Made by `{command}`.", "", _facts(document), ""]
+    lines += ["| " + " | ".join(_HEADINGS) + " |", "|---|" + "---:|" * (len(_HEADINGS) - 1)]
     lines += ["| " + " | ".join(row) + " |" for row in _table(document)]
     return "\n".join([*lines, ""])
 
 
 def _show(document: dict[str, Any]) -> None:
     table = Table(title=f"scoring {document['jpegs']}, {document['processes']} processes")
-    for heading in ("case", "images/s", "ratio", "of fp32 peak"):
+    for heading in _HEADINGS:
         table.add_column(heading, justify="left" if heading == "case" else "right")
     for row in _table(document):
         table.add_row(*row)

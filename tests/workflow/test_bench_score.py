@@ -1,8 +1,13 @@
 """``bench score``: every way is measured, on the same files, and the page says what was done."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import Outcome, Run, run_command
+from workflow.bench_memory import peak_memory_mb
 from workflow.bench_peaks import gemm_peaks
 
 
@@ -37,6 +42,23 @@ def test_every_file_and_way_has_a_row(fitted: tuple[Run, Outcome], tmp_path):
     assert outcome.json["start_seconds"] > 0
     assert "| model, onnxruntime: graph alone |" in page.read_text()
     assert "Made by `python cli.py bench score " in page.read_text()
+
+
+def test_memory_counts_a_command_with_all_that_it_starts():
+    """Two processes of 60 MB beside the one that started them."""
+    hog = "import time; kept = b'x' * 60_000_000; time.sleep(1)"
+    start = (
+        "import subprocess, sys; "
+        f"[p.wait() for p in [subprocess.Popen([sys.executable, '-c', {hog!r}]) for _ in '12']]"
+    )
+    peak = peak_memory_mb([sys.executable, "-c", start])
+    assert peak is None or 120 < peak < 300
+
+
+def test_a_command_that_fails_is_not_measured():
+    if Path("/proc/self/stat").exists():
+        with pytest.raises(subprocess.CalledProcessError):
+            peak_memory_mb([sys.executable, "-c", "raise SystemExit(3)"])
 
 
 def test_too_few_images_are_refused(fitted: tuple[Run, Outcome]):
