@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from reporting import figures
 from reporting.content import Gallery, M, Model, Report
 from reporting.pictures import SIDE, heat_scale, jpeg_uri, overlay, svg_uri
+from reporting.templating import page_style, template_environment
 from reporting.wording import (
     HEADINGS,
     HIGHER_IS_BETTER,
@@ -20,8 +18,6 @@ from reporting.wording import (
     best_first,
     confusion,
     headline,
-    interval,
-    probability,
     spoken,
     values_of,
 )
@@ -80,29 +76,6 @@ def fill_template(template: str, report: Report[M], **context: Any) -> str:
             **context,
         )
     )
-
-
-def template_environment() -> Environment:
-    """Our templates, with every text escaped and every missing one an error."""
-    environment = Environment(
-        loader=PackageLoader("reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(interval=interval, probability=probability, breakable=_breakable)
-    return environment
-
-
-def page_style() -> Markup:
-    """The style sheet of all pages; our own file, and the only text that goes in unescaped."""
-    return Markup((Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8"))
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may be broken after each underscore, and not within a word."""
-    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
 
 
 def _difference_figure(report: Report[M]) -> Drawing | None:
