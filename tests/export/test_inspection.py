@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import onnx
 import pytest
 
 from export.inspection import _flop_of_node, inspect_graph
 from export.scoring import load_model
+from export.scoring.model import METADATA_KEY
 from tests import fixtures_onnx
 from tests.conftest import run_command
 
@@ -61,6 +64,19 @@ def test_command(exported):
     assert outcome.json["metadata"]["minority"] == "odd"
     assert "outnumbered: odd" in outcome.said
     assert outcome.json["sha256"] in outcome.said
+
+
+def test_scaled_jpeg_decoding_is_said_where_it_is_on_and_nowhere_else(exported, tmp_path):
+    document = onnx.load(str(exported))
+    entry = next(each for each in document.metadata_props if each.key == METADATA_KEY)
+    promised = json.loads(entry.value)
+    promised["decode"]["scaled"] = True
+    entry.value = json.dumps(promised)
+    onnx.save(document, str(tmp_path / "scaled.onnx"))
+    outcome = run_command("inspect", tmp_path / "scaled.onnx", "--json")
+    assert outcome.json["metadata"]["decode"]["scaled"] is True
+    assert "JPEGs of at least 128 px on both sides are reduced while they are decoded" in outcome.said
+    assert "reduced while" not in run_command("inspect", exported).said
 
 
 def test_file_that_does_not_say_where_its_nodes_are_from(tmp_path):
