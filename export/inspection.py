@@ -21,7 +21,9 @@ import onnxruntime
 from contracts.errors import ModelError
 from export.scoring.model import ScoringModel
 
-_SCOPES = "pkg.torch.onnx.name_scopes"
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Key under which every node says which modules it was traced from, the outermost first."""
+
 _BATCH = 8
 _RUNS = 3
 _FATAL_ONLY = 4
@@ -89,7 +91,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
 def part_of(node: onnx.NodeProto) -> tuple[str, int]:
     """``("trunks", 0)``, ``("members", 3)``, ``("ensemble", 0)``; everything else is ``("input", 0)``."""
     entries = {entry.key: entry.value for entry in node.metadata_props}
-    scopes = entries.get(_SCOPES, "").strip("[]").replace("'", "").split(", ")
+    scopes = entries.get(SCOPES, "").strip("[]").replace("'", "").split(", ")
     for scope in scopes:
         room, _, rest = scope.partition(".")
         if room in ("trunks", "members"):
