@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from reporting import figures
-from reporting.content import Gallery, M, Model, Report
-from reporting.pictures import SIDE, heat_scale, jpeg_uri, overlay, svg_uri
+from reporting.content import Gallery, M, MaskedPicture, Model, Report
+from reporting.pictures import SIDE, at_shown_size, heat_scale, jpeg_uri, outlined, overlay, svg_uri
 from reporting.templating import page_style, template_environment
 from reporting.wording import (
     HEADINGS,
@@ -72,6 +72,7 @@ def fill_template(template: str, report: Report[M], **context: Any) -> str:
             rows=best_first(report.comparison),
             difference_figure=_difference_figure(report),
             galleries=_galleries(report),
+            masked=_masked_pictures(report),
             side=SIDE,
             **context,
         )
@@ -183,4 +184,18 @@ def _galleries(report: Report[M]) -> list[tuple[Gallery, list[dict[str, Any]]]]:
             ],
         )
         for gallery in report.galleries
+    ]
+
+
+def _masked_pictures(report: Report[M]) -> list[tuple[MaskedPicture, str, str]]:
+    """Each example with its image and its map as data URIs, the mask outlined in both."""
+    pictures = report.localised.pictures if report.localised else ()
+    scale = heat_scale(each.heat for each in pictures) if pictures else (0.0, 1.0)
+    return [
+        (
+            each,
+            jpeg_uri(outlined(at_shown_size(each.pixels), each.mask)),
+            jpeg_uri(outlined(overlay(each.pixels, each.heat, scale), each.mask)),
+        )
+        for each in pictures
     ]
