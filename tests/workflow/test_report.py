@@ -9,7 +9,7 @@ import pytest
 
 from contracts.files import read_json, write_json
 from tests.conftest import Outcome, Run
-from tests.pages import Page, measure_in_browser
+from tests.pages import Page, beyond_the_paper, measure_in_browser
 from tests.pictures import write_two_classes
 
 HOSTILE = "<script>alert(1)</script>"
@@ -220,6 +220,15 @@ def test_page_is_never_wider_than_its_window(measured, width):
     assert of_width["beyond"] == "0"
     assert of_width["dead"] == "0"
     assert int(of_width["images"]) > 20
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_text_sticks_out_of_its_box(measured, width):
+    assert measured[width]["clipped"] == ""
+
+
+def test_nothing_is_cut_off_in_print(reported, tmp_path):
+    assert beyond_the_paper(reported[0].folder / "report.html", tmp_path) == []
 
 
 def test_pictures_can_be_left_out(reported, tmp_path):
