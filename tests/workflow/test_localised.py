@@ -105,7 +105,7 @@ def test_the_page_shows_what_was_measured(measured, finished):
         figures = (each["pixel_auroc"], each["pro"])
         cells = [f"{of['value']:.3f} {of['low']:.3f}–{of['high']:.3f}" for of in figures]
         counts = [each["anomalous"], each["regions"], each["images"] - each["anomalous"]]
-        assert " ".join(map(str, [each["kind"], *counts, *cells])) in page.text
+        assert " ".join(map(str, [each["kind"], *cells, *counts])) in page.text
     assert "cli.py localise" not in page.text
     alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
     for each in measured["examples"]:
