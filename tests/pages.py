@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-_MARGIN = 25.0  # points; the margins of a printed page are 11 mm, 31 points
 
 
 class Page(HTMLParser):
@@ -88,27 +87,29 @@ def measure_in_browser(report: Path, folder: Path) -> dict[int, dict[str, str]]:
     return measured
 
 
-def beyond_the_paper(report: Path, folder: Path) -> list[str]:
-    """Words of the printed page that lie in its margins or off the paper, and so are cut off."""
+def scale_in_print(report: Path, folder: Path) -> float:
+    """How much smaller than asked for the browser prints a page; below 1 something is wider than the paper.
+
+    Browsers shrink a page whose content is too wide, and cut off what is wider still.
+    """
     reader = shutil.which("pdftotext")
     if reader is None:
         pytest.skip("no pdftotext on the PATH to read the printed page with")
-    printed = folder / "printed.pdf"
-    _chromium(folder, f"--print-to-pdf={printed}", "--no-pdf-header-footer", report.resolve().as_uri())
-    done = subprocess.run(
-        [reader, "-bbox", printed, "-"], capture_output=True, text=True, timeout=60, check=True
-    )
-    found = []
-    for page in re.findall(r"<page .*?</page>", done.stdout, re.DOTALL):
-        width, height = (float(side) for side in re.findall(r'(?:width|height)="([\d.]+)"', page)[:2])
-        assert width > height, "the comparison table needs A4 landscape"
-        for left, top, right, bottom, word in re.findall(
-            r'<word xMin="(\S+)" yMin="(\S+)" xMax="(\S+)" yMax="(\S+)">(.*?)</word>', page
-        ):
-            inside = float(left) > _MARGIN and float(right) < width - _MARGIN
-            if not (inside and float(top) > _MARGIN and float(bottom) < height - _MARGIN):
-                found.append(html.unescape(word))
-    return found
+    word = "Measuring"
+    probe = f'<p style="font: 10pt monospace">{word}</p>'
+    text, heights = report.read_text(), []
+    alone = "<!DOCTYPE html><style>@page { size: A4 landscape; margin: 11mm; }</style><body>"
+    for name, content in (("whole", text.replace("<body>", f"<body>{probe}", 1)), ("alone", alone + probe)):
+        page, printed = folder / f"{name}.html", folder / f"{name}.pdf"
+        page.write_text(content)
+        _chromium(folder, f"--print-to-pdf={printed}", "--no-pdf-header-footer", page.as_uri())
+        done = subprocess.run(
+            [reader, "-l", "1", "-bbox", printed, "-"], capture_output=True, text=True, timeout=60, check=True
+        )
+        found = re.search(rf'yMin="(\S+)" xMax="\S+" yMax="(\S+)">{word}<', done.stdout)
+        assert found is not None
+        heights.append(float(found[2]) - float(found[1]))
+    return heights[0] / heights[1]
 
 
 def _chromium(folder: Path, *arguments: str) -> str:

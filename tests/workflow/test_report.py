@@ -9,7 +9,7 @@ import pytest
 
 from contracts.files import read_json, write_json
 from tests.conftest import Outcome, Run
-from tests.pages import Page, beyond_the_paper, measure_in_browser
+from tests.pages import Page, measure_in_browser, scale_in_print
 from tests.pictures import write_two_classes
 
 HOSTILE = "<script>alert(1)</script>"
@@ -227,8 +227,8 @@ def test_no_text_sticks_out_of_its_box(measured, width):
     assert measured[width]["clipped"] == ""
 
 
-def test_nothing_is_cut_off_in_print(reported, tmp_path):
-    assert beyond_the_paper(reported[0].folder / "report.html", tmp_path) == []
+def test_the_page_fits_the_paper(reported, tmp_path):
+    assert scale_in_print(reported[0].folder / "report.html", tmp_path) == pytest.approx(1.0, abs=0.01)
 
 
 def test_pictures_can_be_left_out(reported, tmp_path):
