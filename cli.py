@@ -43,6 +43,7 @@ from workflow.command_options import (
 )
 from workflow.dataset_commands import datasets
 from workflow.file_commands import files
+from workflow.run_commands import finished
 
 app = typer.Typer(
     name="outnumbered",
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.add_typer(datasets, name="datasets")
 app.add_typer(bench, name="bench")
 app.add_typer(files)
+app.add_typer(finished)
 
 _INTERRUPTED = "Interrupted. The same command goes on where it was."
 
@@ -118,16 +120,7 @@ def train_all(
 ) -> None:
     """Train every member of the recipe on every fold; goes on where it was interrupted."""
     options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
-    if dry_run:
-        from workflow.dry_run import dry_run as plan
-
-        document: Any = plan(options)
-    else:
-        from workflow.train_all import train_all as run
-
-        document = run(options)
-    if as_json:
-        print_json(document)
+    _train(options, (), dry_run, as_json)
 
 
 @app.command()
@@ -149,14 +142,19 @@ def train(
 ) -> None:
     """Train one member of the recipe."""
     options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
+    _train(options, (member,), dry_run, as_json)
+
+
+def _train(options: Any, only: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Train the members named, all where none is, or only say what that would take."""
     if dry_run:
         from workflow.dry_run import dry_run as plan
 
-        document: Any = plan(options, only=(member,))
+        document: Any = plan(options, only)
     else:
         from workflow.train_all import train_all as run
 
-        document = run(options, only=(member,))
+        document = run(options, only)
     if as_json:
         print_json(document)
 
@@ -221,33 +219,6 @@ def compare(
 
 
 @app.command()
-def report(
-    dataset: Dataset,
-    data: Data = None,
-    recipe: RecipeName = "losses",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    minority: Minority = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Target file; report.html in the run.")
-    ] = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Show images of the data set.")
-    ] = True,
-    as_json: Json = False,
-) -> None:
-    """Write a compared run as one HTML page: table, curves, pictures, data facts."""
-    from workflow.report import report as run
-
-    document = run(
-        run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority), output, pictures
-    )
-    if as_json:
-        print_json(document)
-
-
-@app.command()
 def update(
     dataset: Dataset,
     normal: Annotated[
@@ -278,34 +249,6 @@ def update(
 
 
 @app.command()
-def explain(
-    dataset: Dataset,
-    images: Annotated[
-        list[Path] | None, typer.Argument(help="Images to explain.", show_default=False)
-    ] = None,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    minority: Minority = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Folder for the pictures; explanations in the run.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show why images got their probability: map, members, and the nearest normal patches."""
-    from workflow.explain import explain as run
-
-    options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
-    document = run(options, list(images or ()), output)
-    if as_json:
-        print_json(document)
-    if document["failed"]:
-        raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
-
-
-@app.command()
 def explore(
     dataset: Dataset,
     data: Data = None,
@@ -329,25 +272,6 @@ def explore(
 
     options = run_options(dataset, data, recipe, override, runs, seed, device, minority)
     document = run(options, output, with_map, slides)
-    if as_json:
-        print_json(document)
-
-
-@app.command()
-def localise(
-    dataset: Dataset,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    minority: Minority = None,
-    as_json: Json = False,
-) -> None:
-    """Measure where the exported map points: pixel AUROC and PRO against masks, on held-out images."""
-    from workflow.localise import localise as run
-
-    document = run(run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority))
     if as_json:
         print_json(document)
 

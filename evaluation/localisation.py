@@ -122,6 +122,17 @@ class PixelCounts:
         self._regions.append(share.astype(np.float32))
         self._n_regions.append(n_regions)
 
+    def image_auroc(self, place: int) -> float:
+        """Pixel AUROC within one image; NaN where it lacks anomalous or normal pixels.
+
+        Args:
+            place: position of the image, in the order that they were added.
+        """
+        normal, anomalous = (each[place].astype(np.float64)[None] for each in (self._normal, self._anomalous))
+        if not normal.any() or not anomalous.any():
+            return float("nan")
+        return float(_areas(_share_reaching(normal), _share_reaching(anomalous), 1.0)[0])
+
     def measure(
         self,
         chosen: Sequence[int] | npt.NDArray[np.int64],

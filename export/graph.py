@@ -86,20 +86,8 @@ class FusedGraph(nn.Module):
 
     def member_scores(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scores ``[N, M]`` and the first map ``[N, h, w]`` of uint8 images ``[N, H, W, 3]``."""
-        pixels = images.permute(0, 3, 1, 2).float()
-        # Exact where the image already has the working size; antialiased as in training where not.
-        resized = nn.functional.interpolate(
-            pixels, size=(self.image_size, self.image_size), mode="bilinear", antialias=True
-        )
-        features = [trunk(resized) for trunk in self.trunks]
-        scores: list[Tensor] = []
-        anomaly_map: Tensor | None = None
-        for module, trunk in zip(self.members, self.trunk_of_member, strict=True):
-            score, score_map = module(features[trunk])
-            scores.append(score)
-            if anomaly_map is None:
-                anomaly_map = score_map
-        return torch.cat(scores, dim=1), anomaly_map
+        pixels = resized(images, self.image_size)
+        return scores_of(self.members, self.trunk_of_member, [trunk(pixels) for trunk in self.trunks])
 
     def forward(self, images: Tensor, prior: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
         """Score images.
@@ -110,7 +98,62 @@ class FusedGraph(nn.Module):
             threshold: ``[]`` float32; the decision is the minority from this probability on (``[K]`` for
                 K > 2; the decision is the class with the largest probability / threshold).
         """
-        scores, anomaly_map = self.member_scores(images)
-        probability, decision = self.ensemble(scores, prior, threshold)
-        outputs = GraphOutputs(probability, decision, scores, anomaly_map)
-        return tuple(output for output in outputs if output is not None)
+        return outputs_of(self.ensemble, *self.member_scores(images), prior, threshold)
+
+
+class GraphBesideTrunks(nn.Module):
+    """All of a fused graph but its trunks, so that these can be traced apart.
+
+    Its inputs are those of :class:`FusedGraph` and each trunk's pooled and patch features, its outputs the
+    resized images, which the trunks take, and those of :class:`FusedGraph`.
+
+    Args:
+        graph: whose modules it shares.
+        features: the trunks' named tuples, ``(images, pooled, patches)``.
+    """
+
+    def __init__(self, graph: FusedGraph, features: Sequence[type]) -> None:
+        super().__init__()
+        # Under the same names, by which nodes and weights say where they belong.
+        self.members, self.ensemble = graph.members, graph.ensemble
+        self.trunk_of_member, self.image_size = graph.trunk_of_member, graph.image_size
+        self.features = tuple(features)
+
+    def forward(
+        self, images: Tensor, prior: Tensor, threshold: Tensor, of_trunks: Sequence[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, ...]:
+        """See :class:`FusedGraph`; of each trunk ``[N, D]`` pooled and ``[N, C, g, g]`` patch features."""
+        pixels = resized(images, self.image_size)
+        given = [kind(pixels, *parts) for kind, parts in zip(self.features, of_trunks, strict=True)]
+        scores = scores_of(self.members, self.trunk_of_member, given)
+        return (pixels, *outputs_of(self.ensemble, *scores, prior, threshold))
+
+
+def resized(images: Tensor, image_size: int) -> Tensor:
+    """``[N, 3, S, S]`` float32 pixels 0…255 of uint8 images ``[N, H, W, 3]``, as trunks take them."""
+    pixels = images.permute(0, 3, 1, 2).float()
+    # Exact where the image already has the working size; antialiased as in training where not.
+    return nn.functional.interpolate(pixels, size=(image_size, image_size), mode="bilinear", antialias=True)
+
+
+def scores_of(
+    members: nn.ModuleList, trunk_of_member: Sequence[int], features: Sequence[object]
+) -> tuple[Tensor, Tensor | None]:
+    """Scores ``[N, M]`` and the first map ``[N, h, w]`` of what the trunks give."""
+    scores: list[Tensor] = []
+    anomaly_map: Tensor | None = None
+    for module, trunk in zip(members, trunk_of_member, strict=True):
+        score, score_map = module(features[trunk])
+        scores.append(score)
+        if anomaly_map is None:
+            anomaly_map = score_map
+    return torch.cat(scores, dim=1), anomaly_map
+
+
+def outputs_of(
+    ensemble: nn.Module, scores: Tensor, anomaly_map: Tensor | None, prior: Tensor, threshold: Tensor
+) -> tuple[Tensor, ...]:
+    """The outputs of the file, without the map where no member has one."""
+    probability, decision = ensemble(scores, prior, threshold)
+    outputs = GraphOutputs(probability, decision, scores, anomaly_map)
+    return tuple(output for output in outputs if output is not None)

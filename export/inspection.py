@@ -19,9 +19,11 @@ import onnx
 import onnxruntime
 
 from contracts.errors import ModelError
-from export.scoring.model import ScoringModel
+from export.scoring.model import ScoringModel, load_model
 
-_SCOPES = "pkg.torch.onnx.name_scopes"
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Key under which every node says which modules it was traced from, the outermost first."""
+
 _BATCH = 8
 _RUNS = 3
 _FATAL_ONLY = 4
@@ -89,7 +91,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
 def part_of(node: onnx.NodeProto) -> tuple[str, int]:
     """``("trunks", 0)``, ``("members", 3)``, ``("ensemble", 0)``; everything else is ``("input", 0)``."""
     entries = {entry.key: entry.value for entry in node.metadata_props}
-    scopes = entries.get(_SCOPES, "").strip("[]").replace("'", "").split(", ")
+    scopes = entries.get(SCOPES, "").strip("[]").replace("'", "").split(", ")
     for scope in scopes:
         room, _, rest = scope.partition(".")
         if room in ("trunks", "members"):
@@ -98,6 +100,31 @@ def part_of(node: onnx.NodeProto) -> tuple[str, int]:
         if room == "ensemble":
             return ("ensemble", 0)
     return ("input", 0)
+
+
+def member_of_output(path: Path, output: str) -> str:
+    """The member that an output of an exported file comes from, such as the one whose map it carries.
+
+    Args:
+        path: of an exported file.
+        output: its name.
+
+    Raises:
+        ModelError: the file has no such output, or no member is behind it.
+    """
+    document = onnx.load(str(path), load_external_data=False)
+    maker_of = {name: node for node in document.graph.node for name in node.output}
+    waiting, seen = [output], {output}
+    while waiting:
+        node = maker_of.get(waiting.pop(0))
+        if node is None:
+            continue
+        part = part_of(node)
+        if part[0] == "members":
+            return _shown(part, load_model(path))
+        waiting += [name for name in node.input if name not in seen]
+        seen.update(node.input)
+    raise ModelError(f"{path}: none of its members gives an output '{output}'. Export it anew.")
 
 
 def _shown(part: tuple[str, int], model: ScoringModel) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from reporting.templating import page_style, template_environment
 
 
 @dataclass(frozen=True)
@@ -63,25 +61,14 @@ def render_check(
         problems: lines of the table, texts printable or not.
         sections: with pictures.
     """
-    environment = Environment(
-        loader=PackageLoader("reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return (
+        template_environment()
+        .get_template("check.html")
+        .render(
+            check=document,
+            problems=problems,
+            worst=[p for p in problems if p["severity"] in {"dishonest", "refused"}],
+            sections=sections,
+            style=page_style(),
+        )
     )
-    environment.filters["printable"] = _printable
-    style = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
-    return environment.get_template("check.html").render(
-        check=document,
-        problems=problems,
-        worst=[p for p in problems if p["severity"] in {"dishonest", "refused"}],
-        sections=sections,
-        style=Markup(style),  # our own file; nothing else goes in unescaped
-    )
-
-
-def _printable(text: object) -> str:
-    from contracts.text import printable
-
-    return printable(str(text))

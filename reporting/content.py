@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from contracts.rows import FloatArray, ImageArray, LabelArray
+from contracts.rows import FloatArray, ImageArray, LabelArray, MaskArray
 from evaluation.curves import Curves
 from evaluation.metrics import Float64Array
 from evaluation.multiclass_curves import MulticlassCurves
@@ -128,6 +128,44 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class MaskedPicture:
+    """A held-out anomaly with its mask and the exported map.
+
+    Attributes:
+        path: relative to the data set's root; hostile text.
+        kind: of anomaly; hostile text, empty where kinds have no names.
+        pixel_auroc: within this image.
+        pixels: ``[S, S, 3]`` uint8 RGB as the model sees the image.
+        mask: ``[S, S]`` True where the image is anomalous.
+        heat: ``[g, g]`` the map, higher = odder.
+    """
+
+    path: str
+    kind: str
+    pixel_auroc: float
+    pixels: ImageArray
+    mask: MaskArray
+    heat: FloatArray
+
+
+@dataclass(frozen=True)
+class Localised:
+    """How well the exported map finds what masks mark, on held-out images.
+
+    Attributes:
+        masks: held-out anomalies that have a mask.
+        document: as ``localise`` measured it of the present file; None where it did not.
+        commands: command lines that measure it, in order; empty where it is measured, or nothing can be.
+        pictures: the best, the middle and the worst one.
+    """
+
+    masks: int
+    document: Mapping[str, Any] | None = None
+    commands: Sequence[str] = ()
+    pictures: Sequence[MaskedPicture] = ()
+
+
+@dataclass(frozen=True)
 class Origin:
     """How to make the run again.
 
@@ -168,6 +206,7 @@ class Report(Generic[M]):
         galleries: surest wrong and right.
         heat_source: where the maps come from; empty where there are none.
         origin: how to make it again.
+        localised: how well the map finds what masks mark; None where the data set has no masks.
     """
 
     title: str
@@ -185,6 +224,7 @@ class Report(Generic[M]):
     galleries: Sequence[Gallery]
     heat_source: str
     origin: Origin
+    localised: Localised | None = None
 
     @property
     def n_repeats(self) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from contracts.text import printable
-from reporting.page import Drawing, page_style, template_environment
+from reporting.page import Drawing
+from reporting.templating import page_style, template_environment
 
 _QUALITY = 84
 
@@ -116,9 +116,7 @@ class ExplorePage:
 
 def render_explored(page: ExplorePage) -> str:
     """The text of the page; every text of it is escaped, and control characters become visible."""
-    environment = template_environment()
-    environment.filters["printable"] = lambda text: printable(str(text))
-    return environment.get_template("explore.html").render(page=page, style=page_style())
+    return template_environment().get_template("explore.html").render(page=page, style=page_style())
 
 
 def jpeg_of(picture: Image.Image) -> str:

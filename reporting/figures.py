@@ -185,7 +185,7 @@ def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         metric: which of their metrics.
     """
     with our_style():
-        figure = Figure(figsize=(5.6, 0.9 + 0.25 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(4.6, 0.9 + 0.25 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for place, row in enumerate(rows):
             estimate, low, high = row["minus_control"][metric]

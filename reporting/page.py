@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from reporting import figures
-from reporting.content import Gallery, M, Model, Report
-from reporting.pictures import SIDE, heat_scale, jpeg_uri, overlay, svg_uri
+from reporting.content import Gallery, M, MaskedPicture, Model, Report
+from reporting.pictures import SIDE, at_shown_size, heat_scale, jpeg_uri, outlined, overlay, svg_uri
+from reporting.templating import page_style, template_environment
 from reporting.wording import (
     HEADINGS,
     HIGHER_IS_BETTER,
@@ -20,8 +18,6 @@ from reporting.wording import (
     best_first,
     confusion,
     headline,
-    interval,
-    probability,
     spoken,
     values_of,
 )
@@ -76,33 +72,11 @@ def fill_template(template: str, report: Report[M], **context: Any) -> str:
             rows=best_first(report.comparison),
             difference_figure=_difference_figure(report),
             galleries=_galleries(report),
+            masked=_masked_pictures(report),
             side=SIDE,
             **context,
         )
     )
-
-
-def template_environment() -> Environment:
-    """Our templates, with every text escaped and every missing one an error."""
-    environment = Environment(
-        loader=PackageLoader("reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(interval=interval, probability=probability, breakable=_breakable)
-    return environment
-
-
-def page_style() -> Markup:
-    """The style sheet of all pages; our own file, and the only text that goes in unescaped."""
-    return Markup((Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8"))
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may be broken after each underscore, and not within a word."""
-    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
 
 
 def _difference_figure(report: Report[M]) -> Drawing | None:
@@ -210,4 +184,18 @@ def _galleries(report: Report[M]) -> list[tuple[Gallery, list[dict[str, Any]]]]:
             ],
         )
         for gallery in report.galleries
+    ]
+
+
+def _masked_pictures(report: Report[M]) -> list[tuple[MaskedPicture, str, str]]:
+    """Each example with its image and its map as data URIs, the mask outlined in both."""
+    pictures = report.localised.pictures if report.localised else ()
+    scale = heat_scale(each.heat for each in pictures) if pictures else (0.0, 1.0)
+    return [
+        (
+            each,
+            jpeg_uri(outlined(at_shown_size(each.pixels), each.mask)),
+            jpeg_uri(outlined(overlay(each.pixels, each.heat, scale), each.mask)),
+        )
+        for each in pictures
     ]

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 import matplotlib
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from contracts.rows import FloatArray, ImageArray
+from contracts.rows import FloatArray, ImageArray, MaskArray
+from reporting.slides import outline
 
 SIDE = 168
 """Pixels a side of a shown image: two beside each other fit a phone, and a gallery stays below 150 KB."""
@@ -27,10 +28,31 @@ def svg_uri(svg: str) -> str:
 
 def jpeg_uri(pixels: ImageArray) -> str:
     """``[S, S, 3]`` uint8 RGB pixels as a small JPEG."""
-    small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    Image.fromarray(at_shown_size(pixels)).save(buffer, "JPEG", quality=_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def at_shown_size(pixels: ImageArray) -> ImageArray:
+    """``[S, S, 3]`` uint8 RGB pixels as ``[SIDE, SIDE, 3]``."""
+    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def outlined(pixels: ImageArray, mask: MaskArray) -> ImageArray:
+    """A copy of a picture with a line around what a mask marks.
+
+    Args:
+        pixels: ``[H, W, 3]`` uint8 RGB.
+        mask: ``[h, w]`` True inside; of any size, it is stretched to the picture's. The line runs outside of
+            it and hides nothing of it.
+    """
+    size = (pixels.shape[1], pixels.shape[0])
+    shown = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).resize(size, Image.Resampling.BOX)
+    # Grown by the line's width.
+    grown = np.asarray(shown.point(lambda value: 255 * (value > 0)).filter(ImageFilter.MaxFilter(5))) > 0
+    copy = pixels.copy()
+    outline(copy, grown)
+    return copy
 
 
 def heat_scale(maps: Iterable[FloatArray]) -> tuple[float, float]:

@@ -41,9 +41,11 @@ class Page(HTMLParser):
 
 
 def measure_in_browser(report: Path, folder: Path) -> dict[int, dict[str, str]]:
-    """Width of the window → what a script that is not in the report measured of it there."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium or google-chrome on the PATH to show the page with")
+    """Width of the window → what a script that is not in the report measured of it there.
+
+    ``beyond`` counts elements that reach beyond the window's right edge, and ``clipped`` names texts that
+    stick out of the box they belong to, so that they are cut off or run into their neighbour.
+    """
     text = html.escape(report.read_text())
     # Frames stand for windows, since a headless window is never narrower than 500 pixels.
     frames = "".join(
@@ -55,23 +57,70 @@ def measure_in_browser(report: Path, folder: Path) -> dict[int, dict[str, str]]:
         const out = [...page.body.querySelectorAll("*")].filter(e => !e.closest(".scroll, pre")
           && e.getBoundingClientRect().right > edge + 1).map(e => e.tagName);
         const dead = [...page.images].filter(i => !i.complete || !i.naturalWidth).length;
+        const walker = page.createTreeWalker(page.body, NodeFilter.SHOW_TEXT), clipped = [];
+        while (walker.nextNode()) {
+          const text = walker.currentNode, range = page.createRange();
+          const box = text.parentElement.closest(
+            "td, th, caption, figcaption, pre, p, li, a, h1, h2, h3, figure, section, header");
+          if (!text.data.trim() || !box || box.tagName == "PRE") continue;  // a pre scrolls
+          range.selectNodeContents(text);
+          const around = box.getBoundingClientRect();
+          const sticks = [...range.getClientRects()].some(r =>
+            r.right > around.right + 1 || r.left < around.left - 1 || r.bottom > around.bottom + 2);
+          if (sticks) clipped.push(box.tagName + ": " + text.data.trim().slice(0, 40));
+        }
         const note = document.createElement("output");
         const found = [frame.width, root.scrollWidth, edge, out.length, dead, page.images.length];
-        note.textContent = found.join(" ");
+        note.textContent = [found.join(" "), ...clipped].join("|");
         document.body.append(note);
       }));
     """
     wrapper = folder / "wrapper.html"
     wrapper.write_text(f"<!DOCTYPE html><body>{frames}<script>{script}</script></body>")
-    shown = subprocess.run(
+    shown = _chromium(folder, "--window-size=1400,1000", "--dump-dom", wrapper.as_uri())
+    names = ("width", "scroll", "edge", "beyond", "dead", "images")
+    found = [html.unescape(text) for text in re.findall(r"<output>(.*?)</output>", shown, re.DOTALL)]
+    measured = {}
+    for numbers, *clipped in (text.split("|") for text in found):
+        values = dict(zip(names, numbers.split(), strict=True))
+        measured[int(values["width"])] = {**values, "clipped": "; ".join(clipped)}
+    return measured
+
+
+def scale_in_print(report: Path, folder: Path) -> float:
+    """How much smaller than asked for the browser prints a page; below 1 something is wider than the paper.
+
+    Browsers shrink a page whose content is too wide, and cut off what is wider still.
+    """
+    reader = shutil.which("pdftotext")
+    if reader is None:
+        pytest.skip("no pdftotext on the PATH to read the printed page with")
+    word = "Measuring"
+    probe = f'<p style="font: 10pt monospace">{word}</p>'
+    text, heights = report.read_text(), []
+    alone = "<!DOCTYPE html><style>@page { size: A4 landscape; margin: 11mm; }</style><body>"
+    for name, content in (("whole", text.replace("<body>", f"<body>{probe}", 1)), ("alone", alone + probe)):
+        page, printed = folder / f"{name}.html", folder / f"{name}.pdf"
+        page.write_text(content)
+        _chromium(folder, f"--print-to-pdf={printed}", "--no-pdf-header-footer", page.as_uri())
+        done = subprocess.run(
+            [reader, "-l", "1", "-bbox", printed, "-"], capture_output=True, text=True, timeout=60, check=True
+        )
+        found = re.search(rf'yMin="(\S+)" xMax="\S+" yMax="(\S+)">{word}<', done.stdout)
+        assert found is not None
+        heights.append(float(found[2]) - float(found[1]))
+    return heights[0] / heights[1]
+
+
+def _chromium(folder: Path, *arguments: str) -> str:
+    """What a headless browser with a profile of its own prints."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium or google-chrome on the PATH to show the page with")
+    return subprocess.run(
         [
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom",
-            wrapper.as_uri(),
+            f"--user-data-dir={folder / 'profile'}", *arguments,
         ],
         capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    names = ("width", "scroll", "edge", "beyond", "dead", "images")
-    found = re.findall(r"<output>([\d ]+)</output>", shown.stdout)
-    return {int(line.split()[0]): dict(zip(names, line.split(), strict=True)) for line in found}
+    ).stdout  # fmt: skip

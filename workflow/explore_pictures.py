@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from contracts.errors import ImageError
 from contracts.files import atomic_writer
@@ -21,8 +21,8 @@ from reporting import explore_figures
 from reporting.contact_sheets import contact_sheet, thumbnail
 from reporting.explore_page import Sheet, jpeg_of
 from reporting.page import Drawing
-from reporting.pictures import svg_uri
-from reporting.slides import outline, png_bytes
+from reporting.pictures import outlined, svg_uri
+from reporting.slides import png_bytes
 from workflow.config import RunConfig
 from workflow.console import progress_bar
 
@@ -70,15 +70,7 @@ class Album:
             mask = None if row.mask is None else read_mask(manifest.root / row.mask)
         except ImageError:
             mask = None  # nothing to outline; localise names such masks with their reasons
-        if mask is None:
-            return small
-        size = (small.shape[1], small.shape[0])
-        shown = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).resize(size, Image.Resampling.BOX)
-        # Grown by the outline's width, so that it runs around the anomaly and hides nothing of it.
-        grown = np.asarray(shown.point(lambda value: 255 * (value > 0)).filter(ImageFilter.MaxFilter(5))) > 0
-        outlined = small.copy()
-        outline(outlined, grown)
-        return outlined
+        return small if mask is None else outlined(small, mask)
 
 
 def class_sheets(config: RunConfig, manifest: Manifest, album: Album) -> list[Sheet]:

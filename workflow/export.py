@@ -71,6 +71,7 @@ def export_model(
     from export.onnx_file import write_onnx
     from export.parity import check_parity
     from export.scoring import load_model
+    from workflow.trunks import feature_folder
 
     target = output or config.folder / "model.onnx"
     provisional = target.with_name(f".{target.name}.unchecked")
@@ -90,6 +91,7 @@ def export_model(
                 np.asarray(fitted.deployment_prior),
                 np.asarray(fitted.threshold),
                 metadata,
+                dict(zip(graph.trunk_keys, (feature_folder(config, t) for t in graph.trunks), strict=True)),
             )
         with console.status("parity gate", spinner="dots"):
             parity = check_parity(

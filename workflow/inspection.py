@@ -68,6 +68,12 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
         f"Images of any size, working size {decode['size']} px. Prior {_numbers(metadata['prior'])}; "
         f"threshold {_numbers(threshold['value'])} by rule {threshold['rule']}; both can be overridden.",
     ]
+    if decode.get("scaled"):
+        sentences.append(
+            f"JPEGs of at least {2 * int(decode['size'])} px on both sides are reduced while they are "
+            "decoded (scaled_jpeg), in scoring as in training: whoever decodes for this file in another way "
+            "feeds it other pixels."
+        )
     if "method" in metadata:
         sentences.append(
             f"Members are combined by {metadata['method']}, calibrated by {metadata.get('calibrator')}."

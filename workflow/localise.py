@@ -26,6 +26,9 @@ from workflow.prepare import group_numbers
 from workflow.selection import units_to_select_from
 from workflow.units import units_of
 
+FILE = "localisation.json"
+"""What was measured, in the run folder."""
+
 _BATCH = 16
 _ALL = "all"
 _SENTENCE = (
@@ -41,14 +44,18 @@ def localise(options: RunOptions) -> dict[str, Any]:
         options: which run.
 
     Returns:
-        ``{dataset, recipe, model, model_sha256, kinds, left_out}``; a kind of anomaly, ``all`` first: images,
-        anomalous, regions, and ``pixel_auroc`` and ``pro``, each a value with its 95 % interval. Written to
-        ``localisation.json`` in the run folder, too.
+        ``{dataset, recipe, model, model_sha256, map_of, fpr_limit, kinds, examples, left_out}``; a kind of
+        anomaly, ``all`` first: images, anomalous, regions, and ``pixel_auroc`` and ``pro``, each a value with
+        its 95 % interval; ``map_of`` names the member whose map it is, and ``examples`` the anomalies that
+        the map finds best, as half of them, and worst. Written to ``localisation.json`` in the run folder,
+        where ``report`` finds it.
 
     Raises:
         DataError: the data set has no masks, or none of its held-out images' can be used.
         ModelError: the run is not finished, or its file has no map.
     """
+    from export.inspection import member_of_output
+
     config = resolve_config(options)
     run = read_finished(config)
     rows, masks, left_out = _usable(run)
@@ -65,10 +72,13 @@ def localise(options: RunOptions) -> dict[str, Any]:
         "recipe": config.recipe.name,
         "model": str(config.folder / "model.onnx"),
         "model_sha256": digest,
+        "map_of": member_of_output(config.folder / "model.onnx", "anomaly_map"),
+        "fpr_limit": FPR_LIMIT,
         "kinds": [{"kind": kind, **_facts(found)} for kind, found in kinds.items()],
+        "examples": _examples(rows, masks, counts),
         "left_out": left_out,
     }
-    write_json(config.folder / "localisation.json", document)
+    write_json(config.folder / FILE, document)
     _print(config, kinds, left_out)
     return document
 
@@ -160,6 +170,21 @@ def _measure(
         name: counts.measure(places, groups[places], n_replicates=config.recipe.bootstrap, seed=config.seed)
         for name, places in chosen.items()
     }
+
+
+def _examples(rows: list[ManifestRow], masks: list[Path | None], counts: PixelCounts) -> list[dict[str, Any]]:
+    """The anomalies with the highest, the median and the lowest pixel AUROC of their own; ties by path."""
+    measured = [
+        (auroc, row)
+        for place, (row, mask) in enumerate(zip(rows, masks, strict=True))
+        if mask is not None and np.isfinite(auroc := counts.image_auroc(place))
+    ]
+    measured.sort(key=lambda each: (-each[0], each[1].path))
+    places = sorted({0, len(measured) // 2, len(measured) - 1}) if measured else []
+    return [
+        {"path": row.path, "mask": row.mask, "kind": row.subtype or "", "pixel_auroc": auroc}
+        for auroc, row in (measured[place] for place in places)
+    ]
 
 
 def _facts(found: Localisation) -> dict[str, Any]:

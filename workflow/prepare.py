@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,26 +21,11 @@ from imagedata.near_duplicates import PictureOfFile, read_near_duplicates
 from imagedata.packed import OpenPack, unpacked_root
 from imagedata.regions import find_regions, with_mask_problems, write_regions
 from imagedata.shards import write_shards, written_root
-from imagedata.spec import (
-    AnomalyFolders,
-    ClassFolders,
-    DataSpec,
-    ImageList,
-    LabelTable,
-    Packed,
-    Settings,
-    Shards,
-)
+from imagedata.spec import ClassFolders, ImageList, LabelTable, Packed, Shards
 from workflow.added import AddedRows
 from workflow.config import RunConfig
 from workflow.console import progress_bar
-
-# Keys that decide nothing about what is trained: words for people, and what comes after training.
-NOT_OF_TRAINING = {
-    "dataset": ("title", "source", "licence", "tree", "deployment_prior", "deployment_shares"),
-    # Every unit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
-    "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by"),
-}
+from workflow.trained_settings import difference_of_settings
 
 
 @dataclass(frozen=True)
@@ -335,22 +319,12 @@ def load_prepared(config: RunConfig) -> PreparedData:
         saved, data = read_json(path), _read_rows(config)
     except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
-    wanted = config.to_json()
-    saved["dataset"], wanted["dataset"] = map(_with_defaults, (saved.get("dataset"), wanted["dataset"]))
-    for part, keys in NOT_OF_TRAINING.items():
-        for key in keys:
-            wanted[part].pop(key)
-            saved.get(part, {}).pop(key, None)
-    trained = saved.get("recipe", {}).get("members") or {}
-    # A member that was trained may be left out of the ensemble.
-    left_out = [name for name, given in wanted["recipe"]["members"].items() if given is False]
-    wanted["recipe"]["members"] |= {name: trained.get(name, False) for name in left_out}
-    for part in ("dataset", "recipe", "seed"):
-        if saved.get(part) != wanted[part]:
-            raise ModelError(
-                f"{config.folder}: trained with {_difference('', saved.get(part), wanted[part])}. "
-                f"Give the same -o, --seed and --minority as in training, or train again with: {again}"
-            )
+    difference = difference_of_settings(saved, config.to_json())
+    if difference is not None:
+        raise ModelError(
+            f"{config.folder}: trained with {difference}. "
+            f"Give the same -o, --seed and --minority as in training, or train again with: {again}"
+        )
     if saved.get("digests") != _digests(data):
         raise ModelError(f"{config.folder}: a training command was cut off there. Run again: {again}")
     if config.data_dir is not None or isinstance(config.spec.layout, LabelTable | ImageList):
@@ -365,26 +339,6 @@ def load_prepared(config: RunConfig) -> PreparedData:
     return replace(data, added=tuple(added), added_root=config.folder)
 
 
-def _with_defaults(saved: object) -> dict[str, Any]:
-    """A saved data set with the keys that it does not state, because they came later, at their defaults."""
-    layout = saved.get("layout") if isinstance(saved, dict) else None
-    if not isinstance(saved, dict) or not isinstance(layout, dict):
-        return {}  # edited; it will differ from what is asked for
-    layouts = (AnomalyFolders, ClassFolders, ImageList, LabelTable, Packed, Shards)
-    model_of_kind = {each.model_fields["kind"].default: each for each in layouts}
-    model = model_of_kind.get(layout.get("kind"), ClassFolders)
-    return {**_defaults_of(DataSpec), **saved, "layout": {**_defaults_of(model), **layout}}
-
-
-def _defaults_of(model: type[Settings]) -> dict[str, Any]:
-    fields = model.model_fields.items()
-    return {
-        name: field.get_default(call_default_factory=True)
-        for name, field in fields
-        if not field.is_required()
-    }
-
-
 def _read_rows(config: RunConfig) -> PreparedData:
     manifest = Manifest.read(config.folder / "manifest.parquet")
     folds: dict[str, int] = read_json(config.folder / "folds.json")
@@ -392,17 +346,3 @@ def _read_rows(config: RunConfig) -> PreparedData:
     fold_of_row = np.array([folds[row.path] for row in train], dtype=np.int64)
     more = tuple(_folds_of_repeat(config, manifest, repeat) for repeat in range(1, config.recipe.repeats))
     return _prepared(config, manifest, fold_of_row, more)
-
-
-def _difference(key: str, saved: object, wanted: object) -> str:
-    """The first key in which two configurations differ, as it is written after ``-o``, in words."""
-    if isinstance(saved, dict) and isinstance(wanted, dict):
-        for inner in sorted(set(saved) | set(wanted)):
-            if saved.get(inner) != wanted.get(inner):
-                return _difference(f"{key}.{inner}" if key else inner, saved.get(inner), wanted.get(inner))
-    then, now = (_shown(value) for value in (saved, wanted))
-    return f"{key or 'seed'}={then}, but now {key or 'seed'}={now} is asked for"
-
-
-def _shown(value: object) -> str:
-    return "its default" if value is None else json.dumps(value, ensure_ascii=False)

@@ -13,6 +13,7 @@ import yaml
 from contracts.errors import ModelError, UsageError
 from contracts.files import read_json, sha256_of_file, write_text
 from ensemble.contribution import contributions
+from reporting.content import Localised
 from workflow.added_scores import with_sentence
 from workflow.compare import comparison_of
 from workflow.config import RunConfig, RunOptions, resolve_config
@@ -20,6 +21,7 @@ from workflow.console import console, note
 from workflow.ensemble import ENSEMBLE_ROW, ensemble_key, finished_document
 from workflow.facts import data_facts, shared_across
 from workflow.fitted_run import FittedRun, fit_finished
+from workflow.localised import localised
 from workflow.multiclass import default_metric
 from workflow.registry import CONTROL
 from workflow.report_models import minority_labels, models, multiclass_models
@@ -66,7 +68,8 @@ def report(options: RunOptions, output: Path | None = None, pictures: bool = Tru
     with console.status("fitting what the receipts give", spinner="dots"):
         run, comparison = _compared_run(config)
     with console.status("drawing", spinner="dots"):
-        text = _page(run, comparison, _commands(options, config, comparison, output, pictures), pictures)
+        commands = _commands(options, config, comparison, output, pictures)
+        text = _page(run, comparison, commands, pictures, localised(config, run.data, pictures))
     target = output or config.folder / "report.html"
     write_text(target, text)
     size = target.stat().st_size
@@ -103,7 +106,13 @@ def _compared_run(config: RunConfig) -> tuple[FittedRun, dict[str, Any]]:
     return run, comparison_of(run, default_metric(len(config.spec.classes)))
 
 
-def _page(run: FittedRun, comparison: dict[str, Any], commands: list[str], pictures: bool) -> str:
+def _page(
+    run: FittedRun,
+    comparison: dict[str, Any],
+    commands: list[str],
+    pictures: bool,
+    found_by_map: Localised | None,
+) -> str:
     from reporting.content import Origin, Report
     from reporting.multiclass_page import render_multiclass
     from reporting.page import render
@@ -136,6 +145,7 @@ def _page(run: FittedRun, comparison: dict[str, Any], commands: list[str], pictu
             versions=_versions(),
             digests=_digests(run, comparison),
         ),
+        "localised": found_by_map,
     }
     if len(config.spec.classes) > 2:
         return render_multiclass(Report(labels=run.test.labels, models=multiclass_models(run), **shared))

@@ -12,8 +12,9 @@ import numpy as np
 
 from contracts.files import digest_of, read_json
 from workflow.config import RunConfig
-from workflow.prepare import NOT_OF_TRAINING, PreparedData
+from workflow.prepare import PreparedData
 from workflow.registry import entry_of
+from workflow.trained_settings import NOT_OF_TRAINING
 from workflow.units import FINAL, Unit, UnitResult, read_result
 
 _RANKING_METRICS = ("auroc", "average_precision")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -77,14 +78,17 @@ def load_trunks(config: RunConfig, settings: set[TrunkSettings]) -> dict[TrunkSe
     loaded = {}
     for each in settings:
         trunk = Trunk(each)
-        name = f"{each.name.replace(':', '_')}-{trunk.cache_key}"
-        if config.spec.window is not None:
-            # A 16-bit window changes pixels, so it is part of where the features lie.
-            low, high = config.spec.window
-            name += f"-window-{low:g}-{high:g}"
-        if config.spec.scaled_jpeg:
-            name += "-scaled"
-        loaded[each] = TrunkWithStore(
-            trunk, FeatureStore(config.options.runs / "features" / name, trunk.shapes)
-        )
+        loaded[each] = TrunkWithStore(trunk, FeatureStore(feature_folder(config, trunk), trunk.shapes))
     return loaded
+
+
+def feature_folder(config: RunConfig, trunk: Trunk) -> Path:
+    """Where the features of a trunk lie, and the trunk's own graphs, for all runs below ``--runs``."""
+    name = f"{trunk.settings.name.replace(':', '_')}-{trunk.cache_key}"
+    if config.spec.window is not None:
+        # A 16-bit window changes pixels, so it is part of where the features lie.
+        low, high = config.spec.window
+        name += f"-window-{low:g}-{high:g}"
+    if config.spec.scaled_jpeg:
+        name += "-scaled"
+    return config.options.runs / "features" / name

@@ -129,6 +129,18 @@ def test_some_of_the_images():
     assert some.pro.value == pytest.approx(alone.pro.value, abs=5e-3)  # thresholds are of all six
 
 
+@pytest.mark.parametrize("levels", [None, 4])
+def test_one_image_alone(levels):
+    maps, masks = pictures(2, levels)
+    counts = PixelCounts(thresholds_of(maps))
+    for heat, mask in zip(maps, masks, strict=True):
+        counts.add(heat, mask)
+    for place in range(4):
+        expected = roc_auc_score(masks[place].ravel(), maps[place].ravel())
+        assert counts.image_auroc(place) == pytest.approx(expected, abs=1e-9)
+    assert np.isnan(counts.image_auroc(4))  # all normal
+
+
 def test_refuses_what_cannot_be_measured():
     maps, masks = pictures(0)
     with pytest.raises(ValueError, match="does not fit"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import onnx
 import pytest
 
-from export.inspection import _flop_of_node, inspect_graph
+from contracts.errors import ModelError
+from export.inspection import _flop_of_node, inspect_graph, member_of_output
 from export.scoring import load_model
+from export.scoring.model import METADATA_KEY
 from tests import fixtures_onnx
 from tests.conftest import run_command
 
@@ -28,6 +32,22 @@ def test_every_node_and_weight_lies_in_one_part(exported):
     n_bytes = sum(len(tensor.raw_data) for tensor in document.graph.initializer)
     assert sum(part.weight_bytes for part in parts) == pytest.approx(n_bytes, rel=1e-3)
     assert all(part.ms > 0 for part in parts)
+
+
+def test_whose_map_it_is(exported, tmp_path):
+    # The tiny recipe's members in order; PatchCore alone has a map.
+    assert load_model(exported).members[0] == "patchcore"
+    assert member_of_output(exported, "anomaly_map") == "patchcore"
+    with pytest.raises(ModelError, match="none of its members gives an output 'nothing'"):
+        member_of_output(exported, "nothing")
+    # Behind another member the number in the graph leads to the right name.
+    document = onnx.load(str(exported))
+    entry = next(each for each in document.metadata_props if each.key == METADATA_KEY)
+    promised = json.loads(entry.value)
+    promised["members"][0] = "another"
+    entry.value = json.dumps(promised)
+    onnx.save(document, str(tmp_path / "renamed.onnx"))
+    assert member_of_output(tmp_path / "renamed.onnx", "anomaly_map") == "another"
 
 
 def test_operations_by_hand():
@@ -61,6 +81,19 @@ def test_command(exported):
     assert outcome.json["metadata"]["minority"] == "odd"
     assert "outnumbered: odd" in outcome.said
     assert outcome.json["sha256"] in outcome.said
+
+
+def test_scaled_jpeg_decoding_is_said_where_it_is_on_and_nowhere_else(exported, tmp_path):
+    document = onnx.load(str(exported))
+    entry = next(each for each in document.metadata_props if each.key == METADATA_KEY)
+    promised = json.loads(entry.value)
+    promised["decode"]["scaled"] = True
+    entry.value = json.dumps(promised)
+    onnx.save(document, str(tmp_path / "scaled.onnx"))
+    outcome = run_command("inspect", tmp_path / "scaled.onnx", "--json")
+    assert outcome.json["metadata"]["decode"]["scaled"] is True
+    assert "JPEGs of at least 128 px on both sides are reduced while they are decoded" in outcome.said
+    assert "reduced while" not in run_command("inspect", exported).said
 
 
 def test_file_that_does_not_say_where_its_nodes_are_from(tmp_path):

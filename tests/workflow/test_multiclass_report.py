@@ -10,7 +10,7 @@ import pytest
 
 from contracts.files import read_json
 from tests.conftest import Run, run_command
-from tests.pages import Page, measure_in_browser
+from tests.pages import Page, measure_in_browser, scale_in_print
 from tests.pictures import write_pictures
 
 HOSTILE = "<script>alert(1)<script>$x$"
@@ -126,3 +126,12 @@ def test_page_is_never_wider_than_its_window(measured, width):
     assert int(of_width["scroll"]) <= int(of_width["edge"]) <= width
     assert of_width["beyond"] == "0"
     assert of_width["dead"] == "0"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_text_sticks_out_of_its_box(measured, width):
+    assert measured[width]["clipped"] == ""
+
+
+def test_the_page_fits_the_paper(folder, tmp_path):
+    assert scale_in_print(folder / "report.html", tmp_path) == pytest.approx(1.0, abs=0.01)

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.files import read_json, write_json
 from tests.conftest import Outcome, Run
-from tests.pages import Page, measure_in_browser
+from tests.pages import Page, measure_in_browser, scale_in_print
 from tests.pictures import write_two_classes
 
 HOSTILE = "<script>alert(1)</script>"
@@ -220,6 +220,15 @@ def test_page_is_never_wider_than_its_window(measured, width):
     assert of_width["beyond"] == "0"
     assert of_width["dead"] == "0"
     assert int(of_width["images"]) > 20
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_text_sticks_out_of_its_box(measured, width):
+    assert measured[width]["clipped"] == ""
+
+
+def test_the_page_fits_the_paper(reported, tmp_path):
+    assert scale_in_print(reported[0].folder / "report.html", tmp_path) == pytest.approx(1.0, abs=0.01)
 
 
 def test_pictures_can_be_left_out(reported, tmp_path):

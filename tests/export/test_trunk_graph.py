@@ -1,0 +1,194 @@
+"""Trunks traced apart: joined they are what one trace of all gives, kept they give the same bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+onnx = pytest.importorskip("onnx")
+
+import onnxruntime  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
+
+from contracts.errors import ModelError  # noqa: E402
+from export import trunk_graph as kept_graphs  # noqa: E402
+from export.graph import FusedGraph, GraphMember  # noqa: E402
+from export.inspection import part_of  # noqa: E402
+from export.onnx_file import write_onnx  # noqa: E402
+from export.tracing import keep_outputs, put_into, trace  # noqa: E402
+from features.tensors import TrunkFeatures  # noqa: E402
+
+SIZE = 16
+
+
+class SmallTrunk(nn.Module):
+    """Two convolutions; ``width`` channels behind the second."""
+
+    def __init__(self, width: int, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.first, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, width, 3, 2, 1)
+
+    def forward(self, images):
+        maps = self.second(torch.relu(self.first(images / 255.0)))
+        return TrunkFeatures(images, maps.mean(dim=(2, 3)), maps.half().float())
+
+
+class Reader(nn.Module):
+    """A score of one of the features, and a map where it is that of the patches."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, features):
+        value = getattr(features, self.what)
+        score = value.flatten(1).square().mean(dim=1, keepdim=True)
+        return score, value.norm(dim=1) if self.what == "patches" else None
+
+
+class Mean(nn.Module):
+    """Stands where the ensemble would."""
+
+    def forward(self, scores, prior, threshold):
+        p = torch.sigmoid(scores.mean(dim=1)) * prior
+        return p, (p >= threshold).long()
+
+
+def graph_of(*whats: str, n_trunks: int = 1) -> FusedGraph:
+    trunks = {str(i): SmallTrunk(5 + i, i) for i in range(n_trunks)}
+    members = [GraphMember(f"{w}{i}", i, Reader(w)) for i in trunks for w in whats]
+    return FusedGraph(trunks, members, Mean(), SIZE).eval()
+
+
+def write(path, graph, folders=None):
+    write_onnx(path, graph, np.asarray(0.8), np.asarray(0.5), {}, folders)
+    return path
+
+
+def run(path, images):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"images": images})
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, 20, 33, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A file of two trunks and four members that is traced whole, and keeps its trunks."""
+    folder = tmp_path_factory.mktemp("fresh")
+    folders = {"0": folder / "zero", "1": folder / "one"}
+    return write(folder / "model.onnx", graph_of("pooled", "patches", n_trunks=2), folders), folders
+
+
+def test_joined_is_what_one_trace_of_all_gives(fresh, tmp_path, images):
+    graph = graph_of("pooled", "patches", n_trunks=2)
+    given = (torch.from_numpy(images), torch.tensor(0.8), torch.tensor(0.5))
+    axes = ({n: torch.export.Dim(name) for n, name in enumerate("NHW")}, None, None)
+    names = ["probability", "decision", "member_scores", "anomaly_map"]
+    whole = trace(graph, given, ["images", "prior", "threshold"], names, axes)
+    for name, number in (("prior", 0.8), ("threshold", 0.5)):
+        whole.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(number), name))
+    onnx.save(whole, str(tmp_path / "whole.onnx"))
+    with torch.inference_mode():
+        expected = [each.numpy() for each in graph(*given)]
+    for ours, at_once, torchs in zip(
+        run(fresh[0], images), run(tmp_path / "whole.onnx", images), expected, strict=True
+    ):
+        assert np.array_equal(ours, at_once)
+        np.testing.assert_allclose(ours, torchs, rtol=1e-3, atol=1e-5)
+
+
+def test_inputs_outputs_and_parts_are_those_of_one_file(fresh):
+    graph = onnx.load(str(fresh[0])).graph
+    assert [each.name for each in graph.input] == ["images", "prior", "threshold"]
+    names = ["probability", "decision", "member_scores", "anomaly_map"]
+    assert [each.name for each in graph.output] == names
+    # Every node still says whose it is, each trunk by its own number.
+    convolutions = [part_of(node) for node in graph.node if node.op_type == "Conv"]
+    assert convolutions.count(("trunks", 0)) == convolutions.count(("trunks", 1)) == 2
+    assert len(convolutions) == 4
+    assert {part_of(node)[0] for node in graph.node} == {"input", "trunks", "members", "ensemble"}
+
+
+def test_kept_trunks_give_the_bytes_of_fresh_ones_and_are_not_traced_again(fresh, tmp_path, monkeypatch):
+    path, folders = fresh
+    assert [len(list(folder.glob("graph-*.onnx"))) for folder in folders.values()] == [1, 1]
+    monkeypatch.setattr(kept_graphs, "trace", None)
+    again = write(tmp_path / "again.onnx", graph_of("pooled", "patches", n_trunks=2), folders)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_damaged_kept_trunk_is_traced_anew(fresh, tmp_path):
+    [whole] = fresh[1]["0"].iterdir()
+    kept = tmp_path / whole.name
+    kept.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    graph = kept_graphs.trunk_graph(SmallTrunk(5, 0).eval(), SIZE, tmp_path)
+    assert kept.read_bytes() == whole.read_bytes()
+    assert graph == onnx.load(str(whole))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no graph", None])
+def test_what_is_no_graph_of_a_trunk_counts_for_nothing(tmp_path, damage):
+    path = tmp_path / "graph.onnx"
+    if damage is not None:
+        path.write_bytes(damage)
+    assert kept_graphs._read(path) is None
+
+
+def test_other_versions_of_the_tracer_keep_their_own(monkeypatch):
+    mine = kept_graphs._tracers()
+    monkeypatch.setattr(kept_graphs.metadata, "version", lambda name: "99")
+    assert kept_graphs._tracers() != mine
+
+
+def test_what_nobody_reads_is_left_out(fresh, tmp_path):
+    """A system of members that read pixels alone carries no trunk."""
+    model = onnx.load(str(write(tmp_path / "pixels.onnx", graph_of("images"), fresh[1])))
+    assert not [node for node in model.graph.node if node.op_type == "Conv"]
+    assert {tensor.name for tensor in model.graph.initializer} >= {"prior", "threshold"}
+    assert not [tensor.name for tensor in model.graph.initializer if tensor.name.startswith("trunks")]
+
+
+def value(name):
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"])
+
+
+def model_of(nodes, inputs, outputs, version=18):
+    graph = helper.make_graph(nodes, "by_hand", [value(n) for n in inputs], [value(n) for n in outputs])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+
+
+def test_joining_and_ordering_by_hand(tmp_path):
+    model = model_of(
+        [
+            # Last things first: the order is the joining's business.
+            helper.make_node("Add", ["p/out", "early"], ["sum"], "add"),
+            helper.make_node("Neg", ["x"], ["early"], "early"),
+            helper.make_node("Neg", ["sum"], ["unused"], "dead"),
+        ],
+        ["x", "p/out"],
+        ["sum", "early", "unused"],
+    )
+    part = model_of([helper.make_node("Exp", ["in"], ["out"], "exp")], ["in"], ["out"])
+    put_into(model, part, "p/", {"in": "early"})
+    keep_outputs(model.graph, ["sum"])
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.name for node in model.graph.node] == ["early", "p/exp", "add"]
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    x = np.array([0.5, -1.0], dtype=np.float32)
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], np.exp(-x) - x, rtol=1e-6)
+
+
+def test_other_versions_of_the_operators_are_refused():
+    model = model_of([helper.make_node("Neg", ["p/out"], ["y"])], ["p/out"], ["y"])
+    part = model_of([helper.make_node("Exp", ["in"], ["out"])], ["in"], ["out"], version=17)
+    with pytest.raises(ModelError, match="stage joining: operators '' of versions 18 and 17"):
+        put_into(model, part, "p/", {"in": "x"})
