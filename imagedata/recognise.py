@@ -35,6 +35,9 @@ _ANOMALOUS = "anomalous"
 
 _MOST_CLASSES = 1000
 
+SHARD_SUFFIXES = (".parquet", ".tar", ".tar.gz", ".tgz")
+"""Endings of shards: parquet's, and webdataset's."""
+
 
 def document_of_folder(folder: Path, minority: str | None) -> dict[str, Any]:
     """Keys of a spec for a folder.
@@ -112,12 +115,17 @@ def identifier(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "images"
 
 
+def has_shards(folder: Path) -> bool:
+    """Whether there are shards where :func:`document_of_folder` looks for them."""
+    return folder.is_dir() and _shards(folder) is not None
+
+
 def _shards(folder: Path) -> dict[str, Any] | None:
     """Layout of the shards in a folder or its folder ``data``, or None where there are none."""
     for below in ("", "data/"):
         place = folder / below
         files = sorted(path.name for path in place.iterdir() if path.is_file()) if place.is_dir() else []
-        for kind, endings in (("parquet", (".parquet",)), ("webdataset", (".tar", ".tar.gz", ".tgz"))):
+        for kind, endings in (("parquet", SHARD_SUFFIXES[:1]), ("webdataset", SHARD_SUFFIXES[1:])):
             mine = [name for name in files if name.endswith(endings) and not name.startswith(".")]
             if not mine:
                 continue
