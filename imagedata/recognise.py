@@ -115,9 +115,18 @@ def identifier(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "images"
 
 
-def has_shards(folder: Path) -> bool:
-    """Whether there are shards where :func:`document_of_folder` looks for them."""
-    return folder.is_dir() and _shards(folder) is not None
+def document_of_shards(folder: Path, minority: str | None) -> dict[str, Any] | None:
+    """Keys of a spec for the shards in a folder or its folder ``data``, whatever else lies there.
+
+    Returns:
+        None where there are none.
+
+    Raises:
+        DataError: they hold fewer than two classes.
+        UsageError: the minority is not obvious.
+    """
+    layout = _shards(folder) if folder.is_dir() else None
+    return None if layout is None else _document_of_shards(folder, layout, minority)
 
 
 def _shards(folder: Path) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from imagedata.hub import fetched
 from imagedata.layouts import HubSource
 from imagedata.listing import ListedImage, find_root, list_images
 from imagedata.plain_yaml import dump_yaml, parse_yaml
-from imagedata.recognise import SHARD_SUFFIXES, has_shards
+from imagedata.recognise import SHARD_SUFFIXES, document_of_shards
 from imagedata.resolve import ResolvedDataset, catalogue_names, own_specs_dir, resolve_dataset
 from imagedata.spec import DataSpec, ImageList
 from workflow.console import console, note
@@ -80,14 +80,13 @@ def add_dataset(new: NewDataset, ask: Ask | None) -> dict[str, Any]:
     target = new.output or own_specs_dir() / f"{new.name}.yaml"
     if target.exists() and not new.overwrite:
         raise UsageError(f"{target}: exists already. Give --overwrite, or another name.")
-    folder = _folder_of(new, ask)
-    resolved = _resolved(folder, new.minority, ask)
-    described = {} if new.hub is None else {"title": f"images of {new.hub}", "source": f"hub: {new.hub}"}
-    document = {**resolved.document, **described, "name": new.name, **new.settings}
     if new.hub is not None:
-        # The commit that the branch stands at now, so that the name means the same images for ever.
-        document["layout"] = {**document["layout"], "hub": {"name": new.hub, "revision": folder.name}}
-    elif document["layout"]["kind"] != ImageList.model_fields["kind"].default:
+        folder, found = _fetched(new, new.hub)
+    else:
+        folder = _folder_of(new, ask)
+        found = _resolved(folder, new.minority, ask).document
+    document = {**found, "name": new.name, **new.settings}
+    if new.hub is None and document["layout"]["kind"] != ImageList.model_fields["kind"].default:
         document["layout"] = {**document["layout"], "roots": [str(folder)]}
     where = f"datasets add {new.name}"
     listed, root = _looked_at(validated(DataSpec, document, where), folder)
@@ -109,17 +108,6 @@ def add_dataset(new: NewDataset, ask: Ask | None) -> dict[str, Any]:
 
 def _folder_of(new: NewDataset, ask: Ask | None) -> Path:
     folder = new.folder
-    if new.hub is not None:
-        if folder is not None:
-            raise UsageError(f"datasets add {new.name}: --folder and --hub say twice what it is; give one.")
-        source = validated(HubSource, {"name": new.hub, "revision": new.revision}, "datasets add --hub")
-        folder = fetched(new.name, source, tuple(f"*{ending}" for ending in SHARD_SUFFIXES))
-        if not has_shards(folder):
-            raise DataError(
-                f"datasets add {new.name}: {new.hub} has no shards ({', '.join(SHARD_SUFFIXES)}) at its root or "
-                "in its folder data. Where they lie elsewhere, write a YAML spec with layout.hub."
-            )
-        return folder
     if folder is None:
         if ask is None:
             raise UsageError(
@@ -130,6 +118,25 @@ def _folder_of(new: NewDataset, ask: Ask | None) -> Path:
         raise UsageError(f"datasets add {new.name}: {folder}: no such folder or list. Name an existing one.")
     # Links stay as they are; the spec is to be found from any working directory.
     return folder.absolute()
+
+
+def _fetched(new: NewDataset, name: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of a set of the hub, and what its shards say of themselves."""
+    if new.folder is not None:
+        raise UsageError(f"datasets add {new.name}: --folder and --hub say twice what it is; give one.")
+    source = validated(HubSource, {"name": name, "revision": new.revision}, "datasets add --hub")
+    for below in ("data/", ""):  # the usual place first: a pattern for the root fits every folder
+        folder = fetched(new.name, source, tuple(f"{below}*{ending}" for ending in SHARD_SUFFIXES))
+        document = document_of_shards(folder, new.minority)
+        if document is not None:
+            # The commit that the branch stands at now, so that the name means the same images for ever.
+            pinned = {"name": name, "revision": folder.name}
+            described = {"title": f"images of {name}", "source": f"the hub's data set {name}"}
+            return folder, {**described, **document, "layout": {**document["layout"], "hub": pinned}}
+    raise DataError(
+        f"datasets add {new.name}: {name} has no shards ({', '.join(SHARD_SUFFIXES)}) at its root or in its "
+        "folder data. Where they lie elsewhere, write a YAML spec with layout.hub."
+    )
 
 
 def _resolved(folder: Path, minority: str | None, ask: Ask | None) -> ResolvedDataset:
