@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self, overload
@@ -16,11 +16,12 @@ from imagedata.audit.facts import COMPRESSION, THUMBNAIL_SIDE, FileFacts
 
 _DIGEST = hashlib.sha256().digest_size
 _THUMBNAIL = THUMBNAIL_SIDE**2
+_ROWS_PER_BLOCK = 512
 
 # Of the widths that facts are measured in, so that they come back as they were put in.
 _ROW = np.dtype(
     [
-        ("sha256", np.uint8, _DIGEST),
+        ("sha256", np.void, _DIGEST),
         ("is_read", np.bool_),
         ("n_bytes", np.int64),
         ("rule", np.uint16),
@@ -74,24 +75,30 @@ class FactTable(Sequence[FileFacts]):
 
     def put(self, position: int, facts: FileFacts) -> None:
         """Keep the facts of a file."""
-        row = self._rows[position]
-        row["is_read"] = bool(facts.sha256)
-        if facts.sha256:
-            row["sha256"] = np.frombuffer(bytes.fromhex(facts.sha256), dtype=np.uint8)
-        row["n_bytes"] = facts.n_bytes
-        row["rule"] = self._numbered(facts.rule)
-        row["file_format"] = self._numbered(facts.file_format)
+        # All at once, in the order of the columns: field by field would take ten times as long.
+        self._rows[position] = (
+            bytes.fromhex(facts.sha256) or bytes(_DIGEST),
+            bool(facts.sha256),
+            facts.n_bytes,
+            self._numbered(facts.rule),
+            facts.width,
+            facts.height,
+            self._numbered(facts.mode),
+            self._numbered(facts.file_format),
+            facts.is_animated,
+            facts.orientation,
+            facts.lacks_end,
+            facts.compression or (0.0,) * len(COMPRESSION),
+            facts.sharpness,
+            facts.spread,
+            facts.colour or (0.0,) * 3,
+            facts.corners or (0.0,) * 12,
+        )
         if facts.problem:
             self._problems[position] = facts.problem
-        if not facts.is_usable:
-            return
-        row["mode"] = self._numbered(facts.mode)
-        for name in ("width", "height", "is_animated", "orientation", "lacks_end"):
-            row[name] = getattr(facts, name)
-        for name in ("compression", "sharpness", "spread", "colour", "corners"):
-            row[name] = getattr(facts, name)
-        self._file.seek(position * _THUMBNAIL)
-        self._file.write(facts.thumbnail)
+        if facts.thumbnail:
+            self._file.seek(position * _THUMBNAIL)
+            self._file.write(facts.thumbnail)
 
     def _numbered(self, name: str) -> int:
         number = self._number_of_name.setdefault(name, len(self._names))
@@ -128,33 +135,50 @@ class FactTable(Sequence[FileFacts]):
         if not -len(self) <= position < len(self):
             raise IndexError(position)
         position %= len(self)
-        row = self._rows[position]
-        rule, file_format = self._names[row["rule"]], self._names[row["file_format"]]
-        problem = self._problems.get(position, "")
-        common = (self.sha256(position), int(row["n_bytes"]), rule, problem)
-        if rule or not row["is_read"]:
-            return FileFacts(*common, file_format=file_format)
-        return FileFacts(
-            *common,
-            width=int(row["width"]),
-            height=int(row["height"]),
-            mode=self._names[row["mode"]],
-            file_format=file_format,
-            is_animated=bool(row["is_animated"]),
-            orientation=int(row["orientation"]),
-            lacks_end=bool(row["lacks_end"]),
-            compression=tuple(row["compression"].tolist()),
-            sharpness=float(row["sharpness"]),
-            spread=float(row["spread"]),
-            colour=tuple(row["colour"].tolist()),
-            corners=tuple(row["corners"].tolist()),
-            thumbnail=self.thumbnails([position])[0].tobytes(),
-        )
+        return next(self._block(position, position + 1))
+
+    def __iter__(self) -> Iterator[FileFacts]:
+        """All facts, some hundreds of them read at a time."""
+        for start in range(0, len(self), _ROWS_PER_BLOCK):
+            yield from self._block(start, min(start + _ROWS_PER_BLOCK, len(self)))
+
+    def _block(self, start: int, stop: int) -> Iterator[FileFacts]:
+        rows = self._rows[start:stop]
+        thumbnails = self.thumbnails(range(start, stop))
+        columns = [rows[name].tolist() for name in _ROW.names or ()]
+        for position, row in enumerate(zip(*columns, strict=True), start):
+            sha256, is_read, n_bytes, rule, width, height, mode, file_format, *others = row
+            is_animated, orientation, lacks_end, compression, sharpness, spread, colour, corners = others
+            common = (
+                sha256.hex() if is_read else "",
+                n_bytes,
+                self._names[rule],
+                self._problems.get(position, ""),
+            )
+            if rule or not is_read:
+                yield FileFacts(*common, file_format=self._names[file_format])
+                continue
+            yield FileFacts(
+                *common,
+                width=width,
+                height=height,
+                mode=self._names[mode],
+                file_format=self._names[file_format],
+                is_animated=is_animated,
+                orientation=orientation,
+                lacks_end=lacks_end,
+                compression=tuple(compression),
+                sharpness=sharpness,
+                spread=spread,
+                colour=tuple(colour),
+                corners=tuple(corners),
+                thumbnail=thumbnails[position - start].tobytes(),
+            )
 
     def sha256(self, position: int) -> str:
         """Digest of a file; empty where it could not be read."""
         row = self._rows[position]
-        return bytes(row["sha256"]).hex() if row["is_read"] else ""
+        return row["sha256"].tobytes().hex() if row["is_read"] else ""
 
     def problem(self, position: int) -> str:
         """Why a file is refused; empty where it is not."""
@@ -178,7 +202,7 @@ class FactTable(Sequence[FileFacts]):
         """``[N]`` first position with the same bytes; of a file that cannot be used, its own."""
         first = np.arange(len(self), dtype=np.int64)
         usable = np.flatnonzero(self.is_usable)
-        words = np.ascontiguousarray(self._rows["sha256"][usable]).view(np.uint64)
+        words = np.ascontiguousarray(self._rows["sha256"][usable]).view(np.uint64).reshape(len(usable), _DIGEST // 8)
         order = np.lexsort(words.T)  # stable: within equal ones the earlier position comes first
         is_new = np.ones(len(order), dtype=np.bool_)
         is_new[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
@@ -186,7 +210,7 @@ class FactTable(Sequence[FileFacts]):
         first[usable[order]] = usable[order[leader]]
         return first
 
-    def thumbnails(self, positions: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def thumbnails(self, positions: Sequence[int] | Positions) -> npt.NDArray[np.uint8]:
         """``[P, 32, 32]`` grey thumbnails of files, read from disk."""
         found = np.zeros((len(positions), THUMBNAIL_SIDE, THUMBNAIL_SIDE), dtype=np.uint8)
         wanted = np.asarray(positions, dtype=np.int64)
