@@ -89,13 +89,17 @@ def check(
     show_leak: Annotated[
         bool, typer.Option("--show-leak", help="Train heads with random and with grouped folds.")
     ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", help="Spec to write: confirmed groups, near copies; later commands take it."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what is wrong with a data set before minutes go into training; exit 3 if results would lie."""
     from workflow.check import check as run
 
     options = run_options(dataset, data, "quick", override, runs, seed, Device.auto, minority)
-    document = run(options, output, confirm_groups, show_leak)
+    document = run(options, output, confirm_groups, show_leak, save)
     if as_json:
         print_json(document)
     if not document["honest"]:

@@ -72,22 +72,25 @@ def main() -> None:
 
 
 def _peak_while(process: subprocess.Popen[bytes]) -> dict[str, int]:
-    """Largest resident memory in MB of the command and of any one of its workers, sampled."""
-    peak = {"parent_mb": 0, "worker_mb": 0}
+    """Largest resident memory in MB of the command, of any one of its workers, and of all at a time, sampled."""
+    peak = {"parent_mb": 0, "worker_mb": 0, "tree_mb": 0}
     while not _has_output(process):
+        now = 0
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
                 text = status.read_text()
             except OSError:
                 continue
-            pid, parent, size = (
+            pid, parent, size, resident = (
                 int(match.group(1)) if (match := re.search(rf"^{key}:\s+(\d+)", text, re.MULTILINE)) else 0
-                for key in ("Pid", "PPid", "VmHWM")
+                for key in ("Pid", "PPid", "VmHWM", "VmRSS")
             )
             role = "parent_mb" if pid == process.pid else "worker_mb" if parent == process.pid else ""
             if role:
                 peak[role] = max(peak[role], size // 1024)
-        time.sleep(0.5)
+                now += resident // 1024
+        peak["tree_mb"] = max(peak["tree_mb"], now)
+        time.sleep(0.2)
     return peak
 
 

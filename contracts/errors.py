@@ -44,7 +44,7 @@ class ImageError(DataError):
 
     Attributes:
         rule: short name of what is wrong: ``unreadable``, ``empty``, ``not_an_image``, ``bomb``,
-            ``too_small``, or ``broken`` for whatever else a decoder refuses.
+            ``too_small``, ``truncated``, or ``broken`` for whatever else a decoder refuses.
     """
 
     def __init__(self, message: str, rule: str = "broken") -> None:

@@ -22,6 +22,7 @@ from contracts.errors import ImageError, UsageError
 from contracts.rows import ImageArray
 from imagedata.deep_tiff import deep_tiff, is_deep_colour
 from imagedata.dicom import is_dicom, open_dicom
+from imagedata.whole import require_whole
 
 MAX_PIXELS = 100_000_000
 """Largest width × height that is decoded; a header may claim any size, and memory is finite."""
@@ -171,7 +172,7 @@ def _decode(
         if scaled and size:  # after the check: the header alone decides what is refused
             image.draft(None, (size, size))
         is_deep = window is not None and is_deep_colour(image)
-        image.load()
+        load_whole(image, data)
         shown = _deep_colour(data, image, window) if window and is_deep else image
         rgb = to_rgb(ImageOps.exif_transpose(shown), window)
         resized = rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb
@@ -189,7 +190,7 @@ def opened_image(data: bytes) -> Iterator[Image.Image]:
         data: the whole file.
 
     Yields:
-        The first frame; ``load()`` it inside the block.
+        The first frame; :func:`load_whole` decodes it inside the block.
 
     Raises:
         ImageError: not an image, truncated, damaged, too large or too small; its ``rule`` says which.
@@ -215,6 +216,16 @@ def opened_image(data: bytes) -> Iterator[Image.Image]:
     except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
         reason = str(error).strip() or "no further reason given"
         raise ImageError(f"broken image ({type(error).__name__}: {reason[:200]}).") from error
+
+
+def load_whole(image: Image.Image, data: bytes) -> None:
+    """Decode the pixels of an opened image; refuse them where some of them are the decoder's own invention.
+
+    Raises:
+        ImageError: the file ends before the picture does; other faults as :func:`opened_image` has them.
+    """
+    image.load()
+    require_whole(image, data)
 
 
 def _open(data: bytes) -> Image.Image:

@@ -15,7 +15,7 @@ from contracts.machine import usable_cpus
 from imagedata.decode import DecodeSettings, decode_bytes, read_image_bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What one look at a file found.
 

@@ -252,6 +252,18 @@ def require_folder_name(name: str) -> None:
         raise ValueError(f"class '{name}' cannot name a folder; use letters, digits, space, . _ -")
 
 
+class HubSource(Settings):
+    """A data set on Hugging Face's hub, or on another one of its kind.
+
+    Attributes:
+        name: ``owner/name``.
+        revision: branch, tag or commit. A branch moves; only a commit gives the same images again.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
+    revision: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+
+
 class Shards(Settings):
     """Encoded images in a few files: parquet as Hugging Face's hub has it, or webdataset's tar files.
 
@@ -263,6 +275,8 @@ class Shards(Settings):
         format: ``parquet`` (a column of encoded images and one of labels) or ``webdataset`` (tar files in
             which members of equal names, up to the first dot, are one sample).
         roots: folders below the data directory that may hold the shards.
+        hub: data set on Hugging Face's hub that holds the shards, in place of ``roots``; they are fetched
+            into the hub's cache once (see :mod:`imagedata.hub`).
         train: file names or patterns with ``*``, below the root, of the training images.
         test: the same of the held-out images, or None when they are to be drawn from ``train``.
         image: parquet: the column of images, of bytes or of Hugging Face's bytes and path; ``image`` where it
@@ -276,6 +290,7 @@ class Shards(Settings):
     kind: Literal["shards"] = "shards"
     format: Literal["parquet", "webdataset"]
     roots: list[str] = ["."]
+    hub: HubSource | None = None
     train: Annotated[list[str], Field(min_length=1)]
     test: Annotated[list[str], Field(min_length=1)] | None = None
     image: str | None = None
@@ -290,6 +305,12 @@ class Shards(Settings):
             raise ValueError(f"label_of_class gives two classes one label: {self.label_of_class}")
         for name in self.label_of_class:
             require_folder_name(name)
+        return self
+
+    @model_validator(mode="after")
+    def _shards_lie_in_one_place(self) -> Self:
+        if self.hub is not None and "roots" in self.model_fields_set:
+            raise ValueError(f"hub {self.hub.name} and roots {self.roots} say twice where it lies; give one")
         return self
 
 

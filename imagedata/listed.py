@@ -15,7 +15,7 @@ from imagedata.decode import IMAGE_SUFFIXES
 Split = Literal["train", "test"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListedImage:
     """One file of a data set, not opened yet.
 

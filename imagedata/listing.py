@@ -9,7 +9,17 @@ from pathlib import Path
 from contracts.errors import DataError
 from imagedata.anomaly_folders import list_anomaly_folders
 from imagedata.decode import IMAGE_SUFFIXES
-from imagedata.layouts import AnomalyFolders, ClassFolders, ImageList, LabelTable, Layout, Packed, Shards
+from imagedata.hub import hub_root
+from imagedata.layouts import (
+    AnomalyFolders,
+    ClassFolders,
+    HubSource,
+    ImageList,
+    LabelTable,
+    Layout,
+    Packed,
+    Shards,
+)
 from imagedata.listed import ListedImage, Split, image_files, matching_paths
 from imagedata.packed import pack_file, packed_labels, packed_path, positions_of_class
 from imagedata.shards import list_shards
@@ -19,8 +29,13 @@ from imagedata.tables import list_rows, list_table, read_list, root_of_list
 __all__ = ["ListedImage", "Split", "expected_tree", "find_root", "image_files", "list_images"]
 
 
-def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
+def find_root(spec: DataSpec, data_dir: Path | None, *, fetch: bool = True) -> Path:
     """Return the folder that the paths of a data set are relative to.
+
+    Args:
+        spec: the data set.
+        data_dir: where data sets lie.
+        fetch: fetch a set of the hub that the hub's cache does not hold.
 
     Raises:
         DataError: no candidate holds the set; the message shows the expected tree.
@@ -28,6 +43,8 @@ def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
     layout = spec.layout
     if isinstance(layout, Packed):
         return _pack_root(spec, layout, data_dir)
+    if isinstance(layout, Shards) and layout.hub is not None:
+        return _fetched_root(spec, layout, layout.hub, fetch=fetch)
     if isinstance(layout, ImageList) and Path(layout.table).is_absolute():
         table = Path(layout.table)
         if not table.is_file():
@@ -69,6 +86,17 @@ def find_root(spec: DataSpec, data_dir: Path | None) -> Path:
         f"{spec.name}: not found below {base}. Get it from {spec.source or 'its owner'}; "
         f"expected:\n{expected_tree(spec)}"
     )
+
+
+def _fetched_root(spec: DataSpec, layout: Shards, source: HubSource, *, fetch: bool) -> Path:
+    root = hub_root(spec.name, layout, fetch=fetch)
+    missing = [path for path in _needed_paths(layout, spec) if not _is_there(root, path)]
+    if missing:
+        raise DataError(
+            f"{spec.name}: {source.name} at revision {source.revision} on the hub has no {', '.join(missing)}. "
+            "Look at its files there, and name them in layout.train and layout.test."
+        )
+    return root
 
 
 def _is_there(root: Path, pattern: str) -> bool:
@@ -118,6 +146,8 @@ def expected_tree(spec: DataSpec) -> str:
         return "\n".join(f"  {line}" for line in spec.tree)
     root = spec.layout.roots[0]
     prefix = "" if root == "." else f"{root}/"
+    if isinstance(spec.layout, Shards) and spec.layout.hub is not None:
+        prefix = f"{spec.layout.hub.name} on the hub: "
     suffix = "/*.jpg" if isinstance(spec.layout, ClassFolders) else ""
     if isinstance(spec.layout, Packed) and spec.layout.format == "idx":
         suffix = " (or .gz)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,7 @@ Status = Literal["ok", "broken", "excluded", "dropped"]
 RowSplit = Split | Literal["augmented", "added"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ManifestRow:
     """One image of a data set.
 
@@ -132,7 +133,7 @@ def build_manifest(
     spec: DataSpec,
     root: Path,
     listed: list[ListedImage],
-    findings: dict[str, Inspection],
+    findings: Mapping[str, Inspection],
     seed: int,
     near: PictureOfFile | None = None,
 ) -> Manifest:
@@ -224,10 +225,14 @@ def _exclude_leaks(rows: list[ManifestRow], pictures: PictureOfFile) -> list[Man
     picture_of = {row.sha256: pictures.get(row.sha256, row.sha256) for row in rows}
     has_near = {picture for sha, picture in pictures.items() if sha in picture_of}
     held_out: dict[str, ManifestRow] = {}
-    labels_of: dict[str, set[str]] = {}
+    label_of: dict[str, str] = {}
+    labels_of: dict[str, set[str]] = {}  # of pictures with more than one, which are few
     for row in rows:
         if row.status == "ok" and row.split == "train":
-            labels_of.setdefault(picture_of[row.sha256], set()).add(row.label)
+            picture = picture_of[row.sha256]
+            first_label = label_of.setdefault(picture, row.label)
+            if row.label != first_label:
+                labels_of.setdefault(picture, {first_label}).add(row.label)
         elif row.status == "ok" and row.split == "test":
             # By its own bytes a held-out file is named before one that is only like it.
             for key in (row.sha256, picture_of[row.sha256]):
@@ -240,7 +245,7 @@ def _exclude_leaks(rows: list[ManifestRow], pictures: PictureOfFile) -> list[Man
             picture = picture_of[row.sha256]
             twin = held_out.get(row.sha256) or held_out.get(picture)
             first = first_with.get(row.sha256) or first_with.get(picture)
-            if len(labels_of[picture]) > 1:
+            if picture in labels_of:
                 near = "nearly " if picture in has_near else ""
                 reason = f"{near}the same file is labelled {' and '.join(sorted(labels_of[picture]))}"
             elif twin is not None:
@@ -285,13 +290,19 @@ def _draw_held_out(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[M
                 )
         else:
             wanted[name] = max(1, round(available[name] * spec.test_fraction))
-    counts_of_group: dict[str, Counter[str]] = {}
+    label_of_group: dict[str, str] = {}
+    counts_of_group: dict[str, Counter[str]] = {}  # of groups of more than one, most often few
     for row in usable:
-        counts_of_group.setdefault(row.group, Counter())[row.label] += 1
+        if row.group in counts_of_group:
+            counts_of_group[row.group][row.label] += 1
+        elif row.group in label_of_group:
+            counts_of_group[row.group] = Counter([label_of_group[row.group], row.label])
+        else:
+            label_of_group[row.group] = row.label
     taken: set[str] = set()
     held: Counter[str] = Counter()
-    for group in sorted(counts_of_group, key=lambda g: seeded_rank(seed, "held-out", g)):
-        counts = counts_of_group[group]
+    for group in sorted(label_of_group, key=lambda g: seeded_rank(seed, "held-out", g)):
+        counts = counts_of_group.get(group) or Counter([label_of_group[group]])
         # A group enters while one of its classes still lacks rows and none overshoots.
         if any(held[c] < wanted[c] for c in counts) and all(
             held[c] + n <= wanted[c] for c, n in counts.items()

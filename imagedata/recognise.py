@@ -35,6 +35,9 @@ _ANOMALOUS = "anomalous"
 
 _MOST_CLASSES = 1000
 
+SHARD_SUFFIXES = (".parquet", ".tar", ".tar.gz", ".tgz")
+"""Endings of shards: parquet's, and webdataset's."""
+
 
 def document_of_folder(folder: Path, minority: str | None) -> dict[str, Any]:
     """Keys of a spec for a folder.
@@ -112,12 +115,26 @@ def identifier(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "images"
 
 
+def document_of_shards(folder: Path, minority: str | None) -> dict[str, Any] | None:
+    """Keys of a spec for the shards in a folder or its folder ``data``, whatever else lies there.
+
+    Returns:
+        None where there are none.
+
+    Raises:
+        DataError: they hold fewer than two classes.
+        UsageError: the minority is not obvious.
+    """
+    layout = _shards(folder) if folder.is_dir() else None
+    return None if layout is None else _document_of_shards(folder, layout, minority)
+
+
 def _shards(folder: Path) -> dict[str, Any] | None:
     """Layout of the shards in a folder or its folder ``data``, or None where there are none."""
     for below in ("", "data/"):
         place = folder / below
         files = sorted(path.name for path in place.iterdir() if path.is_file()) if place.is_dir() else []
-        for kind, endings in (("parquet", (".parquet",)), ("webdataset", (".tar", ".tar.gz", ".tgz"))):
+        for kind, endings in (("parquet", SHARD_SUFFIXES[:1]), ("webdataset", SHARD_SUFFIXES[1:])):
             mine = [name for name in files if name.endswith(endings) and not name.startswith(".")]
             if not mine:
                 continue

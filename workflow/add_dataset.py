@@ -15,9 +15,13 @@ from rich.table import Table
 
 from contracts.errors import DataError, UsageError
 from contracts.files import write_text
+from contracts.text import printable
 from imagedata.groups import group_of_path
+from imagedata.hub import fetched
+from imagedata.layouts import HubSource
 from imagedata.listing import ListedImage, find_root, list_images
 from imagedata.plain_yaml import dump_yaml, parse_yaml
+from imagedata.recognise import SHARD_SUFFIXES, document_of_shards
 from imagedata.resolve import ResolvedDataset, catalogue_names, own_specs_dir, resolve_dataset
 from imagedata.spec import DataSpec, ImageList
 from workflow.console import console, note
@@ -38,6 +42,8 @@ class NewDataset:
         settings: further keys of the spec, such as ``title``, ``source``, ``licence``, ``imbalance``.
         output: file to write; the user's own folder of specs where it is None.
         overwrite: replace a spec of that name.
+        hub: data set on Hugging Face's hub, in place of a folder.
+        revision: of it.
     """
 
     name: str
@@ -47,6 +53,8 @@ class NewDataset:
     settings: dict[str, Any]
     output: Path | None
     overwrite: bool
+    hub: str | None = None
+    revision: str = "main"
 
 
 def add_dataset(new: NewDataset, ask: Ask | None) -> dict[str, Any]:
@@ -72,10 +80,13 @@ def add_dataset(new: NewDataset, ask: Ask | None) -> dict[str, Any]:
     target = new.output or own_specs_dir() / f"{new.name}.yaml"
     if target.exists() and not new.overwrite:
         raise UsageError(f"{target}: exists already. Give --overwrite, or another name.")
-    folder = _folder_of(new, ask)
-    resolved = _resolved(folder, new.minority, ask)
-    document = {**resolved.document, "name": new.name, **new.settings}
-    if document["layout"]["kind"] != ImageList.model_fields["kind"].default:
+    if new.hub is not None:
+        folder, found = _fetched(new, new.hub)
+    else:
+        folder = _folder_of(new, ask)
+        found = _resolved(folder, new.minority, ask).document
+    document = {**found, "name": new.name, **new.settings}
+    if new.hub is None and document["layout"]["kind"] != ImageList.model_fields["kind"].default:
         document["layout"] = {**document["layout"], "roots": [str(folder)]}
     where = f"datasets add {new.name}"
     listed, root = _looked_at(validated(DataSpec, document, where), folder)
@@ -107,6 +118,25 @@ def _folder_of(new: NewDataset, ask: Ask | None) -> Path:
         raise UsageError(f"datasets add {new.name}: {folder}: no such folder or list. Name an existing one.")
     # Links stay as they are; the spec is to be found from any working directory.
     return folder.absolute()
+
+
+def _fetched(new: NewDataset, name: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of a set of the hub, and what its shards say of themselves."""
+    if new.folder is not None:
+        raise UsageError(f"datasets add {new.name}: --folder and --hub say twice what it is; give one.")
+    source = validated(HubSource, {"name": name, "revision": new.revision}, "datasets add --hub")
+    for below in ("data/", ""):  # the usual place first: a pattern for the root fits every folder
+        folder = fetched(new.name, source, tuple(f"{below}*{ending}" for ending in SHARD_SUFFIXES))
+        document = document_of_shards(folder, new.minority)
+        if document is not None:
+            # The commit that the branch stands at now, so that the name means the same images for ever.
+            pinned = {"name": name, "revision": folder.name}
+            described = {"title": f"images of {name}", "source": f"the hub's data set {name}"}
+            return folder, {**described, **document, "layout": {**document["layout"], "hub": pinned}}
+    raise DataError(
+        f"datasets add {new.name}: {name} has no shards ({', '.join(SHARD_SUFFIXES)}) at its root or in its "
+        "folder data. Where they lie elsewhere, write a YAML spec with layout.hub."
+    )
 
 
 def _resolved(folder: Path, minority: str | None, ask: Ask | None) -> ResolvedDataset:
@@ -154,13 +184,13 @@ def _said(
     splits = [split for split in ("train", "test") if any(image.split == split for image in listed)]
     images = {split: {name: counted[split, name] for name in spec.class_names} for split in splits}
     minority = sum(of_class[spec.minority] for of_class in images.values())
-    table = Table(title=escape(f"{spec.name}: {root}"))
+    table = Table(title=escape(printable(f"{spec.name}: {root}")))
     table.add_column("class")
     for split in splits:
         table.add_column("training pool" if split == "train" else "held out", justify="right")
     for name in spec.class_names:
         role = " (outnumbered)" if name == spec.minority else ""
-        table.add_row(escape(f"{name}{role}"), *(str(images[split][name]) for split in splits))
+        table.add_row(escape(printable(f"{name}{role}")), *(str(images[split][name]) for split in splits))
     console.print(table)
     per_minority = (len(listed) - minority) / minority
     note(f"1 {spec.minority} to {per_minority:.3g} others" + (f", in {groups} groups." if groups else "."))

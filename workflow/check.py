@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,7 +18,7 @@ from contracts.errors import DataError
 from contracts.files import write_text
 from contracts.text import printable
 from imagedata.audit.duplicates import Duplicates, find_duplicates
-from imagedata.audit.facts import FileFacts
+from imagedata.audit.fact_table import FactTable
 from imagedata.audit.groups import GroupGuess, guess_groups
 from imagedata.audit.pool import look_at_files
 from imagedata.audit.rules import FileFinding, file_findings
@@ -27,7 +29,8 @@ from imagedata.listing import ListedImage, find_root, list_images
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.near_duplicates import read_near_duplicates, write_near_duplicates
 from imagedata.spec import ClassFolders, Packed, Shards
-from workflow.check_problems import Problem, problems_of, problems_of_leak
+from workflow.check_problems import Problem, number_of, problems_of, problems_of_leak
+from workflow.check_spec import check_target, save_spec, with_spec
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note, progress_bar
 from workflow.imbalance import imbalance_facts
@@ -48,7 +51,7 @@ class Audit:
         guesses: of patients and lots; empty where the spec has a rule.
         shortcuts: facts that differ, with what they tell.
         not_measured: why there are no shortcuts' figures.
-        manifest: what training would make of the files; None where it refuses.
+        training: status → images, as training would treat them; None where it refuses.
         refused: why it refuses.
         imbalance: counts and what they support.
     """
@@ -56,20 +59,15 @@ class Audit:
     config: RunConfig
     root: Path
     images: list[ListedImage]
-    facts: list[FileFacts]
+    facts: FactTable
     findings: list[FileFinding]
     duplicates: Duplicates
     guesses: list[GroupGuess]
     shortcuts: list[Shortcut]
     not_measured: str
-    manifest: Manifest | None
+    training: dict[str, int] | None
     refused: str
     imbalance: dict[str, Any]
-
-    @property
-    def paths(self) -> list[str]:
-        """``[N]`` relative paths."""
-        return [image.path for image in self.images]
 
 
 def check(
@@ -77,6 +75,7 @@ def check(
     output: Path | None = None,
     confirm_groups: bool | None = None,
     show_leak: bool = False,
+    save: Path | None = None,
 ) -> dict[str, Any]:
     """Look at every file once, judge, and say it as a table, a page and a document.
 
@@ -86,6 +85,7 @@ def check(
         confirm_groups: True takes the first guess of patients or lots as their rule, False says that
             there are none, None leaves it open.
         show_leak: train heads with random and with grouped folds.
+        save: YAML file for the spec with the confirmed groups and the near copies, for later commands.
 
     Returns:
         The document of ``--json``; ``honest`` is False where results would claim more than is true.
@@ -94,8 +94,27 @@ def check(
         UsageError, DataError: the data set cannot even be listed.
     """
     started = time.monotonic()
-    audit = _audit(resolve_config(options), confirm_groups)
+    config = resolve_config(options)
+    if save is not None:
+        check_target(save, config)
     folder = options.runs / "checks"
+    root, images = _listed(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FactTable(len(images), folder) as facts:
+        _look_at(config, root, images, facts)
+        audit = _audit(config, root, images, facts, confirm_groups)
+        return _judged(audit, output, confirm_groups, show_leak, save, started)
+
+
+def _judged(
+    audit: Audit,
+    output: Path | None,
+    confirm_groups: bool | None,
+    show_leak: bool,
+    save: Path | None,
+    started: float,
+) -> dict[str, Any]:
+    folder = audit.config.options.runs / "checks"
     page = output or folder / f"{audit.config.spec.name}.html"
     near = folder / f"{audit.config.spec.name}-near-duplicates.json"
     if audit.duplicates.near:
@@ -105,14 +124,17 @@ def check(
     problems += problems_of_leak(leak)
     seconds = time.monotonic() - started
     document = _document(audit, problems, leak, page, near, seconds)
+    if save is not None:
+        save_spec(audit.config, near if audit.duplicates.near else None, save)
+        document["saved"] = str(save)
     _write_page(audit, problems, document, page)
     _print(audit, problems, document)
     return document
 
 
-def _audit(config: RunConfig, confirm_groups: bool | None) -> Audit:
-    root, images = _listed(config)
-    facts = _looked_at(config, root, images)
+def _audit(
+    config: RunConfig, root: Path, images: list[ListedImage], facts: FactTable, confirm_groups: bool | None
+) -> Audit:
     guesses = [] if config.spec.group or confirm_groups is False else guess_groups(images)
     if confirm_groups and not config.spec.group:
         if not guesses:
@@ -128,11 +150,14 @@ def _audit(config: RunConfig, confirm_groups: bool | None) -> Audit:
     )
     duplicates = find_duplicates(images, facts, groups)
     manifest, refused = _manifest(config, root, images, facts)
+    imbalance = _imbalance(config, images, facts, manifest)
+    training = None if manifest is None else manifest.status_counts()
+    manifest = None  # which is as large as the list of files
     minority = config.spec.minority
     guessed = guesses[0].rule if guesses else None
     independent = groups or [
-        (_group(guessed, image) if guessed else None) or each.sha256 or image.path
-        for image, each in zip(images, facts, strict=True)
+        (_group(guessed, image) if guessed else None) or images[first].path
+        for image, first in zip(images, facts.first_of_content.tolist(), strict=True)
     ]
     shortcuts, not_measured = find_shortcuts(images, facts, independent, minority, config.seed)
     return Audit(
@@ -145,9 +170,9 @@ def _audit(config: RunConfig, confirm_groups: bool | None) -> Audit:
         guesses=guesses,
         shortcuts=shortcuts,
         not_measured=not_measured,
-        manifest=manifest,
+        training=training,
         refused=refused,
-        imbalance=_imbalance(config, images, facts, manifest),
+        imbalance=imbalance,
     )
 
 
@@ -177,26 +202,30 @@ def _listed(config: RunConfig) -> tuple[Path, list[ListedImage]]:
     return root, list_images(config.spec, root)
 
 
-def _looked_at(config: RunConfig, root: Path, images: list[ListedImage]) -> list[FileFacts]:
-    """``[N]`` facts; a file listed under two labels is looked at once."""
-    places = {path: place for place, path in enumerate(dict.fromkeys(image.path for image in images))}
-    found: list[FileFacts | None] = [None] * len(places)
-    with progress_bar(f"looking at {len(places)} files", len(places)) as bar:
-        for place, seen in look_at_files([root / path for path in places], config.spec.window):
-            found[place] = seen
+def _look_at(config: RunConfig, root: Path, images: list[ListedImage], facts: FactTable) -> None:
+    """Put ``[N]`` facts into the table; a file listed under two labels is looked at once."""
+    first_of: dict[str, int] = {}
+    again: list[tuple[int, int]] = []
+    for place, image in enumerate(images):
+        first = first_of.setdefault(image.path, place)
+        if first != place:
+            again.append((place, first))
+    paths, places = list(first_of), np.fromiter(first_of.values(), dtype=np.int64)
+    del first_of
+    with progress_bar(f"looking at {len(paths)} files", len(paths)) as bar:
+        for number, seen in look_at_files(paths, config.spec.window, root=root):
+            facts.put(int(places[number]), seen)
             bar.advance()
-    return [facts for image in images if (facts := found[places[image.path]]) is not None]
+    for place, first in again:
+        facts.put(place, facts[first])
 
 
 def _manifest(
-    config: RunConfig, root: Path, images: list[ListedImage], facts: list[FileFacts]
+    config: RunConfig, root: Path, images: list[ListedImage], facts: FactTable
 ) -> tuple[Manifest | None, str]:
     """What training would make of the files, by its own rules."""
     near = read_near_duplicates(config.spec.near_duplicates)
-    findings = {
-        image.path: Inspection(each.sha256, each.width, each.height, each.mode, each.problem)
-        for image, each in zip(images, facts, strict=True)
-    }
+    findings = _Findings(images, facts)
     spec = config.spec
     try:
         return build_manifest(spec, root, images, findings, config.seed, near), ""
@@ -204,8 +233,28 @@ def _manifest(
         return None, str(error)
 
 
+class _Findings(Mapping[str, Inspection]):
+    """What was found of each file, as a manifest wants it; made when asked for."""
+
+    def __init__(self, images: list[ListedImage], facts: FactTable) -> None:
+        self._place = {image.path: place for place, image in enumerate(images)}
+        self._facts = facts
+
+    def __getitem__(self, path: str) -> Inspection:
+        place, facts = self._place[path], self._facts
+        width, height = (int(facts.column(side)[place]) for side in ("width", "height"))
+        mode = facts.names("mode", [place])[0]
+        return Inspection(facts.sha256(place), width, height, mode, facts.problem(place))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+
 def _imbalance(
-    config: RunConfig, images: list[ListedImage], facts: list[FileFacts], manifest: Manifest | None
+    config: RunConfig, images: list[ListedImage], facts: FactTable, manifest: Manifest | None
 ) -> dict[str, Any]:
     """Counts of the manifest, or of the readable files where training refuses the set."""
     names = config.spec.class_names
@@ -215,13 +264,14 @@ def _imbalance(
         for row in manifest.usable("train"):
             independent[row.label].add(row.group)
     else:
-        counted = Counter(
-            (image.split, image.label) for image, each in zip(images, facts, strict=True) if each.is_usable
-        )
+        usable = np.flatnonzero(facts.is_usable).tolist()
+        counted = Counter((images[place].split, images[place].label) for place in usable)
         train, test = ({name: counted[split, name] for name in names} for split in ("train", "test"))
-        for image, each in zip(images, facts, strict=True):
-            if image.split == "train" and each.is_usable:
-                independent[image.label].add(_group(config.spec.group, image) or each.sha256)
+        for place in usable:
+            image = images[place]
+            if image.split == "train":
+                group = _group(config.spec.group, image) or facts.sha256(place)
+                independent[image.label].add(group)
     groups = {name: len(found) for name, found in independent.items()}
     return imbalance_facts(train, test, groups, config.spec.minority, config.recipe.folds)
 
@@ -246,7 +296,7 @@ def _document(
     near: Path,
     seconds: float,
 ) -> dict[str, Any]:
-    config, manifest, images = audit.config, audit.manifest, audit.images
+    config, images = audit.config, audit.images
     listed = Counter((image.split, image.label) for image in images)
     return {
         "dataset": config.spec.name,
@@ -254,14 +304,14 @@ def _document(
         "classes": list(config.spec.class_names),
         "minority": config.spec.minority,
         "files": len(images),
-        "refused_files": sum(not each.is_usable for each in audit.facts),
+        "refused_files": int((~audit.facts.is_usable).sum()),
         "listed": {
             split: {name: listed[split, name] for name in config.spec.class_names}
             for split in ("train", "test")
         },
         "honest": not any(problem.severity in {"dishonest", "refused"} for problem in problems),
         "problems": [vars(problem) for problem in problems],
-        "findings": [vars(finding) for finding in audit.findings],
+        "findings": [asdict(finding) for finding in audit.findings],
         "rules": dict(Counter(finding.rule for finding in audit.findings)),
         "duplicates": {
             "counts": audit.duplicates.counts(),
@@ -290,10 +340,11 @@ def _document(
         "imbalance": audit.imbalance,
         "training": {
             "refused": audit.refused,
-            "status": manifest.status_counts() if manifest else {},
+            "status": audit.training or {},
         },
         "leak": leak,
         "page": str(page),
+        "saved": None,
         "seconds": round(seconds, 2),
     }
 
@@ -324,13 +375,19 @@ def _print(audit: Audit, problems: list[Problem], document: dict[str, Any]) -> N
     else:
         worst = [p.title for p in problems if p.severity in {"dishonest", "refused"}]
         note(f"Results would not be honest yet, hence exit 3: {'; '.join(dict.fromkeys(worst))}.")
-    if document["duplicates"]["near_duplicates_file"] and not audit.config.spec.near_duplicates:
+    if document["saved"]:
+        groups = f"groups by {audit.config.spec.group}" if audit.config.spec.group else "no group rule"
+        near = number_of(document["duplicates"]["near_pairs"], "pair")
+        command = with_spec(audit.config.options, document["saved"]).command("train-all")
+        note(f"Saved to {document['saved']}, with {groups} and {near} of near copies. Next: {command}")
+    elif document["duplicates"]["near_duplicates_file"] and not audit.config.spec.near_duplicates:
         note(
             "Heed near copies in training with: "
             f"-o near_duplicates={document['duplicates']['near_duplicates_file']}"
         )
-    if audit.guesses:
+    if audit.guesses and not document["saved"]:
         command = audit.config.options.command("train-all", "-o", f"group={audit.guesses[0].rule}")
         real = "The confirmed groups" if audit.config.spec.group else "If the guessed groups are real, they"
         note(f"{real} stay together with: {command}")
+        note("To keep that for all later commands, check again with --confirm-groups --save FILE.yaml.")
     note(f"Page with pictures: {document['page']} ({document['seconds']:.1f} s).")

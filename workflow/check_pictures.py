@@ -22,7 +22,8 @@ _OF_A_SET = 4
 
 def sections_of(audit: Audit) -> list[CheckSection]:
     """Sections with pictures, copies first: what a person should look at with their own eyes."""
-    return [*_duplicates(audit), *_files(audit), *_groups(audit)]
+    album = _Album(audit)
+    return [*_duplicates(audit, album), *_files(audit, album), *_groups(audit, album)]
 
 
 class _Album:
@@ -30,19 +31,19 @@ class _Album:
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
-        self._place = {path: place for place, path in enumerate(audit.paths)}
+        self._place = {image.path: place for place, image in enumerate(audit.images)}
 
     def picture(self, path: str, caption: str) -> CheckPicture:
         place = self._place[path]
         audit = self._audit
         jpeg = None
-        if audit.facts[place].is_usable:
+        if audit.facts.is_usable[place]:
             jpeg = thumbnail_jpeg(audit.root / path, audit.config.spec.window)
         return CheckPicture(printable(path), printable(caption), jpeg)
 
 
-def _duplicates(audit: Audit) -> list[CheckSection]:
-    album, sections = _Album(audit), []
+def _duplicates(audit: Audit, album: _Album) -> list[CheckSection]:
+    sections = []
     for kind, title in (("exact", "Equal files"), ("perceptual", "Near copies")):
         for relation in reversed(RELATIONS):
             sets = audit.duplicates.of(kind, relation)  # type: ignore[arg-type]
@@ -82,8 +83,8 @@ def _split(audit: Audit, place: int) -> str:
     return "held out" if audit.images[place].split == "test" else "training"
 
 
-def _files(audit: Audit) -> list[CheckSection]:
-    album, sections = _Album(audit), []
+def _files(audit: Audit, album: _Album) -> list[CheckSection]:
+    sections = []
     for name, rule in RULES.items():
         mine = [finding for finding in audit.findings if finding.rule == name]
         if mine:
@@ -97,8 +98,8 @@ def _files(audit: Audit) -> list[CheckSection]:
     return sections
 
 
-def _groups(audit: Audit) -> list[CheckSection]:
-    album, sections = _Album(audit), []
+def _groups(audit: Audit, album: _Album) -> list[CheckSection]:
+    sections = []
     for guess in audit.guesses:
         shown = [
             [album.picture(path, f"group {group}") for path in files]

@@ -60,10 +60,10 @@ def problems_of(audit: Audit, near_file: Path, *, denied: bool) -> list[Problem]
 
 
 def _of_training(audit: Audit) -> Iterator[Problem]:
-    if audit.manifest is None:
+    if audit.training is None:
         yield Problem("training", "training", None, "refused", f"Training would stop: {audit.refused}")
         return
-    status = audit.manifest.status_counts()
+    status = audit.training
     left = ", ".join(f"{status.get(name, 0)} {name}" for name in ("broken", "excluded", "dropped"))
     yield Problem("training", "training", status.get("ok", 0), "fine", f"Usable images; {left}.")
 

@@ -32,6 +32,12 @@ def add(
         Path | None,
         typer.Option("--folder", help="Folder or list of images; asked for if left out."),
     ] = None,
+    hub: Annotated[
+        str | None, typer.Option("--hub", help="In place of a folder: owner/name on Hugging Face's hub.")
+    ] = None,
+    revision: Annotated[
+        str, typer.Option("--revision", help="Of --hub: branch, tag or commit; the commit is written down.")
+    ] = "main",
     minority: Minority = None,
     group: Annotated[
         str | None,
@@ -52,7 +58,7 @@ def add(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a spec of that name.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give a folder or list of your own a name, after looking at what it holds."""
+    """Give a folder, a list or a set of the hub a name, after looking at what it holds."""
     from workflow.add_dataset import NewDataset, add_dataset
 
     settings = {
@@ -64,8 +70,9 @@ def add(
     }
     given = {key: value for key, value in settings.items() if value is not None}
     # Who gave the folder by a flag wants no questions, and a script has nobody to ask.
-    ask = _ask if folder is None and sys.stdin.isatty() else None
-    document = add_dataset(NewDataset(name, folder, minority, group, given, output, overwrite), ask)
+    ask = _ask if folder is None and hub is None and sys.stdin.isatty() else None
+    new = NewDataset(name, folder, minority, group, given, output, overwrite, hub, revision)
+    document = add_dataset(new, ask)
     if as_json:
         print_json(document)
 

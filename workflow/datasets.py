@@ -52,7 +52,8 @@ def _entry(name: str, data_dir: Path | None, own: bool) -> dict[str, Any]:
         nothing = {"found": False, "images": {}, "per_minority": None, "rule": None, "tree": []}
         return {"name": name, "own": own, "why": str(error), **nothing, **blank}
     try:
-        files = list_images(spec, find_root(spec, data_dir or resolved.data_dir))
+        # To list what is here must not fetch what is not.
+        files = list_images(spec, find_root(spec, data_dir or resolved.data_dir, fetch=False))
         images = {label: sum(file.label == label for file in files) for label in spec.class_names}
     except DataError as error:
         why = str(error).splitlines()[0]

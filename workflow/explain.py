@@ -14,6 +14,7 @@ from rich.table import Table
 from contracts.errors import DataError, ImageError, UsageError
 from contracts.files import atomic_writer
 from contracts.rows import ImageArray
+from contracts.text import printable
 from ensemble.explanation import MemberShare, member_shares
 from imagedata.decode import IMAGE_SUFFIXES, decode_bytes, decode_file, read_image_bytes
 from imagedata.manifest import ManifestRow
@@ -239,10 +240,10 @@ def _print(run: FinishedRun, document: dict[str, Any]) -> None:
     minority = run.fitted.class_names[-1]
     for image in document["images"]:
         title = f"{Path(image['path']).name}: p({minority}) = {image['probability']:.4f}{_limit(run)}"
-        table = Table(title=escape(f"{title}: decided {image['decision']}"))
+        table = Table(title=escape(printable(f"{title}: decided {image['decision']}")))
         table.add_column("member", no_wrap=True)
         for heading in ("score", "log-odds", "above others", f"above {minority}"):
-            table.add_column(escape(heading), justify="right")
+            table.add_column(escape(printable(heading)), justify="right")
         for share in sorted(image["members"], key=lambda share: -abs(share["contribution"])):
             shown = MemberShare(**share)
             table.add_row(

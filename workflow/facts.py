@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
+from contracts.text import printable
 from workflow.config import RunConfig
 from workflow.console import console, note
 from workflow.prepare import PreparedData
@@ -83,18 +85,20 @@ def shared_across(data: PreparedData) -> dict[str, int]:
 def print_data_facts(config: RunConfig, data: PreparedData) -> None:
     """Print the facts as a table and sentences on stderr."""
     facts = data_facts(config, data)
-    table = Table(title=f"{facts['dataset']}: {config.spec.title or facts['root']}")
+    table = Table(title=escape(printable(f"{facts['dataset']}: {config.spec.title or facts['root']}")))
     table.add_column("class")
     table.add_column("training", justify="right")
     table.add_column("held out", justify="right")
     for name in facts["classes"]:
         role = " (outnumbered)" if name == facts["minority"] else ""
-        table.add_row(f"{name}{role}", str(facts["train"][name]), str(facts["test"][name]))
+        table.add_row(f"{escape(printable(name))}{role}", str(facts["train"][name]), str(facts["test"][name]))
     console.print(table)
     status = facts["status"]
     if status.get("broken"):
         broken = [row for row in data.manifest.rows if row.status == "broken"]
         note(f"Broken images, which stay out: {len(broken)}; the first: {broken[0].path}: {broken[0].reason}")
+        if len(broken) > 1:
+            note(f"All of them stand in {config.folder / 'manifest.parquet'}, each with its reason.")
     if status.get("excluded"):
         excluded = [row for row in data.manifest.rows if row.status == "excluded"]
         note(

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.markup import escape
 from rich.table import Table
 
 from contracts.rows import LabelArray
 from contracts.scores import ScoreTable
+from contracts.text import printable
 from ensemble.fitted import FittedEnsemble
 from evaluation.comparison import TABLE_METRICS
 from evaluation.metrics import METRICS
@@ -64,7 +66,7 @@ def print_class_recalls(rows: list[dict[str, Any]]) -> None:
         cells = [shown[kind]["per_class_recall"][name] for kind in ("control", "ensemble")]
         difference = shown["ensemble"]["per_class_recall_minus_control"][name]
         table.add_row(
-            name,
+            escape(printable(name)),
             *(f"{value:.3f}\n{low:.3f} {high:.3f}" for value, low, high in cells),
             f"{difference[0]:+.3f}\n{difference[1]:+.3f} {difference[2]:+.3f}",
         )

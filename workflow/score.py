@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from contracts.errors import UsageError
+from contracts.text import printable
 from export.scoring.csv_files import check_csv_place, write_review, write_rows
 from export.scoring.heat_maps import MOST_HEAT_MAPS, check_has_map, write_heat_maps
 from export.scoring.model import RUNTIMES, load_model
@@ -208,17 +209,17 @@ def _tell(console: Console, summary: ScoreReport) -> None:
             console.print(_count_table("failed because", summary.failures, summary.failed))
         console.print(f"{summary.failed:,} of {summary.images:,} images failed:", highlight=False)
         for path, reason in first_failures(summary.output, _FAILURES_SHOWN):
-            console.print(f"  {escape(path)}: {escape(reason)}", highlight=False)
+            console.print(f"  {escape(printable(path))}: {escape(printable(reason))}", highlight=False)
         if summary.failed > _FAILURES_SHOWN:
             console.print("  … all of them are the rows with status 'failed'.", highlight=False)
-    console.print(f"Rows: {escape(str(summary.output))} (parquet, one row an image)", highlight=False)
+    console.print(f"Rows: {escape(printable(str(summary.output)))} (parquet, one row an image)", highlight=False)
     for what, place in (
         ("The same as CSV", summary.csv),
         ("To be reviewed, most uncertain first", summary.review),
         ("Heat maps, most probable first", summary.heat_maps),
     ):
         if place is not None:
-            console.print(f"{what}: {escape(str(place))}", highlight=False)
+            console.print(f"{what}: {escape(printable(str(place)))}", highlight=False)
 
 
 def _count_table(title: str, counts: dict[str, int], total: int) -> Table:
@@ -228,5 +229,5 @@ def _count_table(title: str, counts: dict[str, int], total: int) -> Table:
     lines = list(counts.items())
     rest = sum(count for _, count in lines[_REASONS_SHOWN:])
     for name, count in [*lines[:_REASONS_SHOWN], *([("others", rest)] if rest else [])]:
-        table.add_row(escape(name), f"{count:,}", f"{100.0 * count / total:.1f} %" if total else "–")
+        table.add_row(escape(printable(name)), f"{count:,}", f"{100.0 * count / total:.1f} %" if total else "–")
     return table

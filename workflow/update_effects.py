@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from contracts.files import sha256_of_file
+from contracts.text import printable
 from imagedata.decode import decode_file
 from workflow.added import FILE, AddedRows
 from workflow.config import RunConfig
@@ -130,12 +131,12 @@ def print_effects(config: RunConfig, document: dict[str, Any]) -> None:
     for image in document["images"][:_SHOWN]:
         before = image["probability_before"]
         table.add_row(
-            escape(Path(image["path"]).name),
-            escape(image["label"]),
+            escape(printable(Path(image["path"]).name)),
+            escape(printable(image["label"])),
             "-" if before is None else f"{before:.4f}",
             f"{image['probability_after']:.4f}",
-            escape(image["decision_before"] or "-"),
-            escape(image["decision_after"]),
+            escape(printable(image["decision_before"] or "-")),
+            escape(printable(image["decision_after"])),
         )
     console.print(table)
     if len(document["images"]) > _SHOWN:

@@ -1,7 +1,7 @@
 """Rows as CSV, for spreadsheets and people: all of them, or the review queue.
 
-Files are UTF-8 with a header line; text is quoted and a null is empty. Values stand as they are, also one
-that a spreadsheet would take for a formula: programs read these files back, and a mark would change names.
+Files are UTF-8 with a header line; text is quoted and a null is empty. A path that a spreadsheet would take
+for a formula begins with ``./``, which names the same file to the programs that read these files back.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from contracts.errors import UsageError
 from contracts.files import atomic_writer
 from export.scoring.output import REVIEW_NAME
 from export.scoring.run import FinishedRun
-from export.scoring.shard import columns_of, probability_columns, writing_failed
+from export.scoring.shard import columns_of, probability_columns, text_column, writing_failed
 from export.scoring.survey import Row, parts
 
 
@@ -47,10 +48,26 @@ def write_rows(run: FinishedRun, target: Path) -> None:
         with atomic_writer(target) as handle:
             writer = pa_csv.CSVWriter(handle, columns_of(run.model))
             for _, rows in parts(run):
-                writer.write_table(rows.replace_schema_metadata(None))
+                writer.write_table(_without_formulas(rows).replace_schema_metadata(None))
             writer.close()
     except OSError as error:
         raise writing_failed(target.parent, error) from error
+
+
+def no_formula(path: str) -> str:
+    """The same file by a name that no spreadsheet runs: a formula begins with one of ``= + - @``.
+
+    Spreadsheets pass over tabs and line ends before it. An absolute path needs nothing.
+    """
+    return f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else path
+
+
+def _without_formulas(rows: pa.Table) -> pa.Table:
+    paths: list[str] = rows["path"].to_pylist()
+    harmless = [no_formula(path) for path in paths]
+    if harmless == paths:
+        return rows
+    return rows.set_column(rows.schema.get_field_index("path"), "path", text_column(harmless))
 
 
 def write_review(run: FinishedRun, rows: Sequence[Row]) -> Path:
@@ -64,7 +81,7 @@ def write_review(run: FinishedRun, rows: Sequence[Row]) -> Path:
     """
     header = ["rank", "path", *probability_columns(run.model), "decision", "log_odds"]
     lines = [
-        [rank, row.path, *(f"{p:.6g}" for p in row.probabilities), row.decision, f"{row.distance:.4g}"]
+        [rank, no_formula(row.path), *(f"{p:.6g}" for p in row.probabilities), row.decision, f"{row.distance:.4g}"]
         for rank, row in enumerate(rows, start=1)
     ]
     return write_lines(run.job.output / REVIEW_NAME, header, lines)

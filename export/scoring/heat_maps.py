@@ -21,7 +21,7 @@ from PIL import Image
 from contracts.errors import ImageError, UsageError
 from contracts.rows import FloatArray, ImageArray
 from export.scoring.containers import ContainerReader
-from export.scoring.csv_files import write_lines
+from export.scoring.csv_files import no_formula, write_lines
 from export.scoring.model import ScoringModel
 from export.scoring.output import HEAT_MAPS_NAME
 from export.scoring.run import FinishedRun
@@ -73,7 +73,7 @@ def write_heat_maps(run: FinishedRun, rows: Sequence[Row]) -> Path:
             if image is not None and heat is not None:
                 name = f"{rank:04d}-{_plain_name(row.path)}.png"
                 (temporary / name).write_bytes(draw(image, heat, low, high))
-            lines.append([rank, name, row.path, f"{row.probabilities[-1]:.6g}", errors[rank - 1]])
+            lines.append([rank, name, no_formula(row.path), f"{row.probabilities[-1]:.6g}", errors[rank - 1]])
         write_lines(temporary / "index.csv", ["rank", "picture", "path", "probability", "error"], lines)
         if folder.exists():
             shutil.rmtree(folder)

@@ -222,14 +222,14 @@ class _Rows:
     def to_table(self, receipt: ShardReceipt) -> pa.Table:
         """The finished columns, with the receipt in the schema's metadata."""
         status = ["ok" if error is None else "failed" for error in self._errors]
-        columns = {"path": _text_column([printable_path(path) for path in self._shard.paths])}
+        columns = {"path": text_column([printable_path(path) for path in self._shard.paths])}
         for index, name in enumerate(self._probability_names):
             columns[name] = _number_column(self._probability[:, index])
-        columns["decision"] = _text_column(self._decision)
+        columns["decision"] = text_column(self._decision)
         for index, name in enumerate(self._score_names):
             columns[name] = _number_column(self._scores[:, index])
-        columns["status"] = _text_column(status)
-        columns["error"] = _text_column(self._errors)
+        columns["status"] = text_column(status)
+        columns["error"] = text_column(self._errors)
         schema = self._columns.with_metadata({_RECEIPT_KEY: json.dumps(asdict(receipt)).encode()})
         return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
@@ -246,7 +246,7 @@ def _number_column(values: npt.NDArray[np.float32]) -> pa.Array[Any]:
     )
 
 
-def _text_column(values: Sequence[str | None]) -> pa.Array[Any]:
+def text_column(values: Sequence[str | None]) -> pa.Array[Any]:
     """A string column; None becomes null."""
     encoded = [b"" if value is None else value.encode("utf-8") for value in values]
     offsets = np.zeros(len(values) + 1, dtype=np.int32)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from imagedata.audit.facts import THUMBNAIL_SIDE, FileFacts
+from imagedata.audit.fact_table import FactTable, StoredThumbnails
+from imagedata.audit.facts import FileFacts
 from imagedata.audit.hashing import MAX_PAIRS, STRICT, alike, levels_for, near_pairs, perceptual_hashes
 from imagedata.audit.rules import FLAT_SPREAD
 from imagedata.listing import ListedImage
@@ -78,43 +80,48 @@ def find_duplicates(
         facts: ``[N]``.
         groups: ``[N]`` patient or lot of each file; None where no rule tells them.
     """
-    files_of: dict[str, list[int]] = {}
-    for position, each in enumerate(facts):
-        if each.is_usable:
-            files_of.setdefault(each.sha256, []).append(position)
+    table = FactTable.of(facts)
+    first_of = table.first_of_content
+    usable = np.flatnonzero(table.is_usable)
+    firsts = usable[first_of[usable] == usable]
+    # Files of each content that there are two and more of; the others stand for themselves.
+    sizes = np.bincount(first_of[usable], minlength=len(table)) if len(usable) else np.zeros(0, np.int64)
+    files_of: dict[int, list[int]] = {first: [] for first in np.flatnonzero(sizes > 1).tolist()}
+    for position in usable[sizes[first_of[usable]] > 1].tolist():
+        files_of[int(first_of[position])].append(position)
     exact = [
-        DuplicateSet("exact", tuple(files), _relations(files, images, groups))
-        for files in files_of.values()
-        if len(files) > 1
+        DuplicateSet("exact", tuple(files), _relations(files, images, groups)) for files in files_of.values()
     ]
-    shas = [sha for sha, files in files_of.items() if facts[files[0]].spread >= FLAT_SPREAD]
-    near, is_complete, is_strict = _near([facts[files_of[sha][0]] for sha in shas])
+    spread = table.column("spread")
+    near, is_complete, is_strict = _near(table, firsts[np.asarray(spread[firsts]) >= FLAT_SPREAD])
+    first_of_sha = {table.sha256(first): first for pair in near for first in pair}
+    named = [(table.sha256(left), table.sha256(right)) for left, right in near]
+    named = sorted((min(pair), max(pair)) for pair in named)
     perceptual = []
-    for component in components(near):
-        files = sorted(position for sha in component for position in files_of[sha])
+    for component in components(named):
+        members = [first_of_sha[sha] for sha in component]
+        files = sorted(position for first in members for position in files_of.get(first, [first]))
         perceptual.append(DuplicateSet("perceptual", tuple(files), _relations(files, images, groups)))
     sets = [*exact, *sorted(perceptual, key=lambda each: each.members)]
-    return Duplicates(tuple(sets), near, is_complete, is_strict)
+    return Duplicates(tuple(sets), tuple(named), is_complete, is_strict)
 
 
-def _near(facts: list[FileFacts]) -> tuple[tuple[tuple[str, str], ...], bool, bool]:
-    """Verified near pairs of different files, whether all could be looked at, and whether strictly."""
-    if not facts:
-        return (), True, False
-    side = THUMBNAIL_SIDE
-    thumbnails = np.frombuffer(b"".join(each.thumbnail for each in facts), np.uint8).reshape(-1, side, side)
+def _near(table: FactTable, files: npt.NDArray[np.int64]) -> tuple[list[tuple[int, int]], bool, bool]:
+    """Verified near pairs of files of different content, whether all could be looked at, whether strictly."""
+    if not len(files):
+        return [], True, False
+    thumbnails = StoredThumbnails(table, files)
     levels = levels_for(thumbnails)
-    found: list[tuple[str, str]] = []
+    found: list[tuple[int, int]] = []
     looked_at, is_complete = 0, True
     for pairs in near_pairs(perceptual_hashes(thumbnails)):
         if looked_at + len(pairs) > MAX_PAIRS:
             is_complete = False
             break
         looked_at += len(pairs)
-        for left, right in pairs[alike(thumbnails, pairs, levels)].tolist():
-            one, other = sorted((facts[left].sha256, facts[right].sha256))
-            found.append((one, other))
-    return tuple(sorted(found)), is_complete, levels == STRICT
+        verified = files[pairs[alike(thumbnails, pairs, levels)]]
+        found.extend((left, right) for left, right in verified.tolist())
+    return found, is_complete, levels == STRICT
 
 
 def _relations(

@@ -12,13 +12,24 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from contracts.errors import ImageError
-from imagedata.decode import opened_image, read_image_bytes, to_rgb
+from imagedata.decode import load_whole, opened_image, read_image_bytes, to_rgb
 
 THUMBNAIL_SIDE = 32
 """Pixels a side of the grey thumbnail that copies are told by."""
 
 ANALYSED_SIDE = 256
 """Larger images are made so small before sharpness and spread are measured; JPEG by its own scaling."""
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+)
+
+_ODDEST_ORIENTATION = 1 << 32
 
 _CORNER = 2  # pixels of the thumbnail, a sixteenth of the side
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
@@ -101,14 +112,19 @@ def look_at_bytes(data: bytes, window: tuple[float, float] | None = None) -> Fil
             if max(image.size) > ANALYSED_SIDE and image.format == "JPEG":
                 # libjpeg then decodes an eighth to a half of each side; damage is refused all the same.
                 image.draft(image.mode, (ANALYSED_SIDE, ANALYSED_SIDE))
-            image.load()
+            load_whole(image, data)
             orientation = image.getexif().get(0x0112, 0)
-            found["orientation"] = orientation if isinstance(orientation, int) else -1
+            # Whatever a header claims; no number of the standard, and few of any kind, are larger.
+            is_number = isinstance(orientation, int) and abs(orientation) < _ODDEST_ORIENTATION
+            found["orientation"] = orientation if is_number else -1
             upright = ImageOps.exif_transpose(image) if orientation else image
             rgb = to_rgb(upright, window)
     except ImageError as error:
         rule = error.rule
-        if rule == "broken" and ends_early(data, found["file_format"], str(error)):
+        # Of what is cut within its header, not even the format is identified.
+        file_format = found["file_format"] or (_signed_format(data) if rule == "not_an_image" else "")
+        is_judged = rule == "broken" or (rule == "not_an_image" and bool(file_format))
+        if is_judged and ends_early(data, file_format, str(error)):
             rule = "truncated"
         return FileFacts(digest, len(data), rule, str(error), file_format=found["file_format"])
     found.update(_pixel_facts(rgb))
@@ -185,6 +201,13 @@ def lacks_end(data: bytes, file_format: str) -> bool:
     return False
 
 
+def _signed_format(data: bytes) -> str:
+    """The format that a file's first bytes claim, of those that say where they end; empty for others."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for start, name in _SIGNATURES if data.startswith(start)), "")
+
+
 def ends_early(data: bytes, file_format: str, problem: str) -> bool:
     """Whether a refused file is one that ends before its end, by its own structure or the decoder's word.
 
@@ -200,6 +223,9 @@ def ends_early(data: bytes, file_format: str, problem: str) -> bool:
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     if data[:2] == b"BM" and len(data) >= 6:
         return int.from_bytes(data[2:6], "little") > len(data)
+    if file_format == "TIFF" and len(data) >= 8:
+        # Where the directory of the picture lies; most programs write it behind the pixels.
+        return int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big") >= len(data)
     if file_format == "GIF":
         return not data.rstrip(b"\0").endswith(b";")
     return lacks_end(data, file_format)

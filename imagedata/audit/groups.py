@@ -7,6 +7,8 @@ regular expression for ``group`` as :class:`imagedata.spec.DataSpec` wants it.
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +68,7 @@ def guess_groups(images: Sequence[ListedImage]) -> list[GroupGuess]:
         class into one; of guesses that make the same groups, the first.
     """
     found: list[GroupGuess] = []
-    seen: set[tuple[int, ...]] = set()
+    seen: set[bytes] = set()
     for kind, rule in [*_folder_rules(images), *_name_rules()]:
         groups = [group_of_path(rule, image.path) or None for image in images]
         if None in groups:
@@ -81,10 +83,11 @@ def guess_groups(images: Sequence[ListedImage]) -> list[GroupGuess]:
     return found
 
 
-def _partition(groups: list[str]) -> tuple[int, ...]:
-    """Groups by the order of their first files, so that equal partitions are equal whatever the names."""
+def _partition(groups: list[str]) -> bytes:
+    """Digest of the groups by the order of their first files: equal partitions, whatever the names."""
     number: dict[str, int] = {}
-    return tuple(number.setdefault(group, len(number)) for group in groups)
+    numbers = array("q", (number.setdefault(group, len(number)) for group in groups))
+    return hashlib.sha256(numbers).digest()
 
 
 def _name_rules() -> list[tuple[str, str]]:
@@ -117,10 +120,12 @@ def _described(
     counts = Counter(groups)
     shared = {group: count for group, count in counts.items() if count > 1}
     tied = sum(shared.values())
+    if not shared or tied < _LEAST_SHARE * len(images):
+        return None
     per_class = Counter(image.label for image in images)
     by_label = Counter((image.label, group) for image, group in zip(images, groups, strict=True))
     is_class = any(count > 0.9 * per_class[label] for (label, _), count in by_label.items())
-    if not shared or tied < _LEAST_SHARE * len(images) or is_class:
+    if is_class:
         return None
     files_of: dict[str, list[str]] = {}
     sides: dict[str, dict[str, set[str]]] = {"splits": {}, "labels": {}}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +24,20 @@ HASH_DISTANCE = 6
 MAX_PAIRS = 500_000
 """Most near pairs that are looked at; a film or a set of blanks would have billions."""
 
-_ROWS_PER_BLOCK = 4096
+_ROWS_PER_BLOCK = 512  # of thumbnails as floats 2 MB, several times over while they are compared
 _COMPARED_AT_ONCE = 2048
 
 Hashes = npt.NDArray[np.uint64]
-Thumbnails = npt.NDArray[np.uint8]
+
+
+class Thumbnails(Protocol):
+    """``[N, 32, 32]`` uint8, an array or what reads one block by block."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, places: Any) -> npt.NDArray[np.uint8]:
+        """Some of them, by a slice or an array of places."""
 
 
 def perceptual_hashes(thumbnails: Thumbnails) -> Hashes:

@@ -30,10 +30,11 @@ Window = tuple[float, float] | None
 
 
 def look_at_files(
-    files: Sequence[Path],
+    files: Sequence[str | Path],
     window: Window = None,
     processes: int | None = None,
     patience_s: float = PATIENCE_S,
+    root: Path = Path(),
 ) -> Generator[tuple[int, FileFacts]]:
     """Look at files in spawned processes; yield position and facts of each, in no certain order.
 
@@ -41,16 +42,17 @@ def look_at_files(
     number of files but by what the caller keeps.
 
     Args:
-        files: absolute paths.
+        files: paths.
         window: of 16-bit images.
         processes: workers; as many as there are processors by default.
         patience_s: seconds without a sign of life after which a worker's file is given up.
+        root: folder that paths are relative to; absolute ones stay as they are.
 
     Raises:
         ModelError: workers cannot even be started.
     """
     count = min(processes or usable_cpus(), -(-len(files) // _FILES_PER_BLOCK))
-    pool = _Pool(files, window, count, patience_s)
+    pool = _Pool(files, root, window, count, patience_s)
     try:
         while not pool.is_finished:
             yield from pool.step()
@@ -69,7 +71,7 @@ class _Worker:
             self.process.start()
         far_end.close()  # the worker's copy is now the only one, so its death closes the pipe
         self.is_ready = False
-        self.block: tuple[int, ...] = ()
+        self.block: Sequence[int] = ()
         self.last_sign = time.monotonic()
 
     def end(self) -> str:
@@ -81,10 +83,15 @@ class _Worker:
 class _Pool:
     """Workers and the blocks that wait for them."""
 
-    def __init__(self, files: Sequence[Path], window: Window, count: int, patience_s: float) -> None:
-        self._files, self._window, self._count, self._patience_s = files, window, count, patience_s
+    def __init__(
+        self, files: Sequence[str | Path], root: Path, window: Window, count: int, patience_s: float
+    ) -> None:
+        self._files, self._root = files, root
+        self._window, self._count, self._patience_s = window, count, patience_s
         blocks = range(0, len(files), _FILES_PER_BLOCK)
-        self._waiting = deque(tuple(range(at, min(at + _FILES_PER_BLOCK, len(files)))) for at in blocks)
+        self._waiting: deque[Sequence[int]] = deque(
+            range(at, min(at + _FILES_PER_BLOCK, len(files))) for at in blocks
+        )
         self._workers: dict[Connection, _Worker] = {}
         self._failed_starts = 0
 
@@ -135,7 +142,7 @@ class _Pool:
         worker.block = self._waiting.popleft()
         worker.last_sign = time.monotonic()
         with suppress(OSError):  # dead, which reading from it will show
-            worker.pipe.send([str(self._files[position]) for position in worker.block])
+            worker.pipe.send([str(self._root / self._files[position]) for position in worker.block])
 
     def _bury(self, worker: _Worker, rule: str, reason: str) -> Generator[tuple[int, FileFacts]]:
         """Take a worker's block back: file by file again, or the file is the guilty one."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from imagedata.audit.fact_table import FactTable
 from imagedata.audit.facts import THUMBNAIL_SIDE, FileFacts
 
 Severity = Literal["dishonest", "warning", "note"]
@@ -94,7 +95,7 @@ RULES: dict[str, Rule] = {
 """Name → rule, gravest for a file first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileFinding:
     """One file found by one rule.
 
@@ -120,19 +121,18 @@ def file_findings(paths: Sequence[str], facts: Sequence[FileFacts]) -> list[File
         Findings in the order of :data:`RULES` and then of the files. A refused file has one finding.
     """
     formats = Image.registered_extensions()
-    usable = [position for position, each in enumerate(facts) if each.is_usable]
-    beside = _beside_the_others([facts[position] for position in usable])
     found: list[FileFinding] = []
+    # Of a hundred thousand tiny files, nearly all are told in the same words.
+    said: dict[str, str] = {}
     for path, each in zip(paths, facts, strict=True):
         if not each.is_usable:
-            found.append(FileFinding(each.rule, path, each.problem))
+            found.append(FileFinding(each.rule, path, said.setdefault(each.problem, each.problem)))
             continue
-        by_itself = _by_itself(path, each, formats)
-        found.extend(FileFinding(rule, path, sentence) for rule, sentence in by_itself)
+        for rule, sentence in _by_itself(path, each, formats):
+            found.append(FileFinding(rule, path, said.setdefault(sentence, sentence)))
     found += [
-        FileFinding(rule, paths[usable[place]], sentence)
-        for rule, judged in beside.items()
-        for place, sentence in judged
+        FileFinding(rule, paths[position], sentence)
+        for rule, position, sentence in _beside_the_others(FactTable.of(facts))
     ]
     order = {name: place for place, name in enumerate(RULES)}
     return sorted(found, key=lambda finding: order[finding.rule])  # stable, so files keep their order
@@ -180,14 +180,16 @@ def _damaged_rows(rows: npt.NDArray[np.uint8]) -> int:
     return count if _DAMAGED_ROWS <= count < len(rows) else 0
 
 
-def _beside_the_others(facts: list[FileFacts]) -> dict[str, list[tuple[int, str]]]:
-    """Rule → positions and sentences of files that differ from most."""
-    if not facts:
-        return {}
-    width = np.array([each.width for each in facts], dtype=np.float64)
-    height = np.array([each.height for each in facts], dtype=np.float64)
-    sharpness = np.array([each.sharpness for each in facts])
-    is_flat = np.array([each.spread < FLAT_SPREAD for each in facts])
+def _beside_the_others(table: FactTable) -> Iterator[tuple[str, int, str]]:
+    """Rule, position and sentence of files that differ from most."""
+    usable = np.flatnonzero(table.is_usable)
+    if not len(usable):
+        return
+    width, height, sharpness, spread = (
+        np.asarray(table.column(name)[usable], dtype=np.float64)
+        for name in ("width", "height", "sharpness", "spread")
+    )
+    is_flat = spread < FLAT_SPREAD
     is_odd = _is_outlying(np.log(width * height), np.log(_SIZE_FACTOR))
     is_odd |= _is_outlying(np.log(width / height), np.log(_ASPECT_FACTOR))
     typical = f"{np.median(width):.0f}x{np.median(height):.0f}"
@@ -203,10 +205,9 @@ def _beside_the_others(facts: list[FileFacts]) -> dict[str, list[tuple[int, str]
             lambda each: f"variance of the Laplacian {each.sharpness:.1f}; the median is {median:.0f}.",
         ),
     }
-    return {
-        rule: [(int(place), say(facts[place])) for place in np.flatnonzero(mask)]
-        for rule, (mask, say) in told.items()
-    }
+    for rule, (mask, say) in told.items():
+        for position in usable[mask].tolist():
+            yield rule, position, say(table[position])
 
 
 def _is_outlying(values: npt.NDArray[np.float64], least: float) -> npt.NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from imagedata.audit.fact_table import FactTable
 from imagedata.audit.facts import FileFacts
 from imagedata.listing import ListedImage
 
@@ -81,7 +82,8 @@ def find_shortcuts(
         A shortcut for each fact that differs at all, all facts together first; and why there are none,
         empty where there are some.
     """
-    rows = _drawn(images, facts, minority, seed)
+    table = FactTable.of(facts)
+    rows = _drawn(images, table, minority, seed)
     labels = np.array([images[i].label == minority for i in rows], dtype=np.int64)
     _, group_of_row = np.unique([groups[i] for i in rows], return_inverse=True)
     sides = [len(np.unique(group_of_row[labels == side])) for side in (0, 1)] if rows else [0, 0]
@@ -89,29 +91,29 @@ def find_shortcuts(
         return [], (
             f"{min(sides)} independent images of one side; below {LEAST_ROWS} no figure would mean anything."
         )
-    columns = _columns([images[i] for i in rows], [facts[i] for i in rows])
+    columns = _columns([images[i] for i in rows], table, rows)
     differing = {name: values for name, values in columns.items() if (values != values[0]).any()}
     fold_of_row = _folds(labels, group_of_row, min(_FOLDS, *sides), seed)
     found = []
     for name, values in differing.items():
         scores = _out_of_fold(values, labels, fold_of_row, seed, boosted=False)
-        found.append(_measured(name, values, scores, labels, facts=[facts[i] for i in rows]))
+        texts = table.names("mode" if name == "pixel mode" else "file_format", rows)
+        found.append(_measured(name, values, scores, labels, texts))
     if differing:
         everything = np.concatenate(list(differing.values()), axis=1)
         scores = _out_of_fold(everything, labels, fold_of_row, seed, boosted=True)
-        found.append(_measured(ALL_FACTS, everything, scores, labels, facts=[]))
+        found.append(_measured(ALL_FACTS, everything, scores, labels, texts=[]))
     found.sort(key=lambda each: (each.fact != ALL_FACTS, -each.auroc))
     return found, "" if found else "all files are equal in all of these facts."
 
 
 def _drawn(images: Sequence[ListedImage], facts: Sequence[FileFacts], minority: str, seed: int) -> list[int]:
     """Positions of usable files, each content once; a seeded draw where there are very many."""
-    seen: set[str] = set()
+    table = FactTable.of(facts)
+    is_first = table.is_usable & (table.first_of_content == np.arange(len(table)))
     sides: tuple[list[int], list[int]] = ([], [])
-    for position, (image, each) in enumerate(zip(images, facts, strict=True)):
-        if each.is_usable and each.sha256 not in seen:
-            seen.add(each.sha256)
-            sides[image.label == minority].append(position)
+    for position in np.flatnonzero(is_first).tolist():
+        sides[images[position].label == minority].append(position)
     rng = np.random.default_rng(seed)
     least = min(len(side) for side in sides)
     most = max(_MOST_ROWS // 2, _MOST_ROWS - least)
@@ -121,22 +123,21 @@ def _drawn(images: Sequence[ListedImage], facts: Sequence[FileFacts], minority: 
     return sorted(kept[0] + kept[1])
 
 
-def _columns(images: list[ListedImage], facts: list[FileFacts]) -> dict[str, Float64Array]:
+def _columns(images: list[ListedImage], table: FactTable, rows: list[int]) -> dict[str, Float64Array]:
     """Fact → ``[n, d]`` numbers; names are numbered by how common they are."""
-    n_bytes = np.array([each.n_bytes for each in facts], dtype=np.float64)
-    width = np.array([each.width for each in facts], dtype=np.float64)
-    height = np.array([each.height for each in facts], dtype=np.float64)
-    colour = np.array([each.colour for each in facts], dtype=np.float64)
-    compression = np.array([each.compression for each in facts], dtype=np.float64)
-    formats = _numbered([each.file_format for each in facts])
+    n_bytes, width, height, colour, compression, corners = (
+        np.asarray(table.column(name)[rows], dtype=np.float64)
+        for name in ("n_bytes", "width", "height", "colour", "compression", "corners")
+    )
+    formats = _numbered(table.names("file_format", rows))
     chroma = colour - colour.mean(axis=1, keepdims=True)
     return {
         "file size": np.stack([n_bytes, n_bytes / (width * height)], axis=1),
         "dimensions": np.stack([width, height, width / height, width * height], axis=1),
-        "pixel mode": _numbered([each.mode for each in facts])[:, None],
+        "pixel mode": _numbered(table.names("mode", rows))[:, None],
         "compression": np.concatenate([formats[:, None], compression], axis=1),
         "mean colour": np.concatenate([colour, chroma], axis=1),
-        "corner pixels": np.array([each.corners for each in facts], dtype=np.float64),
+        "corner pixels": corners,
         "source folder": _numbered(_sources(images))[:, None],
     }
 
@@ -217,7 +218,7 @@ def _measured(
     values: Float64Array,
     scores: Float64Array,
     labels: npt.NDArray[np.int64],
-    facts: list[FileFacts],
+    texts: list[str],
 ) -> Shortcut:
     from sklearn.metrics import roc_auc_score
 
@@ -225,7 +226,7 @@ def _measured(
     error = hanley_mcneil(auroc, int(labels.sum()), int((1 - labels).sum()))
     interval = (max(0.0, auroc - 1.96 * error), min(1.0, auroc + 1.96 * error))
     is_warning = auroc > WARNING_AUROC and auroc - _SURE * error > 0.5
-    shown = "" if name == ALL_FACTS else _shown(name, values, labels, facts)
+    shown = "" if name == ALL_FACTS else _shown(name, values, labels, texts)
     return Shortcut(name, auroc, interval, is_warning, shown)
 
 
@@ -236,8 +237,8 @@ def hanley_mcneil(auroc: float, n_pos: int, n_neg: int) -> float:
     return float(np.sqrt(max(variance, 0.0) / (n_pos * n_neg)))
 
 
-def _shown(name: str, values: Float64Array, labels: npt.NDArray[np.int64], facts: list[FileFacts]) -> str:
-    """Typical values of the minority and of the rest."""
+def _shown(name: str, values: Float64Array, labels: npt.NDArray[np.int64], texts: list[str]) -> str:
+    """Typical values of the minority and of the rest; ``texts`` are the modes or formats of the files."""
     told = []
     for side in (1, 0):
         mine = values[labels == side]
@@ -251,8 +252,7 @@ def _shown(name: str, values: Float64Array, labels: npt.NDArray[np.int64], facts
         elif name == "corner pixels":
             text = f"grey {np.median(mine):.0f}"
         elif name in {"pixel mode", "compression"}:
-            key = "mode" if name == "pixel mode" else "file_format"
-            common = Counter(getattr(f, key) for f, label in zip(facts, labels, strict=True) if label == side)
+            common = Counter(text for text, label in zip(texts, labels, strict=True) if label == side)
             text = ", ".join(f"{value} {count}" for value, count in common.most_common(3))
         else:
             text = f"{len(np.unique(mine))} folders"

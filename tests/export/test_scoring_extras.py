@@ -193,6 +193,25 @@ def test_csv_holds_the_table(tmp_path: Path, model: Path, images: Path) -> None:
             assert (line["error"], line["decision"], line["probability"]) == (row.error, "", "")
 
 
+def test_no_path_of_a_csv_file_is_a_formula_and_each_names_its_file(
+    tmp_path: Path, model: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["=cmd|' /C calc'!A0.png", "+1.png", "-1.png", "@sum.png", "\t=1.png", "plain.png"]
+    for name in names:
+        (images / name).hardlink_to(images / "0000.png")
+    monkeypatch.chdir(images)
+    extras = Extras(csv=tmp_path / "all.csv", review=9, heat_maps=2)
+    score(model, [Path(name) for name in names], output=tmp_path / "out", extras=extras)
+    assert set(rows_of(tmp_path / "out").path) == set(names)
+    for table in (tmp_path / "all.csv", tmp_path / "out" / "_review.csv", tmp_path / "out/_heat_maps/index.csv"):
+        with table.open(newline="", encoding="utf-8") as handle:
+            paths = [line["path"] for line in csv.DictReader(handle)]
+        assert all(path == "plain.png" or path.startswith("./") for path in paths)
+        assert all(Path(path).samefile(images / "0000.png") for path in paths)
+        if table.name != "index.csv":
+            assert len(paths) == len(names)
+
+
 def test_csv_among_the_parts_is_refused_before_anything_is_scored(
     tmp_path: Path, model: Path, images: Path
 ) -> None:

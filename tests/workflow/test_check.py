@@ -220,6 +220,57 @@ def test_groups_are_guessed_confirmed_denied_and_enforced(tmp_path):
     assert sentence(enforced, "groups").startswith("The spec keeps groups together by ")
 
 
+def test_what_is_confirmed_is_saved_and_enforced_by_the_folds_of_later_commands(tmp_path):
+    folder = tmp_path / "lots"
+    for n in range(48):
+        place = folder / ("odd" if n % 4 == 0 else "fine")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"lot{n // 4}_{n}.png").write_bytes(encode(photo(n, 40), "PNG"))
+    (folder / "odd" / "lot0_again.jpg").write_bytes(encode(photo(0, 40), "JPEG", quality=80))
+    saved = tmp_path / "specs" / "lots.yaml"
+    arguments = ("--confirm-groups", "--save", saved, "-o", "test_fraction=0.25", "-o", "folds=3")
+    outcome = checked(folder, *arguments)
+    assert outcome.json["saved"] == str(saved)
+    assert f"Next: python cli.py train-all {saved} --runs {tmp_path / 'runs'} -o folds=3" in outcome.said
+    # Nothing but the saved spec is named from here on, and from another folder.
+    data = prepare_data(resolve_config(RunOptions(str(saved), runs=tmp_path / "later", overrides=["folds=3"])))
+    rows = [*data.train, *data.test]
+    assert {row.group for row in rows} == {f"lot{n}" for n in range(12)}
+    assert len({row.path for row in rows}) == len(rows) > 40
+    folds_of: dict[str, set[int]] = {}
+    for row, fold in zip(data.train, data.fold_of_row.tolist(), strict=True):
+        folds_of.setdefault(row.group, set()).add(fold)
+    for row in data.test:
+        folds_of.setdefault(row.group, set()).add(-1)
+    assert all(len(folds) == 1 for folds in folds_of.values())
+    config = resolve_config(RunOptions(str(saved)))
+    assert config.spec.minority == "odd"
+    assert config.spec.test_fraction == 0.25
+    assert config.spec.near_duplicates == outcome.json["duplicates"]["near_duplicates_file"]
+    # The same check on the saved spec has nothing left to confirm, and may replace it.
+    again = run_command("check", saved, "--runs", tmp_path / "runs", "--save", saved, "--json")
+    assert again.code == 0, again.err
+    assert resolve_config(RunOptions(str(saved))).spec == config.spec
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("spec.txt", "name a file that ends in .yaml"),
+        ("folder.yaml", "that is a folder"),
+        ("other.yaml", "a file that is no spec of set lies there"),
+    ],
+)
+def test_place_for_the_spec_is_looked_at_first(tmp_path, name, said):
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "other.yaml").write_text("name: another\n")
+    outcome = checked(two_classes(tmp_path / "set"), "--save", tmp_path / name)
+    assert outcome.code == 2
+    assert said in outcome.said
+    assert not (tmp_path / "runs").exists()
+    assert (tmp_path / "other.yaml").read_text() == "name: another\n"
+
+
 def test_confirming_what_nobody_guessed_is_an_error(tmp_path):
     outcome = checked(two_classes(tmp_path / "set"), "--confirm-groups")
     assert outcome.code == 3
