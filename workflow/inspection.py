@@ -68,6 +68,12 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
         f"Images of any size, working size {decode['size']} px. Prior {_numbers(metadata['prior'])}; "
         f"threshold {_numbers(threshold['value'])} by rule {threshold['rule']}; both can be overridden.",
     ]
+    if "student" in metadata:
+        metric, of_metric = next(iter(metadata["figures"].items()))
+        sentences.append(
+            f"A student, {metadata['student']['name']}, of the run's ensemble: {metric} on held-out images "
+            f"{of_metric['student']:.4f}, the ensemble's {of_metric['ensemble']:.4f}."
+        )
     if "method" in metadata:
         sentences.append(
             f"Members are combined by {metadata['method']}, calibrated by {metadata.get('calibrator')}."
