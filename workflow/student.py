@@ -221,7 +221,7 @@ def _write(
     from export.deploy import write_deploy_folder
     from export.onnx_file import add_metadata
     from export.scoring import load_model
-    from export.timing import milliseconds_an_image
+    from export.timing import as_timed, milliseconds_an_image
 
     provisional = target.with_name(f".{target.name}.untimed")
     try:
@@ -231,7 +231,7 @@ def _write(
         files = {} if ensemble_file is None else {TEACHER: ensemble_file}
         files[STUDENT] = provisional
         with console.status("timing both files", spinner="dots"):
-            taken = milliseconds_an_image({name: load_model(path) for name, path in files.items()})
+            taken = milliseconds_an_image({name: as_timed(load_model(path)) for name, path in files.items()})
         costs = {name: {"ms": taken[name], "bytes": path.stat().st_size} for name, path in files.items()}
         # No trunk is shared in a file of one whole network.
         add_metadata(provisional, {**facts, "costs": costs, "trunks": []})

@@ -96,8 +96,8 @@ def gate(
         raise ModelError(
             f"{config.folder}: the student {student} is not kept: its {heading} on held-out images is "
             f"{of_metric[STUDENT]:.4f} where the ensemble's is {of_metric[TEACHER]:.4f}, {-difference:.4f} "
-            f"less (95 % interval {-high:.4f} to {-low:.4f}); --most-lost is {most_lost:g}. Its training is kept: "
-            "allow more with --most-lost, train longer with --epochs, or name a larger one with --student."
+            f"less (95 % interval {-high:.4f} to {-low:.4f}); --most-lost is {most_lost:g}. Its training is "
+            "kept: allow more with --most-lost, train longer with --epochs, or name a larger --student."
         )
     return {"metric": metric, "lost": -difference, "most_lost": most_lost}
 

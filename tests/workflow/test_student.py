@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from contracts.errors import UsageError
 from contracts.files import read_arrays, read_json, write_json
 from export.onnx_file import add_metadata
 from export.scoring import load_model
+from export.timing import milliseconds_an_image
 from tests.conftest import Outcome, Run, run_command
 from workflow import student_trunk, train_all
 from workflow.config import RunOptions, resolve_config
@@ -22,7 +24,7 @@ from workflow.finished import read_finished
 from workflow.prepare import load_prepared
 from workflow.student import key_of
 from workflow.student_plan import LABEL_WEIGHT, StudentPlan, mixed_targets, soft_targets
-from workflow.student_trunk import costliest_within
+from workflow.student_trunk import strongest_within, untrained_graphs
 from workflow.units import units_of
 
 NAME = "small_cnn_16@16"
@@ -222,11 +224,11 @@ def test_names_of_students():
     assert plan.settings.backbone.name == "torchvision:resnet18"
 
 
-def test_the_costliest_within_the_budget():
-    taken = {"a": 1.0, "b": 4.0, "c": 2.0}
-    assert costliest_within(taken, 3.0) == "c"
-    assert costliest_within(taken, 4.0) == "b"
-    assert costliest_within(taken, 0.5) is None
+def test_the_strongest_within_the_budget():
+    taken = {"weak": 1.0, "better": 2.5, "best": 4.0}
+    assert strongest_within(taken, 3.0) == "better"
+    assert strongest_within(taken, 4.0) == "best"
+    assert strongest_within(taken, 0.5) is None
 
 
 @pytest.fixture
@@ -234,8 +236,9 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two candidates at 1 and 4 ms, an ensemble at 8."""
     taken = {"ensemble": 8.0, "small_cnn_16@16": 1.0, "small_cnn_16@32": 4.0}
     monkeypatch.setattr(student_trunk, "CANDIDATES", ("small_cnn_16@16", "small_cnn_16@32"))
-    monkeypatch.setattr(student_trunk, "write_untrained", lambda *_: None)
+    monkeypatch.setattr(student_trunk, "untrained_graphs", lambda plans, n_classes: dict.fromkeys(plans))
     monkeypatch.setattr(student_trunk, "load_model", lambda path: path)
+    monkeypatch.setattr(student_trunk, "as_timed", lambda model: model)
     monkeypatch.setattr(
         student_trunk, "milliseconds_an_image", lambda models: {name: taken[name] for name in models}
     )
@@ -261,12 +264,25 @@ def test_a_budget_that_nothing_keeps_to_names_the_fastest():
         student_trunk.choose_student(2, 5, None, None)
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_an_untrained_graph_is_a_file_that_can_be_timed(tmp_path, n_classes):
-    student_trunk.write_untrained(StudentPlan.parse(NAME), n_classes, tmp_path / "s.onnx")
-    model = load_model(tmp_path / "s.onnx")
-    scores = model.run(np.zeros((3, 16, 16, 3), dtype=np.uint8))
-    assert scores.probability.shape == ((3,) if n_classes == 2 else (3, 3))
+def test_one_graph_of_a_network_is_that_of_all_its_sizes():
+    plans = {f"{size}": StudentPlan("small_cnn_16", size) for size in (32, 64)}
+    for plan, (run, size) in zip(plans.values(), untrained_graphs(plans, 2).values(), strict=True):
+        assert size == plan.image_size
+        pixels = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+        network = student_trunk._untrained(plan, 2)
+        with torch.inference_mode():
+            expected = network.logits(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
+        np.testing.assert_allclose(run(pixels)["logits"], expected.numpy(), atol=1e-4)
+
+
+def test_graphs_are_timed_in_turn_and_at_their_own_size():
+    seen = []
+    graphs = {
+        "a": (lambda images: seen.append(("a", images.shape)), 16),
+        "b": (lambda i: seen.append(("b", i.shape)), 8),
+    }
+    assert set(milliseconds_an_image(graphs)) == {"a", "b"}
+    assert seen == [("a", (16, 16, 16, 3)), ("b", (16, 8, 8, 3))] * 10
 
 
 @pytest.mark.parametrize(
