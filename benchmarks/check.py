@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _peak_while(process: subprocess.Popen[bytes]) -> dict[str, int]:
-    """Largest resident memory in MB of the command, of any one of its workers, and of all at a time, sampled."""
+    """Most resident memory in MB of the command, of any worker, and of all at a time, sampled."""
     peak = {"parent_mb": 0, "worker_mb": 0, "tree_mb": 0}
     while not _has_output(process):
         now = 0

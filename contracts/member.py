@@ -31,6 +31,8 @@ class FitContext:
         record: receives a figure of a step of training (metric, value, step), such as
             ``("validation_loss", 0.31, 4)`` after the fourth epoch; steps count from 1. Kept in the receipt.
         keep: receives name and content of a small file that people may want to look at; nothing reads it.
+        targets: ``[N, K]`` float32 class shares, each row summing to 1, that a whole CNN learns in place of
+            the N rows' labels; None where the labels are all there is. Labels still count the classes.
     """
 
     seed: int
@@ -38,6 +40,7 @@ class FitContext:
     report: Callable[[str], None] = field(default=lambda _: None)
     record: Callable[[str, float, int], None] = field(default=lambda *_: None)
     keep: Callable[[str, bytes], None] = field(default=lambda _name, _content: None)
+    targets: FloatArray | None = None
 
 
 class Member(ABC):

@@ -43,7 +43,7 @@ def cross_fit(training: TrainingScores, method: Method) -> Float64Array:
     return logits
 
 
-def _honest_logits(training: TrainingScores, method: Method) -> Float64Array:
+def honest_logits(training: TrainingScores, method: Method) -> Float64Array:
     """Cross-fitted logits where the rows allow it, in-sample ones where a fold would lack a class.
 
     The second happens only inside :func:`cross_fit` with very few folds or positives, and serves
@@ -74,7 +74,7 @@ def ridge_stack(training: TrainingScores) -> LinearCombination:
 def best_member(training: TrainingScores) -> str:
     """The member whose own logistic has the lowest cross-fitted log loss; the first wins ties."""
     losses = [
-        log_loss(_honest_logits(training, partial(fit_single, member=block.member)), training.labels)
+        log_loss(honest_logits(training, partial(fit_single, member=block.member)), training.labels)
         for block in training.blocks
     ]
     return training.blocks[int(np.argmin(losses))].member
@@ -92,7 +92,7 @@ def greedy_selection(training: TrainingScores) -> LinearCombination:
     allowed; the best prefix counts. Selection reads cross-fitted log-odds.
     """
     singles = [partial(fit_single, member=block.member) for block in training.blocks]
-    candidates = np.stack([_honest_logits(training, single) for single in singles])
+    candidates = np.stack([honest_logits(training, single) for single in singles])
     counts = np.zeros(len(singles), dtype=np.int64)
     running = np.zeros_like(candidates[0])
     best_counts, best_loss = counts.copy(), np.inf

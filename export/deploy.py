@@ -131,6 +131,8 @@ def _card(model: ScoringModel) -> dict[str, Any]:
             for key, shown in _FIGURES.items()
             if isinstance(metrics.get(key), float)
         ],
+        "student": document.get("student"),
+        "against": [(_FIGURES.get(key, key), found) for key, found in document.get("figures", {}).items()],
         "has_map": any(output.name == "anomaly_map" for output in model.outputs),
     }
 

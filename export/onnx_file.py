@@ -23,6 +23,16 @@ from export.trunk_graph import PATCHES, PIXELS, POOLED, name_scopes, trunk_graph
 _MOST_WEIGHT_BYTES = 2**31 - 2**26
 
 
+def add_metadata(path: Path, facts: dict[str, Any]) -> None:
+    """Add facts to a file's own document; facts of the same name are replaced."""
+    model = onnx.load(str(path))
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = json.dumps({**json.loads(entry.value), **facts}, sort_keys=True)
+    with atomic_writer(path) as handle:
+        handle.write(model.SerializeToString())
+
+
 def write_onnx(
     path: Path,
     graph: FusedGraph,

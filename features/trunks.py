@@ -94,6 +94,14 @@ class Trunk(nn.Module):
         return torch.cat(on_grid, dim=1)
 
 
+class NoTrunk(nn.Module):
+    """Stands in a graph where a trunk's place is, when all members there read pixels alone."""
+
+    def forward(self, images: Tensor) -> TrunkFeatures:
+        """The images ``[N, 3, S, S]`` as they are; pooled and patch features are empty."""
+        return TrunkFeatures(images, images.new_zeros(0), images.new_zeros(0))
+
+
 class _TimmLayers(nn.Module):
     """Maps by stride, and pre-logits, of a timm model."""
 

@@ -28,7 +28,7 @@ def hub_root(dataset: str, layout: Shards, *, fetch: bool = True) -> Path:
         DataError: no hub can be reached, it has no such set, revision or files, or it refuses.
     """
     assert layout.hub is not None
-    return fetched(dataset, layout.hub, tuple([*layout.train, *(layout.test or [])]), fetch=fetch)
+    return fetched(dataset, layout.hub, (*layout.train, *(layout.test or [])), fetch=fetch)
 
 
 @lru_cache(maxsize=32)

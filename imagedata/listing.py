@@ -51,16 +51,7 @@ def find_root(spec: DataSpec, data_dir: Path | None, *, fetch: bool = True) -> P
             raise DataError(f"{spec.name}: the list {table} is gone. Put it back, or name another.")
         return root_of_list(table, read_list(layout, table))
     if isinstance(layout, LabelTable) and layout.package:
-        try:
-            found = importlib.util.find_spec(layout.package)
-        except (ImportError, ValueError):  # a.b where a is missing, or no name at all
-            found = None
-        if found is None or not found.submodule_search_locations:
-            raise DataError(
-                f"{spec.name}: the package '{layout.package}' is not installed. Get it with: {spec.source}; "
-                f"expected:\n{expected_tree(spec)}"
-            )
-        base = Path(next(iter(found.submodule_search_locations)))
+        base = _package_folder(spec, layout.package)
         needed = [layout.table]
     else:
         needed = _needed_paths(layout, spec)
@@ -88,13 +79,26 @@ def find_root(spec: DataSpec, data_dir: Path | None, *, fetch: bool = True) -> P
     )
 
 
+def _package_folder(spec: DataSpec, package: str) -> Path:
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # a.b where a is missing, or no name at all
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise DataError(
+            f"{spec.name}: the package '{package}' is not installed. Get it with: {spec.source}; "
+            f"expected:\n{expected_tree(spec)}"
+        )
+    return Path(next(iter(found.submodule_search_locations)))
+
+
 def _fetched_root(spec: DataSpec, layout: Shards, source: HubSource, *, fetch: bool) -> Path:
     root = hub_root(spec.name, layout, fetch=fetch)
     missing = [path for path in _needed_paths(layout, spec) if not _is_there(root, path)]
     if missing:
         raise DataError(
-            f"{spec.name}: {source.name} at revision {source.revision} on the hub has no {', '.join(missing)}. "
-            "Look at its files there, and name them in layout.train and layout.test."
+            f"{spec.name}: {source.name} at revision {source.revision} on the hub has no "
+            f"{', '.join(missing)}. Look at its files there, and name them in layout.train and layout.test."
         )
     return root
 

@@ -17,6 +17,19 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
     return nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
 
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """``[N]`` cross-entropy with a distribution over the classes: -sum_k t_k log softmax(z)_k.
+
+    What a network learns from another's probabilities (Hinton et al. 2015, https://arxiv.org/abs/1503.02531,
+    equation 1), here at temperature 1: our teachers are calibrated, and softening them would undo it.
+
+    Args:
+        logits: ``[N, K]``.
+        targets: ``[N, K]``, rows summing to 1; a one-hot row gives plain cross-entropy.
+    """
+    return nn.functional.cross_entropy(logits, targets, reduction="none")
+
+
 def focal(logits: Tensor, labels: Tensor, gamma_of_class: Tensor) -> Tensor:
     """``[N]`` focal loss (1 - p_t)^gamma times cross-entropy.
 

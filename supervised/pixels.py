@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from contracts.rows import ImageRows, IndexArray
+from contracts.rows import FloatArray, ImageRows, IndexArray
 from supervised.augmentation import image_transform, mix_rows
 from supervised.settings import AugmentSettings
 
@@ -23,12 +23,15 @@ class Batch(NamedTuple):
         labels: ``[B]`` int64.
         share: ``[B]`` of the row's own label in its pixels; 1 where nothing is mixed.
         partner_labels: ``[B]`` whose share is the rest.
+        targets: ``[B, K]`` class shares to learn in place of the labels, already mixed where pixels are;
+            None where the labels are learned.
     """
 
     pixels: Tensor
     labels: Tensor
     share: Tensor
     partner_labels: Tensor
+    targets: Tensor | None = None
 
 
 def resized(images: Tensor, size: int) -> Tensor:
@@ -46,6 +49,8 @@ class PixelDataset(Dataset[Batch]):
         augment: random changes; None leaves images as they are.
         generated: ``[M, 3, z, z]`` uint8 pixels and ``[M]`` labels of images that no file holds; they
             follow the rows, from position ``len(positions)`` on, and are resized as they are drawn.
+        targets: ``[len(positions), K]`` class shares to learn in place of the labels; images that no file
+            holds keep their labels.
     """
 
     def __init__(
@@ -55,15 +60,20 @@ class PixelDataset(Dataset[Batch]):
         size: int,
         augment: AugmentSettings | None = None,
         generated: tuple[Tensor, Tensor] | None = None,
+        targets: FloatArray | None = None,
     ) -> None:
         self.rows, self.positions, self.size = rows, positions, size
         self.augment = augment
         self.transform: Any = None if augment is None else image_transform(augment, size)
         self.labels = torch.from_numpy(rows.labels[positions])
+        self.targets = None if targets is None else torch.from_numpy(targets)
         self._generated = torch.empty(0)
         if generated is not None:
             self._generated = generated[0]
             self.labels = torch.cat([self.labels, generated[1]])
+            if self.targets is not None:
+                of_generated = nn.functional.one_hot(generated[1], self.targets.shape[1])
+                self.targets = torch.cat([self.targets, of_generated.to(self.targets.dtype)])
         self._kept: list[Tensor | None] = [None] * len(positions)
         self._keeps = len(positions) * 3 * size * size <= _PRELOAD_BYTES
 
@@ -74,12 +84,15 @@ class PixelDataset(Dataset[Batch]):
         """The batch of the given positions within this data set."""
         pixels = torch.stack([self._changed(self._one(index)) for index in indices])
         labels = self.labels[indices]
+        targets = None if self.targets is None else self.targets[indices]
         if self.augment is None or self.augment.mix == "none":
-            return Batch(pixels, labels, torch.ones(len(labels)), labels)
+            return Batch(pixels, labels, torch.ones(len(labels)), labels, targets)
         mixed, shares = mix_rows(self.augment, pixels.float())
         own = shares.diagonal().clone()
         partner = (shares - torch.diag(own)).argmax(dim=1)
-        return Batch(mixed, labels, own, labels[partner])
+        if targets is not None:
+            targets = own[:, None] * targets + (1.0 - own)[:, None] * targets[partner]
+        return Batch(mixed, labels, own, labels[partner], targets)
 
     def _changed(self, pixels: Tensor) -> Tensor:
         if self.transform is None:

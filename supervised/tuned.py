@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from contracts.errors import DataError, MemberCollapsedError
+from contracts.errors import DataError, MemberCollapsedError, UsageError
 from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows, IndexArray, real_positions
@@ -51,12 +51,19 @@ class TunedCnn(Member):
         """Train, with early stopping on a stratified share of the training rows where there is one.
 
         Augmented copies are learnt from by gradient alone: SimCLR, which tells images apart, and ``retrain``,
-        which fits on unchanged images, take the real rows.
+        which fits on unchanged images, take the real rows. Where the context has soft targets, gradients
+        follow these in place of the labels; early stopping still goes by the labels.
 
         Raises:
             DataError: a class has fewer than 5 training images.
+            UsageError: soft targets with another loss than plain cross-entropy.
             MemberCollapsedError: training diverged.
         """
+        if context.targets is not None and (self.settings.loss != "cross_entropy" or self.settings.smoothing):
+            raise UsageError(
+                f"cnn with tune=full: got soft targets with loss={self.settings.loss}, "
+                f"smoothing={self.settings.smoothing:g}; they are learned by plain cross-entropy alone."
+            )
         real = rows.labels[real_positions(rows)]
         require_every_class("cnn with tune=full", real, rows.n_classes, _LEAST_PER_CLASS)
         fit_positions, stop_positions = np.arange(len(rows), dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -138,7 +145,8 @@ class TunedCnn(Member):
         generated = None
         if s.synthetic is not None:
             generated = generated_rows(rows, fit_positions, s.synthetic, context)
-        dataset = PixelDataset(rows, fit_positions, s.image_size, s.augment, generated)
+        targets = None if context.targets is None else context.targets[fit_positions]
+        dataset = PixelDataset(rows, fit_positions, s.image_size, s.augment, generated, targets)
         labels = dataset.labels.numpy()
         counts = np.bincount(labels, minlength=rows.n_classes).astype(np.int64)
         real = fit_positions[~rows.is_copy[fit_positions]]
@@ -147,7 +155,7 @@ class TunedCnn(Member):
             s,
             shown=torch.from_numpy(class_quotas(s.sampler, counts, s.epochs - 1, s.epochs)),
             trained=torch.from_numpy(np.bincount(rows.labels[real], minlength=rows.n_classes)),
-            changing=s.sampler.kind == "progressive" or generated is not None,
+            changing=s.sampler.kind == "progressive" or generated is not None or targets is not None,
             freeze_statistics=s.batch_norm == "frozen"
             or (s.batch_norm == "auto" and (self.backbone.weights_source != "random" or bool(s.simclr))),
             record=context.record,

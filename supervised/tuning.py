@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from supervised.losses import soft_cross_entropy
 from supervised.objective import Objective
 from supervised.optimisers import build_optimiser, learning_rate_factor
 from supervised.pixels import Batch
@@ -26,7 +27,8 @@ class Tuning(LightningModule):
         settings: of the member.
         shown: ``[K]`` rows of each class that an epoch shows.
         trained: ``[K]`` rows of each class before sampling.
-        changing: whether the shown shares change during training, or made-up rows are among them.
+        changing: whether the shown shares change during training, or made-up rows are among them, or soft
+            targets stand in place of labels.
         freeze_statistics: keep the statistics of batch normalisation, and dropout off.
         record: receives both losses of every epoch; see :class:`contracts.member.FitContext`.
 
@@ -86,6 +88,8 @@ class Tuning(LightningModule):
         return loss
 
     def _loss(self, logits: Tensor, batch: Batch, progress: float) -> Tensor:
+        if batch.targets is not None:
+            return soft_cross_entropy(logits, batch.targets).mean()
         if self.settings.augment.mix == "none":
             return self.objective(logits, batch.labels, progress)
         # Both labels' losses in the shares of their pixels.

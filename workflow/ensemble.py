@@ -29,6 +29,7 @@ from workflow.prepare import load_prepared
 from workflow.registry import CONTROL, entry_of
 from workflow.score_tables import collapsed_members, finished_results, score_tables, write_score_table
 from workflow.selection import select_repeats, units_to_select_from
+from workflow.student_file import note_stale_student
 from workflow.tracking import track_ensemble
 from workflow.units import Unit, units_of
 
@@ -63,6 +64,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         note(finished.get("not_exported") or f"Nothing to do: {finished['model']} is fitted and exported.")
         _print_rows(finished, read_json(config.folder / "ensemble.json")["sentences"])
         track_ensemble(config, key, finished)
+        note_stale_student(config, key)
         return finished
 
     note_left_out(config, data)
@@ -116,6 +118,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         config.folder / "metrics.json", {"key": key, "model_sha256": exported["sha256"], "document": document}
     )
     track_ensemble(config, key, document)
+    note_stale_student(config, key)
     return document
 
 

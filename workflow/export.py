@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from workflow.finished import read_finished
 from workflow.prepare import PreparedData
 from workflow.registry import build_member
 from workflow.units import FINAL, Unit, UnitResult
+
+if TYPE_CHECKING:
+    from export.parity import ParityReport
 
 _PARITY_IMAGES = 56
 """Held-out images that the parity gate compares; a multiple of 1, 2 and 7, and as many of each class."""
@@ -39,15 +43,22 @@ def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
         ModelError: no ensemble yet, or the file fails its gate.
         NotExportableError: a member cannot be traced; says which, and how to go on without it.
     """
-    if output is not None and (output.is_dir() or not output.name):
-        raise UsageError(
-            f"--output {output}: that is a folder. Name the file, such as {output / 'model.onnx'}."
-        )
+    check_output(output, "model.onnx")
     run = read_finished(resolve_config(options))
     if "not_exported" in run.document:
         raise NotExportableError(run.document["not_exported"])
     rows = run.document["rows"]
     return export_model(run.config, run.data, run.results, run.fitted, run.test, rows, output, run.repeats)
+
+
+def check_output(output: Path | None, name: str) -> None:
+    """Refuse a folder where a file is to be named.
+
+    Raises:
+        UsageError: it is one; proposes ``name`` in it.
+    """
+    if output is not None and (output.is_dir() or not output.name):
+        raise UsageError(f"--output {output}: that is a folder. Name the file, such as {output / name}.")
 
 
 def export_model(
@@ -66,14 +77,50 @@ def export_model(
         NotExportableError: a member cannot be traced with any batch size.
         ModelError: the file cannot be written, or fails its gate.
     """
-    # torch and the exporter are imported here, when there is something to export.
     from export.deploy import write_deploy_folder
-    from export.onnx_file import write_onnx
-    from export.parity import check_parity
     from export.scoring import load_model
-    from workflow.trunks import feature_folder
 
     target = output or config.folder / "model.onnx"
+    parity = write_gated(config, data, results, fitted, test, rows, target, repeats)
+    deployed = write_deploy_folder(load_model(target), target.parent / "deploy")
+    size = target.stat().st_size
+    document = {
+        "dataset": config.spec.name,
+        "recipe": config.recipe.name,
+        "model": str(target),
+        "bytes": size,
+        "sha256": sha256_of_file(target),
+        "parity": dataclasses.asdict(parity),
+    }
+    write_json(config.folder / "export.json", document)
+    note(
+        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} held-out images at "
+        f"batches 1, 2 and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
+    )
+    note(f"Model card, configurations and examples: {deployed[0].parent}")
+    return document
+
+
+def write_gated(
+    config: RunConfig,
+    data: PreparedData,
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    test: ScoreTable,
+    rows: list[dict[str, Any]],
+    target: Path,
+    repeats: tuple[int, ...] = (0,),
+) -> ParityReport:
+    """Write a file that repeats the trained system's numbers, or none.
+
+    Raises:
+        As :func:`export_model`.
+    """
+    # torch and the exporter are imported here, when there is something to export.
+    from export.onnx_file import write_onnx
+    from export.parity import check_parity
+    from workflow.trunks import feature_folder
+
     provisional = target.with_name(f".{target.name}.unchecked")
     with console.status("loading members", spinner="dots"):
         graph = fused_graph(config, results, fitted, repeats)
@@ -107,27 +154,7 @@ def export_model(
         raise
     finally:
         provisional.unlink(missing_ok=True)
-    deployed = write_deploy_folder(load_model(target), target.parent / "deploy")
-    size = target.stat().st_size
-    document = {
-        "dataset": config.spec.name,
-        "recipe": config.recipe.name,
-        "model": str(target),
-        "bytes": size,
-        "sha256": sha256_of_file(target),
-        "parity": {
-            "images": parity.images,
-            "max_probability_difference": parity.max_probability_difference,
-            "max_score_difference": parity.max_score_difference,
-        },
-    }
-    write_json(config.folder / "export.json", document)
-    note(
-        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} held-out images at "
-        f"batches 1, 2 and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
-    )
-    note(f"Model card, configurations and examples: {deployed[0].parent}")
-    return document
+    return parity
 
 
 def _blame_members(
@@ -179,7 +206,7 @@ def _graph_parts(
 ) -> tuple[dict[str, Any], list[Any]]:
     """Trunk modules by key, and the graph's members in the order of the fitted columns."""
     from export.graph import GraphMember, MeanOfMembers
-    from features.trunks import Trunk
+    from features.trunks import NoTrunk, Trunk
 
     names = list(dict.fromkeys(column.member for column in fitted.columns))
     finals = {
@@ -196,8 +223,9 @@ def _graph_parts(
             member = build_member(plan.type, plan.settings, plan.trunk)
             modules.append(member.restore(result.state, result.state_meta).to_module())
         key = plan.trunk.model_dump_json()
-        if key not in trunks:
-            trunks[key] = Trunk(plan.trunk)
+        reads_features = member.needs != frozenset({"images"})
+        if key not in trunks or (reads_features and isinstance(trunks[key], NoTrunk)):
+            trunks[key] = Trunk(plan.trunk) if reads_features else NoTrunk()
         members.append(GraphMember(name, key, modules[0] if len(modules) == 1 else MeanOfMembers(modules)))
     return trunks, members
 
@@ -220,7 +248,8 @@ def _metadata(
     rows: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """What the file says about itself; see :mod:`export.scoring.model` for the reader."""
-    of_ensemble = next(row for row in rows if row["name"] == "ensemble")
+    # A student's row stands alone.
+    of_model = next((row for row in rows if row["name"] == "ensemble"), rows[0])
     return {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,
@@ -233,7 +262,7 @@ def _metadata(
         "threshold": {"rule": fitted.threshold_rule, "value": fitted.threshold},
         "prior": fitted.deployment_prior,
         "trained_prior": fitted.trained_prior,
-        "metrics": {key: value for key, value in of_ensemble.items() if key != "minus_control"},
+        "metrics": {key: value for key, value in of_model.items() if key != "minus_control"},
         "data": {
             "title": config.spec.title,
             "source": config.spec.source or "the user's own",

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from contracts.errors import ExitCode
+from contracts.errors import ExitCode, UsageError
 from workflow.command_options import (
     DEFAULT_RUNS,
     Data,
     Dataset,
     Device,
+    Jobs,
     Json,
     Minority,
     Overrides,
@@ -38,18 +39,59 @@ def export(
     seed: Seed = 0,
     minority: Minority = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Target file; model.onnx in the run.")
+        Path | None, typer.Option("--output", help="Target file; model.onnx or student.onnx in the run.")
     ] = None,
     precision: Annotated[
         str, typer.Option("--precision", help="fp32, or a faster second file: bf16, int8; gated.")
     ] = "fp32",
+    distil: Annotated[
+        bool, typer.Option("--distil", help="Train one small network on what the ensemble says; gated.")
+    ] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", help="Most ms an image of the student; a quarter of the ensemble's."),
+    ] = None,
+    student: Annotated[
+        str | None, typer.Option("--student", help="Name the student instead: NAME@SIZE, small_cnn@32.")
+    ] = None,
+    most_lost: Annotated[
+        float | None,
+        typer.Option("--most-lost", min=0.0, max=1.0, help="Held-out AUROC that the student may lose; 0.02."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Epochs of the student's training; 12.")
+    ] = None,
+    device: Annotated[
+        Device | None, typer.Option("--device", help="Processor to train the student on.")
+    ] = None,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Export a fitted ensemble as one ONNX file, kept only if it repeats the run's numbers."""
-    from workflow.precision import export_in
+    of_student = {
+        "--budget": budget,
+        "--student": student,
+        "--most-lost": most_lost,
+        "--epochs": epochs,
+        "--device": device,
+        "--jobs": jobs,
+    }
+    if distil:
+        from workflow.student import StudentRequest, export_student
 
-    options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
-    document = export_in(options, precision, output)
+        if precision != "fp32":
+            raise UsageError(f"--distil and --precision {precision}: a student is exported in fp32 only.")
+        where = device or Device.auto
+        options = run_options(dataset, data, recipe, override, runs, seed, where, minority, jobs=jobs)
+        document = export_student(options, StudentRequest(budget, student, most_lost, epochs), output)
+    else:
+        from workflow.precision import export_in
+
+        idle = [name for name, value in of_student.items() if value is not None]
+        if idle:
+            raise UsageError(f"{', '.join(idle)}: without --distil there is no student. Add --distil.")
+        options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
+        document = export_in(options, precision, output)
     if as_json:
         print_json(document)
 

@@ -74,6 +74,12 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
             "decoded (scaled_jpeg), in scoring as in training: whoever decodes for this file in another way "
             "feeds it other pixels."
         )
+    if "student" in metadata:
+        metric, of_metric = next(iter(metadata["figures"].items()))
+        sentences.append(
+            f"A student, {metadata['student']['name']}, of the run's ensemble: {metric} on held-out images "
+            f"{of_metric['student']:.4f}, the ensemble's {of_metric['ensemble']:.4f}."
+        )
     if "method" in metadata:
         sentences.append(
             f"Members are combined by {metadata['method']}, calibrated by {metadata.get('calibrator')}."

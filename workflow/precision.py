@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,20 @@ from rich.table import Table
 from contracts.errors import ModelError, UsageError, nearest_match
 from contracts.files import sha256_of_file, write_json
 from contracts.rows import ImageArray
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
 from evaluation.agreement import MOST_AUROC_CHANGE, Agreement, Outputs, agreement
-from export.scoring.model import METADATA_KEY, RUNTIMES, ScoringModel, load_model
+from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from imagedata.decode import decode_file
 from imagedata.manifest import ManifestRow
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note, progress_bar
 from workflow.export import export, export_model
 from workflow.finished import FinishedRun, read_finished
+from workflow.prepare import PreparedData
+from workflow.student import key_of, read_student
+from workflow.student_file import FILE, STALE
+from workflow.student_plan import StudentPlan
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -63,9 +70,11 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
         UsageError: no such precision, or this machine cannot compute in it, so nothing can be gated.
         ModelError: no ensemble yet, or no runtime passes the gate; says the figures.
     """
+    from export.onnx_file import add_metadata
+
     runtimes = _gating_runtimes(precision)  # refuses before any work is done
     run = read_finished(resolve_config(options))
-    source = _float32_file(run)
+    source = float32_file(run)
     target = output or run.config.folder / f"model.{precision}.onnx"
     provisional = target.with_name(f".{target.name}.unchecked")
     rows, labels = _gate_rows(run)
@@ -79,7 +88,7 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
         _show(gate, f"{precision} against fp32")
         if not passed:
             raise ModelError(_refusal(run.config, precision, gate))
-        _set_metadata(
+        add_metadata(
             provisional,
             {**facts, "gate": {runtime: of_runtime.to_json() for runtime, of_runtime in gate.items()}},
         )
@@ -116,23 +125,16 @@ def parity(options: RunOptions) -> dict[str, Any]:
         ModelError: no ensemble or no exported file yet.
     """
     run = read_finished(resolve_config(options))
-    files = [_float32_file(run)]
-    files += sorted(run.config.folder.glob("model.*.onnx"))
     rows, labels = _gate_rows(run)
-    images = _decoded(run, rows, "decoding held-out images")
-    chosen = run.test.scores[rows]
-    trained = Outputs(run.fitted.predict(chosen), run.fitted.decide(chosen), chosen)
     found: list[dict[str, Any]] = []
     shown: dict[str, Agreement | str] = {}
-    digest = sha256_of_file(files[0])
-    for path in files:
-        made_of = load_model(path).document.get("variant_of", digest)
+    for path, held in [*_held_files(run, rows), *_held_student(run, rows)]:
         for runtime in RUNTIMES:
             name = f"{path.name}, {runtime}"
             try:
-                if made_of != digest:
-                    raise UsageError("made of an earlier model.onnx; export it again.")
-                figures = _gate(path, runtime, images, labels, trained)
+                if isinstance(held, str):
+                    raise UsageError(held)
+                figures = _gate(path, runtime, held.images, labels, held.trained)
             except UsageError as error:
                 shown[name] = str(error)
                 found.append({"file": path.name, "runtime": runtime, "skipped": str(error)})
@@ -148,7 +150,47 @@ def parity(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def _float32_file(run: FinishedRun) -> Path:
+@dataclass(frozen=True)
+class _Held:
+    """Held-out images, and what the trained system behind a file said of them."""
+
+    images: ImageArray
+    trained: Outputs
+
+
+def _held_files(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+    """The ensemble's file and its variants; or why one is held to nothing."""
+    source = float32_file(run)
+    held = _Held(_decoded(run, rows, "decoding held-out images"), _said(run.fitted, run.test, rows))
+    digest = sha256_of_file(source)
+    files = [source, *sorted(run.config.folder.glob("model.*.onnx"))]
+    made_of = {path: load_model(path).document.get("variant_of", digest) for path in files}
+    stale = "made of an earlier model.onnx; export it again."
+    return [(path, held if made_of[path] == digest else stale) for path in files]
+
+
+def _held_student(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+    """The student's file, which repeats the student's own training and not the ensemble's."""
+    path = run.config.folder / FILE
+    if not path.exists():
+        return []
+    document = load_model(path).document
+    if document.get("student_of") != key_of(run):
+        return [(path, STALE)]
+    student = read_student(run, StudentPlan.from_json(document["student"]))
+    if student is None:
+        return [(path, "its training is gone; export it again with --distil.")]
+    chosen = [student.data.test[i] for i in rows]
+    images = _decode(student.config, student.data, chosen, "decoding for the student")
+    return [(path, _Held(images, _said(student.fitted, student.test, rows)))]
+
+
+def _said(fitted: FittedEnsemble, test: ScoreTable, rows: np.ndarray) -> Outputs:
+    chosen = test.scores[rows]
+    return Outputs(fitted.predict(chosen), fitted.decide(chosen), chosen)
+
+
+def float32_file(run: FinishedRun) -> Path:
     """The run's float32 file, exported anew where it is missing or of another fit."""
     path = run.config.folder / "model.onnx"
     if path.exists() and load_model(path).document.get("ensemble") == json.loads(
@@ -163,31 +205,22 @@ def _float32_file(run: FinishedRun) -> Path:
 
 def _write_variant(run: FinishedRun, source: Path, target: Path, precision: str) -> dict[str, Any]:
     """Write the file before the gate; return what its metadata is to say."""
+    from export.onnx_file import add_metadata
+
     facts: dict[str, Any] = {"precision": precision, "variant_of": sha256_of_file(source)}
     if precision == "int8":
         from export.int8 import quantise_trunks
 
         chosen = np.linspace(0, len(run.data.train) - 1, min(CALIBRATION_IMAGES, len(run.data.train)))
         rows = [run.data.train[i] for i in np.unique(chosen.astype(int))]
-        images = _decode(run, rows, "decoding training images")
+        images = _decode(run.config, run.data, rows, "decoding training images")
         facts["int8_convolutions"] = quantise_trunks(source, target, images)
         facts["calibration_images"] = len(images)
     else:
         # bfloat16 is the processor's own work on a float32 file: the file says that it may.
         target.write_bytes(source.read_bytes())
-    _set_metadata(target, facts)
+    add_metadata(target, facts)
     return facts
-
-
-def _set_metadata(path: Path, facts: dict[str, Any]) -> None:
-    """Add facts to a file's own document."""
-    import onnx
-
-    model = onnx.load(str(path))
-    for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            entry.value = json.dumps({**json.loads(entry.value), **facts}, sort_keys=True)
-    path.write_bytes(model.SerializeToString())
 
 
 def _gating_runtimes(precision: str) -> tuple[str, ...]:
@@ -222,14 +255,16 @@ def _gate_rows(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _decoded(run: FinishedRun, rows: np.ndarray, description: str) -> ImageArray:
-    return _decode(run, [run.data.test[i] for i in rows], description)
+    return _decode(run.config, run.data, [run.data.test[i] for i in rows], description)
 
 
-def _decode(run: FinishedRun, rows: Sequence[ManifestRow], description: str) -> ImageArray:
+def _decode(
+    config: RunConfig, data: PreparedData, rows: Sequence[ManifestRow], description: str
+) -> ImageArray:
     images = []
     with progress_bar(description, len(rows)) as bar:
         for row in rows:
-            images.append(decode_file(run.data.file_of(row), run.config.decode).pixels)
+            images.append(decode_file(data.file_of(row), config.decode).pixels)
             bar.advance()
     return np.stack(images)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, write_json
-from contracts.rows import LabelArray
+from contracts.rows import FloatArray, LabelArray
 from imagedata.inspection import Inspection, InspectionJournal
 from imagedata.listing import ListedImage, find_root, list_images
 from imagedata.manifest import Manifest, ManifestRow, build_manifest
@@ -43,6 +43,8 @@ class PreparedData:
         augmented_root: folder that their paths are relative to.
         added: rows that ``update`` added, for the stacker and for banks; sorted by digest.
         added_root: folder that their paths are relative to.
+        targets: ``[N, K]`` float32 class shares that whole CNNs learn in place of the training rows' labels
+            (see :class:`contracts.member.FitContext`); None in all runs but a student's.
     """
 
     manifest: Manifest
@@ -54,6 +56,7 @@ class PreparedData:
     augmented_root: Path = Path()
     added: tuple[ManifestRow, ...] = ()
     added_root: Path = Path()
+    targets: FloatArray | None = None
 
     def of_repeat(self, repeat: int) -> PreparedData:
         """The same rows with the folds of one repeat, from 0."""
@@ -84,6 +87,11 @@ class PreparedData:
     def added_digest(self) -> str:
         """Digest of the added rows: what they are and where they belong."""
         return digest_of([[row.sha256, row.label, row.group] for row in self.added])
+
+    @property
+    def targets_digest(self) -> str:
+        """Digest of the soft targets; empty where there are none."""
+        return "" if self.targets is None else hashlib.sha256(self.targets.tobytes()).hexdigest()[:16]
 
     @property
     def source_of_copy(self) -> npt.NDArray[np.int64]:

@@ -212,7 +212,9 @@ def _tell(console: Console, summary: ScoreReport) -> None:
             console.print(f"  {escape(printable(path))}: {escape(printable(reason))}", highlight=False)
         if summary.failed > _FAILURES_SHOWN:
             console.print("  … all of them are the rows with status 'failed'.", highlight=False)
-    console.print(f"Rows: {escape(printable(str(summary.output)))} (parquet, one row an image)", highlight=False)
+    console.print(
+        f"Rows: {escape(printable(str(summary.output)))} (parquet, one row an image)", highlight=False
+    )
     for what, place in (
         ("The same as CSV", summary.csv),
         ("To be reviewed, most uncertain first", summary.review),
@@ -229,5 +231,7 @@ def _count_table(title: str, counts: dict[str, int], total: int) -> Table:
     lines = list(counts.items())
     rest = sum(count for _, count in lines[_REASONS_SHOWN:])
     for name, count in [*lines[:_REASONS_SHOWN], *([("others", rest)] if rest else [])]:
-        table.add_row(escape(printable(name)), f"{count:,}", f"{100.0 * count / total:.1f} %" if total else "–")
+        table.add_row(
+            escape(printable(name)), f"{count:,}", f"{100.0 * count / total:.1f} %" if total else "–"
+        )
     return table

@@ -15,7 +15,7 @@ from contracts.errors import MemberCollapsedError
 from contracts.files import atomic_writer
 from contracts.machine import usable_cpus
 from contracts.member import FitContext
-from contracts.rows import ImageRows
+from contracts.rows import FloatArray, ImageRows
 from workflow.added import AddedRows
 from workflow.config import RunConfig, RunOptions, resolve_config
 from workflow.console import console, note, progress_bar
@@ -173,7 +173,7 @@ class UnitWork:
         train = rows_of(store, self.data, self.data.train + copies, self.config.decode)
         test = rows_of(store, self.data, self.data.test, self.config.decode)
         fold_of_row = self.data.of_repeat(unit.repeat).fold_of_row
-        run_unit(unit, train, test, fold_of_row, self.device, sources).write(unit)
+        run_unit(unit, train, test, fold_of_row, self.device, sources, self.data.targets).write(unit)
 
 
 def _limit_threads(threads: int) -> None:
@@ -206,6 +206,7 @@ def run_unit(
     fold_of_row: npt.NDArray[np.int64],
     device: str,
     source_of_copy: npt.NDArray[np.int64] | None = None,
+    targets: FloatArray | None = None,
 ) -> UnitResult:
     """Fit on the rows the fold leaves, score the rows it holds out; the final unit scores the test split.
 
@@ -216,6 +217,7 @@ def run_unit(
         fold_of_row: ``[N]`` fold of each training row.
         device: ``cpu`` or ``cuda``.
         source_of_copy: ``[M]`` position of each copy's source; None where there are no copies.
+        targets: ``[N, K]`` class shares to learn in place of the labels; a copy has those of its source.
     """
     started = time.monotonic()
     sentences: list[str] = []
@@ -230,9 +232,12 @@ def run_unit(
         with atomic_writer(unit.path.with_name(f"{unit.path.stem}-{name}")) as handle:
             handle.write(content)
 
-    context = FitContext(unit.seed, device, sentences.append, record, keep)
     sources = np.empty(0, dtype=np.int64) if source_of_copy is None else source_of_copy
-    fit_rows = train.subset(positions_to_fit(fold_of_row, sources, unit.fold))
+    positions = positions_to_fit(fold_of_row, sources, unit.fold)
+    if targets is not None:
+        targets = targets[np.concatenate([np.arange(len(fold_of_row)), sources])[positions]]
+    context = FitContext(unit.seed, device, sentences.append, record, keep, targets)
+    fit_rows = train.subset(positions)
     # A copy has no fold, so none is ever among the rows that a fold holds out.
     score_rows = test if unit.fold == FINAL else train.subset(np.flatnonzero(fold_of_row == unit.fold))
     try:

@@ -124,7 +124,7 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
     repeats = range(config.recipe.repeats)
     # Folds are part of the digest, so it is another one each repeat.
     train_digests = [data.of_repeat(repeat).train_digest for repeat in repeats]
-    test_digest = data.test_digest
+    test_digest, targets_digest = data.test_digest, data.targets_digest
     trunk_files = {plan.trunk: _weights_file_digest(plan.trunk) for plan in members}
     units = []
     for plan in members:
@@ -146,6 +146,7 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
                     # Nothing where there are none, so that keys are those of before there could be any.
                     *copies,
                     *(["scaled"] if config.spec.scaled_jpeg else []),
+                    *([{"targets": targets_digest}] if targets_digest else []),
                 ]
             )
             place = folder / f"repeat-{repeat}" if repeat else folder

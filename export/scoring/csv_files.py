@@ -63,7 +63,7 @@ def no_formula(path: str) -> str:
 
 
 def _without_formulas(rows: pa.Table) -> pa.Table:
-    paths: list[str] = rows["path"].to_pylist()
+    paths = [str(path) for path in rows["path"].to_pylist()]
     harmless = [no_formula(path) for path in paths]
     if harmless == paths:
         return rows
@@ -81,7 +81,13 @@ def write_review(run: FinishedRun, rows: Sequence[Row]) -> Path:
     """
     header = ["rank", "path", *probability_columns(run.model), "decision", "log_odds"]
     lines = [
-        [rank, no_formula(row.path), *(f"{p:.6g}" for p in row.probabilities), row.decision, f"{row.distance:.4g}"]
+        [
+            rank,
+            no_formula(row.path),
+            *(f"{p:.6g}" for p in row.probabilities),
+            row.decision,
+            f"{row.distance:.4g}",
+        ]
         for rank, row in enumerate(rows, start=1)
     ]
     return write_lines(run.job.output / REVIEW_NAME, header, lines)

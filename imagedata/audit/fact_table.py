@@ -185,7 +185,7 @@ class FactTable(Sequence[FileFacts]):
         return self._problems.get(position, "")
 
     def column(self, name: str) -> npt.NDArray[np.generic]:
-        """``[N]`` or ``[N, d]`` numbers by the name that they have in :class:`FileFacts`; not to be changed."""
+        """``[N]`` or ``[N, d]`` numbers by their name in :class:`FileFacts`; not to be changed."""
         return self._rows[name]
 
     def names(self, column: str, positions: Iterable[int]) -> list[str]:
@@ -202,7 +202,11 @@ class FactTable(Sequence[FileFacts]):
         """``[N]`` first position with the same bytes; of a file that cannot be used, its own."""
         first = np.arange(len(self), dtype=np.int64)
         usable = np.flatnonzero(self.is_usable)
-        words = np.ascontiguousarray(self._rows["sha256"][usable]).view(np.uint64).reshape(len(usable), _DIGEST // 8)
+        words = (
+            np.ascontiguousarray(self._rows["sha256"][usable])
+            .view(np.uint64)
+            .reshape(len(usable), _DIGEST // 8)
+        )
         order = np.lexsort(words.T)  # stable: within equal ones the earlier position comes first
         is_new = np.ones(len(order), dtype=np.bool_)
         is_new[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
@@ -220,7 +224,7 @@ class FactTable(Sequence[FileFacts]):
         starts = np.flatnonzero(np.diff(wanted, prepend=wanted[:1] - 2) != 1)
         for start, stop in zip(starts, [*starts[1:], len(wanted)], strict=True):
             self._file.seek(int(wanted[start]) * _THUMBNAIL)
-            self._file.readinto(memoryview(found[start:stop]).cast("B"))
+            self._file.readinto(found[start:stop].data.cast("B"))
         return found
 
 

@@ -203,7 +203,11 @@ def test_no_path_of_a_csv_file_is_a_formula_and_each_names_its_file(
     extras = Extras(csv=tmp_path / "all.csv", review=9, heat_maps=2)
     score(model, [Path(name) for name in names], output=tmp_path / "out", extras=extras)
     assert set(rows_of(tmp_path / "out").path) == set(names)
-    for table in (tmp_path / "all.csv", tmp_path / "out" / "_review.csv", tmp_path / "out/_heat_maps/index.csv"):
+    for table in (
+        tmp_path / "all.csv",
+        tmp_path / "out" / "_review.csv",
+        tmp_path / "out/_heat_maps/index.csv",
+    ):
         with table.open(newline="", encoding="utf-8") as handle:
             paths = [line["path"] for line in csv.DictReader(handle)]
         assert all(path == "plain.png" or path.startswith("./") for path in paths)

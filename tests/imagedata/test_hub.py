@@ -68,7 +68,11 @@ def spec_file(folder: Path, **layout: object) -> str:
 def shards(folder: Path) -> dict[str, bytes]:
     labels = [int(n % 4 == 0) for n in range(24)]
     files = {"README.md": b"# cats", "other/train-0.parquet": b"not asked for"}
-    for name, start in (("train-00000-of-00002", 0), ("train-00001-of-00002", 24), ("test-00000-of-00001", 48)):
+    for name, start in (
+        ("train-00000-of-00002", 0),
+        ("train-00001-of-00002", 24),
+        ("test-00000-of-00001", 48),
+    ):
         path = write_parquet(folder / name, pictures(folder, 24, start), labels, ("dog", "cat"))
         files[f"data/{name}.parquet"] = path.read_bytes()
     return files

@@ -233,7 +233,9 @@ def test_what_is_confirmed_is_saved_and_enforced_by_the_folds_of_later_commands(
     assert outcome.json["saved"] == str(saved)
     assert f"Next: python cli.py train-all {saved} --runs {tmp_path / 'runs'} -o folds=3" in outcome.said
     # Nothing but the saved spec is named from here on, and from another folder.
-    data = prepare_data(resolve_config(RunOptions(str(saved), runs=tmp_path / "later", overrides=["folds=3"])))
+    data = prepare_data(
+        resolve_config(RunOptions(str(saved), runs=tmp_path / "later", overrides=["folds=3"]))
+    )
     rows = [*data.train, *data.test]
     assert {row.group for row in rows} == {f"lot{n}" for n in range(12)}
     assert len({row.path for row in rows}) == len(rows) > 40

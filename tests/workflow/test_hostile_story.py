@@ -183,7 +183,9 @@ def test_check_train_all_and_score_refuse_the_same_files(story: Story) -> None:
     assert {path: each["sentence"] for path, each in found.items()} == broken
     assert broken == failed
     assert set(story.manifest) == {path for path in story.scored if ".tar" not in path}
-    assert story.check.json["refused_files"] == len(broken) == story.check.json["training"]["status"]["broken"]
+    assert (
+        story.check.json["refused_files"] == len(broken) == story.check.json["training"]["status"]["broken"]
+    )
 
 
 def test_nothing_truncated_or_broken_is_accepted_and_each_has_a_reason_of_its_kind(story: Story) -> None:
@@ -200,7 +202,9 @@ def test_nothing_truncated_or_broken_is_accepted_and_each_has_a_reason_of_its_ki
         row = story.scored[path]
         assert (row["status"], row["probability"], row["decision"]) == ("failed", None, None)
         assert row["error"].startswith(SAID[rule])
-    trained_on = {path for path, row in story.manifest.items() if (row["status"], row["split"]) == ("ok", "train")}
+    trained_on = {
+        path for path, row in story.manifest.items() if (row["status"], row["split"]) == ("ok", "train")
+    }
     assert trained_on == oof
     assert f"Broken images, which stay out: {len(refused) + n_fuzzed_refused(story)};" in story.train.err
     assert "manifest.parquet" in story.train.err

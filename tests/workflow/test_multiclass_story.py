@@ -15,6 +15,7 @@ import yaml
 from contracts.errors import UsageError
 from ensemble.fitted import FittedEnsemble
 from evaluation.multiclass import MULTICLASS_METRICS
+from export.scoring import load_model
 from tests.conftest import Outcome, run_command
 from tests.imagedata.test_packed import DOCUMENT
 from tests.packs import write_idx_pack
@@ -209,3 +210,18 @@ def test_shares_are_not_for_two_classes():
     options = replace(RunOptions("gender_B"), overrides=("deployment_shares={male: 0.5, female: 0.5}",))
     with pytest.raises(UsageError, match="is for more than two classes; give deployment_prior"):
         resolve_config(options)
+
+
+def test_a_student_of_three_classes(story):
+    there, _, fitted = story
+    student = ("--distil", "--student", "small_cnn_16@16", "--epochs", "1", "--most-lost", "1")
+    outcome = there.command("export", *student, "--json")
+    assert outcome.code == 0, outcome.err
+    figures = outcome.json["figures"]
+    assert next(iter(figures)) == outcome.json["gate"]["metric"] == "acsa"
+    assert figures["acsa"]["ensemble"] == pytest.approx(fitted.json["rows"][-1]["acsa"])
+    model = load_model(there.folder / "student.onnx")
+    assert model.members == tuple(f"student:{name}" for name in CLASSES)
+    assert model.run(np.zeros((2, 16, 16, 3), dtype=np.uint8)).probability.shape == (2, 3)
+    held = {row["file"]: row for row in there.command("parity", "--json").json["rows"]}
+    assert held["student.onnx"].get("max_probability_difference", 0.0) <= 1e-4

@@ -1,4 +1,4 @@
-"""The table of facts: what is put in comes back, in any order, and equal bytes are found as dicts find them."""
+"""The table of facts: what is put in comes back, and equal bytes are found as dicts find them."""
 
 import numpy as np
 import pytest
