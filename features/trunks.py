@@ -98,8 +98,9 @@ class NoTrunk(nn.Module):
     """Stands in a graph where a trunk's place is, when all members there read pixels alone."""
 
     def forward(self, images: Tensor) -> TrunkFeatures:
-        """The images ``[N, 3, S, S]`` as they are; pooled and patch features are empty."""
-        return TrunkFeatures(images, images.new_zeros(0), images.new_zeros(0))
+        """The images ``[N, 3, S, S]`` as they are; pooled and patch features are one zero an image."""
+        nothing = images[:, 0, 0, 0] * 0.0
+        return TrunkFeatures(images, nothing[:, None], nothing[:, None, None, None])
 
 
 class _TimmLayers(nn.Module):

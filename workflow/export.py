@@ -119,6 +119,7 @@ def write_gated(
     # torch and the exporter are imported here, when there is something to export.
     from export.onnx_file import write_onnx
     from export.parity import check_parity
+    from features.trunks import Trunk
     from workflow.trunks import feature_folder
 
     provisional = target.with_name(f".{target.name}.unchecked")
@@ -138,7 +139,11 @@ def write_gated(
                 np.asarray(fitted.deployment_prior),
                 np.asarray(fitted.threshold),
                 metadata,
-                dict(zip(graph.trunk_keys, (feature_folder(config, t) for t in graph.trunks), strict=True)),
+                {
+                    key: feature_folder(config, trunk)
+                    for key, trunk in zip(graph.trunk_keys, graph.trunks, strict=True)
+                    if isinstance(trunk, Trunk)
+                },
             )
         with console.status("parity gate", spinner="dots"):
             parity = check_parity(
