@@ -15,6 +15,7 @@ from export.graph import GraphMember
 from export.member_check import reason_not_to_export
 from features.settings import TrunkSettings
 from features.tensors import TrunkFeatures
+from features.trunks import NoTrunk
 from oneclass.from_anomalib.build import build_model, weights_from
 from oneclass.from_anomalib.member import AnomalibMember
 from oneclass.from_anomalib.module import Preparation
@@ -25,13 +26,6 @@ from workflow.registry import build_member
 
 TINY: dict[str, Any] = {"backbone": "test_resnet", "layers": ["layer1", "layer2"]}
 ROWS = synthetic_rows((20, 6), image_size=32)
-
-
-class PixelsAlone(torch.nn.Module):
-    """A trunk that computes nothing."""
-
-    def forward(self, images: torch.Tensor) -> TrunkFeatures:
-        return TrunkFeatures(images=images, pooled=torch.empty(0), patches=torch.empty(0))
 
 
 def fitted(model: str, **given: Any) -> AnomalibMember:
@@ -63,13 +57,13 @@ def test_exports_with_any_batch_size(model):
     if model == "dfm":
         del arguments["layers"]
     member = fitted(model, arguments=arguments)
-    assert reason_not_to_export(PixelsAlone(), GraphMember(model, "", member.to_module()), 32) == ""
+    assert reason_not_to_export(NoTrunk(), GraphMember(model, "", member.to_module()), 32) == ""
 
 
 def test_a_loop_over_images_is_said_to_be_one():
     """Anomalib's density estimate loops over the images of a batch, and tracing writes that loop out."""
     member = fitted("dfkde", arguments={**TINY, "layers": ["layer2"], "n_pca_components": 4})
-    reason = reason_not_to_export(PixelsAlone(), GraphMember("dfkde", "", member.to_module()), 32)
+    reason = reason_not_to_export(NoTrunk(), GraphMember("dfkde", "", member.to_module()), 32)
     assert "batch size" in reason or "tracing" in reason
 
 
