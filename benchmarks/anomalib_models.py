@@ -88,7 +88,6 @@ def try_model(name: str) -> dict[str, Any]:
 
 
 def _try_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    import torch
 
     from benchmarks.rows import textured_rows
     from contracts.errors import MemberCollapsedError, OutnumberedError
@@ -97,12 +96,8 @@ def _try_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     from export.graph import GraphMember
     from export.member_check import reason_not_to_export
     from features.settings import TrunkSettings
-    from features.tensors import TrunkFeatures
+    from features.trunks import NoTrunk
     from workflow.registry import build_member, entry_of, settings_class
-
-    class PixelsAlone(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> TrunkFeatures:
-            return TrunkFeatures(images=images, pooled=torch.empty(0), patches=torch.empty(0))
 
     member_type = f"anomalib:{name}"
     outcome: dict[str, Any] = {"settings": given, "trains": False, "scores": False, "saves": False}
@@ -131,7 +126,7 @@ def _try_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     except (OutnumberedError, ValueError) as error:
         outcome["why"] = str(error)
         return outcome
-    reason = reason_not_to_export(PixelsAlone(), GraphMember(name, "pixels", member.to_module()), _SIDE)
+    reason = reason_not_to_export(NoTrunk(), GraphMember(name, "pixels", member.to_module()), _SIDE)
     outcome["exports"] = not reason
     outcome["why"] = reason
     return outcome

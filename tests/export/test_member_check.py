@@ -8,11 +8,7 @@ from torch import Tensor, nn
 from export.graph import GraphMember
 from export.member_check import reasons_not_to_export
 from features.tensors import TrunkFeatures
-
-
-class Pixels(nn.Module):
-    def forward(self, images: Tensor) -> TrunkFeatures:
-        return TrunkFeatures(images=images, pooled=torch.empty(0), patches=torch.empty(0))
+from features.trunks import NoTrunk
 
 
 class Brightness(nn.Module):
@@ -37,6 +33,6 @@ class PairsOnly(nn.Module):
 
 def test_only_the_guilty_are_named():
     members = [GraphMember(m.__class__.__name__, "", m) for m in (Brightness(), OneByOne(), PairsOnly())]
-    reasons = reasons_not_to_export({"": Pixels()}, members, 16)
+    reasons = reasons_not_to_export({"": NoTrunk()}, members, 16)
     assert set(reasons) == {"OneByOne", "PairsOnly"}
     assert all(reasons.values())

@@ -239,7 +239,7 @@ def test_large_sets_are_drawn_from(tmp_path):
     assert len(_chosen(small, 0)) == len(small.rows)
     template = small.rows[0]
     rows = tuple(
-        type(template)(**{**vars(template), "path": f"{i}", "sha256": f"{i}", "label": label, "status": "ok"})
+        replace(template, path=f"{i}", sha256=f"{i}", label=label, status="ok")
         for i, label in enumerate(["benign"] * 6000 + ["carcinoma"] * 100)
     )
     many = Manifest(small.dataset, small.root, small.class_names, rows)
