@@ -139,7 +139,7 @@ def _of_near(audit: Audit, near_file: Path) -> Iterator[Problem]:
             "near copies",
             None,
             "note",
-            "The images are alike by nature, so that only nearly identical ones are called copies.",
+            "The images are alike by nature or tiny, so that only nearly identical ones are called copies.",
         )
     if not duplicates.is_complete:
         yield Problem(

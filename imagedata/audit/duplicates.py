@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from imagedata.audit.fact_table import FactTable, StoredThumbnails
 from imagedata.audit.facts import FileFacts
-from imagedata.audit.hashing import MAX_PAIRS, STRICT, alike, levels_for, near_pairs, perceptual_hashes
+from imagedata.audit.hashing import MAX_PAIRS, USUAL, alike, levels_for, near_pairs, perceptual_hashes
 from imagedata.audit.rules import FLAT_SPREAD
 from imagedata.listing import ListedImage
 from imagedata.near_duplicates import components
@@ -44,7 +44,7 @@ class Duplicates:
         sets: exact ones first, each in the order of its first file.
         near: pairs of SHA-256 whose pictures are near copies, the smaller first; sorted.
         is_complete: False where there are more near pairs than are looked at.
-        is_strict: the pictures are alike by nature, so that only nearly identical ones are near copies.
+        is_strict: the pictures are alike by nature or tiny: only nearly identical ones are near copies.
     """
 
     sets: tuple[DuplicateSet, ...]
@@ -111,7 +111,8 @@ def _near(table: FactTable, files: npt.NDArray[np.int64]) -> tuple[list[tuple[in
     if not len(files):
         return [], True, False
     thumbnails = StoredThumbnails(table, files)
-    levels = levels_for(thumbnails)
+    sides = np.maximum(np.asarray(table.column("width")[files]), np.asarray(table.column("height")[files]))
+    levels = levels_for(thumbnails, float(np.median(sides)))
     found: list[tuple[int, int]] = []
     looked_at, is_complete = 0, True
     for pairs in near_pairs(perceptual_hashes(thumbnails)):
@@ -121,7 +122,7 @@ def _near(table: FactTable, files: npt.NDArray[np.int64]) -> tuple[list[tuple[in
         looked_at += len(pairs)
         verified = files[pairs[alike(thumbnails, pairs, levels)]]
         found.extend((left, right) for left, right in verified.tolist())
-    return found, is_complete, levels == STRICT
+    return found, is_complete, levels != USUAL
 
 
 def _relations(

@@ -7,7 +7,7 @@ from PIL import Image
 from imagedata.audit import duplicates as module
 from imagedata.audit.duplicates import find_duplicates
 from imagedata.audit.facts import look_at_bytes
-from imagedata.audit.hashing import STRICT, USUAL, alike, levels_for, near_pairs, perceptual_hashes
+from imagedata.audit.hashing import STRICT, TINY, USUAL, alike, levels_for, near_pairs, perceptual_hashes
 from imagedata.listing import ListedImage
 from tests.hostile import encode
 from tests.hostile_corpus import photo
@@ -78,11 +78,30 @@ def test_pictures_that_are_alike_by_nature_are_no_copies_but_a_resaved_one_is():
     assert [each.members for each in found.of("perceptual")] == [(7, 40)]
 
 
+def test_outlines_of_tiny_pictures_are_no_copies_but_a_resaved_one_is():
+    """Trousers of 28 pixels: one outline, and cloth that differs a little."""
+    rng = np.random.default_rng(0)
+    x, y = np.meshgrid(np.arange(28), np.arange(28))
+    pictures = []
+    for _ in range(30):
+        outline = (np.abs(x - 14) < rng.uniform(4, 9)) & (np.abs(y - 14) < rng.uniform(6, 13))
+        cloth = rng.uniform(90, 220) + rng.normal(0, 30, (28, 28))
+        pictures.append(np.where(outline, cloth, 0).clip(0, 255).astype(np.uint8))
+    contents = [encode(picture, "PNG") for picture in pictures]
+    contents.append(encode(pictures[5], "JPEG", quality=90))
+    images = listed(*((f"{i}.png", "a", "train") for i in range(31)))
+    found = find_duplicates(images, [look_at_bytes(content) for content in contents])
+    assert found.is_strict
+    assert [each.members for each in found.of("perceptual")] == [(5, 30)]
+
+
 def test_levels_follow_the_set():
     flat = np.zeros((1, 32, 32), np.uint8)
-    assert levels_for(flat) == USUAL
+    assert levels_for(flat, 64) == USUAL
+    assert levels_for(flat, 32) == TINY
     stripes = np.tile(np.where(np.arange(32) % 4 < 2, 50, 200).astype(np.uint8), (32, 1))
-    assert levels_for(np.stack([stripes] * 5)) == STRICT
+    assert levels_for(np.stack([stripes] * 5), 64) == STRICT
+    assert levels_for(np.stack([stripes] * 5), 28) == STRICT
     pair = np.array([[0, 0]])
     assert not alike(flat, pair, USUAL)[0]
 
