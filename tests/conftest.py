@@ -14,6 +14,11 @@ from typing import Any
 
 import pytest
 
+# Several pytest workers share the cores: threads of OpenMP that wait for each other by spinning make tiny
+# operators ten times slower. It is read when torch and scikit-learn are loaded, so before any of them is.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from tests.pictures import write_two_classes
 
 # MLflow takes seconds to import and more to make its tables; the tests of tracking ask for it.

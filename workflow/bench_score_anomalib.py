@@ -8,6 +8,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,9 @@ _PREDICTED_IMAGES = 32
 _EXPORT_BATCH = 2
 """Batch that anomalib's exported PatchCore is fixed at, whatever it was exported with."""
 
-_BANK_OF_IMAGES = 200
 _FITTED_IMAGES = 20
-_RATIO = 0.1
-"""anomalib's default share of all patches. The bank is to be as large as 200 normal images make it; a tenth
-of them, kept whole, make the same, without the hours that its selection takes."""
+"""anomalib keeps a tenth of all patches by default. All patches of 20 images make the bank that 200 normal
+images would be reduced to, without the hours that its selection takes."""
 
 
 def anomalib_cases(
@@ -62,9 +61,10 @@ def anomalib_cases(
             backbone=trunk.name,
             layers=_layers(trunk.name),
             pre_trained=False,
-            coreset_sampling_ratio=_RATIO * _BANK_OF_IMAGES / _FITTED_IMAGES,
             pre_processor=Patchcore.configure_pre_processor(image_size=(trunk.image_size, trunk.image_size)),
         )
+        network: Any = model.model
+        network.subsample_embedding = partial(_keep_whole, network)
         normal, scored = folder / "normal", folder / "scored"
         for target, files in ((normal, jpegs[:_FITTED_IMAGES]), (scored, jpegs[:_PREDICTED_IMAGES])):
             target.mkdir(parents=True)
@@ -89,6 +89,14 @@ def anomalib_cases(
         ENGINE_PREDICT: predict,
         "anomalib's ONNX file, ONNX Runtime": _onnx_case(Path(str(exported)), config.decode, jpegs, threads),
     }
+
+
+def _keep_whole(network: Any, ratio: float) -> None:  # noqa: ARG001
+    """What anomalib's selection ends with, were the bank all that it may choose from."""
+    import torch
+
+    network.memory_bank = torch.vstack(network.embedding_store).detach()
+    network.embedding_store.clear()
 
 
 def _layers(name: str) -> list[str]:

@@ -66,11 +66,13 @@ def worth_of_oneclass(run: FittedRun, metric: str) -> dict[str, Any] | None:
 
 def _sentence(worth: dict[str, Any]) -> str:
     """The same for people."""
+    from reporting.wording import HEADINGS
+
     estimate, low, high = worth["difference"]
     shown = "shown to help" if low > 0 else "shown to harm" if high < 0 else "no difference shown"
     return (
         f"With the one-class members ({', '.join(worth['members'])}) the ensemble's "
-        f"{worth['metric'].replace('_', ' ')} is {worth['ensemble']:.3f}, without them "
+        f"{HEADINGS[worth['metric']]} is {worth['ensemble']:.3f}, without them "
         f"{worth['without']:.3f}: {estimate:+.3f} ({low:+.3f} to {high:+.3f}), {shown}."
     )
 
