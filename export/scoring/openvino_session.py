@@ -22,6 +22,16 @@ PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """Our precisions in OpenVINO's words; an int8 file says itself which operators are int8."""
 
 
+def check_openvino(path: Path, precision: str) -> None:
+    """Refuse what :class:`OpenVinoSession` would, before anything is compiled.
+
+    Raises:
+        UsageError: OpenVINO is not installed, or the processor cannot compute in this precision.
+    """
+    _import_openvino()
+    _check_precision(path, precision, processor_capabilities())
+
+
 class OpenVinoSession:
     """One file compiled for the processor.
 

@@ -137,7 +137,7 @@ def score_images(
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
     started = time.perf_counter()
-    model = load_model(model_path)
+    model = load_model(model_path, at_first_run=True)
     model.check_overrides(prior, threshold)
     found = find_images(paths, list_file, path_column)
     images = found.paths
@@ -146,7 +146,7 @@ def score_images(
         earlier_choice = None if overwrite else chosen_before(Path(output_dir), settings)
         runtime = earlier_choice or _fastest(model, make_shards(images, settings, shard_size, found.packed))
     settings = replace(settings, runtime=runtime)
-    model = model if runtime == RUNTIMES[0] else load_model(model_path, runtime=runtime)
+    model = model if runtime == RUNTIMES[0] else load_model(model_path, runtime=runtime, at_first_run=True)
     shards = make_shards(images, settings, shard_size, found.packed)
     job = ShardJob(model.path, Path(output_dir), batch_size, prior, threshold, runtime)
 

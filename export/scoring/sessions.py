@@ -6,7 +6,7 @@ The scorer and the parity gate speak to :class:`GraphSession` only, so another r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -100,6 +100,26 @@ class OnnxRuntimeSession:
             adjustable=frozenset(value.name for value in self._session.get_overridable_initializers()),
             metadata=dict(self._session.get_modelmeta().custom_metadata_map),
         )
+
+
+class OpenedLater:
+    """A graph that is loaded when it is first run: a driver of workers never runs it.
+
+    Args:
+        runtime: name of the runtime.
+        load: loads it.
+    """
+
+    def __init__(self, runtime: str, load: Callable[[], GraphSession]) -> None:
+        self.runtime = runtime
+        self._load = load
+        self._session: GraphSession | None = None
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """See :class:`GraphSession`."""
+        if self._session is None:
+            self._session = self._load()
+        return self._session.run(feeds)
 
 
 def open_onnxruntime(path: Path, threads: int, *, optimised: bool = True) -> OnnxRuntimeSession:

@@ -7,6 +7,7 @@ import pytest
 
 from contracts.errors import ExitCode, ModelError, UsageError
 from export.scoring import load_model
+from export.scoring.sessions import open_onnxruntime
 from tests import fixtures_onnx as onnx_files
 from tests import hostile
 
@@ -39,6 +40,25 @@ def test_prior_and_threshold_are_overridden(tmp_path: Path, images: np.ndarray) 
     assert model.run(images, threshold=0.0).decision.tolist() == [1] * 7
     assert model.run(images, threshold=1.0).decision.tolist() == [0] * 7
     assert model.run(images).anomaly_map is None
+
+
+def test_loaded_at_its_first_run_it_is_the_same_model(
+    tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = onnx_files.write_two_class_model(tmp_path / "m.onnx", with_map=True)
+    model = load_model(path)
+    opened = []
+    monkeypatch.setattr(
+        "export.scoring.model.open_onnxruntime",
+        lambda *given, **options: opened.append(options) or open_onnxruntime(*given, **options),
+    )
+    later = load_model(path, at_first_run=True)
+    assert opened == [{"optimised": False}]
+    for field in ("classes", "members", "decode", "document", "outputs", "adjustable"):
+        assert getattr(later, field) == getattr(model, field)
+    for _ in range(2):
+        np.testing.assert_array_equal(later.run(images).probability, model.run(images).probability)
+    assert opened == [{"optimised": False}, {}]
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -1.0, float("nan")])
