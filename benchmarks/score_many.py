@@ -45,7 +45,9 @@ def planning_seconds(folder: Path, settings: ScoreSettings) -> float:
 
 def main() -> None:
     """Link, plan, score, print; for each count."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path, help="An exported file.")
     parser.add_argument("folder", type=Path, help="Images; all below it are used.")
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 100_000])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,31 @@ def cells_of(patches: Tensor, neighbourhood: int) -> Tensor:
     return patches.flatten(start_dim=2).transpose(1, 2)
 
 
+_SLICE = 1024
+"""Bank patches compared at once. With the whole bank, the bracket of sixteen images of 256 patches and a bank
+of 20,480 takes 335 MB, and as much again for each operator's result; in slices it stays in the caches."""
+
+
+class BankSlice(nn.Module):
+    """Some of a bank's patches, with what depends on them alone.
+
+    Args:
+        bank: ``[s, k]``.
+    """
+
+    minus_two_bank: Tensor
+    bank_norm: Tensor
+
+    def __init__(self, bank: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("minus_two_bank", -2.0 * bank.T.contiguous(), persistent=False)
+        self.register_buffer("bank_norm", (bank * bank).sum(dim=1), persistent=False)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """``[…, k]`` points → ``[…, s]`` brackets, |b|^2 - 2 x.b."""
+        return torch.matmul(points, self.minus_two_bank) + self.bank_norm
+
+
 class PatchCoreModule(nn.Module):
     """Nearest-neighbour scoring as two matrix products.
 
@@ -43,8 +70,6 @@ class PatchCoreModule(nn.Module):
     mean: Tensor
     projection: Tensor | None
     bank: Tensor
-    minus_two_bank: Tensor
-    bank_norm: Tensor
     upsampling: Tensor | None
 
     def __init__(
@@ -61,9 +86,7 @@ class PatchCoreModule(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("projection", projection)
         self.register_buffer("bank", bank)
-        # What depends on the bank alone is computed once.
-        self.register_buffer("minus_two_bank", -2.0 * bank.T.contiguous(), persistent=False)
-        self.register_buffer("bank_norm", (bank * bank).sum(dim=1), persistent=False)
+        self.slices = nn.ModuleList(BankSlice(part) for part in bank.split(_SLICE))
         operator = None
         if settings.map_size is not None or settings.map_sigma > 0.0:
             if grid is None:
@@ -81,19 +104,21 @@ class PatchCoreModule(nn.Module):
         grid = features.patches.shape[-1]
         patches_NPk = self.projected(features.patches)
         # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs the bracket alone.
-        bracket = torch.matmul(patches_NPk, self.minus_two_bank) + self.bank_norm
+        brackets = (part(patches_NPk) for part in self.slices)
         squared = (patches_NPk * patches_NPk).sum(dim=2)
         if self.settings.image_score == "reweighted":
-            smallest, nearest = bracket.min(dim=2)
+            smallest, nearest = torch.cat(list(brackets), dim=2).min(dim=2)
             distances = (squared + smallest).clamp_min(0.0).sqrt()
             score = self._reweighted(patches_NPk, distances, nearest)
         else:
             if self.settings.image_score == "knn_mean":
                 n_neighbours = min(self.settings.neighbours, self.bank.shape[0])
-                nearest_NPb = bracket.topk(n_neighbours, dim=2, largest=False).values
+                nearest_NPb = torch.cat([_smallest(bracket, n_neighbours) for bracket in brackets], dim=2)
+                nearest_NPb = _smallest(nearest_NPb, n_neighbours)
                 distances = (squared[:, :, None] + nearest_NPb).clamp_min(0.0).sqrt().mean(dim=2)
             else:
-                distances = (squared + bracket.amin(dim=2)).clamp_min(0.0).sqrt()
+                smallest = reduce(torch.minimum, (bracket.amin(dim=2) for bracket in brackets))
+                distances = (squared + smallest).clamp_min(0.0).sqrt()
             n_top = min(self.settings.top_patches, distances.shape[1])
             score = distances.topk(n_top, dim=1).values.mean(dim=1)
         patch_map = distances.reshape(-1, grid, grid)
@@ -109,7 +134,13 @@ class PatchCoreModule(nn.Module):
         m_test = patches_NPk.gather(1, farthest[:, :, None].expand(-1, 1, patches_NPk.shape[2]))
         m_star = self.bank[nearest.gather(1, farthest)[:, 0]]
         # N_b(m*): the bank patches nearest to m*, itself among them.
-        to_star = torch.matmul(m_star, self.minus_two_bank) + self.bank_norm
+        to_star = torch.cat([part(m_star) for part in self.slices], dim=1)
         neighbours = self.bank[to_star.topk(n_neighbours, dim=1, largest=False).indices]
         to_test = (m_test - neighbours).square().sum(dim=2).sqrt()
         return (1.0 - torch.softmax(to_test, dim=1)[:, 0]) * s_star
+
+
+def _smallest(values_NPs: Tensor, count: int) -> Tensor:
+    """``[N, P, count]`` smallest of the last axis, or all where there are fewer."""
+    width = values_NPs.shape[2]
+    return values_NPs if width <= count else values_NPs.topk(count, dim=2, largest=False).values

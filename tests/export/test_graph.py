@@ -153,9 +153,11 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     [
         {"image_score": "knn_mean", "whiten": True, "pca_dim": 16, "map_size": 30, "map_sigma": 2.0},
         {"image_score": "reweighted", "pca_dim": None, "neighbourhood": 3, "map_sigma": 1.0},
+        {"image_score": "top_mean"},
     ],
 )
-def test_every_form_of_patchcore_is_traced_at_any_batch(system, tmp_path, settings):
+def test_every_form_of_patchcore_is_traced_at_any_batch(system, tmp_path, settings, monkeypatch):
+    monkeypatch.setattr("oneclass.patchcore_module._SLICE", 50)
     member = PatchCore(PatchCoreSettings(bank_size=120, **settings))
     member.fit(rows_through(system.trunk, 0), FitContext(0))
     modules = [member.to_module(), *(each.to_module() for each in system.members[1:])]
@@ -353,7 +355,7 @@ def altered(system, path, initialiser):
 @pytest.mark.parametrize(
     ("initialiser", "stage"),
     [
-        ("members.0.bank_norm", "member patchcore"),
+        ("members.0.slices.0.bank_norm", "member patchcore"),
         ("members.1.centre", "member deep_svdd"),
         ("members.2.mean", "member cnn"),
         ("ensemble.intercept", "ensemble"),

@@ -57,7 +57,9 @@ def test_megabytes_are_those_of_the_buffers_that_the_score_reads(image_score):
     settings = PatchCoreSettings(image_score=image_score, bank_mb=0.02)
     size = size_of(**settings.model_dump(exclude={"bank_size"}))
     module = PatchCoreModule(settings, torch.zeros(8), None, torch.zeros(size, 8))
-    read = [module.minus_two_bank, module.bank_norm] + ([module.bank] if image_score == "reweighted" else [])
+    read = [buffer for part in module.slices for buffer in part.buffers()] + (
+        [module.bank] if image_score == "reweighted" else []
+    )
     taken = sum(tensor.numel() * tensor.element_size() for tensor in read)
     assert 20_000 - bank_bytes_per_patch(settings, 8) < taken <= 20_000
     with pytest.raises(DataError, match=r"bank_mb=0.0001 leaves room for \d bank patches of 10"):

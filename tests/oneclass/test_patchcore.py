@@ -150,6 +150,21 @@ def test_knn_mean_against_slow_reference(top, neighbours):
         assert float(of_image) == pytest.approx(np.mean(sorted(distances)[-top:]), rel=1e-5)
 
 
+@pytest.mark.parametrize("image_score", ["top_mean", "knn_mean", "reweighted"])
+@pytest.mark.parametrize("width", [1, 2, 7, 20, 23])
+def test_slices_of_the_bank_make_no_difference(image_score, width, monkeypatch):
+    torch.manual_seed(0)
+    settings = PatchCoreSettings(image_score=image_score, neighbours=3, top_patches=2)
+    parts = torch.zeros(6), None, torch.randn(23, 6)
+    features = trunk_features(torch.randn(4, 6, 3, 3))
+    whole = PatchCoreModule(settings, *parts)
+    monkeypatch.setattr("oneclass.patchcore_module._SLICE", width)
+    sliced = PatchCoreModule(settings, *parts)
+    assert len(sliced.slices) == -(-23 // width)
+    for ours, theirs in zip(sliced(features), whole(features), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_neighbourhood_is_the_mean_of_the_cells_around_that_exist():
     bank, patches = bank_and_patches(n_images=2, channels=3, grid=4)
     module = module_of(bank, neighbourhood=3)
