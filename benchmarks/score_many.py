@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ def link_files(files: list[Path], folder: Path, count: int) -> None:
         place = folder / f"{number // _PER_FOLDER:04d}"
         if number % _PER_FOLDER == 0:
             place.mkdir(parents=True)
-        os.symlink(file, place / f"{number:06d}{file.suffix}")
+        (place / f"{number:06d}{file.suffix}").symlink_to(file)
 
 
 def planning_seconds(folder: Path, settings: ScoreSettings) -> float:

@@ -24,9 +24,8 @@ from contracts.errors import ImageError
 from contracts.rows import FloatArray, ImageArray
 from export.scoring.model import Scores, load_model
 from export.scoring.plan import Override
+from export.scoring.shard import DEFAULT_BATCH_SIZE
 from imagedata.decode import DecodedImage, decode_bytes, decode_file
-
-DEFAULT_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class PatchCoreModule(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("projection", projection)
         self.register_buffer("bank", bank)
-        self.slices = nn.ModuleList(BankSlice(part) for part in bank.split(_SLICE))
+        self.slices = nn.ModuleList(BankSlice(part) for part in torch.split(bank, _SLICE))
         operator = None
         if settings.map_size is not None or settings.map_sigma > 0.0:
             if grid is None:

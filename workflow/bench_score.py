@@ -30,6 +30,7 @@ from contracts.errors import OutnumberedError, UsageError
 from contracts.machine import usable_cpus
 from export.scoring.model import RUNTIMES, load_model
 from export.scoring.run import score_images
+from export.scoring.shard import DEFAULT_BATCH_SIZE
 from imagedata.decode import decode_file
 from workflow.bench_memory import peak_memory_mb
 from workflow.bench_peaks import gemm_peaks
@@ -40,9 +41,11 @@ from workflow.finished import FinishedRun, read_finished
 
 JPEG_SIZE = 256
 _JPEG_QUALITY = 90
-_BATCH = 16
+_TORCH_BATCH = 16
+_TORCH_IMAGES = 512
+"""Of the slow ways as many are enough to tell their rate."""
+_GRAPH_IMAGES = 64
 _SECONDS_A_ROUND = 4.0
-_SHARD = 64
 
 Case = Callable[[], float]
 
@@ -82,8 +85,8 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
         ModelError: nothing trained or exported.
         UsageError: a figure out of range, or anomalib cannot have this trunk.
     """
-    if bench.images < _SHARD or bench.rounds < 1:
-        raise UsageError(f"bench score: --images at least {_SHARD}, --rounds at least 1.")
+    if bench.images < _GRAPH_IMAGES or bench.rounds < 1:
+        raise UsageError(f"bench score: --images at least {_GRAPH_IMAGES}, --rounds at least 1.")
     run = read_finished(resolve_config(options))
     files = sorted(run.config.folder.glob("model*.onnx"))
     if not files:
@@ -109,7 +112,7 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
                 cases[f"{name}: folder to parquet"] = _folder_to_parquet(
                     path, runtime, jpegs, folder / "scores", processes
                 )
-        cases["torch and DataLoader, same members"] = _torch_loop(run, jpegs, processes)
+        cases["torch and DataLoader, same members"] = _torch_loop(run, jpegs[:_TORCH_IMAGES], processes)
         if bench.anomalib:
             cases |= anomalib_cases(run.config, jpegs, folder / "anomalib", processes)
         rates = _in_turn(cases, bench.rounds)
@@ -117,7 +120,7 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
         memory = peak_memory_mb(
             [
                 *_score_command(files[0], jpegs[0].parent, folder / "memory"),
-                *("--processes", str(processes), "--batch-size", str(_BATCH)),
+                *("--processes", str(processes), "--batch-size", str(DEFAULT_BATCH_SIZE)),
             ]
         )
     medians = {name: statistics.median(values) for name, values in rates.items()}
@@ -193,7 +196,7 @@ def _graph_processes(path: Path, runtime: str, jpegs: Sequence[Path], processes:
         for _ in range(processes):
             ours, theirs = context.Pipe()
             worker = context.Process(
-                target=_graph_worker, args=(path, runtime, list(jpegs[: 4 * _BATCH]), theirs), daemon=True
+                target=_graph_worker, args=(path, runtime, list(jpegs[:_GRAPH_IMAGES]), theirs), daemon=True
             )
             worker.start()
             theirs.close()
@@ -218,7 +221,7 @@ def _graph_worker(path: Path, runtime: str, jpegs: list[Path], driver: Connectio
     """Decode once, then score the same pixels for as long as is asked; answers with images a second."""
     model = load_model(path, runtime=runtime)
     pixels = np.stack([decode_file(jpeg, model.decode).pixels for jpeg in jpegs])
-    model.run(pixels[:_BATCH])
+    model.run(pixels[:DEFAULT_BATCH_SIZE])
     driver.send("ready")
     while True:
         try:
@@ -228,7 +231,7 @@ def _graph_worker(path: Path, runtime: str, jpegs: list[Path], driver: Connectio
         done, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:
             first = done % len(pixels)
-            done += len(model.run(pixels[first : first + _BATCH]).probability)
+            done += len(model.run(pixels[first : first + DEFAULT_BATCH_SIZE]).probability)
         driver.send(done / (time.perf_counter() - started))
 
 
@@ -239,8 +242,7 @@ def _folder_to_parquet(path: Path, runtime: str, jpegs: list[Path], output: Path
             [jpegs[0].parent],
             output,
             processes=processes,
-            batch_size=_BATCH,
-            shard_size=_SHARD,
+            batch_size=DEFAULT_BATCH_SIZE,
             runtime=runtime,
             overwrite=True,
         )
@@ -277,7 +279,7 @@ def _torch_loop(run: FinishedRun, jpegs: list[Path], threads: int) -> Case:
         torch.set_num_threads(threads)
         started = time.perf_counter()
         with torch.inference_mode():
-            for batch in DataLoader(Files(), batch_size=_BATCH):
+            for batch in DataLoader(Files(), batch_size=_TORCH_BATCH):
                 graph(batch, prior, threshold)
         torch.set_num_threads(before)
         return len(jpegs) / (time.perf_counter() - started)

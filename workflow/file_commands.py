@@ -131,7 +131,7 @@ def score(
         typer.Option("--path-column", help="Column of parquet files with paths or image files; path."),
     ] = None,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a call of the graph.")] = 16,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a call of the graph.")] = 4,
     prior: Annotated[
         str | None,
         typer.Option("--prior", help="Share of the minority (of each class: a,b,c); replaces the file's."),

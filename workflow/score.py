@@ -25,6 +25,7 @@ from export.scoring.model import RUNTIMES, load_model
 from export.scoring.output import first_failures
 from export.scoring.plan import Override
 from export.scoring.run import FinishedRun, OnProgress, ScoreSummary, score_images
+from export.scoring.shard import DEFAULT_BATCH_SIZE
 from export.scoring.survey import survey
 
 _FAILURES_SHOWN = 3
@@ -73,7 +74,7 @@ def score(
     list_file: Path | None = None,
     path_column: str | None = None,
     processes: int | None = None,
-    batch_size: int = 16,
+    batch_size: int = DEFAULT_BATCH_SIZE,
     prior: Override = None,
     threshold: Override = None,
     runtime: str = "onnxruntime",

@@ -13,7 +13,7 @@ from contracts.rows import ImageArray
 from export.scoring.containers import ContainerReader
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.plan import Shard
-from export.scoring.shard import decode_row
+from export.scoring.shard import DEFAULT_BATCH_SIZE, decode_row
 
 AGREEMENT_LIMIT = 1e-4
 """Largest difference of a probability from the reference's, for a float32 file."""
@@ -25,7 +25,6 @@ TRIAL_IMAGES = 32
 """Images of the job itself that the runtimes are tried on."""
 
 _ROUNDS = 3
-_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -128,5 +127,8 @@ def _readable(shard: Shard, model: ScoringModel) -> ImageArray:
 
 def _probabilities(model: ScoringModel, images: ImageArray) -> np.ndarray:
     return np.concatenate(
-        [model.run(images[start : start + _BATCH]).probability for start in range(0, len(images), _BATCH)]
+        [
+            model.run(images[start : start + DEFAULT_BATCH_SIZE]).probability
+            for start in range(0, len(images), DEFAULT_BATCH_SIZE)
+        ]
     )
