@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ import numpy as np
 from rich.table import Table
 
 from contracts.errors import OutnumberedError, UsageError
-from contracts.machine import usable_cpus
+from contracts.machine import processor_name, usable_cpus
 from export.scoring.model import RUNTIMES, load_model
 from export.scoring.run import score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
@@ -140,7 +139,7 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
         "recipe": run.config.recipe.name,
         "trunk": run.config.recipe.trunk.name,
         "image_size": run.config.recipe.trunk.image_size,
-        "machine": f"{platform.processor() or platform.machine()}, {usable_cpus()} usable processors",
+        "machine": f"{processor_name()}, {usable_cpus()} usable processors",
         "processes": processes,
         "jpegs": f"{len(jpegs)} of {JPEG_SIZE}x{JPEG_SIZE} pixels",
         "gemm_gflops": peaks,
@@ -349,6 +348,8 @@ def _facts(document: dict[str, Any]) -> str:
 
 def _as_markdown(document: dict[str, Any], options: RunOptions, bench: ScoreBench) -> str:
     flags = ["--anomalib"] if bench.anomalib else []
+    if bench.images != ScoreBench.images:
+        flags += ["--images", str(bench.images)]
     if bench.rounds != ScoreBench.rounds:
         flags += ["--rounds", str(bench.rounds)]
     command = options.command("score", *flags).replace(" score ", " bench score ", 1)

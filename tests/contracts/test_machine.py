@@ -31,3 +31,15 @@ def test_processes_keep_to_a_version_1_quota(
     monkeypatch.setattr(machine, "_CGROUP_1_PERIOD", tmp_path / "period")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     assert machine.usable_cpus() == cpus
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("processor\t: 0\nmodel name\t: Some Maker 9000\nmodel name\t: Other\n", "Some Maker 9000"), ("", None)],
+)
+def test_the_processor_has_a_name_whatever_the_kernel_tells(tmp_path, monkeypatch, text, name):
+    (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(machine, "_CPU_INFO", tmp_path / "cpuinfo")
+    assert machine.processor_name() == name or (name is None and machine.processor_name())
+    monkeypatch.setattr(machine, "_CPU_INFO", tmp_path / "none")
+    assert machine.processor_name()
