@@ -323,13 +323,12 @@ def _refusal(config: RunConfig, precision: str, gate: dict[str, Agreement]) -> s
         for runtime, row in gate.items()
     )
     # A ResNet that loses too much has no better relative to be sent to.
+    is_resnet = "resnet" in config.recipe.trunk.name
     elsewhere = (
-        "."
-        if "resnet" in config.recipe.trunk.name
-        else (", or train on another trunk: ResNets bear int8 better than depthwise networks.")
+        "" if is_resnet else ", or train on another trunk: ResNets bear int8 better than depthwise networks"
     )
     return (
         f"{config.folder}: the {precision} file is refused by the accuracy gate and not kept ({told}; limit "
         f"of the AUROC's change {MOST_AUROC_CHANGE:g}). Ship the fp32 file, {config.folder / 'model.onnx'}"
-        f"{elsewhere}"
+        f"{elsewhere}."
     )

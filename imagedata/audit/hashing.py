@@ -130,7 +130,7 @@ TINY = Levels(0.995, 0.985)
 """For pictures no larger than a thumbnail, which hold little but their outline. Of 19,000 pictures of
 clothes (28 pixels) over a thousand pairs reach the usual levels, most of them two trousers; one hoodie with
 another print has 0.98 in detail. Copies saved again as JPEG of quality 90 have 0.998 and 0.987 and more, of
-quality 75 only half of them have as much."""
+quality 75 fewer than half of them have as much."""
 
 _ALIKE_DETAIL = 0.6
 _ALIKE_QUANTILE = 0.9

@@ -35,11 +35,18 @@ def test_processes_keep_to_a_version_1_quota(
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("processor\t: 0\nmodel name\t: Some Maker 9000\nmodel name\t: Other\n", "Some Maker 9000"), ("", None)],
+    [
+        ("processor\t: 0\nmodel name\t: Some Maker 9000\nmodel name\t: Other\n", "Some Maker 9000"),
+        ("processor\t: 0\n", "wise64"),
+        (None, "wise64"),
+    ],
 )
-def test_the_processor_has_a_name_whatever_the_kernel_tells(tmp_path, monkeypatch, text, name):
-    (tmp_path / "cpuinfo").write_text(text)
+def test_the_processor_has_a_name_whatever_the_kernel_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, name: str
+) -> None:
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
     monkeypatch.setattr(machine, "_CPU_INFO", tmp_path / "cpuinfo")
-    assert machine.processor_name() == name or (name is None and machine.processor_name())
-    monkeypatch.setattr(machine, "_CPU_INFO", tmp_path / "none")
-    assert machine.processor_name()
+    monkeypatch.setattr(machine.platform, "processor", lambda: "")
+    monkeypatch.setattr(machine.platform, "machine", lambda: "wise64")
+    assert machine.processor_name() == name

@@ -1,5 +1,6 @@
 """Opening an exported file: what is refused, with which words, and what the graph says."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from contracts.errors import ExitCode, ModelError, UsageError
 from export.scoring import load_model
 from export.scoring.sessions import open_onnxruntime
+from export.scoring.shard import DEFAULT_BATCH_SIZE
 from tests import fixtures_onnx as onnx_files
 from tests import hostile
+from workflow.file_commands import score
 
 
 @pytest.fixture
@@ -148,3 +151,7 @@ def test_member_names_must_match_the_columns(tmp_path: Path) -> None:
     path = onnx_files.write_two_class_model(tmp_path / "m.onnx", onnx_files.metadata(members=["bright"]))
     with pytest.raises(ModelError, match="2 member columns but 1 member names"):
         load_model(path)
+
+
+def test_the_command_takes_as_many_images_a_call_as_the_library() -> None:
+    assert inspect.signature(score).parameters["batch_size"].default == DEFAULT_BATCH_SIZE

@@ -129,7 +129,7 @@ def test_the_recipe_holds_the_ten():
     document, where = load_recipe_document("deep_smote_ten")
     plans = {plan.name: plan for plan in plan_members(validated(Recipe, document, where))}
     for name, settings in ten_synthetic_models().items():
-        assert plans[name].settings.synthetic == settings.model_copy(update={"epochs": 8, "width": 8})
+        assert plans[name].settings.synthetic == settings.model_copy(update={"epochs": 12, "width": 8})
         # What differs from the control is how rows are made up, and that four times the rows are passed
         # over a quarter as often.
         made, control = plans[name].settings, plans["cnn"].settings
