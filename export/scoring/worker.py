@@ -17,6 +17,7 @@ from export.scoring.containers import ContainerReader
 from export.scoring.model import load_model
 from export.scoring.plan import Shard
 from export.scoring.shard import ShardJob, score_shard
+from imagedata.decode import reuse_pixel_memory
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Failure:
 def run_worker(job: ShardJob, driver: Connection) -> None:
     """Serve tasks until the driver closes the pipe, sends None or dies."""
     leave_interrupts_to_parent()
+    reuse_pixel_memory()
     try:
         model = load_model(job.model_path, runtime=job.runtime)
         containers = ContainerReader()

@@ -355,7 +355,7 @@ def altered(system, path, initialiser):
 @pytest.mark.parametrize(
     ("initialiser", "stage"),
     [
-        ("members.0.slices.0.bank_norm", "member patchcore"),
+        ("members.0.slices.0.minus_two_bank_and_norm", "member patchcore"),
         ("members.1.centre", "member deep_svdd"),
         ("members.2.mean", "member cnn"),
         ("ensemble.intercept", "ensemble"),
