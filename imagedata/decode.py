@@ -228,8 +228,9 @@ def reuse_pixel_memory() -> None:
     For processes of our own that decode one image after another: asking the system for fresh pages each time
     takes a tenth of decoding a picture of 256 px. What is kept is bounded and does not grow with the images.
     """
-    Image.core.set_block_size(_BLOCK_BYTES)
-    Image.core.set_blocks_max(_BLOCKS_KEPT)
+    memory = Image.core  # type: ignore[attr-defined]  # named by Pillow's documentation, not by its types
+    memory.set_block_size(_BLOCK_BYTES)
+    memory.set_blocks_max(_BLOCKS_KEPT)
 
 
 def load_whole(image: Image.Image, data: bytes) -> None:

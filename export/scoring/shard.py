@@ -28,8 +28,8 @@ from export.scoring.plan import Override, Shard, printable_path
 from imagedata.decode import DecodedImage, DecodeSettings, decode_bytes, decode_file
 
 DEFAULT_BATCH_SIZE = 4
-"""Images a call of the graph. On processors 1 to 32 are equally fast (within 4 %), and memory grows with it: the default
-ensemble takes 400 MB by four, 715 MB by sixteen. A graphics card wants more."""
+"""Images a call of the graph. On processors 1 to 32 are equally fast (within 4 %), and memory grows with it:
+the default ensemble takes 400 MB by four, 715 MB by sixteen. A graphics card wants more."""
 
 _RECEIPT_KEY = b"outnumbered_receipt"
 
