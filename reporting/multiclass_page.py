@@ -16,6 +16,11 @@ from reporting.wording import MULTICLASS_TABLE, confusion_matrix, multiclass_hea
 MOST_CURVES = 12
 """Classes whose curves are drawn, the rarest ones; pages of a hundred curves are read by nobody."""
 
+MOST_COLUMNS = 20
+"""Classes up to which a confusion matrix is shown whole; of more, what each is taken for most often."""
+
+_TAKEN_FOR = 3
+
 _DARKEST = 55.0  # % of the colour, which black text still stands out from
 
 
@@ -27,6 +32,23 @@ class _Cell:
     percent: float
     darkness: float
     is_right: bool
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What became of a class's held-out images; percentages are of them.
+
+    Attributes:
+        name: the true class.
+        count: its held-out images.
+        right_percent: how many were recognised.
+        taken_for: ``(class, count, percent)`` of the classes most often decided instead, most often first.
+    """
+
+    name: str
+    count: int
+    right_percent: float
+    taken_for: list[tuple[str, int, float]]
 
 
 def render_multiclass(report: Report[MulticlassModel]) -> str:
@@ -41,7 +63,9 @@ def render_multiclass(report: Report[MulticlassModel]) -> str:
         recalls=_recalls(report),
         class_curves=_class_curves(report),
         calibration=[_reliability(report), *_histograms(report)],
+        is_whole=len(report.facts["classes"]) <= MOST_COLUMNS,
         confusions=[(model, _confusion(report, model)) for model in report.models],
+        mistakes=[(model, _mistakes(report, model)) for model in report.models],
     )
 
 
@@ -125,3 +149,16 @@ def _confusion(report: Report[MulticlassModel], model: MulticlassModel) -> list[
         )
         for i, name in enumerate(report.facts["classes"])
     ]
+
+
+def _mistakes(report: Report[MulticlassModel], model: MulticlassModel) -> list[_Line]:
+    """A line a true class, the rarest in training first."""
+    counts, names = confusion_matrix(report, model), report.facts["classes"]
+    lines = []
+    for label in rarest_first(report):
+        row, n_rows = counts[label], max(1, int(counts[label].sum()))
+        by_count = np.argsort(-row, kind="stable")
+        wrong = [int(other) for other in by_count if other != label and row[other]][:_TAKEN_FOR]
+        taken_for = [(names[other], int(row[other]), 100.0 * row[other] / n_rows) for other in wrong]
+        lines.append(_Line(names[label], n_rows, 100.0 * row[label] / n_rows, taken_for))
+    return lines

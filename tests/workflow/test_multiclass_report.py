@@ -36,11 +36,16 @@ def folder(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed, (name, count) in enumerate(zip(NAMES, counts, strict=True)):
             write_pictures(root / "set" / split / name, count, seed > 0, 10 * seed + (split == "test"))
     (root / "few.yaml").write_text(RECIPE)
-    options = (root / "set", "--minority", NAMES[2], "--recipe", root / "few.yaml", "--runs", root / "runs")
+    folder = root / "runs" / "set" / "few"
     for command in ("compare", "report"):
-        outcome = run_command(command, *options)
+        outcome = run_command(command, *options_of(folder))
         assert outcome.code == 0, outcome.err
-    return root / "runs" / "set" / "few"
+    return folder
+
+
+def options_of(folder: Path) -> tuple[object, ...]:
+    root = folder.parents[2]
+    return (root / "set", "--minority", NAMES[2], "--recipe", root / "few.yaml", "--runs", root / "runs")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +108,22 @@ def test_confusion_adds_up_and_agrees_with_the_recalls(folder, page):
         assert sum(counts[3 * k : 3 * k + 3]) == COUNTS["test"][k]
         assert counts[4 * k] / COUNTS["test"][k] == pytest.approx(recalls[name][0])
         assert float(cells[4 * k][1]) == pytest.approx(100 * recalls[name][0], abs=0.06)
+
+
+def test_of_many_classes_the_commonest_mistakes_stand_for_the_matrix(folder, page, tmp_path, monkeypatch):
+    monkeypatch.setattr("reporting.multiclass_page.MOST_COLUMNS", 2)
+    outcome = run_command("report", *options_of(folder), "--output", tmp_path / "many.html")
+    assert outcome.code == 0, outcome.err
+    many = Page((tmp_path / "many.html").read_text())
+    assert "truth \\ decision" not in many.text
+    start = page.text.rindex("truth \\ decision")
+    cells = [int(count) for count, _ in re.findall(r"(\d+) (\d+\.\d) %", page.text[start:])[:9]]
+    told = many.text[many.text.rindex("most often taken for") :]
+    for k, name in enumerate(NAMES):
+        row, of_class = cells[3 * k : 3 * k + 3], COUNTS["test"][k]
+        wrong = sorted((-row[j], j) for j in range(3) if j != k and row[j])
+        taken = ", ".join(f"{NAMES[j]} {-n} ({-100 * n / of_class:.1f} %)" for n, j in wrong) or "none"
+        assert f"{name} {of_class} {100 * row[k] / of_class:.1f} % {taken}" in told
 
 
 def test_wrong_pictures_say_what_was_decided_and_what_is_true(page):
