@@ -1,6 +1,9 @@
 """The one way from files to pixels: golden pixels, every pixel type, and files that must be refused."""
 
+import json
 import os
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -331,6 +334,37 @@ def test_arbitrary_bytes_behind_each_signature(content: bytes) -> None:
             decode_bytes(signature + content, AT_16)
         except ImageError:
             continue
+
+
+IN_A_PROCESS_OF_ITS_OWN = """
+import hashlib, json, sys
+from pathlib import Path
+from PIL import Image
+from imagedata.decode import DecodeSettings, decode_file, reuse_pixel_memory
+
+def digests():
+    files = [Path(name) for name in sys.argv[1:]]
+    decoded = [decode_file(file, DecodeSettings(64)) for file in files]
+    return [hashlib.sha256(image.pixels.tobytes()).hexdigest() for image in decoded]
+
+plain = digests()
+reuse_pixel_memory()
+Image.core.reset_stats()
+print(json.dumps([plain == digests(), plain == digests(), Image.core.get_stats()]))
+"""
+
+
+def test_reused_memory_leaves_no_trace_and_is_bounded(tmp_path: Path) -> None:
+    """Sizes rise and fall, so that what is kept is too small for some and larger than others."""
+    sizes = [(90, 80), (1200, 900), (64, 64), (2000, 700), (33, 500), (300, 300)]
+    for number, (width, height) in enumerate(sizes):
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        (tmp_path / f"{number}.png").write_bytes(hostile.encode(pixels, "PNG"))
+    command = [sys.executable, "-c", IN_A_PROCESS_OF_ITS_OWN, *map(str, sorted(tmp_path.iterdir()))]
+    first, second, memory = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert (first, second) == (True, True)
+    assert memory["reused_blocks"] > 0
+    assert memory["blocks_cached"] <= 8
 
 
 def test_first_frame_of_an_animation_is_used() -> None:
