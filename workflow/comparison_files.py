@@ -28,16 +28,18 @@ _HEADINGS = {
     "hter": "HTER",
     "f1": "F1",
     "g_mean": "G-mean",
-    "g_mean_macro": "G-mean, macro",
-    "brier": "Brier",
     "acsa": "ACSA",
     "g_mean_product": "G-mean, product",
+    "g_mean_macro": "G-mean, macro",
     "macro_f1": "macro F1",
     "macro_auroc": "macro AUROC",
+    "macro_average_precision": "macro average precision",
     "accuracy": "accuracy",
+    "log_loss": "log loss",
+    "brier": "Brier",
     "ece": "ECE",
 }
-"""Metric → heading of the page; a metric that a comparison lacks has no column."""
+"""Metric → heading of the page, in the order of its columns; a metric that a comparison lacks has none."""
 
 
 def sort_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -158,7 +160,7 @@ def markdown_page(document: dict[str, Any], command: str, footnote: str) -> str:
         ]
         for row in rows
     ]
-    name = metric.replace("_", " ")
+    name = _HEADINGS.get(metric, metric.replace("_", " "))
     left_out = [f"- {member} is left out: {reason}" for member, reason in document["left_out"].items()]
     parts = [
         f"# {document['dataset']}, recipe {document['recipe']}",
