@@ -160,7 +160,12 @@ class UnitWork:
     threads: int | None = None
 
     def __call__(self, unit: Unit) -> None:
-        """Fit and score, and write the receipt."""
+        """Fit and score, and write the receipt; nothing where the unit is finished.
+
+        It was not when this command began, but another command on the same run may have been faster.
+        """
+        if read_result(unit) is not None:
+            return
         from workflow.trunks import rows_of
 
         if self.threads is not None:

@@ -14,6 +14,7 @@ from PIL import Image
 from contracts.errors import MemberCollapsedError
 from contracts.files import read_arrays
 from tests.conftest import Outcome, Run, run_command
+from workflow import train_all
 
 METRICS = [
     "auroc",
@@ -189,6 +190,28 @@ def test_torn_receipt_is_repeated_with_the_same_bytes(trained: Run, tmp_path, to
     outcome = run.command("train-all", "--json")
     assert outcome.json["units_run"] == 1
     assert scores_of(run, "cnn/fold-1.npz").tobytes() == whole.tobytes()
+
+
+def test_what_another_command_finished_meanwhile_is_not_done_again(trained: Run, tmp_path, monkeypatch):
+    run = trained.copy(tmp_path)
+    receipt = run.folder / "members" / "cnn" / "fold-1.npz"
+    content = receipt.read_bytes()
+    receipt.unlink()
+    original = train_all.run_units
+
+    def after_another_has(config, data, pending):
+        assert [unit.path for unit in pending] == [receipt]
+        receipt.write_bytes(content)
+        original(config, data, pending)
+
+    def never(*_arguments):
+        raise AssertionError("a finished unit is done again")
+
+    monkeypatch.setattr(train_all, "run_units", after_another_has)
+    monkeypatch.setattr(train_all, "run_unit", never)
+    outcome = run.command("train-all", "--jobs", "1")
+    assert outcome.code == 0, outcome.err
+    assert receipt.read_bytes() == content
 
 
 # ---- what the folds held out
