@@ -16,7 +16,10 @@ from contracts.files import digest_of
 from export.scoring.containers import PackedImage
 
 DEFAULT_SHARD_SIZE = 256
-"""Images a part file. Work lost to a crash is at most one shard a process."""
+"""Most images a part file. Work lost to a crash is at most one shard a process."""
+
+_SMALLEST_SHARD = 32
+_SHARDS_OF_A_SIZE = 8
 
 Override = float | tuple[float, ...] | None
 """Prior or threshold in place of the file's own: one number for two classes, one a class for more."""
@@ -77,24 +80,47 @@ def make_shards(
     shard_size: int,
     packed: Mapping[str, PackedImage] | None = None,
 ) -> list[Shard]:
-    """Cut the images into shards of ``shard_size``; the last may be smaller.
+    """Cut the images into shards of ``shard_size`` and, towards the end, of smaller ones.
+
+    Whoever works on the last shard lets all others wait, and a few hundred images in two shards would keep
+    two processors busy, however many there are. How many there are is no matter of the plan: it would be
+    another plan on another machine.
 
     Args:
         paths: images, in order.
         settings: what decides the scores.
-        shard_size: images a shard, at least 1.
+        shard_size: most images a shard, at least 1.
         packed: path → place, of the images within larger files.
     """
     settings_digest = digest_of(settings.to_json())
     packed = packed or {}
     shards = []
-    for start in range(0, len(paths), shard_size):
-        members = tuple(paths[start : start + shard_size])
+    start = 0
+    for length in shard_lengths(len(paths), shard_size):
+        members = tuple(paths[start : start + length])
+        start += length
         within = {row: packed[path] for row, path in enumerate(members) if path in packed} if packed else {}
         named = b"\0".join(_identity(path, within.get(row)) for row, path in enumerate(members))
         digest = hashlib.sha256(settings_digest.encode() + b"\0" + named).hexdigest()[:16]
         shards.append(Shard(digest, members, within))
     return shards
+
+
+def shard_lengths(n_images: int, shard_size: int) -> list[int]:
+    """Images of each shard, in order.
+
+    Seen from the end: eight shards of an eighth of the size, eight of a quarter, eight of a half, then whole
+    ones; of the small ones only such as hold 32 images at least, since a part file takes time, too.
+    """
+    lengths: list[int] = []
+    for share in (8, 4, 2):
+        length = shard_size // share
+        if length >= _SMALLEST_SHARD:
+            count = min(_SHARDS_OF_A_SIZE, n_images // length)
+            lengths += [length] * count
+            n_images -= count * length
+    whole, rest = divmod(n_images, shard_size)
+    return [*([shard_size] * whole), *([rest] if rest else []), *reversed(lengths)]
 
 
 def _identity(path: str, packed: PackedImage | None) -> bytes:

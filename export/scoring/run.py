@@ -109,7 +109,7 @@ def score_images(
         path_column: column of parquet files that is read; None for ``path``, or else ``image``.
         processes: worker processes; None for one a usable processor.
         batch_size: images a call of the graph; does not change which shards are finished.
-        shard_size: images a part file.
+        shard_size: most images a part file; the last ones are smaller.
         prior: share of the minority where the images come from (of each class for K > 2); None for the
             file's own.
         threshold: probability from which on the minority is decided (one a class for K > 2); None for the

@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.errors import DataError, UsageError
 from export.scoring.inputs import find_images
-from export.scoring.plan import ScoreSettings, make_shards, printable_path
+from export.scoring.plan import ScoreSettings, make_shards, printable_path, shard_lengths
 
 SETTINGS = ScoreSettings("0" * 64, {"size": 16, "window": None})
 
@@ -118,6 +120,19 @@ def test_shards_depend_on_everything_that_decides_scores(tmp_path: Path) -> None
     ]
     ids = {shard.id for plan in [shards, *others] for shard in plan}
     assert len(ids) == sum(len(plan) for plan in [shards, *others])
+
+
+@given(n_images=st.integers(0, 5000), shard_size=st.integers(1, 700))
+def test_every_image_is_in_a_shard_and_the_last_ones_are_small(n_images: int, shard_size: int) -> None:
+    lengths = shard_lengths(n_images, shard_size)
+    assert sum(lengths) == n_images
+    assert all(0 < length <= shard_size for length in lengths)
+    if shard_size >= 256 and n_images >= shard_size:
+        # Whoever works on the last shard alone lets the others wait for an eighth of a shard at most.
+        assert set(lengths[-8:]) == {shard_size // 8}
+        assert len(lengths) >= 8
+    if shard_size < 64:
+        assert all(length == shard_size for length in lengths[:-1])
 
 
 def test_a_relative_name_means_another_file_in_another_folder(
