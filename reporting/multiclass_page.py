@@ -54,6 +54,7 @@ class _Line:
 def render_multiclass(report: Report[MulticlassModel]) -> str:
     """Return the page of K classes: one HTML file that needs neither network nor script."""
     found, sentences = multiclass_headline(report)
+    is_whole = len(report.facts["classes"]) <= MOST_COLUMNS
     return fill_template(
         "page_multiclass.html",
         report,
@@ -63,9 +64,11 @@ def render_multiclass(report: Report[MulticlassModel]) -> str:
         recalls=_recalls(report),
         class_curves=_class_curves(report),
         calibration=[_reliability(report), *_histograms(report)],
-        is_whole=len(report.facts["classes"]) <= MOST_COLUMNS,
-        confusions=[(model, _confusion(report, model)) for model in report.models],
-        mistakes=[(model, _mistakes(report, model)) for model in report.models],
+        is_whole=is_whole,
+        decisions=[
+            (model, _confusion(report, model) if is_whole else _mistakes(report, model))
+            for model in report.models
+        ],
     )
 
 
