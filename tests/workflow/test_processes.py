@@ -68,7 +68,6 @@ def small(trained: Run, tmp_path: Path) -> Run:
     return run
 
 
-@pytest.mark.slow
 def test_as_many_threads_give_the_same_bits_in_any_number_of_processes(
     small: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
