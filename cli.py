@@ -19,10 +19,12 @@ try:
 except ImportError:
     sys.exit("Error: packages are missing here. Run make setup, and then .venv/bin/python cli.py.")
 
+from benchmarks.commands import bench
 from contracts.errors import ExitCode, OutnumberedError
 from contracts.text import printable_lines
-from workflow.bench_commands import bench
-from workflow.command_options import (
+from workflow.commands.datasets import datasets
+from workflow.commands.files import files
+from workflow.commands.options import (
     DEFAULT_RUNS,
     Data,
     Dataset,
@@ -41,9 +43,7 @@ from workflow.command_options import (
     print_json,
     run_options,
 )
-from workflow.dataset_commands import datasets
-from workflow.file_commands import files
-from workflow.run_commands import finished
+from workflow.commands.runs import finished
 
 app = typer.Typer(
     name="outnumbered",
@@ -64,7 +64,7 @@ _INTERRUPTED = "Interrupted. The same command goes on where it was."
 @app.command()
 def members(as_json: Json = False) -> None:
     """List the member types that recipes are made of."""
-    from workflow.members import list_members
+    from workflow.inventory.members import list_members
 
     listed = list_members()
     if as_json:
@@ -96,7 +96,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Say what is wrong with a data set before minutes go into training; exit 3 if results would lie."""
-    from workflow.check import check as run
+    from workflow.checking.check import check as run
 
     options = run_options(dataset, data, "quick", override, runs, seed, Device.auto, minority)
     document = run(options, output, confirm_groups, show_leak, save)
@@ -152,11 +152,11 @@ def train(
 def _train(options: Any, only: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Train the members named, all where none is, or only say what that would take."""
     if dry_run:
-        from workflow.dry_run import dry_run as plan
+        from workflow.training.dry_run import dry_run as plan
 
         document: Any = plan(options, only)
     else:
-        from workflow.train_all import train_all as run
+        from workflow.training.train import train_all as run
 
         document = run(options, only)
     if as_json:
@@ -177,7 +177,7 @@ def ensemble(
     as_json: Json = False,
 ) -> None:
     """Fuse trained members into one calibrated model, measure it, and export it."""
-    from workflow.ensemble import ensemble as run
+    from workflow.ensembling.ensemble import ensemble as run
 
     document = run(run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking))
     if as_json:
@@ -213,7 +213,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Train what is missing, and say which technique beats the null control here."""
-    from workflow.compare import compare as run
+    from workflow.comparing.compare import compare as run
 
     names = tuple(name.strip() for name in (members or "").split(",") if name.strip())
     options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
@@ -242,7 +242,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Teach a finished run its false alarms and misses, in seconds; trains nothing, exports anew."""
-    from workflow.update import update as run
+    from workflow.updating.update import update as run
 
     options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking)
     document = run(options, normal, missed)
@@ -272,7 +272,7 @@ def explore(
     as_json: Json = False,
 ) -> None:
     """Look at a data set: counts, contact sheets, sizes, a map with its outliers, slides of patches."""
-    from workflow.explore import explore as run
+    from workflow.exploring.explore import explore as run
 
     options = run_options(dataset, data, recipe, override, runs, seed, device, minority)
     document = run(options, output, with_map, slides)
@@ -301,7 +301,7 @@ def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")] = 5000,
 ) -> None:
     """Open MLflow's pages on the tracked runs, or say how to."""
-    from workflow.ui import ui as run
+    from workflow.tracking.ui import ui as run
 
     run(runs, port)
 
@@ -309,7 +309,7 @@ def ui(
 @app.command()
 def doctor(data: Data = None, as_json: Json = False) -> None:
     """Say what this machine has, what is missing and what to do about it."""
-    from workflow.doctor import doctor as run
+    from workflow.inventory.doctor import doctor as run
 
     report = run(data)
     if as_json:

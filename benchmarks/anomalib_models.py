@@ -97,7 +97,7 @@ def _try_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     from export.member_check import reason_not_to_export
     from features.settings import TrunkSettings
     from features.trunks import NoTrunk
-    from workflow.registry import build_member, entry_of, settings_class
+    from workflow.settings.registry import build_member, entry_of, settings_class
 
     member_type = f"anomalib:{name}"
     outcome: dict[str, Any] = {"settings": given, "trains": False, "scores": False, "saves": False}

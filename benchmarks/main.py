@@ -12,9 +12,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from oneclass.coreset import cover_radius, k_center_greedy
-from workflow.bench_score import ScoreBench, bench_score
-from workflow.config import RunOptions
+from benchmarks.score import ScoreBench, bench_score
+from oneclass.patchcore.coreset import cover_radius, k_center_greedy
+from workflow.settings.config import RunOptions
 
 _REPEATS = 3
 console = Console()

@@ -53,9 +53,9 @@ def load_images(
     if name == DIGITS:
         np.savez(folder / "images.npz", **_digits(n_train, n_test))
         return
-    from imagedata.decode import decode_file
-    from workflow.config import RunOptions, resolve_config
-    from workflow.prepare import prepare_data
+    from imagedata.decoding.decode import decode_file
+    from workflow.run.prepared import prepare_data
+    from workflow.settings.config import RunOptions, resolve_config
 
     config = resolve_config(RunOptions(name, data, "quick", overrides, runs=folder / "runs"))
     prepared = prepare_data(config)
@@ -83,7 +83,7 @@ def _digits(n_train: int, n_test: int) -> dict[str, np.ndarray]:
     """Handwritten digits: the eights are the majority, every other digit among the held-out ones is odd."""
     from PIL import Image
 
-    from workflow.bench_sets import load_set
+    from benchmarks.oneclass_sets import load_set
 
     digits = load_set("mnist", None)
     rng = np.random.default_rng(0)
@@ -188,7 +188,7 @@ def same_bank(folder: Path, n_images: int = 32) -> dict[str, float]:
     from features.tensors import TrunkFeatures
     from features.trunks import Trunk
     from oneclass.from_anomalib.module import search_settings
-    from oneclass.patchcore import PatchCoreModule
+    from oneclass.patchcore.member import PatchCoreModule
 
     images = np.load(folder / "images.npz")["test"]
     test = images[:: max(1, len(images) // n_images)]
@@ -253,7 +253,7 @@ def _our_parts(arm: str, folder: Path) -> tuple[Any, dict[str, Any], Any]:
 
 
 def _our_member(settings: dict[str, Any], n_patches: int) -> Any:
-    from oneclass.patchcore import PatchCore
+    from oneclass.patchcore.member import PatchCore
     from oneclass.settings import PatchCoreSettings
 
     if settings:

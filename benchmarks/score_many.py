@@ -16,11 +16,11 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-from export.scoring.inputs import find_images
+from benchmarks.memory import peak_memory_mb
+from export.scoring.inputs.listing import find_images
 from export.scoring.model import load_model
 from export.scoring.plan import DEFAULT_SHARD_SIZE, ScoreSettings, make_shards
-from imagedata.decode import IMAGE_SUFFIXES
-from workflow.bench_memory import peak_memory_mb
+from imagedata.decoding.decode import IMAGE_SUFFIXES
 
 _PER_FOLDER = 1000
 

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from contracts.errors import ModelError
 from contracts.rows import LabelArray
 from contracts.scores import ScoreColumn
-from ensemble.calibration import calibrator_from_json, calibrator_to_json
-from ensemble.calibrator import Calibrator
-from ensemble.combination import LinearCombination
+from ensemble.calibration.calibrator import Calibrator
+from ensemble.calibration.fitting import calibrator_from_json, calibrator_to_json
 from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, probability, shift_logit
+from ensemble.stacking.combination import LinearCombination
 
 FORMAT = "outnumbered-ensemble-1"
 

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from contracts.errors import ModelError
-from ensemble.calibrator import (
+from ensemble.calibration.calibrator import (
     BetaCalibrator,
     Calibrator,
     InterceptCalibrator,
     PlattCalibrator,
     TemperatureCalibrator,
 )
+from ensemble.calibration.isotonic import IsotonicCalibrator
 from ensemble.fitted import FittedEnsemble
-from ensemble.isotonic import IsotonicCalibrator
 from ensemble.logistic import Float64Array
-from ensemble.transform import ColumnTransform
+from ensemble.stacking.transform import ColumnTransform
 
 
 class EnsembleModule(nn.Module):
@@ -65,7 +65,7 @@ class EnsembleModule(nn.Module):
 
 
 class _Transform(nn.Module):
-    """:class:`ensemble.transform.ColumnTransform`; logarithms are taken of ratios near 1."""
+    """:class:`ensemble.stacking.transform.ColumnTransform`; logarithms are taken of ratios near 1."""
 
     is_log: Tensor
     floor: Tensor
@@ -115,7 +115,7 @@ class _Affine(nn.Module):
 
 
 class _Beta(nn.Module):
-    """:class:`ensemble.calibrator.BetaCalibrator`."""
+    """:class:`ensemble.calibration.calibrator.BetaCalibrator`."""
 
     a: Tensor
     b: Tensor
@@ -132,7 +132,7 @@ class _Beta(nn.Module):
 
 
 class _Isotonic(nn.Module):
-    """:class:`ensemble.isotonic.IsotonicCalibrator` as a sum over segments.
+    """:class:`ensemble.calibration.isotonic.IsotonicCalibrator` as a sum over segments.
 
     value = values[0] + tail * min(x - first, 0) + tail * max(x - last, 0)
             + sum_s slope_s * clamp(x - knot_s, 0, width_s)

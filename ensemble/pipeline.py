@@ -18,15 +18,15 @@ import numpy as np
 
 from contracts.errors import UsageError, nearest_match
 from contracts.scores import ScoreTable
-from ensemble.calibration import fit_calibrator
+from ensemble.calibration.fitting import fit_calibrator
 from ensemble.fitted import FittedEnsemble, Threshold
-from ensemble.gate import decide_gate
 from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, probability, shift_logit
-from ensemble.stacker import METHODS, Method, best_member, cross_fit, honest_logits, single_method
+from ensemble.stacking.gate import decide_gate
+from ensemble.stacking.stacker import METHODS, Method, best_member, cross_fit, honest_logits, single_method
+from ensemble.stacking.training import TrainingScores
 from ensemble.threshold import fit_threshold
 from ensemble.threshold_rule import ThresholdRule, class_thresholds, parse_rule
-from ensemble.training import TrainingScores
 
 DeploymentPrior = float | Sequence[float] | None
 

@@ -108,7 +108,7 @@ def _preprocessor(model: ScoringModel) -> dict[str, Any]:
         "do_rescale": False,
         "do_normalize": False,
         "window": None if model.decode.window is None else list(model.decode.window),
-        # Trained on JPEGs that were reduced while they were decoded; see imagedata.decode.
+        # Trained on JPEGs that were reduced while they were decoded; see imagedata.decoding.decode.
         **({"scaled_jpeg": True} if model.decode.scaled else {}),
     }
 

@@ -25,7 +25,7 @@ from contracts.rows import FloatArray, ImageArray
 from export.scoring.model import Scores, load_model
 from export.scoring.plan import Override
 from export.scoring.shard import DEFAULT_BATCH_SIZE
-from imagedata.decode import DecodedImage, decode_bytes, decode_file
+from imagedata.decoding.decode import DecodedImage, decode_bytes, decode_file
 
 
 @dataclass(frozen=True)

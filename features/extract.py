@@ -13,7 +13,7 @@ from features.cache import FeatureStore
 from features.rows import read_pixels
 from features.runner import trunk_runner
 from features.trunks import Trunk
-from imagedata.decode import DecodeSettings
+from imagedata.decoding.decode import DecodeSettings
 
 _BATCH = 32
 _SHARD = 256

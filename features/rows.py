@@ -11,7 +11,7 @@ import numpy.typing as npt
 from contracts.errors import DataError, ImageError
 from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
 from features.cache import FeatureStore
-from imagedata.decode import DecodeSettings, decode_file
+from imagedata.decoding.decode import DecodeSettings, decode_file
 
 
 def read_pixels(paths: Sequence[Path], decode: DecodeSettings) -> ImageArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from imagedata.layouts import ImageList, LabelTable, Layout, Shards
+from imagedata.layouts.kinds import ImageList, LabelTable, Layout, Shards
 
 
 def group_of_path(rule: str | int, path: str) -> str:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from contracts.errors import DataError
-from imagedata.layouts import HubSource, Shards
+from imagedata.layouts.kinds import HubSource, Shards
 
 _LONGEST_REASON = 200
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from contracts.errors import ImageError
 from contracts.machine import usable_cpus
-from imagedata.decode import DecodeSettings, decode_bytes, read_image_bytes
+from imagedata.decoding.decode import DecodeSettings, decode_bytes, read_image_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from contracts.errors import DataError
 from contracts.files import atomic_writer, digest_of
-from imagedata.draws import keep_a_share, move_anomalies, seeded_rank
 from imagedata.groups import group_of_path
 from imagedata.inspection import Inspection
-from imagedata.listing import ListedImage, Split
+from imagedata.layouts.listing import ListedImage, Split
 from imagedata.near_duplicates import PictureOfFile
+from imagedata.sampling import keep_a_share, move_anomalies, seeded_rank
 from imagedata.spec import DataSpec, parse_ratio
 
 Status = Literal["ok", "broken", "excluded", "dropped"]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import UsageError, nearest_match
-from imagedata.layouts import LIST_SUFFIXES
+from imagedata.layouts.kinds import LIST_SUFFIXES
+from imagedata.layouts.recognise import document_of_folder, document_of_list
 from imagedata.plain_yaml import parse_yaml
-from imagedata.recognise import document_of_folder, document_of_list
 
 CATALOGUE_DIR = Path(__file__).parent / "catalogue"
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from contracts.errors import UsageError, nearest_match
-from imagedata.layouts import (
+from imagedata.layouts.kinds import (
     AnomalyFolders,
     ClassFolders,
     ImageList,
@@ -121,7 +121,7 @@ class DataSpec(Settings):
             :mod:`imagedata.near_duplicates` says. None compares bytes only.
         window: grey values that become black and white in 16-bit images.
         scaled_jpeg: reduce large JPEGs while they are decoded, in training and in scoring by the exported
-            file; several times as fast, pixels differ slightly (see :mod:`imagedata.decode`).
+            file; several times as fast, pixels differ slightly (see :mod:`imagedata.decoding.decode`).
         augment_minority: changed copies of the minority's training images for the supervised members to
             learn from as well, all but the null control; None makes none.
     """

@@ -12,7 +12,7 @@ _BUDGETS = ("bank_size", "bank_ratio", "bank_mb", "bank_ms")
 
 
 class PatchCoreSettings(BaseModel):
-    """Settings of :class:`oneclass.patchcore.PatchCore`.
+    """Settings of :class:`oneclass.patchcore.member.PatchCore`.
 
     The trunk's settings name the layers; it pools each over 3 x 3 positions before they come onto one grid.
 
@@ -39,8 +39,8 @@ class PatchCoreSettings(BaseModel):
         map_size: pixels a side of the map, upsampled in the graph; None is the patch grid.
         map_sigma: standard deviation of a Gaussian blur of the map, in its pixels; 0 is none.
         contamination_z: leave majority images out of the bank whose score in inner cross-fitting lies more
-            than this many robust standard deviations above the median (:mod:`oneclass.contamination`);
-            None keeps all. 3.5 is the usual cut for outliers.
+            than this many robust standard deviations above the median
+            (:mod:`oneclass.patchcore.contamination`); None keeps all. 3.5 is the usual cut for outliers.
         contamination_most: share of the majority images that may be left out.
     """
 
@@ -122,7 +122,7 @@ class SphereSettings(BaseModel):
 
 
 class DeepSVDDSettings(SphereSettings):
-    """Settings of :class:`oneclass.deep_svdd.DeepSVDD`.
+    """Settings of :class:`oneclass.deep.deep_svdd.DeepSVDD`.
 
     Attributes:
         hidden: units of the hidden layer.
@@ -134,7 +134,7 @@ class DeepSVDDSettings(SphereSettings):
 
 
 class DeepSADSettings(DeepSVDDSettings):
-    """Settings of :class:`oneclass.deep_sad.DeepSAD`.
+    """Settings of :class:`oneclass.deep.deep_sad.DeepSAD`.
 
     Attributes:
         objective: there is no soft boundary with labels.
@@ -146,7 +146,7 @@ class DeepSADSettings(DeepSVDDSettings):
 
 
 class DeepSVDDPixelsSettings(SphereSettings):
-    """Settings of :class:`oneclass.deep_svdd_pixels.DeepSVDDPixels`.
+    """Settings of :class:`oneclass.deep.deep_svdd_pixels.DeepSVDDPixels`.
 
     Attributes:
         image_size: side in pixels that images are resized to. It decides the form of the network: 28 is the
@@ -186,7 +186,7 @@ class DeepSVDDPixelsSettings(SphereSettings):
 
 
 class DeepSADPixelsSettings(DeepSVDDPixelsSettings):
-    """Settings of :class:`oneclass.deep_sad.DeepSADPixels`.
+    """Settings of :class:`oneclass.deep.deep_sad.DeepSADPixels`.
 
     Attributes:
         objective: there is no soft boundary with labels.

@@ -100,7 +100,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class StackRow:
-    """What a member is to the stack, and what it costs; see :class:`ensemble.contribution.Contribution`."""
+    """What a member is to the stack and costs; see :class:`ensemble.stacking.contribution.Contribution`."""
 
     member: str
     weight: float

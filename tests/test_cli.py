@@ -273,7 +273,7 @@ def test_doctor_reports():
 
 
 def test_doctor_names_what_tracking_lacks(monkeypatch):
-    from workflow import doctor
+    from workflow.inventory import doctor
 
     installed = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "alembic" else installed(name))

@@ -45,14 +45,14 @@ def setuptools_table() -> dict:
 
 def test_top_level_names(names, setuptools_table):
     top = {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")}
-    listed = {name.split(".")[0] for name in setuptools_table["packages"]}
+    listed = {name.rstrip("*") for name in setuptools_table["packages"]["find"]["include"]}
     assert top == listed | {f"{module}.py" for module in setuptools_table["py-modules"]}
 
 
 def test_every_python_file_of_a_listed_room_is_in_it(names, setuptools_table):
     here = {
         path.relative_to(ROOT).as_posix()
-        for package in {name.split(".")[0] for name in setuptools_table["packages"]}
+        for package in {name.rstrip("*") for name in setuptools_table["packages"]["find"]["include"]}
         for path in (ROOT / package).rglob("*.py")
         if "__pycache__" not in path.parts
     }

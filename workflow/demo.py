@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 
 from contracts.errors import NotExportableError
 from contracts.files import write_text
-from workflow.config import RunOptions, resolve_config
-from workflow.console import note
-from workflow.ensemble import ensemble
-from workflow.prepare import load_prepared
+from reporting.terminal import note
+from workflow.ensembling.ensemble import ensemble
+from workflow.run.prepared import load_prepared
 from workflow.score import score
-from workflow.train_all import train_all
+from workflow.settings.config import RunOptions, resolve_config
+from workflow.training.train import train_all
 
 
 def demo(runs: Path, recipe: str, tracking: bool = True) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from export.scoring.output import first_failures
 from export.scoring.plan import Override
 from export.scoring.run import FinishedRun, OnProgress, ScoreSummary, score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
-from export.scoring.survey import survey
+from export.scoring.summary import survey
 
 _FAILURES_SHOWN = 3
 _REASONS_SHOWN = 10

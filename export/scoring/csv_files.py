@@ -19,7 +19,7 @@ from contracts.files import atomic_writer
 from export.scoring.output import REVIEW_NAME
 from export.scoring.run import FinishedRun
 from export.scoring.shard import columns_of, probability_columns, text_column, writing_failed
-from export.scoring.survey import Row, parts
+from export.scoring.summary import Row, parts
 
 
 def check_csv_place(target: Path, output: Path) -> None:

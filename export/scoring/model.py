@@ -16,8 +16,15 @@ from contracts.errors import ModelError, UsageError, nearest_match
 from contracts.files import sha256_of_file
 from contracts.rows import FloatArray, ImageArray
 from export.scoring.plan import Override
-from export.scoring.sessions import GraphFacts, GraphSession, OpenedLater, Port, first_line, open_onnxruntime
-from imagedata.decode import DecodeSettings
+from export.scoring.runtimes.sessions import (
+    GraphFacts,
+    GraphSession,
+    OpenedLater,
+    Port,
+    first_line,
+    open_onnxruntime,
+)
+from imagedata.decoding.decode import DecodeSettings
 
 METADATA_KEY = "outnumbered"
 """Key of the JSON document in an ONNX file's metadata that makes it one of ours."""
@@ -225,7 +232,7 @@ def _openvino_loader(
     path: Path, facts: GraphFacts, document: dict[str, Any], decode: DecodeSettings, threads: int
 ) -> Callable[[], GraphSession]:
     """What compiles the file with OpenVINO; refuses at once what it could not."""
-    from export.scoring.openvino_session import OpenVinoSession, check_openvino
+    from export.scoring.runtimes.openvino_session import OpenVinoSession, check_openvino
 
     precision = str(document.get("precision", "fp32"))
     check_openvino(path, precision)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.files import digest_of
-from export.scoring.containers import PackedImage
+from export.scoring.inputs.containers import PackedImage
 
 DEFAULT_SHARD_SIZE = 256
 """Most images a part file. Work lost to a crash is at most one shard a process."""

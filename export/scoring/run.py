@@ -15,12 +15,12 @@ from pathlib import Path
 
 from contracts.errors import UsageError
 from contracts.machine import usable_cpus
-from export.scoring.containers import ContainerReader
-from export.scoring.inputs import find_images
+from export.scoring.inputs.containers import ContainerReader
+from export.scoring.inputs.listing import find_images
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.output import OutputFolder, chosen_before
 from export.scoring.plan import DEFAULT_SHARD_SIZE, Override, ScoreSettings, Shard, make_shards
-from export.scoring.pool import score_in_processes
+from export.scoring.pools.pool import score_in_processes
 from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardReceipt, columns_of, score_shard
 
 FEW_IMAGES = 64
@@ -103,7 +103,7 @@ def score_images(
     Args:
         model_path: an exported file.
         paths: image files, folders, patterns, tar archives and parquet files; see
-            :func:`export.scoring.inputs.find_images`.
+            :func:`export.scoring.inputs.listing.find_images`.
         output_dir: folder for the part files; made when missing.
         list_file: text file of more paths, one a line, relative to its own folder.
         path_column: column of parquet files that is read; None for ``path``, or else ``image``.
@@ -182,7 +182,7 @@ def _fastest(model: ScoringModel, shards: Sequence[Shard]) -> str:
     """The runtime for ``auto``; the reference for a few images, which are scored before a trial is over."""
     if sum(len(shard.paths) for shard in shards) <= FEW_IMAGES:
         return RUNTIMES[0]
-    from export.scoring.choice import choose_runtime
+    from export.scoring.runtimes.selection import choose_runtime
 
     return choose_runtime(model, shards[0])[0]
 
@@ -193,7 +193,7 @@ def _score(
     """Score shards here, in worker processes or on a cluster; the rows are the same."""
     if ray is not None:
         if shards:
-            from export.scoring.ray_pool import score_on_ray
+            from export.scoring.pools.ray_pool import score_on_ray
 
             with closing(score_on_ray(job, shards, ray, processes)) as receipts:
                 yield from receipts

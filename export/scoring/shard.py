@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 
 from contracts.errors import DataError, ImageError
 from contracts.files import atomic_writer
-from export.scoring.containers import ContainerReader
+from export.scoring.inputs.containers import ContainerReader
 from export.scoring.model import ScoringModel
 from export.scoring.plan import Override, Shard, printable_path
-from imagedata.decode import DecodedImage, DecodeSettings, decode_bytes, decode_file
+from imagedata.decoding.decode import DecodedImage, DecodeSettings, decode_bytes, decode_file
 
 DEFAULT_BATCH_SIZE = 4
 """Images a call of the graph. On processors 1 to 32 are equally fast (within 4 %), and memory grows with it:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from contracts.errors import ImageError
-from imagedata.decode import load_whole, opened_image, read_image_bytes, to_rgb
+from imagedata.decoding.decode import load_whole, opened_image, read_image_bytes, to_rgb
 
 THUMBNAIL_SIDE = 32
 """Pixels a side of the grey thumbnail that copies are told by."""

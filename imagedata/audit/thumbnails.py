@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from contracts.errors import ImageError
-from imagedata.decode import opened_image, read_image_bytes, to_rgb
+from imagedata.decoding.decode import opened_image, read_image_bytes, to_rgb
 
 SIDE = 144
 """Pixels of the longer side."""

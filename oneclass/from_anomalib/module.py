@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from features.tensors import TrunkFeatures
 from oneclass.from_anomalib.build import Normalisation
-from oneclass.patchcore_module import PatchCoreModule
+from oneclass.patchcore.module import PatchCoreModule
 from oneclass.settings import PatchCoreSettings
 
 
@@ -80,7 +80,7 @@ def score_and_map(output: Any) -> tuple[Tensor, Tensor | None]:
 class PatchcoreScorer(nn.Module):
     """Anomalib's PatchCore without its loop over chunks of patches, which tracing fixes at one batch size.
 
-    Features are anomalib's; the search in its bank is :class:`oneclass.patchcore.PatchCoreModule`. The
+    Features are anomalib's; the search in its bank is :class:`oneclass.patchcore.member.PatchCoreModule`. The
     score is the same number; the map holds the distances of the patches, not upsampled and not blurred.
 
     Args:

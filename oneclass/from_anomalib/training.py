@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from contracts.errors import ModelError, OutnumberedError
 from contracts.rows import ImageRows
-from oneclass.coreset import k_center_greedy
 from oneclass.from_anomalib.build import BuiltModel, isolated_randomness, no_downloads
 from oneclass.from_anomalib.catalogue import PREFIX
 from oneclass.from_anomalib.settings import AnomalibSettings
+from oneclass.patchcore.coreset import k_center_greedy
 
 _PRELOAD_BYTES = 1 << 30
 

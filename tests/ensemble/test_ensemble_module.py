@@ -11,12 +11,12 @@ import torch
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from contracts.errors import ModelError  # noqa: E402
-from ensemble.calibration import CALIBRATORS  # noqa: E402
-from ensemble.calibrator import Calibrator  # noqa: E402
+from ensemble.calibration.calibrator import Calibrator  # noqa: E402
+from ensemble.calibration.fitting import CALIBRATORS  # noqa: E402
 from ensemble.module import EnsembleModule  # noqa: E402
 from ensemble.pipeline import fit_baseline  # noqa: E402
-from ensemble.stacker import METHODS, cross_fit  # noqa: E402
-from ensemble.training import TrainingScores  # noqa: E402
+from ensemble.stacking.stacker import METHODS, cross_fit  # noqa: E402
+from ensemble.stacking.training import TrainingScores  # noqa: E402
 
 KINDS = sorted(CALIBRATORS)
 

@@ -27,8 +27,8 @@ from export.scoring.model import load_model  # noqa: E402
 from features.settings import TrunkSettings  # noqa: E402
 from features.tensors import TrunkFeatures  # noqa: E402
 from features.trunks import Trunk  # noqa: E402
-from oneclass.deep_svdd import DeepSVDD  # noqa: E402
-from oneclass.patchcore import PatchCore  # noqa: E402
+from oneclass.deep.deep_svdd import DeepSVDD  # noqa: E402
+from oneclass.patchcore.member import PatchCore  # noqa: E402
 from oneclass.settings import DeepSVDDSettings, PatchCoreSettings  # noqa: E402
 from supervised.head import HeadCnn  # noqa: E402
 from supervised.settings import CnnSettings  # noqa: E402
@@ -157,7 +157,7 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     ],
 )
 def test_every_form_of_patchcore_is_traced_at_any_batch(system, tmp_path, settings, monkeypatch):
-    monkeypatch.setattr("oneclass.patchcore_module._SLICE", 50)
+    monkeypatch.setattr("oneclass.patchcore.module._SLICE", 50)
     member = PatchCore(PatchCoreSettings(bank_size=120, **settings))
     member.fit(rows_through(system.trunk, 0), FitContext(0))
     modules = [member.to_module(), *(each.to_module() for each in system.members[1:])]

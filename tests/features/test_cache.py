@@ -10,7 +10,7 @@ from contracts.rows import FeatureShapes
 from features import cache
 from features.cache import FeatureStore, bytes_per_image
 from features.rows import CachedRows
-from imagedata.decode import DecodeSettings
+from imagedata.decoding.decode import DecodeSettings
 
 SHAPES = FeatureShapes(image_size=32, pooled_dim=5, patch_channels=3, patch_grid=2)
 

@@ -17,7 +17,7 @@ from features.rows import CachedRows
 from features.runner import trunk_runner
 from features.settings import TrunkSettings
 from features.trunks import Trunk
-from imagedata.decode import DecodeSettings
+from imagedata.decoding.decode import DecodeSettings
 
 DECODE = DecodeSettings(size=32)
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from contracts.errors import DataError
-from imagedata.listing import expected_tree, find_root, list_images
+from imagedata.layouts.listing import expected_tree, find_root, list_images
 from imagedata.manifest import Manifest
 from imagedata.resolve import catalogue_names, resolve_dataset
 from imagedata.spec import DataSpec

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from imagedata.layouts import Shards
-from imagedata.listing import expected_tree
+from imagedata.layouts.kinds import Shards
+from imagedata.layouts.listing import expected_tree
 from tests.imagedata.hub_server import COMMIT, hub_of
-from tests.imagedata.test_shards import pictures, write_parquet
+from tests.imagedata.layouts.test_shards import pictures, write_parquet
 from tests.imagedata.trees import spec_of
 
 ROOT = Path(__file__).parents[2]

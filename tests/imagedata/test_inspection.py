@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from imagedata import inspection
-from imagedata.decode import DecodeSettings
+from imagedata.decoding.decode import DecodeSettings
 from imagedata.inspection import InspectionJournal, broken
 from tests import hostile
 from tests.pictures import write_pictures

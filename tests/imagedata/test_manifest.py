@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import DataError
-from imagedata.decode import DecodeSettings
+from imagedata.decoding.decode import DecodeSettings
 from imagedata.inspection import Inspection, InspectionJournal
-from imagedata.listing import ListedImage, find_root, list_images
+from imagedata.layouts.listing import ListedImage, find_root, list_images
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec

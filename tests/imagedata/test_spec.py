@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from contracts.errors import UsageError
 from imagedata.resolve import CATALOGUE_DIR, catalogue_names, resolve_dataset
 from imagedata.spec import DataSpec, parse_ratio
-from workflow.documents import validated
+from workflow.settings.documents import validated
 
 FOLDERS = {"name": "toys", "layout": {"kind": "class_folders"}, "classes": ["good", "bad"], "minority": "bad"}
 TABLE = {

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imagedata.decode import DecodeSettings
+from imagedata.decoding.decode import DecodeSettings
 from imagedata.inspection import inspect_file
-from imagedata.listing import find_root, list_images
+from imagedata.layouts.listing import find_root, list_images
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec

@@ -11,16 +11,16 @@ from contracts.errors import MemberCollapsedError
 from contracts.files import read_arrays, write_arrays
 from contracts.member import FitContext
 from features.settings import TrunkSettings
-from oneclass import sphere
-from oneclass.deep_svdd import DeepSVDD
+from oneclass.deep import sphere
+from oneclass.deep.deep_svdd import DeepSVDD
 from oneclass.settings import DeepSVDDSettings
 from supervised.settings import CnnSettings
 from supervised.tuned import TunedCnn
 from tests.conftest import Run
 from tests.rows import synthetic_rows
-from workflow.config import RunOptions, resolve_config
-from workflow.prepare import load_prepared
-from workflow.units import read_result, units_of
+from workflow.run.prepared import load_prepared
+from workflow.run.units import read_result, units_of
+from workflow.settings.config import RunOptions, resolve_config
 
 SMALL_SVDD = DeepSVDDSettings(hidden=8, embedding_dim=4, epochs=3, batch_size=16)
 

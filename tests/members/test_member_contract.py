@@ -22,7 +22,7 @@ from features.apply import feature_batches
 from features.settings import TrunkSettings
 from features.tensors import TrunkFeatures
 from tests.rows import ArrayRows, relabelled, scrambled, synthetic_rows
-from workflow.registry import MEMBERS, build_member, entry_of, settings_class
+from workflow.settings.registry import MEMBERS, build_member, entry_of, settings_class
 
 # What parts these rows is brightness, which contrast normalisation takes away by design.
 SMALL_PIXELS: dict[str, Any] = {

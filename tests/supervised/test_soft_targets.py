@@ -16,10 +16,10 @@ from supervised.pixels import PixelDataset
 from supervised.settings import AugmentSettings, CnnSettings
 from supervised.tuned import TunedCnn
 from tests.rows import synthetic_rows
-from workflow.recipe import MemberPlan
-from workflow.student_plan import StudentPlan
-from workflow.train_all import run_unit
-from workflow.units import FINAL, Unit
+from workflow.exporting.student.plan import StudentPlan
+from workflow.run.units import FINAL, Unit
+from workflow.settings.recipe import MemberPlan
+from workflow.training.train import run_unit
 
 
 def member(**settings) -> TunedCnn:

@@ -9,7 +9,7 @@ from PIL import Image
 from contracts.errors import ImageError
 from imagedata.audit.facts import laplacian_variance, look_at_bytes, look_at_file
 from imagedata.audit.rules import RULES, file_findings
-from imagedata.decode import DecodeSettings, decode_bytes
+from imagedata.decoding.decode import DecodeSettings, decode_bytes
 from tests.hostile import FORMATS, broken_files, encode, good_files
 from tests.hostile_corpus import cut_jpeg, mutated, odd_files, photo
 

@@ -6,9 +6,9 @@ import pytest
 
 from imagedata.audit.groups import _name_rules, guess_groups
 from imagedata.groups import group_of_path
-from imagedata.listing import ListedImage
+from imagedata.layouts.listing import ListedImage
 from imagedata.spec import DataSpec
-from workflow.documents import parse_overrides
+from workflow.settings.documents import parse_overrides
 
 
 def listed(*paths: str) -> list[ListedImage]:

@@ -22,7 +22,7 @@ from oneclass.from_anomalib.module import Preparation
 from oneclass.from_anomalib.settings import AnomalibSettings
 from oneclass.from_anomalib.state import network_state, put_state
 from tests.rows import synthetic_rows
-from workflow.registry import build_member
+from workflow.settings.registry import build_member
 
 TINY: dict[str, Any] = {"backbone": "test_resnet", "layers": ["layer1", "layer2"]}
 ROWS = synthetic_rows((20, 6), image_size=32)
@@ -80,8 +80,8 @@ def test_network_sees_what_the_graph_gives_it():
 def test_banks_are_chosen_by_our_greedy_while_training_lasts():
     from anomalib.models.components import KCenterGreedy
 
-    from oneclass.coreset import k_center_greedy
     from oneclass.from_anomalib.training import exact_coreset
+    from oneclass.patchcore.coreset import k_center_greedy
 
     points = torch.rand(300, 5, generator=torch.Generator().manual_seed(0))
     theirs = KCenterGreedy.select_coreset_idxs

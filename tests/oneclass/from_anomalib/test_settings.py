@@ -9,9 +9,9 @@ import pytest
 
 from contracts.errors import UsageError
 from oneclass.from_anomalib.catalogue import facts_of, image_models
-from workflow.config import RunOptions, resolve_config
-from workflow.documents import validated
-from workflow.registry import entry_of, settings_class
+from workflow.settings.config import RunOptions, resolve_config
+from workflow.settings.documents import validated
+from workflow.settings.registry import entry_of, settings_class
 
 
 def settings(name: str, **given: object):
@@ -92,7 +92,7 @@ def test_packaged_weights_bring_their_backbone_and_its_layers():
 def test_a_recipe_with_them_is_read_without_torch():
     program = (
         "import sys\n"
-        "from workflow.config import RunOptions, resolve_config\n"
+        "from workflow.settings.config import RunOptions, resolve_config\n"
         "config = resolve_config(RunOptions('elpv', recipe='anomalib'))\n"
         "assert any(plan.type.startswith('anomalib:') for plan in config.members)\n"
         "assert not {'torch', 'anomalib', 'timm'} & set(sys.modules)\n"

@@ -19,11 +19,11 @@ from supervised.synthetic.settings import ten_synthetic_models
 from supervised.tuned import TunedCnn
 from tests.rows import scrambled, synthetic_rows
 from tests.supervised.synthetic.conftest import SMALL
-from workflow.documents import validated
-from workflow.recipe import MemberPlan, Recipe, load_recipe_document, plan_members
-from workflow.registry import settings_class
-from workflow.train_all import run_unit
-from workflow.units import Unit
+from workflow.run.units import Unit
+from workflow.settings.documents import validated
+from workflow.settings.recipe import MemberPlan, Recipe, load_recipe_document, plan_members
+from workflow.settings.registry import settings_class
+from workflow.training.train import run_unit
 
 BACKBONE = TrunkSettings(name="test_resnet", weights="random", image_size=32)
 FULL = {"tune": "full", "image_size": 32, "epochs": 1, "batch_size": 16, "synthetic": SMALL}

@@ -1,0 +1,155 @@
+"""``bench``: measure the parts on public protocols; a command is a few lines here and a story of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workflow.commands.options import (
+    DEFAULT_RUNS,
+    Data,
+    Dataset,
+    Device,
+    DeviceName,
+    Json,
+    Minority,
+    Overrides,
+    RecipeName,
+    Runs,
+    Seed,
+    print_json,
+    run_options,
+)
+
+bench = typer.Typer(help="Measure the parts on public protocols.", no_args_is_help=True)
+
+
+@bench.command("oneclass")
+def bench_oneclass(
+    dataset: Annotated[str, typer.Option("--set", help="fashion_mnist, mnist or cifar10.")],
+    members: Annotated[
+        str, typer.Option("--members", help="Member types, a,b,c.")
+    ] = "deep_svdd_pixels,mahalanobis,knn",
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="Normal classes, a,b,c; names or numbers. All of them.")
+    ] = None,
+    train: Annotated[
+        int | None, typer.Option("--train", min=2, help="Training images a class, at most; all of them.")
+    ] = None,
+    labelled: Annotated[
+        float,
+        typer.Option("--labelled", min=0.0, max=0.5, help="Share of labelled minority rows, for deep_sad."),
+    ] = 0.0,
+    known_classes: Annotated[
+        int, typer.Option("--known-classes", min=1, max=9, help="Classes that these rows come from.")
+    ] = 1,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--override", help="MEMBER.key=value or trunk.key=value."),
+    ] = None,
+    data: Data = None,
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    as_json: Json = False,
+) -> None:
+    """Train on one class, tell it from all others, class by class; beside published figures."""
+    from benchmarks.oneclass import BenchOptions
+    from benchmarks.oneclass import bench_oneclass as run
+
+    def split(text: str | None) -> tuple[str, ...]:
+        return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+    options = BenchOptions(
+        dataset=dataset,
+        members=split(members),
+        classes=split(classes),
+        train=train,
+        labelled=labelled,
+        known_classes=known_classes,
+        overrides=tuple(override or ()),
+        data=data,
+        runs=runs,
+        seed=seed,
+        device=device.value,
+    )
+    document = run(options)
+    if as_json:
+        print_json(document)
+
+
+@bench.command("coreset")
+def bench_coreset(
+    points: Annotated[int, typer.Option("--points", min=2, help="Points to choose from.")] = 50_000,
+    dim: Annotated[int, typer.Option("--dim", min=1, help="Coordinates of a point.")] = 384,
+    centers: Annotated[int, typer.Option("--centers", min=3, help="Points to choose.")] = 5_000,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Points of your own, a .npy file; random ones where not given."),
+    ] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option("--iterations", min=10, help="Extrapolate anomalib's time from so many of its steps."),
+    ] = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of anomalib's selection.")] = 1,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Time the selection of PatchCore's bank beside anomalib's, on the same points."""
+    from benchmarks.coreset import bench_coreset as run
+
+    document = run(points, dim, centers, seed, repeats, file, iterations)
+    if as_json:
+        print_json(document)
+
+
+@bench.command("bank")
+def bench_bank(
+    dataset: Dataset,
+    member: Annotated[str, typer.Option("--member", help="A patchcore of the recipe.")] = "patchcore",
+    most: Annotated[int, typer.Option("--most", help="Patches of the largest bank.")] = 8000,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = 0,
+    device: DeviceName = Device.auto,
+    minority: Minority = None,
+    as_json: Json = False,
+) -> None:
+    """Print PatchCore's out-of-fold accuracy against the size of its bank, and what the bank costs."""
+    from benchmarks.bank import bench_bank as run
+
+    document = run(run_options(dataset, data, recipe, override, runs, seed, device, minority), member, most)
+    if as_json:
+        print_json(document)
+
+
+@bench.command("score")
+def bench_score(
+    dataset: Dataset,
+    images: Annotated[int, typer.Option("--images", help="JPEG files to score.")] = 512,
+    rounds: Annotated[int, typer.Option("--rounds", help="Times that every way is measured.")] = 3,
+    processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
+    anomalib: Annotated[
+        bool, typer.Option("--anomalib/--no-anomalib", help="anomalib's PatchCore on the same trunk, too.")
+    ] = False,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table here, too.")] = None,
+    data: Data = None,
+    recipe: RecipeName = "quick",
+    override: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = 0,
+    minority: Minority = None,
+    as_json: Json = False,
+) -> None:
+    """Time a run's exported files in every runtime, beside torch and anomalib, on the same JPEGs."""
+    from benchmarks.score import ScoreBench
+    from benchmarks.score import bench_score as run
+
+    options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
+    document = run(options, ScoreBench(images, rounds, processes, anomalib, markdown))
+    if as_json:
+        print_json(document)

@@ -1,0 +1,370 @@
+"""``bench score``: images a second, of the graph alone and from a folder to parquet, beside other ways.
+
+Everything is measured in one run, in turn, round after round: a machine that slows down is fair to all, and
+ratios are to be trusted more than figures. The graph alone runs in as many single-threaded processes as
+the scorer uses, so that what decoding and writing cost is what lies between the two.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from benchmarks.memory import peak_memory_mb
+from benchmarks.peaks import gemm_peaks
+from benchmarks.score_anomalib import ENGINE_PREDICT, anomalib_cases
+from contracts.errors import OutnumberedError, UsageError
+from contracts.machine import processor_name, usable_cpus
+from export.scoring.model import RUNTIMES, load_model
+from export.scoring.run import score_images
+from export.scoring.shard import DEFAULT_BATCH_SIZE
+from imagedata.decoding.decode import decode_file
+from reporting.terminal import console, note
+from workflow.ensembling.finished import FinishedRun, read_finished
+from workflow.settings.config import RunOptions, resolve_config
+
+JPEG_SIZE = 256
+_JPEG_QUALITY = 90
+_TORCH_BATCH = 16
+_TORCH_IMAGES = 512
+"""Of the slow ways as many are enough to tell their rate."""
+_GRAPH_IMAGES = 64
+_SECONDS_A_ROUND = 4.0
+
+Case = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class ScoreBench:
+    """What is measured.
+
+    Attributes:
+        images: JPEG files of :data:`JPEG_SIZE` pixels that are scored.
+        rounds: times that every case is run.
+        processes: single-threaded processes.
+        anomalib: whether anomalib's PatchCore on the same trunk is measured, too; its fit takes minutes.
+        markdown: page to write, or None.
+    """
+
+    images: int = 512
+    rounds: int = 3
+    processes: int | None = None
+    anomalib: bool = False
+    markdown: Path | None = None
+
+
+def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
+    """Measure a finished run's files.
+
+    Args:
+        options: which run; every ``model*.onnx`` of its folder is measured in every installed runtime.
+        bench: how much.
+
+    Returns:
+        ``{machine, processes, gemm_gflops, gflop_per_image, start_seconds, peak_memory_mb, rows}``; a row
+        is a case with its median rate, all its rates, how many times as fast as ``Engine.predict`` it is
+        where that was measured and, where the arithmetic is known, its share of the peak.
+
+    Raises:
+        ModelError: nothing trained or exported.
+        UsageError: a figure out of range, or anomalib cannot have this trunk.
+    """
+    if bench.images < _GRAPH_IMAGES or bench.rounds < 1:
+        raise UsageError(f"bench score: --images at least {_GRAPH_IMAGES}, --rounds at least 1.")
+    run = read_finished(resolve_config(options))
+    files = sorted(run.config.folder.glob("model*.onnx"))
+    if not files:
+        raise UsageError(f"{run.config.folder} holds no exported file. Run: {options.command('export')}")
+    processes = bench.processes or usable_cpus()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with console.status("writing JPEG files", spinner="dots"):
+            jpegs = write_jpegs(run, folder / "images", bench.images)
+        with console.status("matrix products", spinner="dots"):
+            peaks = gemm_peaks(processes)
+        cases: dict[str, Case] = {}
+        gflop = _gflop(files[0])
+        for path in files:
+            for runtime in RUNTIMES:
+                try:
+                    pool = stack.enter_context(_graph_processes(path, runtime, jpegs, processes))
+                except OutnumberedError as error:
+                    note(f"{path.name}, {runtime}: left out. {error}")
+                    continue
+                name = f"{path.stem}, {runtime}"
+                cases[f"{name}: graph alone"] = pool
+                cases[f"{name}: folder to parquet"] = _folder_to_parquet(
+                    path, runtime, jpegs, folder / "scores", processes
+                )
+        cases["torch and DataLoader, same members"] = _torch_loop(run, jpegs[:_TORCH_IMAGES], processes)
+        if bench.anomalib:
+            cases |= anomalib_cases(run.config, jpegs, folder / "anomalib", processes)
+        rates = _in_turn(cases, bench.rounds)
+        start = _start_seconds(files[0], jpegs[0], folder / "start", bench.rounds)
+        memory = peak_memory_mb(
+            [
+                *_score_command(files[0], jpegs[0].parent, folder / "memory"),
+                *("--processes", str(processes), "--batch-size", str(DEFAULT_BATCH_SIZE)),
+            ]
+        )
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    theirs = medians.get(ENGINE_PREDICT)
+    rows = [
+        {
+            "case": name,
+            "images_per_second": median,
+            "all": rates[name],
+            "times_engine_predict": None if theirs is None else median / theirs,
+            "share_of_fp32_peak": median * gflop / peaks["fp32"] if name.startswith("model") else None,
+        }
+        for name, median in medians.items()
+    ]
+    document = {
+        "dataset": run.config.spec.name,
+        "recipe": run.config.recipe.name,
+        "trunk": run.config.recipe.trunk.name,
+        "image_size": run.config.recipe.trunk.image_size,
+        "machine": f"{processor_name()}, {usable_cpus()} usable processors",
+        "processes": processes,
+        "jpegs": f"{len(jpegs)} of {JPEG_SIZE}x{JPEG_SIZE} pixels",
+        "gemm_gflops": peaks,
+        "gflop_per_image": gflop,
+        "start_seconds": start,
+        "peak_memory_mb": memory,
+        "rows": rows,
+    }
+    _show(document)
+    if bench.markdown is not None:
+        bench.markdown.write_text(_as_markdown(document, options, bench), encoding="utf-8")
+    return document
+
+
+def write_jpegs(run: FinishedRun, folder: Path, count: int) -> list[Path]:
+    """Held-out images as JPEG files of one size; links to the same files where there are too few."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    rows = run.data.test[:count]
+    made = []
+    for number, row in enumerate(rows):
+        pixels = decode_file(run.data.file_of(row), run.config.decode).pixels
+        target = folder / f"{number:06}.jpg"
+        Image.fromarray(pixels).resize((JPEG_SIZE, JPEG_SIZE)).save(target, quality=_JPEG_QUALITY)
+        made.append(target)
+    for number in range(len(made), count):
+        target = folder / f"{number:06}.jpg"
+        os.link(made[number % len(rows)], target)
+        made.append(target)
+    return made
+
+
+def _in_turn(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
+    """Images a second of every case in every round; the first pass of each warms up and is not kept."""
+    rates: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(rounds + 1):
+        for name, case in cases.items():
+            with console.status(f"round {number} of {rounds}: {name}", spinner="dots"):
+                rate = case()
+            if number:
+                rates[name].append(rate)
+    return rates
+
+
+@contextmanager
+def _graph_processes(path: Path, runtime: str, jpegs: Sequence[Path], processes: int) -> Iterator[Case]:
+    """Processes that hold the graph and some decoded images, and run them when told to."""
+    load_model(path, runtime=runtime)  # says here, in words, why it cannot
+    context = multiprocessing.get_context("spawn")
+    workers: list[tuple[SpawnProcess, Connection]] = []
+    try:
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            worker = context.Process(
+                target=_graph_worker, args=(path, runtime, list(jpegs[:_GRAPH_IMAGES]), theirs), daemon=True
+            )
+            worker.start()
+            theirs.close()
+            workers.append((worker, ours))
+        for _, pipe in workers:
+            pipe.recv()
+
+        def run() -> float:
+            for _, pipe in workers:
+                pipe.send(_SECONDS_A_ROUND)
+            return float(sum(pipe.recv() for _, pipe in workers))
+
+        yield run
+    finally:
+        for worker, pipe in workers:
+            pipe.close()
+            worker.join(5)
+            worker.kill()
+
+
+def _graph_worker(path: Path, runtime: str, jpegs: list[Path], driver: Connection) -> None:
+    """Decode once, then score the same pixels for as long as is asked; answers with images a second."""
+    model = load_model(path, runtime=runtime)
+    pixels = np.stack([decode_file(jpeg, model.decode).pixels for jpeg in jpegs])
+    model.run(pixels[:DEFAULT_BATCH_SIZE])
+    driver.send("ready")
+    while True:
+        try:
+            seconds = driver.recv()
+        except EOFError:
+            return
+        done, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            first = done % len(pixels)
+            done += len(model.run(pixels[first : first + DEFAULT_BATCH_SIZE]).probability)
+        driver.send(done / (time.perf_counter() - started))
+
+
+def _folder_to_parquet(path: Path, runtime: str, jpegs: list[Path], output: Path, processes: int) -> Case:
+    def run() -> float:
+        summary = score_images(
+            path,
+            [jpegs[0].parent],
+            output,
+            processes=processes,
+            batch_size=DEFAULT_BATCH_SIZE,
+            runtime=runtime,
+            overwrite=True,
+        )
+        return summary.images_per_second
+
+    return run
+
+
+def _torch_loop(run: FinishedRun, jpegs: list[Path], threads: int) -> Case:
+    """The same members in torch, fed by a DataLoader, as most people would score."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    from workflow.ensembling.model_file import fused_graph
+
+    graph = fused_graph(run.config, run.results, run.fitted, run.repeats).eval()
+    settings = run.config.decode
+    prior, threshold = (
+        torch.tensor(value, dtype=torch.float32)
+        for value in (run.fitted.deployment_prior, run.fitted.threshold)
+    )
+
+    class Files(torch.utils.data.Dataset[torch.Tensor]):
+        """JPEG files, decoded as they are asked for."""
+
+        def __len__(self) -> int:
+            return len(jpegs)
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            return torch.from_numpy(decode_file(jpegs[index], settings).pixels)
+
+    def score() -> float:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            for batch in DataLoader(Files(), batch_size=_TORCH_BATCH):
+                graph(batch, prior, threshold)
+        torch.set_num_threads(before)
+        return len(jpegs) / (time.perf_counter() - started)
+
+    return score
+
+
+def _gflop(path: Path) -> float:
+    """10^9 operations an image, of the whole graph."""
+    from export.inspection import inspect_graph
+
+    return float(sum(part.gflop for part in inspect_graph(load_model(path))))
+
+
+def _score_command(model: Path, images: Path, output: Path) -> list[str]:
+    """What users type to score."""
+    program = Path(__file__).resolve().parents[1] / "cli.py"
+    words = [sys.executable, program, "score", model, images, "--output", output, "--overwrite"]
+    return [str(word) for word in words]
+
+
+def _start_seconds(model: Path, image: Path, output: Path, rounds: int) -> float:
+    """Median seconds from starting Python to the first row on disk, by the command that users give."""
+    command = _score_command(model, image, output)
+    seconds = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+
+_HEADINGS = ("case", "images/s", "Engine.predict", "ratio", "of the fp32 peak")
+
+
+def _table(document: dict[str, Any]) -> list[list[str]]:
+    """Rows as text, under :data:`_HEADINGS`; the ratio is to the first row."""
+    base = document["rows"][0]["images_per_second"]
+
+    def times(ratio: float | None) -> str:
+        return "" if ratio is None else f"{ratio:.2f}x"
+
+    return [
+        [
+            row["case"],
+            f"{row['images_per_second']:.1f}",
+            times(row["times_engine_predict"]),
+            times(row["images_per_second"] / base),
+            "" if row["share_of_fp32_peak"] is None else f"{100 * row['share_of_fp32_peak']:.0f} %",
+        ]
+        for row in document["rows"]
+    ]
+
+
+def _facts(document: dict[str, Any]) -> str:
+    peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in document["gemm_gflops"].items())
+    held = document["peak_memory_mb"]
+    memory = "" if held is None else f"; most memory of all scoring processes together: {held:.0f} MB"
+    return (
+        f"{document['trunk']} at {document['image_size']} px, {document['gflop_per_image']:.2f} GFLOP an "
+        f"image; "
+        f"matrix products on {document['machine']}: {peaks} GFLOP/s. From start to the first row: "
+        f"{document['start_seconds']:.1f} s{memory}. Medians of rounds in turn, {document['jpegs']}, "
+        f"{document['processes']} processes."
+    )
+
+
+def _as_markdown(document: dict[str, Any], options: RunOptions, bench: ScoreBench) -> str:
+    flags = ["--anomalib"] if bench.anomalib else []
+    if bench.images != ScoreBench.images:
+        flags += ["--images", str(bench.images)]
+    if bench.rounds != ScoreBench.rounds:
+        flags += ["--rounds", str(bench.rounds)]
+    command = options.command("score", *flags).replace(" score ", " bench score ", 1)
+    lines = [f"# Scoring, {document['dataset']}, recipe {document['recipe']}", ""]
+    lines += [f"Made by `{command}`.", "", _facts(document), ""]
+    lines += ["| " + " | ".join(_HEADINGS) + " |", "|---|" + "---:|" * (len(_HEADINGS) - 1)]
+    lines += ["| " + " | ".join(row) + " |" for row in _table(document)]
+    return "\n".join([*lines, ""])
+
+
+def _show(document: dict[str, Any]) -> None:
+    table = Table(title=f"scoring {document['jpegs']}, {document['processes']} processes")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="left" if heading == "case" else "right")
+    for row in _table(document):
+        table.add_row(*row)
+    console.print(table)
+    note(_facts(document))

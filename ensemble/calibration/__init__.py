@@ -1,0 +1,1 @@
+"""From fused logits to probabilities that mean what they say."""

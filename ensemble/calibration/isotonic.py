@@ -1,0 +1,94 @@
+"""Isotonic calibration as a strictly increasing, piecewise linear map in logit space.
+
+Plain isotonic regression is a staircase: rows on one step become ties and the ranking suffers.
+Centred isotonic regression (Oron & Flournoy 2017) joins the steps' centres by straight lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from scipy.special import logit as logit_of
+from sklearn.isotonic import IsotonicRegression
+
+from contracts.rows import LabelArray
+from ensemble.calibration.calibrator import Calibrator, PlattCalibrator, smoothed_targets
+from ensemble.logistic import MIN_SLOPE, Float64Array
+
+# Steepest segment, in units of the Platt slope. Two steps whose centres all but touch would make a
+# cliff on which float32 noise of the members' scores turns into a jump of the probability.
+MAX_SLOPE_OF_PLATT = 5.0
+
+
+@dataclass(frozen=True)
+class IsotonicCalibrator(Calibrator):
+    """A line through ``knots`` → ``values``, going on with ``tail_slope`` at both ends.
+
+    Attributes:
+        knots: S increasing logits, the steps' centres.
+        values: S increasing calibrated logits.
+        tail_slope: > 0, Platt's slope on the same rows.
+    """
+
+    kind: ClassVar[str] = "isotonic"
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+    tail_slope: float
+
+    @classmethod
+    def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
+        """Pool adjacent violators on smoothed targets, then join the centres.
+
+        Platt's targets instead of 0 and 1 keep every step's value strictly between 0 and 1.
+        """
+        tail_slope = PlattCalibrator.fit(logit, labels).slope
+        targets = smoothed_targets(labels)
+        step_of_row = np.unique(IsotonicRegression().fit_transform(logit, targets), return_inverse=True)[1]
+        count = np.bincount(step_of_row).astype(np.float64)
+        centre = np.bincount(step_of_row, weights=logit) / count
+        mean = np.bincount(step_of_row, weights=targets) / count
+        centre, mean = _merge_cliffs(count, centre, mean, MAX_SLOPE_OF_PLATT * tail_slope)
+        return cls(tuple(centre.tolist()), tuple(logit_of(mean).tolist()), tail_slope)
+
+    def __call__(self, logit: Float64Array) -> Float64Array:
+        """Interpolate between the knots, extrapolate by the tail slope."""
+        knots, values = np.asarray(self.knots), np.asarray(self.values)
+        below, above = np.minimum(logit - knots[0], 0.0), np.maximum(logit - knots[-1], 0.0)
+        inside = np.interp(logit, knots, values)
+        return np.asarray(inside + self.tail_slope * (below + above), dtype=np.float64)
+
+    def state(self) -> dict[str, Any]:
+        """Knots, values and the tail slope."""
+        return {"knots": list(self.knots), "values": list(self.values), "tail_slope": self.tail_slope}
+
+
+def _merge_cliffs(
+    count: Float64Array, centre: Float64Array, mean: Float64Array, max_slope: float
+) -> tuple[Float64Array, Float64Array]:
+    """Merge neighbouring steps until every joining line's slope lies in MIN_SLOPE…max_slope.
+
+    Args:
+        count: ``[S]`` rows of each step.
+        centre: ``[S]`` mean logit, increasing.
+        mean: ``[S]`` mean target, increasing.
+        max_slope: steepest line allowed, calibrated logit a logit.
+
+    Returns:
+        Centres and means of the steps left, at least one.
+    """
+    while len(count) > 1:
+        # Clipped, so that neighbours equal up to rounding divide to "too steep" or "too flat".
+        rise, run = (np.maximum(np.diff(v), 1e-12) for v in (logit_of(mean), centre))
+        slope = rise / run
+        off = np.maximum(slope / max_slope, MIN_SLOPE / slope)
+        worst = int(np.argmax(off))
+        if off[worst] <= 1.0:
+            break
+        pair = slice(worst, worst + 2)
+        merged = [float(np.average(values[pair], weights=count[pair])) for values in (centre, mean)]
+        centre = np.r_[centre[:worst], merged[0], centre[worst + 2 :]]
+        mean = np.r_[mean[:worst], merged[1], mean[worst + 2 :]]
+        count = np.r_[count[:worst], count[pair].sum(), count[worst + 2 :]]
+    return centre, mean

@@ -1,0 +1,67 @@
+"""How good an ensemble is on its own out-of-fold rows: the figure that a repeat is chosen by."""
+
+from __future__ import annotations
+
+from sklearn.metrics import f1_score
+
+from contracts.errors import UsageError, nearest_match
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble, decide_class
+from ensemble.prior import probability, shift_logit
+from ensemble.stacking.quality import quality
+from ensemble.stacking.stacker import METHODS, cross_fit, single_method
+from ensemble.stacking.training import TrainingScores
+from evaluation.multiclass import class_recalls, g_mean_product
+
+HIGHER_IS_BETTER = {
+    "average_precision": True,
+    "hter": False,
+    "f1": True,
+    "g_mean": True,
+    "log_loss": False,
+}
+"""Figures by name, and their direction."""
+
+_SINGLE = "single:"
+
+
+def out_of_fold_figure(oof: ScoreTable, fitted: FittedEnsemble, name: str) -> float:
+    """One figure of a fitted ensemble on the rows it was fitted on, from cross-fitted logits.
+
+    No held-out row enters, so choosing by it leaves the held-out figures honest. Combination weights come
+    from the other folds; calibrator and threshold, a few numbers, from all out-of-fold rows, alike for
+    every candidate. For two classes the figures are the minority's. For K > 2, ``average_precision`` and
+    ``f1`` are means over classes, ``hter`` is one minus the mean class recall, and ``g_mean`` the product
+    form.
+
+    Args:
+        oof: the complete out-of-fold table that ``fitted`` was fitted on.
+        fitted: by :func:`ensemble.pipeline.fit_ensemble` or :func:`ensemble.pipeline.fit_single`.
+        name: a key of :data:`HIGHER_IS_BETTER`.
+
+    Raises:
+        UsageError: no such figure.
+    """
+    if name not in HIGHER_IS_BETTER:
+        raise UsageError(
+            f"select_by: '{name}' does not exist.{nearest_match(name, HIGHER_IS_BETTER)} "
+            f"Use one of: {', '.join(HIGHER_IS_BETTER)}."
+        )
+    training = TrainingScores.from_table(oof)
+    if fitted.method.startswith(_SINGLE):
+        method = single_method(training, fitted.method.removeprefix(_SINGLE))
+    else:
+        method = METHODS[fitted.method]
+    calibrated = fitted.calibrator(cross_fit(training, method))
+    if name in {"log_loss", "average_precision"}:
+        # These rows hold the trained class shares, so their probabilities are those before the shift.
+        return float(getattr(quality(calibrated, training.labels), name))
+    n_classes = training.n_classes
+    p = probability(shift_logit(calibrated, fitted.trained_prior, fitted.deployment_prior))
+    decision = decide_class(p, fitted.threshold)
+    if name == "f1":
+        average = "binary" if n_classes == 2 else "macro"
+        return float(f1_score(training.labels, decision, average=average, zero_division=0))
+    if name == "hter":
+        return 1.0 - float(class_recalls(training.labels, decision, n_classes).mean())
+    return g_mean_product(training.labels, decision, n_classes)

@@ -1,0 +1,134 @@
+"""The ridge stack and its baselines, each fitted on out-of-fold rows and predicted across folds.
+
+Baselines: the best single member, the plain mean, and greedy selection with replacement (Caruana et
+al. 2004). A method is a function from training rows to a :class:`LinearCombination`; it makes all of
+its choices (scales, weights, ridge, selection) from those rows alone. :func:`cross_fit` therefore
+leaks nothing: a fold's logits come from a method that never saw the fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from contracts.errors import UsageError, nearest_match
+from ensemble.logistic import Float64Array
+from ensemble.stacking.combination import LinearCombination
+from ensemble.stacking.quality import log_loss
+from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.weights import default_ridge, fit_mean, fit_single, fit_stack
+
+Method = Callable[[TrainingScores], LinearCombination]
+
+RIDGE_FACTORS = (100.0, 10.0, 1.0, 0.1)
+GREEDY_STEPS = 20
+
+
+def cross_fit(training: TrainingScores, method: Method) -> Float64Array:
+    """Predict each fold by ``method`` fitted on the other folds.
+
+    Returns:
+        ``[N]`` or ``[N, K]`` logits of the training rows, none of them fitted on its own fold.
+    """
+    logits: Float64Array | None = None
+    for fold in np.unique(training.folds):
+        held_out = training.folds == fold
+        of_fold = method(training.rows(~held_out)).logits(training.scores[held_out])
+        if logits is None:
+            logits = np.empty((len(training.labels), *of_fold.shape[1:]))
+        logits[held_out] = of_fold
+    assert logits is not None  # from_table refuses a table without rows
+    return logits
+
+
+def honest_logits(training: TrainingScores, method: Method) -> Float64Array:
+    """Cross-fitted logits where the rows allow it, in-sample ones where a fold would lack a class.
+
+    The second happens only inside :func:`cross_fit` with very few folds or positives, and serves
+    only to choose among members, each of one slope and one intercept.
+    """
+    if training.can_cross_fit:
+        return cross_fit(training, method)
+    return method(training).logits(training.scores)
+
+
+def ridge_stack(training: TrainingScores) -> LinearCombination:
+    """Non-negative ridge logistic over all members.
+
+    The strength is :func:`ensemble.stacking.weights.default_ridge` times 100, 10, 1 or 0.1, whichever has the
+    lowest cross-fitted log loss on the rows' own folds; the stronger one wins ties. Where the rows
+    cannot be cross-fitted it is the default.
+    """
+    ridge = default_ridge(training)
+    if training.can_cross_fit:
+        losses = [
+            log_loss(cross_fit(training, partial(fit_stack, ridge=ridge * factor)), training.labels)
+            for factor in RIDGE_FACTORS
+        ]
+        ridge *= RIDGE_FACTORS[int(np.argmin(losses))]
+    return fit_stack(training, ridge)
+
+
+def best_member(training: TrainingScores) -> str:
+    """The member whose own logistic has the lowest cross-fitted log loss; the first wins ties."""
+    losses = [
+        log_loss(honest_logits(training, partial(fit_single, member=block.member)), training.labels)
+        for block in training.blocks
+    ]
+    return training.blocks[int(np.argmin(losses))].member
+
+
+def best_single(training: TrainingScores) -> LinearCombination:
+    """The best member's own logistic; which member is best is chosen on the same rows."""
+    return fit_single(training, best_member(training))
+
+
+def greedy_selection(training: TrainingScores) -> LinearCombination:
+    """Average of members' calibrated log-odds, picked greedily with replacement (Caruana et al. 2004).
+
+    Each of 20 steps adds the member that lowers the log loss of the running mean most, repeats
+    allowed; the best prefix counts. Selection reads cross-fitted log-odds.
+    """
+    singles = [partial(fit_single, member=block.member) for block in training.blocks]
+    candidates = np.stack([honest_logits(training, single) for single in singles])
+    counts = np.zeros(len(singles), dtype=np.int64)
+    running = np.zeros_like(candidates[0])
+    best_counts, best_loss = counts.copy(), np.inf
+    for step in range(1, GREEDY_STEPS + 1):
+        losses = [log_loss((running + candidate) / step, training.labels) for candidate in candidates]
+        chosen = int(np.argmin(losses))
+        counts[chosen] += 1
+        running = running + candidates[chosen]
+        # A hair's margin: rounding must not prefer twenty copies of a member to one.
+        if losses[chosen] < best_loss - 1e-12:
+            best_counts, best_loss = counts.copy(), losses[chosen]
+    share = best_counts / best_counts.sum()
+    fitted = [single(training) for single in singles]
+    weights = sum(s * f.weights for s, f in zip(share, fitted, strict=True))
+    intercept = sum(s * f.intercept for s, f in zip(share, fitted, strict=True))
+    return LinearCombination(fitted[0].transform, np.asarray(weights), np.asarray(intercept))
+
+
+METHODS: dict[str, Method] = {
+    "stack": ridge_stack,
+    "best_single": best_single,
+    "plain_mean": fit_mean,
+    "greedy": greedy_selection,
+}
+
+
+def single_method(training: TrainingScores, member: str) -> Method:
+    """The method that uses one named member.
+
+    Raises:
+        UsageError: no such member in the table.
+    """
+    names = [block.member for block in training.blocks]
+    if member not in names:
+        raise UsageError(
+            f"ensemble: no member '{member}' among {', '.join(names)}.{nearest_match(member, names)} "
+            "Train it first or name another."
+        )
+    return partial(fit_single, member=member)

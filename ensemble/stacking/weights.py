@@ -1,0 +1,102 @@
+"""Fit the weights of a linear combination, for two classes and for K, behind one face."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ensemble.logistic import MIN_SLOPE, Float64Array, fit_logistic
+from ensemble.softmax import fit_softmax, one_hot
+from ensemble.stacking.combination import LinearCombination
+from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.transform import ColumnTransform
+
+# Positives a coefficient below which the default ridge grows beyond one row's worth.
+COMFORTABLE_POSITIVES = 10.0
+
+
+def default_ridge(training: TrainingScores) -> float:
+    """Ridge of 1 at ten positives a coefficient, more in proportion as positives get fewer.
+
+    Inputs are standardised, so a ridge of r weighs about as much as r well-placed rows: with plenty
+    of positives it is nothing, with three for five members it keeps the weights small and even.
+    """
+    return COMFORTABLE_POSITIVES * len(training.blocks) / max(1, training.n_positive)
+
+
+def fit_stack(training: TrainingScores, ridge: float) -> LinearCombination:
+    """Ridge logistic over all members with non-negative weights, unweighted rows.
+
+    Non-negative, since a higher score means "more like the minority" by contract: a negative weight
+    could only be noise or two members cancelling each other.
+    """
+    return _fit(training, ridge, lower=0.0)
+
+
+def fit_single(training: TrainingScores, member: str) -> LinearCombination:
+    """One member's own logistic, as a combination in which every other weight is zero.
+
+    The slope is kept above 0, so that a member that ranks the wrong way shows it in its AUROC.
+    """
+    own = training.only(member)
+    fitted = _fit(own, default_ridge(own), lower=MIN_SLOPE)
+    return _spread(fitted, training, member)
+
+
+def fit_mean(training: TrainingScores) -> LinearCombination:
+    """Plain mean of the standardised members, then a one-dimensional logistic.
+
+    For K classes the logit blocks are averaged into one block and the anomaly scores into one column.
+    """
+    transform = ColumnTransform.fit(training)
+    z = transform(training.scores)
+    ridge = COMFORTABLE_POSITIVES / max(1, training.n_positive)
+    if training.n_classes == 2:
+        fit = fit_logistic(
+            z.mean(axis=1, keepdims=True), training.labels.astype(np.float64), ridge=ridge, lower=MIN_SLOPE
+        )
+        weights = np.full((z.shape[1], 1), fit.weights[0] / z.shape[1])
+        return LinearCombination(transform, weights, np.array([fit.intercept]))
+    logit_blocks, anomaly_columns = _by_kind(training)
+    blocks = z[:, logit_blocks].mean(axis=1)[None] if len(logit_blocks) else np.empty((0, 0, 0))
+    anomaly = z[:, anomaly_columns].mean(axis=1, keepdims=True) if anomaly_columns else np.empty((len(z), 0))
+    targets = one_hot(training.labels, training.n_classes)
+    softmax = fit_softmax(blocks, anomaly, targets, ridge=ridge, lower=MIN_SLOPE)
+    weights = np.zeros((z.shape[1], training.n_classes))
+    for columns in logit_blocks:
+        weights[columns] = np.eye(training.n_classes) * softmax.slopes[0] / len(logit_blocks)
+    for column in anomaly_columns:
+        weights[column] = softmax.directions[0] / len(anomaly_columns)
+    return LinearCombination(transform, weights, softmax.intercept)
+
+
+def _fit(training: TrainingScores, ridge: float, lower: float) -> LinearCombination:
+    """One coefficient a member (K for an anomaly score where K > 2), each at least ``lower``."""
+    transform = ColumnTransform.fit(training)
+    z = transform(training.scores)
+    if training.n_classes == 2:
+        fit = fit_logistic(z, training.labels.astype(np.float64), ridge=ridge, lower=lower)
+        return LinearCombination(transform, fit.weights[:, None], np.array([fit.intercept]))
+    logit_blocks, anomaly_columns = _by_kind(training)
+    blocks = np.stack([z[:, columns] for columns in logit_blocks]) if logit_blocks else np.empty((0, 0, 0))
+    targets = one_hot(training.labels, training.n_classes)
+    softmax = fit_softmax(blocks, z[:, anomaly_columns], targets, ridge=ridge, lower=lower)
+    weights = np.zeros((z.shape[1], training.n_classes))
+    for slope, columns in zip(softmax.slopes, logit_blocks, strict=True):
+        weights[columns] = np.eye(training.n_classes) * slope
+    weights[anomaly_columns] = softmax.directions
+    return LinearCombination(transform, weights, softmax.intercept)
+
+
+def _by_kind(training: TrainingScores) -> tuple[list[list[int]], list[int]]:
+    """Columns of each logit block, and the anomaly columns; for K > 2 classes."""
+    logit_blocks = [list(block.columns) for block in training.blocks if block.is_logit_block]
+    anomaly_columns = [block.columns[0] for block in training.blocks if not block.is_logit_block]
+    return logit_blocks, anomaly_columns
+
+
+def _spread(fitted: LinearCombination, training: TrainingScores, member: str) -> LinearCombination:
+    """Place a one-member combination among all columns, so that every combination reads ``[N, M]``."""
+    positions = [i for i, column in enumerate(training.columns) if column.member == member]
+    weights: Float64Array = np.zeros((len(training.columns), fitted.weights.shape[1]))
+    weights[positions] = fitted.weights
+    return LinearCombination(ColumnTransform.fit(training), weights, fitted.intercept)

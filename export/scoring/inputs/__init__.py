@@ -1,0 +1,1 @@
+"""What can be scored: files, folders, patterns, archives and tables."""

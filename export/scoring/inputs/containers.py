@@ -1,0 +1,225 @@
+"""Images that lie within a larger file: members of tar archives, rows of parquet files.
+
+The plan says where each one lies, so that a worker reads exactly its bytes and nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import ImageError
+from export.scoring.inputs.archive_stream import ArchiveStream, BrokenArchiveError
+from imagedata.decoding.decode import MAX_FILE_BYTES
+
+_ROWS_AT_A_TIME = 16
+
+SEPARATOR = "::"
+"""Between a container's path and the name within it, as in ``shard-0001.tar::cat.jpg``."""
+
+
+class Container(NamedTuple):
+    """A file that holds images, as it was when the run was planned.
+
+    Attributes:
+        path: where it lies.
+        kind: ``parquet``, ``tar``, or a compressed tar's compression: ``gz``, ``bz2``, ``xz``, ``zst``.
+        size: bytes.
+        changed_ns: time of its last change, nanoseconds since 1970.
+        column: of a parquet file, the column that holds the bytes.
+    """
+
+    path: str
+    kind: str
+    size: int
+    changed_ns: int
+    column: str = ""
+
+    @classmethod
+    def at(cls, path: str, kind: str, column: str = "") -> Container:
+        """Describe the file at ``path``.
+
+        Raises:
+            OSError: it has gone or cannot be looked at.
+        """
+        facts = os.stat(path)  # noqa: PTH116 - strings throughout, as in the plan
+        return cls(path, kind, facts.st_size, facts.st_mtime_ns, column)
+
+
+class PackedImage(NamedTuple):
+    """Where an image lies within its container.
+
+    Attributes:
+        container: the file around it.
+        offset: first byte of its content, in a compressed archive counted after decompression; in a parquet
+            file the row's number, from 0.
+        size: bytes; 0 in a parquet file, where the row itself says it.
+        problem: why it cannot be used, found when the container was indexed; empty where it can.
+    """
+
+    container: Container
+    offset: int
+    size: int
+    problem: str = ""
+
+
+class ContainerReader:
+    """Reads packed images; keeps the last container open, because the next image is most often its next.
+
+    One per process. Forgetting to close it costs a file handle, no more.
+    """
+
+    def __init__(self) -> None:
+        self._open: _Open | None = None
+
+    def read(self, image: PackedImage) -> bytes:
+        """The whole content of one image file.
+
+        Raises:
+            ImageError: it was refused when the container was indexed, or the container has gone, has
+                changed since, or is damaged there.
+        """
+        if image.problem:
+            raise ImageError(image.problem)
+        if image.size > MAX_FILE_BYTES:
+            raise ImageError(f"file has {image.size:,} bytes; the limit is {MAX_FILE_BYTES:,}.")
+        try:
+            if self._open is None or self._open.container != image.container:
+                self.close()
+                self._open = _open(image.container)
+            data = self._open.read(image.offset, image.size)
+        except BrokenArchiveError as error:
+            self.close()
+            raise ImageError(f"its archive {error}.") from error
+        except (OSError, pa.ArrowException) as error:
+            self.close()
+            reason = (str(error).splitlines() or [""])[0] if isinstance(error, pa.ArrowException) else None
+            reason = reason or getattr(error, "strerror", None) or str(error)
+            raise ImageError(f"cannot be read: {reason[:200].rstrip('.')}.") from error
+        if not data:
+            raise ImageError("file is empty (0 bytes).")
+        return data
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+class _Open(ABC):
+    """An opened container."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    @abstractmethod
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes of the image at ``offset``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+
+class _Tar(_Open):
+    """An archive as it is: any place is reached at once."""
+
+    def __init__(self, container: Container, handle: BinaryIO) -> None:
+        super().__init__(container)
+        self._handle = handle
+
+    def read(self, offset: int, size: int) -> bytes:
+        self._handle.seek(offset)
+        data = self._handle.read(size)
+        if len(data) < size:
+            raise BrokenArchiveError(f"ends within it, after {len(data):,} of {size:,} bytes")
+        return data
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+class _CompressedTar(_Open):
+    """An archive that can be read forwards only; going back means beginning anew.
+
+    A process gets its shards in the order of the plan, so each archive is decompressed once a process.
+    """
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self._stream = ArchiveStream(container.path, container.kind)
+
+    def read(self, offset: int, size: int) -> bytes:
+        if offset < self._stream.tell():
+            self._stream.close()
+            self._stream = ArchiveStream(self.container.path, self.container.kind)
+        self._stream.seek(offset)
+        data = self._stream.read_block(size)
+        if len(data) < size:
+            raise BrokenArchiveError(f"ends within it, after {len(data):,} of {size:,} bytes")
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _Parquet(_Open):
+    """A column of bytes, read a few rows at a time within a row group."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self._file = pq.ParquetFile(container.path, pre_buffer=False)
+        footer = self._file.metadata
+        sizes = (footer.row_group(group).num_rows for group in range(footer.num_row_groups))
+        self._first_rows = [0, *accumulate(sizes)]
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._group = -1
+        self._start = 0
+        self._rows: list[bytes | None] = []
+
+    def read(self, offset: int, size: int) -> bytes:  # noqa: ARG002
+        group = bisect_right(self._first_rows, offset) - 1
+        if group != self._group or offset < self._start:
+            self._group, self._start, self._rows = group, self._first_rows[group], []
+            self._batches = self._file.iter_batches(
+                _ROWS_AT_A_TIME, row_groups=[group], columns=[self.container.column], use_threads=False
+            )
+        while offset >= self._start + len(self._rows):
+            self._start += len(self._rows)
+            values: Any = next(self._batches).column(0)
+            if pa.types.is_struct(values.type):
+                values = values.field("bytes")
+            self._rows = values.to_pylist()
+        data = self._rows[offset - self._start]
+        if data is None:
+            raise ImageError("its row holds no bytes.")
+        if len(data) > MAX_FILE_BYTES:
+            raise ImageError(f"file has {len(data):,} bytes; the limit is {MAX_FILE_BYTES:,}.")
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _open(container: Container) -> _Open:
+    """Open a container that is still the one that was planned.
+
+    Raises:
+        ImageError: it is another one now; offsets into the old one would give anything.
+        OSError: it has gone.
+    """
+    if Container.at(container.path, container.kind, container.column) != container:
+        raise ImageError("the file around it has changed since the run was planned; give the command again.")
+    if container.kind == "parquet":
+        return _Parquet(container)
+    if container.kind == "tar":
+        return _Tar(container, open(container.path, "rb"))  # noqa: PTH123
+    return _CompressedTar(container)

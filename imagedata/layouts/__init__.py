@@ -1,0 +1,1 @@
+"""How data sets lie on disk: class folders, lists, packs and shards."""

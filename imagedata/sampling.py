@@ -1,0 +1,98 @@
+"""Draws of rows by a seeded hash of their bytes: equal on every machine, whatever the files are called."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from contracts.errors import DataError
+from imagedata.layouts.kinds import AnomalyFolders
+
+if TYPE_CHECKING:
+    from imagedata.manifest import ManifestRow
+    from imagedata.spec import DataSpec
+
+
+def seeded_rank(seed: int, purpose: str, key: str) -> str:
+    """A key's place in a random order that depends on the seed and the purpose only."""
+    return hashlib.sha256(f"{seed}|{purpose}|{key}".encode()).hexdigest()
+
+
+def keep_a_share(spec: DataSpec, rows: Sequence[ManifestRow], seed: int) -> list[ManifestRow]:
+    """Drop usable rows until ``keep_share`` of each class and split is left; at least one row of each."""
+    if spec.keep_share is None:
+        return list(rows)
+    kept: set[tuple[str, str]] = set()
+    for split in ("train", "test"):
+        for name in spec.class_names:
+            mine = [r for r in rows if r.status == "ok" and r.split == split and r.label == name]
+            mine.sort(key=lambda row: seeded_rank(seed, "keep", row.sha256))
+            kept.update((row.split, row.path) for row in mine[: max(1, round(len(mine) * spec.keep_share))])
+    return [
+        replace(row, status="dropped", reason=f"{spec.keep_share:.0%} of each class kept")
+        if row.status == "ok" and (row.split, row.path) not in kept
+        else row
+        for row in rows
+    ]
+
+
+def move_anomalies(spec: DataSpec, rows: Sequence[ManifestRow], seed: int) -> list[ManifestRow]:
+    """Give training its anomalies, where a data set keeps all of them for testing.
+
+    ``moved_share`` of each kind of anomaly, rounded, or ``moved_count`` of all, dealt out to the kinds by
+    their sizes (largest remainders). Whole groups are moved, the normal images of a group with its
+    anomalies; a group that would overshoot its kind's number stays.
+
+    Raises:
+        DataError: all or none of the anomalies would be moved.
+    """
+    if not isinstance(spec.layout, AnomalyFolders):
+        return list(rows)
+    layout = spec.layout
+    held_out = [row for row in rows if row.status == "ok" and row.split == "test"]
+    anomalies = Counter(row.subtype or "" for row in held_out if row.label == spec.minority)
+    if layout.moved_count is None:
+        wanted = {kind: round(count * layout.moved_share) for kind, count in anomalies.items()}
+    else:
+        wanted = _dealt_out(layout.moved_count, anomalies)
+    rule = f"moved_count={layout.moved_count}" if layout.moved_count is not None else ""
+    rule = f"layout.{rule or f'moved_share={layout.moved_share:g}'}"
+    total, available = sum(wanted.values()), sum(anomalies.values())
+    if not 0 < total < available:
+        raise DataError(
+            f"{spec.name}: {rule} would move {total} of {available} anomalies into training, and both sides "
+            f"need some. Use -o layout.moved_share=0.5 or -o layout.moved_count={max(1, available // 2)}."
+        )
+    counts_of_group: dict[str, Counter[str]] = {}
+    for row in held_out:
+        counts = counts_of_group.setdefault(row.group, Counter())
+        if row.label == spec.minority:
+            counts[row.subtype or ""] += 1
+    moved: set[str] = set()
+    so_far: Counter[str] = Counter()
+    for group in sorted(counts_of_group, key=lambda name: seeded_rank(seed, "moved", name)):
+        counts = counts_of_group[group]
+        if counts and all(so_far[kind] + count <= wanted[kind] for kind, count in counts.items()):
+            moved.add(group)
+            so_far.update(counts)
+    return [
+        replace(row, split="train")
+        if row.status == "ok" and row.split == "test" and row.group in moved
+        else row
+        for row in rows
+    ]
+
+
+def _dealt_out(total: int, sizes: Counter[str]) -> dict[str, int]:
+    """``total`` dealt out in proportion to ``sizes``, none getting more than it has."""
+    available = sum(sizes.values())
+    total = min(total, available)
+    exact = {kind: total * size / max(available, 1) for kind, size in sizes.items()}
+    dealt = {kind: int(share) for kind, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda kind: (dealt[kind] - exact[kind], kind))
+    for kind in by_remainder[: total - sum(dealt.values())]:
+        dealt[kind] += 1
+    return dealt

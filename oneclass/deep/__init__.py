@@ -1,0 +1,1 @@
+"""Networks that draw the majority to a centre: Deep SVDD and Deep SAD."""

@@ -1,0 +1,175 @@
+"""Deep SVDD as published: a small convolutional network from pixels, pre-trained as an autoencoder.
+
+Source: Ruff et al. 2018, "Deep One-Class Classification" (ICML,
+https://proceedings.mlr.press/v80/ruff18a.html), section 4.2. Where we differ: fewer epochs at a larger
+learning rate and smaller batches (150 epochs or more take hours on a CPU); the decoder is a plain mirror of
+the encoder; the score is the distance, not its square, which orders alike.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from contracts.files import Arrays
+from contracts.member import FitContext, MemberInput
+from contracts.rows import ImageRows
+from features.tensors import TrunkFeatures
+from features.training import batches_of
+from oneclass.deep.lenet import LeNetForm, encoder, pretrain
+from oneclass.deep.sphere import SphereMember, SphereNetwork, SphereRows, SphereTask
+from oneclass.settings import DeepSVDDPixelsSettings
+
+# ITU-R BT.601, as Pillow's own conversion to grey.
+_LUMA = (0.299, 0.587, 0.114)
+# Mean absolute deviation below which an image counts as of one colour, in grey levels.
+_LEAST_CONTRAST = 1e-3
+_LEAST_RANGE = 1e-6
+_READ_ROWS = 256
+_PRELOAD_BYTES = 1 << 30
+
+
+class DeepSVDDPixels(SphereMember):
+    """See the module's docstring. Scores are distances from the centre, 0 or more."""
+
+    name: ClassVar[str] = "deep_svdd_pixels"
+    settings: DeepSVDDPixelsSettings
+
+    def __init__(self, settings: DeepSVDDPixelsSettings) -> None:
+        self.settings = settings
+
+    @property
+    def needs(self) -> frozenset[MemberInput]:
+        """Pixels."""
+        return frozenset({"images"})
+
+    def _task(self, rows: ImageRows, n_majority: int, context: FitContext) -> SphereTask:
+        s = self.settings
+        low, high = _range_of(rows.subset(np.arange(n_majority)), s)
+        inputs = _PixelInputs(rows, s, low, high)
+        majority = SphereRows(Subset(inputs, range(n_majority)), torch.zeros(n_majority, dtype=torch.bool))
+
+        def start_from_autoencoder(network: SphereNetwork, seed: int) -> None:
+            assert isinstance(network, LeNetModule)
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                pretrain(
+                    network.encoder,
+                    network.form,
+                    batches_of(majority, s.batch_size, seed),
+                    epochs=s.pretrain_epochs,
+                    learning_rate=s.pretrain_learning_rate,
+                    weight_decay=s.weight_decay,
+                    device=context.device,
+                    record=context.record,
+                )
+
+        def new_network() -> LeNetModule:
+            return LeNetModule(s, low, high)
+
+        if s.pretrain_epochs == 0:
+            return SphereTask(inputs, new_network)
+        return SphereTask(inputs, new_network, start_from_autoencoder)
+
+    def _empty_network(self, arrays: Arrays) -> LeNetModule:
+        return LeNetModule(self.settings, *(torch.from_numpy(np.array(arrays[n])) for n in ("low", "high")))
+
+
+class LeNetModule(SphereNetwork):
+    """Resize, normalise contrast, embed.
+
+    Args:
+        settings: sizes and normalisation.
+        low: ``[]`` least value of the majority's pixels after contrast normalisation.
+        high: ``[]`` largest.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, settings: DeepSVDDPixelsSettings, low: Tensor, high: Tensor) -> None:
+        channels = 1 if settings.colours == "gray" else 3
+        form = LeNetForm.of(
+            settings.image_size, channels, settings.filters, settings.embedding_dim, settings.bias
+        )
+        super().__init__(form.embedding_dim)
+        self.settings = settings
+        self.form = form
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+        self.encoder = encoder(form)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """``[N, d]`` embeddings of ``[N, channels, s, s]`` inputs."""
+        phi: Tensor = self.encoder(inputs)
+        return phi
+
+    def inputs_of(self, features: TrunkFeatures) -> Tensor:
+        """What the network sees of ``[N, 3, S, S]`` pixels 0…255."""
+        return scaled(contrast_normalised(features.images, self.settings), self.low, self.high)
+
+
+def contrast_normalised(images: Tensor, settings: DeepSVDDPixelsSettings) -> Tensor:
+    """``[N, channels, s, s]`` at the network's size; with ``contrast: global`` of mean 0 and mean size 1.
+
+    Args:
+        images: ``[N, 3, S, S]`` float32, 0…255.
+        settings: size, colours, contrast.
+    """
+    size = settings.image_size
+    pixels = torch.nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+    if settings.colours == "gray":
+        pixels = (pixels * pixels.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    if settings.contrast == "none":
+        return pixels
+    centred = pixels - pixels.mean(dim=(1, 2, 3), keepdim=True)
+    size_of_image = centred.abs().mean(dim=(1, 2, 3), keepdim=True)
+    return centred / size_of_image.clamp_min(_LEAST_CONTRAST)
+
+
+def scaled(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Bring ``low``…``high`` to 0…1; other images may leave that range."""
+    return (pixels - low) / (high - low).clamp_min(_LEAST_RANGE)
+
+
+def _read(rows: ImageRows, positions: list[int], settings: DeepSVDDPixelsSettings) -> Tensor:
+    images = torch.from_numpy(rows.images(np.array(positions, dtype=np.int64)))
+    return contrast_normalised(images.permute(0, 3, 1, 2).float(), settings)
+
+
+def _range_of(majority: ImageRows, settings: DeepSVDDPixelsSettings) -> tuple[Tensor, Tensor]:
+    """Least and largest value ``[]`` over all pixels of the majority, in one streamed pass."""
+    if settings.contrast == "none":
+        return torch.tensor(0.0), torch.tensor(255.0)
+    low, high = torch.tensor(float("inf")), torch.tensor(float("-inf"))
+    for start in range(0, len(majority), _READ_ROWS):
+        batch = _read(majority, list(range(start, min(start + _READ_ROWS, len(majority)))), settings)
+        low, high = torch.minimum(low, batch.min()), torch.maximum(high, batch.max())
+    return low, high
+
+
+class _PixelInputs(Dataset[Tensor]):
+    """Inputs of rows; kept in memory where they fit into 1 GiB, else read batch by batch."""
+
+    def __init__(self, rows: ImageRows, settings: DeepSVDDPixelsSettings, low: Tensor, high: Tensor) -> None:
+        self.rows, self.settings, self.low, self.high = rows, settings, low, high
+        channels = 1 if settings.colours == "gray" else 3
+        self._kept: Tensor | None = None
+        if 4 * len(rows) * channels * settings.image_size**2 <= _PRELOAD_BYTES:
+            starts = range(0, len(rows), _READ_ROWS)
+            parts = [self._read(list(range(s, min(s + _READ_ROWS, len(rows))))) for s in starts]
+            self._kept = torch.cat(parts)
+
+    def _read(self, positions: list[int]) -> Tensor:
+        return scaled(_read(self.rows, positions, self.settings), self.low, self.high)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, positions: list[int]) -> Tensor:
+        """``[B, channels, s, s]``; DataLoader asks for whole batches through this."""
+        return self._read(positions) if self._kept is None else self._kept[positions]

@@ -1,0 +1,1 @@
+"""PatchCore: a bank of majority patches, and the distance to it."""

@@ -1,0 +1,116 @@
+"""How many patches a bank may hold, from whichever budget the settings name."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+
+import torch
+
+from contracts.errors import DataError
+from contracts.rows import FeatureShapes
+from features.tensors import TrunkFeatures
+from oneclass.patchcore.module import PatchCoreModule
+from oneclass.settings import PatchCoreSettings
+
+LEAST_BANK = 10
+_TIMED_IMAGES = 16
+_TIMED_REPEATS = 7
+_TIMED_BANKS = (500, 4000)
+
+
+def bank_bytes_per_patch(settings: PatchCoreSettings, dim: int) -> int:
+    """Bytes that one bank patch of ``dim`` coordinates takes in the exported file."""
+    # -2 b and |b|^2; the score of equation 7 looks bank patches up, so it needs b as well.
+    copies = 2 if settings.image_score == "reweighted" else 1
+    return 4 * (copies * dim + 1)
+
+
+def milliseconds_per_image(module: PatchCoreModule, shapes: FeatureShapes) -> float:
+    """Time that scoring one image's patches takes on this machine, in milliseconds, without the trunk.
+
+    The median of several batches of 16 made-up images, so that a moment's load counts for little.
+    """
+    generator = torch.Generator().manual_seed(0)
+    grid = shapes.patch_grid
+    patches = torch.rand(_TIMED_IMAGES, shapes.patch_channels, grid, grid, generator=generator)
+    features = TrunkFeatures(torch.empty(0), torch.empty(0), patches)
+    seconds = []
+    with torch.inference_mode():
+        module(features)
+        for _ in range(_TIMED_REPEATS):
+            started = time.perf_counter()
+            module(features)
+            seconds.append(time.perf_counter() - started)
+    return 1000.0 * statistics.median(seconds) / _TIMED_IMAGES
+
+
+def resolve_bank_size(
+    settings: PatchCoreSettings,
+    shapes: FeatureShapes,
+    n_images: int,
+    n_candidates: int,
+    dim: int,
+) -> int:
+    """Patches that the bank may hold.
+
+    Args:
+        settings: name one budget.
+        shapes: of the trunk's features.
+        n_images: majority images.
+        n_candidates: patches that the bank is chosen from.
+        dim: coordinates of a patch in the bank.
+
+    Raises:
+        DataError: the budget has room for fewer than 10 patches, or for a share of the patches that is
+            more than all candidates.
+    """
+    if settings.bank_size is not None:
+        return settings.bank_size
+    if settings.bank_ratio is not None:
+        n_patches = n_images * shapes.patch_grid**2
+        size = max(1, int(settings.bank_ratio * n_patches))
+        if size > n_candidates:
+            raise DataError(
+                f"patchcore: bank_ratio={settings.bank_ratio:g} of {n_patches:,} patches are {size:,}, but "
+                f"only {n_candidates:,} are candidates. Raise candidate_patches, or lower bank_ratio."
+            )
+        return size
+    if settings.bank_mb is not None:
+        size = int(settings.bank_mb * 1e6 / bank_bytes_per_patch(settings, dim))
+        return _at_least(size, f"bank_mb={settings.bank_mb:g}", "Raise it, or lower pca_dim.")
+    assert settings.bank_ms is not None  # the settings hold exactly one of the four
+    small, large = (_timed(settings, shapes, size, dim) for size in _TIMED_BANKS)
+    per_patch = max((large - small) / (_TIMED_BANKS[1] - _TIMED_BANKS[0]), 1e-9)
+    without_bank = small - per_patch * _TIMED_BANKS[0]
+    size = int(min(max(settings.bank_ms - without_bank, 0.0) / per_patch, n_candidates))
+    return _at_least(
+        _round_down(size),
+        f"bank_ms={settings.bank_ms:g}",
+        f"Scoring takes {max(without_bank, 0.0):.2f} ms an image here with hardly any bank: raise it.",
+    )
+
+
+def _timed(settings: PatchCoreSettings, shapes: FeatureShapes, size: int, dim: int) -> float:
+    generator = torch.Generator().manual_seed(size)
+    bank = torch.randn(size, dim, generator=generator)
+    projection = None
+    if dim != shapes.patch_channels or settings.whiten:
+        projection = torch.randn(shapes.patch_channels, dim, generator=generator)
+    module = PatchCoreModule(settings, torch.zeros(shapes.patch_channels), projection, bank)
+    return milliseconds_per_image(module, shapes)
+
+
+def _round_down(size: int) -> int:
+    """To steps of a factor of the square root of 2 from 10 up, so that measuring again gives the same."""
+    if size < LEAST_BANK:
+        return size
+    steps = math.floor(2.0 * math.log2(size / LEAST_BANK))
+    return int(LEAST_BANK * 2.0 ** (steps / 2.0))
+
+
+def _at_least(size: int, budget: str, advice: str) -> int:
+    if size < LEAST_BANK:
+        raise DataError(f"patchcore: {budget} leaves room for {size} bank patches of {LEAST_BANK}. {advice}")
+    return size

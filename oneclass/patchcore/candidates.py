@@ -1,0 +1,98 @@
+"""The patches that a bank is chosen from, drawn and projected a batch of images at a time.
+
+Neither all patches nor all channels of the drawn ones are ever in memory: one pass gives mean and
+projection, a second one the drawn patches in the bank's few coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contracts.rows import ImageRows, IndexArray
+from oneclass.moments import Moments
+from oneclass.patchcore.module import cells_of
+from oneclass.settings import PatchCoreSettings
+
+_BATCH = 64
+
+
+class Candidates:
+    """Drawn patches of majority rows, and the space they are compared in.
+
+    Attributes:
+        images: ``[n]`` positions of the rows that give patches.
+        cells: ``[n, m]`` the cells that each gives, at random, none twice.
+        mean: ``[C]`` float32.
+        projection: ``[C, k]`` float32, or None where patches stay as the trunk gives them.
+
+    Args:
+        normal: majority rows.
+        settings: how many, and which projection.
+        seed: of the places.
+    """
+
+    def __init__(self, normal: ImageRows, settings: PatchCoreSettings, seed: int) -> None:
+        self._settings = settings
+        self._normal = normal
+        self.images, self.cells = draw_places(normal, settings.candidate_patches, seed)
+        moments = Moments(normal.shapes.patch_channels)
+        for patches in self._all() if settings.pca_rows == "all" else self._drawn():
+            moments.add(patches)
+        self.mean = moments.mean.float()
+        self.projection = moments.projection(settings.pca_dim, settings.whiten)
+
+    def __len__(self) -> int:
+        return self.cells.size
+
+    @property
+    def dim(self) -> int:
+        """k: coordinates of a projected patch."""
+        return len(self.mean) if self.projection is None else self.projection.shape[1]
+
+    def points(self) -> Tensor:
+        """``[P, k]`` float32 centred, projected patches, image by image."""
+        points = torch.empty(len(self), self.dim)
+        start = 0
+        for patches in self._drawn():
+            centred = patches - self.mean
+            stop = start + len(patches)
+            points[start:stop] = centred if self.projection is None else centred @ self.projection
+            start = stop
+        return points
+
+    def _drawn(self) -> Iterator[Tensor]:
+        """``[b * m, C]`` drawn patches of batches of images."""
+        start = 0
+        for batch in self._normal.subset(self.images).patches(_BATCH):
+            cells_NPC = cells_of(torch.from_numpy(batch), self._settings.neighbourhood)
+            places = torch.from_numpy(self.cells[start : start + len(batch)])
+            start += len(batch)
+            yield torch.take_along_dim(cells_NPC, places[:, :, None], dim=1).flatten(end_dim=1)
+
+    def _all(self) -> Iterator[Tensor]:
+        """``[b * g * g, C]`` every patch of every row, in batches of images."""
+        for batch in self._normal.patches(_BATCH):
+            yield cells_of(torch.from_numpy(batch), self._settings.neighbourhood).flatten(end_dim=1)
+
+
+def draw_places(normal: ImageRows, most: int, seed: int) -> tuple[IndexArray, IndexArray]:
+    """Positions ``[n]`` of the images that give patches, and the cells ``[n, m]`` of each, at random.
+
+    Args:
+        normal: rows; every one gives the same number of patches, as long as ``most`` allows one each.
+        most: patches, at most.
+        seed: of the places.
+    """
+    cells = normal.shapes.patch_grid**2
+    per_image = max(1, min(cells, most // len(normal)))
+    generator = np.random.default_rng(seed)
+    images = np.arange(len(normal))
+    # Beyond that many images, only as many as there may be candidates give one each.
+    if len(normal) > most:
+        images = np.sort(generator.choice(len(normal), most, replace=False))
+    places = [np.argsort(generator.random(cells))[:per_image] for _ in images]
+    return images, np.stack(places)

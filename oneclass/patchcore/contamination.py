@@ -1,0 +1,89 @@
+"""Majority rows that look like the minority: found by inner cross-fitting, and left out of the bank.
+
+A bank that holds patches of mislabelled images calls such images normal. The rule, on the training rows
+of the fit alone: the majority's groups are dealt into two halves at random; each half is scored by a
+bank drawn from the other; a row is suspicious where its score lies more than ``contamination_z`` robust
+standard deviations (1.4826 times the median absolute deviation; Iglewicz & Hoaglin 1993) above the
+median of its half. Of the suspicious rows the farthest are left out, at most ``contamination_most`` of
+all. No label of the minority is looked at.
+
+The inner banks are drawn at random, not by greedy selection, and a patch's distance is the mean over
+several neighbours: greedy selection picks the oddest patches first, and one odd image in the other half
+would then hide the next.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from contracts.errors import DataError
+from contracts.rows import FloatArray, ImageRows, IndexArray
+from features.apply import score_with_module
+from oneclass.patchcore.candidates import Candidates
+from oneclass.patchcore.module import PatchCoreModule
+from oneclass.settings import PatchCoreSettings
+
+_INNER_BANK = 2000
+_INNER_CANDIDATES = 30_000
+_TO_STANDARD_DEVIATION = 1.4826
+_LEAST_GROUPS = 4
+
+
+def rows_to_leave_out(normal: ImageRows, settings: PatchCoreSettings, seed: int) -> IndexArray:
+    """Positions of the majority rows that the rule leaves out, ascending; none without the setting.
+
+    Args:
+        normal: majority rows of one fit.
+        settings: names the rule's two numbers; the inner banks share its projection.
+        seed: of the halves and the inner banks.
+    """
+    if settings.contamination_z is None:
+        return np.empty(0, dtype=np.int64)
+    deviations = robust_deviations(normal, settings, seed)
+    suspicious = np.flatnonzero(deviations > settings.contamination_z)
+    most = int(settings.contamination_most * len(normal))
+    farthest = suspicious[np.argsort(-deviations[suspicious], kind="stable")][:most]
+    return np.sort(farthest).astype(np.int64)
+
+
+def robust_deviations(normal: ImageRows, settings: PatchCoreSettings, seed: int) -> FloatArray:
+    """``[N]`` robust standard deviations of each row's inner out-of-fold score above its half's median.
+
+    Raises:
+        DataError: fewer than four groups.
+    """
+    groups = np.unique(normal.groups)
+    if len(groups) < _LEAST_GROUPS:
+        raise DataError(
+            f"patchcore: contamination_z needs {_LEAST_GROUPS} groups of majority images to tell the odd, "
+            f"got {len(groups)}. Leave the setting out."
+        )
+    deviations = np.zeros(len(normal), dtype=np.float32)
+    first_half = np.random.default_rng([seed, 1]).permutation(groups)[: len(groups) // 2]
+    is_first = np.isin(normal.groups, first_half)
+    for judged, learned in ((is_first, ~is_first), (~is_first, is_first)):
+        learned_rows, judged_rows = (normal.subset(np.flatnonzero(half)) for half in (learned, judged))
+        scores = _scores(learned_rows, judged_rows, settings, seed)
+        off = scores - np.median(scores)
+        spread = _TO_STANDARD_DEVIATION * np.median(np.abs(off))
+        deviations[judged] = off / max(float(spread), 1e-12)
+    return deviations
+
+
+def _scores(learned: ImageRows, judged: ImageRows, settings: PatchCoreSettings, seed: int) -> FloatArray:
+    """``[n]`` scores of ``judged`` by a random bank of ``learned``."""
+    inner = settings.model_copy(
+        update={
+            "image_score": "knn_mean",
+            "candidate_patches": _INNER_CANDIDATES,
+            "map_size": None,
+            "map_sigma": 0.0,
+        }
+    )
+    candidates = Candidates(learned, inner, seed)
+    points = candidates.points()
+    drawn = np.random.default_rng([seed, 2]).permutation(len(points))[:_INNER_BANK]
+    bank = points[torch.from_numpy(drawn)]
+    module = PatchCoreModule(inner, candidates.mean, candidates.projection, bank)
+    return score_with_module(module, judged, frozenset({"patches"}))[:, 0]

@@ -1,0 +1,209 @@
+"""Which files belong to a data set, and what is said where some are missing."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import DataError, ExitCode
+from imagedata.layouts.listing import ListedImage, expected_tree, find_root, image_files, list_images
+from imagedata.resolve import resolve_dataset
+from imagedata.spec import DataSpec
+
+
+def catalogue(name: str, **changes: object) -> DataSpec:
+    return DataSpec.model_validate({**resolve_dataset(name).document, **changes})
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def folders(**layout: object) -> DataSpec:
+    return DataSpec.model_validate(
+        {
+            "name": "toys",
+            "layout": {"kind": "class_folders", **layout},
+            "classes": ["a", "b"],
+            "minority": "b",
+        }
+    )
+
+
+def table(tmp_path: Path, text: str, **layout: object) -> DataSpec:
+    (tmp_path / "labels.csv").write_text(text)
+    return DataSpec.model_validate(
+        {
+            "name": "listed",
+            "layout": {
+                "kind": "label_table",
+                "table": "labels.csv",
+                "columns": ["path", "label"],
+                "separator": ",",
+                "label_column": "label",
+                "values_of_class": {"a": ["0"], "b": ["1", "2"]},
+                **layout,
+            },
+            "classes": ["a", "b"],
+            "minority": "b",
+        }
+    )
+
+
+def test_image_files_are_sorted_visible_and_named_like_images(tmp_path):
+    touch(*(tmp_path / name for name in ("b.PNG", "a.jpg", ".c.jpg", "d.txt", "e", "x/f.TIFF", ".y/g.png")))
+    assert [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path)] == [
+        "a.jpg",
+        "b.PNG",
+        "x/f.TIFF",
+    ]
+
+
+def test_links_to_files_count_and_links_to_folders_do_not(tmp_path):
+    touch(tmp_path / "real.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert [path.name for path in image_files(tmp_path)] == ["link.png", "real.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_name_that_is_not_text(tmp_path):
+    try:
+        (Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.png"))).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes text only")
+    with pytest.raises(DataError, match=r"caf\\xe9\.png: its name is not UTF-8\. Rename it"):
+        list(image_files(tmp_path))
+
+
+def test_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    touch(tmp_path / "sub" / "1.png")
+    scan = os.scandir
+
+    def forbidden(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    with pytest.raises(DataError, match=r"sub: cannot be read: Permission denied\."):
+        list(image_files(tmp_path))
+
+
+@pytest.mark.parametrize("below", ["covid/", ""])
+def test_kaggle_layout_is_found_with_and_without_its_own_folder(tmp_path, below):
+    for name in ("COVID", "Normal"):
+        touch(tmp_path / f"{below}COVID-19_Radiography_Dataset/{name}/images/1.png")
+    spec = catalogue("covid")
+    listed = list_images(spec, find_root(spec, tmp_path))
+    assert listed == [
+        ListedImage("COVID-19_Radiography_Dataset/COVID/images/1.png", "COVID", "train"),
+        ListedImage("COVID-19_Radiography_Dataset/Normal/images/1.png", "Normal", "train"),
+    ]
+
+
+def test_missing_data_shows_the_tree_that_is_expected(tmp_path):
+    spec = catalogue("covid")
+    tree = (
+        "  covid/COVID-19_Radiography_Dataset/Normal/images/Normal-1.png\n"
+        "  covid/COVID-19_Radiography_Dataset/COVID/images/COVID-1.png"
+    )
+    assert expected_tree(spec) == tree
+    with pytest.raises(DataError) as caught:
+        find_root(spec, tmp_path)
+    assert str(caught.value).startswith(f"covid: not found below {tmp_path}. Get it from Kaggle")
+    assert str(caught.value).endswith(tree)
+    assert caught.value.exit_code == ExitCode.DATA
+
+
+def test_no_data_directory_says_how_to_name_one():
+    with pytest.raises(DataError, match="Use --data DIR or set OUTNUMBERED_DATA"):
+        find_root(catalogue("gender"), None)
+
+
+def test_half_a_tree_names_the_missing_half(tmp_path):
+    touch(tmp_path / "gender/Training/male/1.png", tmp_path / "gender/Training/female/1.png")
+    with pytest.raises(
+        DataError, match=r"gender lacks Validation/male, Validation/female\. Get it from Kaggle"
+    ):
+        find_root(catalogue("gender"), tmp_path)
+
+
+@pytest.mark.parametrize("empty", ["train/a", "train/b", "test/a", "test/b"])
+def test_every_class_must_have_images_in_every_split_that_the_set_brings(tmp_path, empty):
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        touch(tmp_path / place / ("notes.txt" if place == empty else "1.png"))
+    spec = folders(train="train/{class}", test="test/{class}")
+    with pytest.raises(
+        DataError, match=f"toys: class {empty[-1]} has no images in .*{empty}. Put some there"
+    ):
+        list_images(spec, find_root(spec, tmp_path))
+
+
+def test_class_folders_may_be_named_otherwise(tmp_path):
+    touch(tmp_path / "0" / "1.png", tmp_path / "1" / "1.png")
+    spec = folders(folder_of_class={"a": "0", "b": "1"})
+    assert [(image.path, image.label) for image in list_images(spec, tmp_path)] == [
+        ("0/1.png", "a"),
+        ("1/1.png", "b"),
+    ]
+
+
+def test_label_table(tmp_path):
+    spec = table(tmp_path, "\ufeffx/1.png,0\n\nx/2.png, 1\nx/3.png,2\nx/4.png,unsure\n")
+    assert [(image.path, image.label) for image in list_images(spec, tmp_path)] == [
+        ("x/1.png", "a"),
+        ("x/2.png", "b"),
+        ("x/3.png", "b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1.png,0\n2.png\n", r"labels\.csv, line 2: 1 cells but 2 columns \(path, label\)"),
+        ("1.png,0\n/abs/2.png,1\n", r"line 2: /abs/2\.png lies outside"),
+        ("1.png,0\n", r"class b has no images in .*labels\.csv"),
+    ],
+)
+def test_label_table_with_a_fault(tmp_path, text, said):
+    with pytest.raises(DataError, match=said):
+        list_images(table(tmp_path, text), tmp_path)
+
+
+def test_label_table_that_is_not_text(tmp_path):
+    spec = table(tmp_path, "")
+    (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="not readable as UTF-8"):
+        list_images(spec, tmp_path)
+
+
+@pytest.mark.parametrize("package", ["no_such_package_of_ours", "no_such_package_of_ours.data", ""])
+def test_package_that_is_not_installed(tmp_path, package):
+    spec = table(tmp_path, "1.png,0\n2.png,1\n", package=package or "no_such.package")
+    with pytest.raises(DataError, match=r"is not installed\. Get it with"):
+        find_root(spec, None)
+
+
+def test_elpv_lists_the_certain_cells_and_no_others():
+    pytest.importorskip("elpv_dataset")
+    spec = catalogue("elpv")
+    root = find_root(spec, None)
+    listed = list_images(spec, root)
+    count = {name: sum(image.label == name for image in listed) for name in spec.class_names}
+    assert count == {"functional": 1508, "defective": 715}
+    assert all((root / image.path).is_file() for image in listed[::50])
+
+
+@pytest.mark.shared_data
+def test_real_copies(shared_data):
+    for name, counts in {
+        "gender_B": {"male": 1173, "female": 1134},
+        "covid": {"Normal": 500, "COVID": 124},
+    }.items():
+        spec = catalogue(name)
+        listed = list_images(spec, find_root(spec, shared_data))
+        assert {label: sum(image.label == label for image in listed) for label in spec.class_names} == counts

@@ -1,0 +1,125 @@
+"""From a configuration to rows and folds, and back from the run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contracts.errors import ModelError
+from tests.conftest import Run
+from workflow.run.prepared import load_prepared, prepare_data, save_prepared
+from workflow.run.units import FINAL, units_of
+from workflow.settings.config import RunConfig, RunOptions, resolve_config
+
+
+def config_of(tiny: Run, runs: Path, *overrides: str, **options: object) -> RunConfig:
+    return resolve_config(
+        RunOptions(
+            **{
+                "dataset": str(tiny.dataset),
+                "recipe": str(tiny.recipe),
+                "runs": runs,
+                "overrides": overrides,
+                **options,
+            }
+        )
+    )
+
+
+def test_saved_rows_come_back(tiny: Run, tmp_path):
+    config = config_of(tiny, tmp_path)
+    data = prepare_data(config)
+    save_prepared(config, data)
+    again = load_prepared(config)
+    assert again.manifest == data.manifest
+    assert (again.train, again.test) == (data.train, data.test)
+    assert np.array_equal(again.fold_of_row, data.fold_of_row)
+    assert (again.train_digest, again.test_digest) == (data.train_digest, data.test_digest)
+    assert [unit.key for unit in units_of(config, again, config.members)] == [
+        unit.key for unit in units_of(config, data, config.members)
+    ]
+
+
+def test_same_folder_written_in_other_words_is_the_same_data(tiny: Run, tmp_path, monkeypatch):
+    config = config_of(tiny, tmp_path)
+    save_prepared(config, prepare_data(config))
+    monkeypatch.chdir(tiny.dataset.parent)
+    relative = config_of(tiny, tmp_path, dataset="./blotches")
+    again = load_prepared(relative)
+    assert again.manifest.root == tiny.dataset
+    assert again.file_of(again.test[0]).is_file()
+
+
+def test_start_that_was_cut_off_is_seen(tiny: Run, tmp_path):
+    """A kill between the writes of a second start leaves files of two configurations."""
+    first, second = config_of(tiny, tmp_path), config_of(tiny, tmp_path, "imbalance=1:9")
+    save_prepared(first, prepare_data(first))
+    prepare_data(second).manifest.write(second.folder / "manifest.parquet")
+    for config in (first, second):
+        with pytest.raises(ModelError, match=r"python cli\.py train-all"):
+            load_prepared(config)
+
+
+def test_units_and_their_seeds(tiny: Run, tmp_path):
+    config = config_of(tiny, tmp_path)
+    data = prepare_data(config)
+    units = units_of(config, data, config.members)
+    assert [unit.fold for unit in units[:4]] == [0, 1, 2, FINAL]
+    assert (
+        len({unit.seed for unit in units})
+        == len({unit.key for unit in units})
+        == len({u.path for u in units})
+        == 16
+    )
+    assert [unit.label for unit in units[:4]] == [
+        "patchcore, fold 1",
+        "patchcore, fold 2",
+        "patchcore, fold 3",
+        "patchcore, all rows",
+    ]
+    other = config_of(tiny, tmp_path, seed=1)
+    assert not {unit.seed for unit in units} & {u.seed for u in units_of(other, data, other.members)}
+
+
+@pytest.mark.parametrize(
+    "override", ["members.cnn.l2=3", "trunk.image_size=96", "window=[0,100]", "scaled_jpeg=true"]
+)
+def test_key_changes_with_what_a_result_depends_on(tiny: Run, tmp_path, override):
+    config, other = config_of(tiny, tmp_path), config_of(tiny, tmp_path, override)
+    data = prepare_data(config)
+    mine = {unit.path: unit.key for unit in units_of(config, data, (config.member("cnn"),))}
+    theirs = {unit.path: unit.key for unit in units_of(other, data, (other.member("cnn"),))}
+    assert mine.keys() == theirs.keys()
+    assert all(mine[path] != theirs[path] for path in mine)
+
+
+def test_scaled_decoding_is_recorded_where_it_is_on_and_nowhere_else(tiny: Run, tmp_path):
+    plain, scaled = config_of(tiny, tmp_path), config_of(tiny, tmp_path, "scaled_jpeg=true")
+    assert (plain.decode.scaled, scaled.decode.scaled) == (False, True)
+    assert "scaled_jpeg" not in plain.to_json()["dataset"]
+    save_prepared(plain, prepare_data(plain))
+    with pytest.raises(ModelError, match=r"trained with .*scaled_jpeg"):
+        load_prepared(scaled)
+    save_prepared(scaled, prepare_data(scaled))
+    assert load_prepared(scaled)
+    with pytest.raises(ModelError, match=r"trained with .*scaled_jpeg"):
+        load_prepared(plain)
+
+
+@pytest.mark.parametrize(
+    "override", ["threshold=max_f1", "bootstrap=300", "deployment_prior=0.3", "title=new"]
+)
+def test_key_does_not_change_with_what_comes_later(tiny: Run, tmp_path, override):
+    config, other = config_of(tiny, tmp_path), config_of(tiny, tmp_path, override)
+    data = prepare_data(config)
+    assert units_of(config, data, config.members) == units_of(other, data, other.members)
+
+
+def test_images_are_looked_at_once_for_all_recipes(tiny: Run, tmp_path, monkeypatch):
+    from imagedata import inspection
+
+    prepare_data(config_of(tiny, tmp_path))
+    monkeypatch.setattr(inspection, "inspect_file", None)
+    prepare_data(config_of(tiny, tmp_path, "folds=2", "trunk.image_size=96"))

@@ -1,0 +1,227 @@
+"""Three classes from a pack through all commands: train, fuse, export, score, compare."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from contracts.errors import UsageError
+from ensemble.fitted import FittedEnsemble
+from evaluation.multiclass import MULTICLASS_METRICS
+from export.scoring import load_model
+from tests.conftest import Outcome, run_command
+from tests.imagedata.layouts.test_packed import DOCUMENT
+from tests.packs import write_idx_pack
+from workflow.run.prepared import load_prepared
+from workflow.run.summary import deployment_prior
+from workflow.settings.config import RunOptions, resolve_config
+
+RECIPE = """\
+name: tiny3
+folds: 2
+bootstrap: 200
+trunk: {name: test_efficientnet, weights: random, image_size: 64}
+members:
+  patchcore: {bank_size: 40, candidate_patches: 200, pca_dim: 8}
+  cnn: {max_iterations: 20}
+  cnn_logit_adjusted: {max_iterations: 20}
+"""
+CLASSES = ["nought", "one", "two"]
+COLUMNS = ["patchcore", *(f"{m}:{c}" for m in ("cnn", "cnn_logit_adjusted") for c in CLASSES)]
+
+
+class Story:
+    """A pack, a spec, a recipe, and the commands on them."""
+
+    def __init__(self, folder: Path) -> None:
+        write_idx_pack(folder / "squares/raw", (60, 40, 30), (12, 12, 12))
+        counts = {"nought": 40, "one": 24, "two": 10}
+        (folder / "squares3.yaml").write_text(
+            yaml.safe_dump({**DOCUMENT, "name": "squares3", "train_counts": counts})
+        )
+        (folder / "tiny3.yaml").write_text(RECIPE)
+        self.data = folder
+        self.spec, self.recipe, self.runs = folder / "squares3.yaml", folder / "tiny3.yaml", folder / "runs"
+        self.folder = self.runs / "squares3" / "tiny3"
+
+    def command(self, name: str, *arguments: object) -> Outcome:
+        return run_command(name, self.spec, *arguments, "--recipe", self.recipe, "--runs", self.runs)
+
+    def options(self, *overrides: str) -> RunOptions:
+        return RunOptions(str(self.spec), recipe=str(self.recipe), runs=self.runs, overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, Outcome, Outcome]:
+    story = Story(tmp_path_factory.mktemp("three"))
+    trained = story.command("train-all", "--json")
+    assert trained.code == 0, trained.err
+    fitted = story.command("ensemble", "--json")
+    assert fitted.code == 0, fitted.err
+    return story, trained, fitted
+
+
+def test_members_are_trained_and_shown(story):
+    _, trained, _ = story
+    assert trained.json["units_run"] == 9
+    assert trained.json["left_out"] == {}
+    assert "two (outnumbered)" in trained.err
+    assert "out-of-fold macro" in trained.err
+    assert "(minority)" in trained.err  # PatchCore has one column, which ranks the minority alone
+
+
+def test_the_table_has_its_documented_shape(story):
+    there, _, fitted = story
+    document = fitted.json
+    assert list(document) == ["dataset", "recipe", "model", "threshold", "prior", "rows"]
+    assert document["prior"] == pytest.approx([1 / 3] * 3)  # as held out
+    assert document["threshold"] == document["prior"]  # min_hter: every class counts alike
+    assert [row["name"] for row in document["rows"]] == [
+        "null_control",
+        "patchcore",
+        "cnn",
+        "cnn_logit_adjusted",
+        "best_single",
+        "plain_mean",
+        "greedy",
+        "ensemble",
+    ]
+    for row in document["rows"]:
+        tail = ["intervals", "minus_control", "per_class_recall", "per_class_recall_minus_control"]
+        assert list(row) == ["name", "kind", *MULTICLASS_METRICS, *tail]
+        assert list(row["intervals"]) == list(row["minus_control"]) == list(MULTICLASS_METRICS)
+        assert list(row["per_class_recall"]) == CLASSES
+        assert row["acsa"] == pytest.approx(np.mean([value[0] for value in row["per_class_recall"].values()]))
+    assert document["rows"][-1]["acsa"] > 0.6
+    assert "Recall of each class" in fitted.err
+    assert json.loads((there.folder / "metrics.json").read_text())["document"] == document
+    metrics = pq.read_table(there.folder / "metrics.parquet").to_pylist()
+    assert len(metrics) == 8 * len(MULTICLASS_METRICS)
+    again = there.command("ensemble", "--json")
+    assert "Nothing to do" in again.said
+    assert again.json == document
+
+
+def test_tables_of_the_run(story):
+    there, _, _ = story
+    oof, heldout = (
+        pq.read_table(there.folder / name).to_pydict() for name in ("oof.parquet", "heldout.parquet")
+    )
+    assert (len(oof["path"]), len(heldout["path"])) == (74, 36)
+    for table in (oof, heldout):
+        assert [name for name in table if name.startswith("score_")] == [f"score_{c}" for c in COLUMNS]
+    p = np.stack([heldout[f"p_{name}"] for name in CLASSES], axis=1)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    assert heldout["decision"] == np.array(CLASSES)[p.argmax(axis=1)].tolist()
+
+
+def test_the_exported_file_repeats_the_run_with_its_own_and_with_other_shares(story, tmp_path):
+    there, _, _ = story
+    assert json.loads((there.folder / "export.json").read_text())["parity"]["images"] == 36
+    (root,) = (there.runs / "unpacked").iterdir()
+    model = there.folder / "model.onnx"
+    rows = pq.read_table(there.folder / "heldout.parquet").to_pylist()
+    fitted = FittedEnsemble.from_json(json.loads((there.folder / "ensemble.json").read_text()))
+    scores = np.array([[row[f"score_{column}"] for column in COLUMNS] for row in rows])
+    shares = (0.7, 0.2, 0.1)
+    for arguments, prior in (((), None), (("--prior", "0.7,0.2,0.1", "--threshold", "0.2,0.3,0.5"), shares)):
+        output = tmp_path / f"scores{len(arguments)}"
+        outcome = run_command("score", model, root / "test", "--output", output, *arguments)
+        assert outcome.code == 0, outcome.err
+        scored = {row["path"]: row for row in pads.dataset(output).to_table().to_pylist()}
+        expected = fitted.predict(scores, prior)
+        decided = fitted.decide(scores, prior, None if prior is None else (0.2, 0.3, 0.5))
+        for row, p, decision in zip(rows, expected, decided, strict=True):
+            again = scored[str(root / row["path"])]
+            assert [again[f"probability_{name}"] for name in CLASSES] == pytest.approx(p.tolist(), abs=1e-4)
+            assert again["decision"] == CLASSES[decision]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--prior", "0.1"), "prior: got 1 number(s)"),
+        (("--prior", "0.1,0.2,0.3"), "the 3 shares sum to 0.6; they must sum to 1"),
+        (("--prior", "0,0.5,0.5"), "prior is 0; it is a share of images"),
+        (("--threshold", "0.5,0,0.5"), "none may be 0"),
+        (("--threshold", "a,b"), "--threshold 'a,b': write a number"),
+    ],
+)
+def test_shares_that_cannot_be(story, tmp_path, arguments, said):
+    there, _, _ = story
+    outcome = run_command(
+        "score", there.folder / "model.onnx", there.data, "--output", tmp_path / "s", *arguments
+    )
+    assert outcome.code == 2
+    assert said in outcome.said
+
+
+def test_compare_judges_by_acsa_and_knows_the_metrics_of_many_classes(story):
+    there, _, _ = story
+    outcome = there.command("compare", "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.json
+    assert document["metric"] == "acsa"
+    rows = {row["name"]: row for row in document["rows"]}
+    assert rows["null_control"]["verdict"] is None
+    assert rows["patchcore"]["verdict"] in {"better", "worse", "no difference shown"}
+    assert rows["patchcore"]["p_values"]["acsa"] <= rows["patchcore"]["adjusted_p"]
+    assert there.command("compare", "--metric", "log_loss").code == 0
+    outcome = there.command("compare", "--metric", "average_precision")
+    assert outcome.code == 2
+    assert "not known for 3 classes" in outcome.said
+    assert "Did you mean 'macro_average_precision'?" in outcome.said
+
+
+def test_shares_where_the_model_will_work(story):
+    there, _, _ = story
+    data = load_prepared(resolve_config(there.options()))
+    shares = {"nought": 0.7, "one": 0.2, "two": 0.1}
+    config = resolve_config(there.options(f"deployment_shares={json.dumps(shares)}"))
+    assert deployment_prior(config, data) == (0.7, 0.2, 0.1)
+    config = resolve_config(there.options("deployment_prior=0.1"))
+    assert deployment_prior(config, data) == pytest.approx((0.45, 0.45, 0.1))
+    # What is trained does not depend on it.
+    assert load_prepared(config).train_digest == data.train_digest
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("threshold=max_f1", "'max_f1' is for two classes, and there are 3"),
+        ("deployment_shares={nought: 0.5, one: 0.5}", "must give each of the classes"),
+        ("deployment_shares={nought: 0.5, one: 0.4, two: 0.2}", "in sum 1"),
+    ],
+)
+def test_what_cannot_be_for_three_classes_is_said_before_training(story, override, said):
+    there, _, _ = story
+    with pytest.raises(UsageError, match=said):
+        resolve_config(there.options(override))
+
+
+def test_shares_are_not_for_two_classes():
+    options = replace(RunOptions("gender_B"), overrides=("deployment_shares={male: 0.5, female: 0.5}",))
+    with pytest.raises(UsageError, match="is for more than two classes; give deployment_prior"):
+        resolve_config(options)
+
+
+def test_a_student_of_three_classes(story):
+    there, _, fitted = story
+    student = ("--distil", "--student", "small_cnn_16@16", "--epochs", "1", "--most-lost", "1")
+    outcome = there.command("export", *student, "--json")
+    assert outcome.code == 0, outcome.err
+    figures = outcome.json["figures"]
+    assert next(iter(figures)) == outcome.json["gate"]["metric"] == "acsa"
+    assert figures["acsa"]["ensemble"] == pytest.approx(fitted.json["rows"][-1]["acsa"])
+    model = load_model(there.folder / "student.onnx")
+    assert model.members == tuple(f"student:{name}" for name in CLASSES)
+    assert model.run(np.zeros((2, 16, 16, 3), dtype=np.uint8)).probability.shape == (2, 3)
+    held = {row["file"]: row for row in there.command("parity", "--json").json["rows"]}
+    assert held["student.onnx"].get("max_probability_difference", 0.0) <= 1e-4

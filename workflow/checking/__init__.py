@@ -1,0 +1,1 @@
+"""``check``: what is wrong with a data set before minutes go into training."""

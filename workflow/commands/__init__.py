@@ -1,0 +1,1 @@
+"""What ``cli.py`` registers: options and the commands that come in groups."""

@@ -1,0 +1,1 @@
+"""``compare``: which technique is shown better than the control."""

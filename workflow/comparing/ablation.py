@@ -1,0 +1,86 @@
+"""What the one-class members are worth: the ensemble beside the one that is fitted without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from contracts.errors import DataError
+from contracts.scores import ScoreTable
+from ensemble.pipeline import fit_ensemble
+from workflow.ensembling.ensemble import ENSEMBLE_ROW, measure_predictions, prediction_of
+from workflow.ensembling.fitted_run import FittedRun
+from workflow.ensembling.score_tables import score_tables
+from workflow.run.summary import deployment_prior
+
+WITHOUT = "supervised members alone"
+
+
+def worth_of_oneclass(run: FittedRun, metric: str) -> dict[str, Any] | None:
+    """Compare the ensemble with one of the supervised members alone, on the held-out rows.
+
+    Args:
+        run: fitted.
+        metric: the one that is told.
+
+    Returns:
+        ``{metric, members, ensemble, without, difference: [estimate, low, high], sentence}``, the difference
+        paired, its 95 % interval by the table's own bootstrap; None where there is not a member of each
+        kind, or the supervised members alone cannot be fitted.
+    """
+    kinds = {column.member: column.kind for column in run.oof.columns}
+    oneclass = [name for name, kind in kinds.items() if kind == "oneclass"]
+    if not oneclass or len(oneclass) == len(kinds):
+        return None
+    predictions: list[dict[str, Any]] = []
+    try:
+        for repeat, (fitted, test) in enumerate(run.repeats):
+            oof, _ = score_tables(run.data, run.results, run.left_out, [repeat])
+            without = fit_ensemble(
+                _supervised(oof),
+                deployment_prior=deployment_prior(run.config, run.data),
+                threshold_rule=run.config.recipe.threshold,
+                seed=run.config.seed,
+            )
+            predictions.append(
+                {
+                    WITHOUT: prediction_of("control", without, _supervised(test)),
+                    ENSEMBLE_ROW: prediction_of("ensemble", fitted[ENSEMBLE_ROW], test),
+                }
+            )
+    except DataError:
+        return None
+    rows = measure_predictions(run.config, predictions, run.test, WITHOUT)
+    of = {row["name"]: row for row in rows}
+    worth = {
+        "metric": metric,
+        "members": oneclass,
+        "ensemble": of[ENSEMBLE_ROW][metric],
+        "without": of[WITHOUT][metric],
+        "difference": list(of[ENSEMBLE_ROW]["minus_control"][metric]),
+    }
+    return {**worth, "sentence": _sentence(worth)}
+
+
+def _sentence(worth: dict[str, Any]) -> str:
+    """The same for people."""
+    from reporting.wording import HEADINGS
+
+    estimate, low, high = worth["difference"]
+    shown = "shown to help" if low > 0 else "shown to harm" if high < 0 else "no difference shown"
+    return (
+        f"With the one-class members ({', '.join(worth['members'])}) the ensemble's "
+        f"{HEADINGS[worth['metric']]} is {worth['ensemble']:.3f}, without them "
+        f"{worth['without']:.3f}: {estimate:+.3f} ({low:+.3f} to {high:+.3f}), {shown}."
+    )
+
+
+def _supervised(table: ScoreTable) -> ScoreTable:
+    kept = np.array([column.kind != "oneclass" for column in table.columns])
+    return replace(
+        table,
+        columns=tuple(column for column in table.columns if column.kind != "oneclass"),
+        scores=table.scores[:, kept],
+    )

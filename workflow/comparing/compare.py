@@ -1,0 +1,218 @@
+"""``compare``: which technique earns its place on these images, said plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from contracts.errors import UsageError, nearest_match
+from contracts.files import write_json, write_text
+from ensemble.fitted import Threshold
+from evaluation.verdict import holm, verdict
+from reporting.terminal import console, note
+from workflow.comparing.ablation import worth_of_oneclass
+from workflow.comparing.files import figures_table, markdown_page, sort_rows, write_figures, write_held_out
+from workflow.ensembling.ensemble import (
+    CONTROL_ROW,
+    ensemble_key,
+    measure_repeats,
+    models_of,
+    predictions_of,
+    print_values,
+)
+from workflow.ensembling.fitted_run import FittedRun, fit_finished
+from workflow.ensembling.multiclass import default_metric, directions
+from workflow.run.units import Unit, UnitResult
+from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.settings.registry import CONTROL
+from workflow.tracking.tracker import track_comparison
+from workflow.training.train import train_all
+
+LEVEL = 0.05
+DEFAULT_METRIC = "average_precision"
+
+
+def compare(
+    options: RunOptions,
+    members: tuple[str, ...],
+    metric: str | None = None,
+    csv: Path | None = None,
+    markdown: Path | None = None,
+) -> dict[str, Any]:
+    """Train what is missing, and judge every technique against the null control.
+
+    Args:
+        options: data set, recipe and the rest of the command line.
+        members: members of the recipe to compare; all when empty. The control always takes part.
+        metric: the one that verdicts are about; None for average precision, or ACSA for K > 2 classes.
+        csv: file for the figures of ``comparison.parquet`` as text.
+        markdown: file for the tables, with the command line that makes them.
+
+    Returns:
+        ``{dataset, recipe, key, members, metric, level, correction, repeats, rows, left_out}``; a row is the
+        ensemble table's, with ``verdict``, ``adjusted_p``, ``thresholds`` (one a repeat), ``train_seconds``
+        and ``score_ms`` (milliseconds an image beyond the trunk's; None for rows that are no member).
+
+    Raises:
+        UsageError: an unknown member or metric; others as in training.
+    """
+    for option, path in (("--csv", csv), ("--markdown", markdown)):
+        if path is not None and (path.is_dir() or not path.name):
+            raise UsageError(f"{option} {path}: that is a folder. Name the file.")
+    config = resolve_config(options)
+    n_classes = len(config.spec.classes)
+    known = directions(n_classes)
+    metric = metric or default_metric(n_classes)
+    if metric not in known:
+        raise UsageError(
+            f"--metric {metric}: not known for {n_classes} classes. Known are {', '.join(known)}."
+            f"{nearest_match(metric, known)}"
+        )
+    names = [config.member(name).name for name in members] or [plan.name for plan in config.members]
+    chosen = tuple(plan for plan in config.members if plan.name in {CONTROL, *names})
+    train_all(options, only=[plan.name for plan in chosen])
+    config = replace(config, members=chosen)
+    with console.status("calibrating and measuring", spinner="dots"):
+        run = fit_finished(config)
+        document = comparison_of(run, metric)
+    figures = figures_table(document)
+    predictions = [predictions_of(config, *repeat) for repeat in run.repeats]
+    write_held_out(config.folder / "comparison_heldout.parquet", run.test, predictions, thresholds_of(run))
+    write_figures(config.folder / "comparison.parquet", figures)
+    write_json(config.folder / "comparison.json", document)
+    _print(config, document)
+    if csv is not None:
+        write_figures(csv, figures)
+        note(f"The figures as text: {csv}")
+    if markdown is not None:
+        write_text(
+            markdown, markdown_page(document, _command(options, members, metric), _footnote(config, document))
+        )
+        note(f"The tables as Markdown: {markdown}")
+    track_comparison(config, document)
+    return document
+
+
+def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
+    """Measure a fitted run and judge it; the document of ``comparison.json``.
+
+    ``key`` says which units and settings it was made of, ``members`` which members took part.
+    """
+    rows = measure_repeats(run.config, run.repeats)
+    higher_is_better = directions(len(run.config.spec.classes))[metric]
+    return {
+        "dataset": run.config.spec.name,
+        "recipe": run.config.recipe.name,
+        "key": ensemble_key(run.config, list(run.results)),
+        "members": [plan.name for plan in run.config.members],
+        "metric": metric,
+        "level": LEVEL,
+        "correction": "Holm",
+        "repeats": run.config.recipe.repeats,
+        "rows": _judge(rows, thresholds_of(run), run.results, metric, higher_is_better),
+        "left_out": run.left_out,
+        "worth_of_oneclass": worth_of_oneclass(run, metric),
+    }
+
+
+def thresholds_of(run: FittedRun) -> dict[str, list[Threshold]]:
+    """Row of the table → its decision threshold in each repeat."""
+    of_repeat = [models_of(run.config, fitted) for fitted, _ in run.repeats]
+    return {name: [models[name][1].threshold for models in of_repeat] for name in of_repeat[0]}
+
+
+def _command(options: RunOptions, members: tuple[str, ...], metric: str) -> str:
+    chosen = ["--members", ",".join(members)] if members else []
+    return options.command(
+        "compare", *chosen, *(["--metric", metric] if metric not in {DEFAULT_METRIC, "acsa"} else [])
+    )
+
+
+def _judge(
+    rows: list[dict[str, Any]],
+    thresholds: Mapping[str, list[Threshold]],
+    results: dict[Unit, UnitResult],
+    metric: str,
+    higher_is_better: bool,
+) -> list[dict[str, Any]]:
+    """Add verdicts, corrected over all comparisons made, and costs."""
+    # The control's own member row is the control itself: no comparison is made there.
+    compared = [row for row in rows if row["name"] not in {CONTROL_ROW, CONTROL}]
+    adjusted = dict(
+        zip(
+            (row["name"] for row in compared),
+            holm([row["p_values"][metric] for row in compared]),
+            strict=True,
+        )
+    )
+    judged = []
+    for row in rows:
+        mine = [result for unit, result in results.items() if unit.member.name == row["name"]]
+        difference = row["minus_control"][metric][0]
+        p = adjusted.get(row["name"])
+        judged.append(
+            {
+                **row,
+                "thresholds": thresholds[row["name"]],
+                "adjusted_p": p,
+                "verdict": None if p is None else verdict(difference, p, higher_is_better, LEVEL),
+                "train_seconds": round(sum(result.seconds for result in mine), 2) if mine else None,
+                "score_ms": round(float(np.median([r.score_ms for r in mine])), 3) if mine else None,
+            }
+        )
+    return judged
+
+
+def _print(config: RunConfig, document: dict[str, Any]) -> None:
+    metric = document["metric"]
+    best_first = sort_rows(document)
+    print_values(f"{document['dataset']}: held-out rows, with 95 % intervals", best_first, first=metric)
+    table = Table(
+        title=f"{document['dataset']}: {metric.replace('_', ' ')} on held-out rows, against the null control"
+    )
+    table.add_column("technique", no_wrap=True)
+    for heading in ("value", "difference", "verdict", "seconds", "ms/image"):
+        table.add_column(heading, justify="left" if heading == "verdict" else "right")
+    for row in best_first:
+        estimate, low, high = row["minus_control"][metric]
+        table.add_row(
+            row["name"],
+            f"{row[metric]:.3f}",
+            "" if row["verdict"] is None else f"{estimate:+.3f} ({low:+.3f} to {high:+.3f})",
+            row["verdict"] or "the control",
+            "" if row["train_seconds"] is None else f"{row['train_seconds']:.1f}",
+            "" if row["score_ms"] is None else f"{row['score_ms']:.2f}",
+            style={"better": "green", "worse": "red"}.get(row["verdict"] or ""),
+        )
+    console.print(table)
+    note(_footnote(config, document))
+    if document["worth_of_oneclass"]:
+        note(document["worth_of_oneclass"]["sentence"])
+    for name, reason in document["left_out"].items():
+        note(f"{name} is left out: {reason}")
+    note(
+        f"All metrics with intervals: {config.folder / 'comparison.parquet'}; all of it: "
+        f"{config.folder / 'comparison.json'}"
+    )
+
+
+def _footnote(config: RunConfig, document: dict[str, Any]) -> str:
+    n_compared = sum(row["verdict"] is not None for row in document["rows"])
+    n_repeats = document["repeats"]
+    drawn = f"rows and of {n_repeats} repeats" if n_repeats > 1 else "rows"
+    means = f"Figures are means over {n_repeats} repeats. " if n_repeats > 1 else ""
+    two_classes = (
+        " The macro G-mean is imbalanced-learn's."
+        if "g_mean_macro" in document["rows"][0]["intervals"]
+        else " G-mean is sqrt(TPR TNR); its macro form is, for two classes, the balanced accuracy."
+    )
+    return (
+        f"{means}Verdicts by paired bootstrap of {drawn} with {config.recipe.bootstrap} replicates, "
+        f"Holm-corrected over {n_compared} comparisons at {LEVEL:.0%}. Seconds are those of all "
+        f"{'repeats and ' if n_repeats > 1 else ''}folds; ms/image come on top of the trunk's.{two_classes}"
+    )

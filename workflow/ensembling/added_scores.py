@@ -1,0 +1,187 @@
+"""What members say of rows that ``update`` added, and members that take them in; no member is retrained.
+
+How the stacker's rows grow. A training row's score comes from a member that was fitted without the row's
+fold. An added row was in no fold: its score comes from the *final* member, the one that is shipped, which
+has not seen it either. So both are scores of rows that the member did not learn from, and they stand in
+one table. The stacker is cross-fitted over folds of rows, so added rows get folds too, by a hash of their
+group; their members depend on no fold, and any will do.
+
+A member with a bank takes the normal rows in (:class:`contracts.member.GrowingMember`), and a bank that
+holds an image scores it too low. So the stacker never reads a score by a bank that holds the row: the
+normal rows of one fold are scored by the final bank grown by those of the *other* folds. This is what the
+shipped bank, grown by all of them, will say of the next image of their kind. Where all lie in one fold,
+the bank that scores them has not grown at all. Missed rows enter no bank and are scored by the shipped one.
+
+Held-out rows are scored anew by the grown bank; they are what they were, and nothing was fitted on them.
+Known limit: out-of-fold scores of the training rows stay those of banks that did not grow.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.files import Arrays, digest_of, read_arrays, write_arrays
+from contracts.member import GrowingMember, Member
+from contracts.rows import FloatArray, ImageRows
+from ensemble.fitted import FittedEnsemble
+from features.devices import pick_device
+from reporting.terminal import note, progress_bar
+from workflow.run.added import AddedRows, folds_of_added
+from workflow.run.prepared import PreparedData
+from workflow.run.units import FINAL, Unit, UnitResult
+from workflow.settings.config import RunConfig
+from workflow.settings.registry import build_member
+
+# Raised when the same rows give other scores or other grown members.
+_VERSION = 1
+_STATE = "state/"
+
+
+def with_added_rows(
+    config: RunConfig, data: PreparedData, results: dict[Unit, UnitResult]
+) -> dict[Unit, UnitResult]:
+    """Results as an update leaves them: final units with scores of the added rows, grown where they can.
+
+    What is missing is computed, in seconds, and kept beside the units' own receipts, which stay as they
+    were trained.
+
+    Args:
+        config: the run.
+        data: its rows, with those added.
+        results: receipts of finished units.
+
+    Raises:
+        DataError: the copy of an added image is gone, and so are its features.
+    """
+    if not data.added:
+        return results
+    finals = [unit for unit, result in results.items() if unit.fold == FINAL and not result.collapsed]
+    updated = {unit: _read(unit, data, results[unit]) for unit in finals}
+    pending = [unit for unit, result in updated.items() if result is None]
+    if pending:
+        # torch is imported from here on, and only when there is work.
+        from workflow.run.features import load_trunks
+
+        trunks = load_trunks(config, {unit.member.trunk for unit in pending})
+        rows = [*data.added, *data.test]
+        for trunk in trunks.values():
+            trunk.fill(data, rows, config.decode, pick_device(config.options.device))
+        with progress_bar("scoring added images", len(pending)) as bar:
+            for unit in pending:
+                bar.describe(f"added images, {unit.member.name}")
+                trunk = trunks[unit.member.trunk]
+                added, test = (
+                    trunk.rows(data, list(some), config.decode) for some in (data.added, data.test)
+                )
+                _compute(unit, data, results[unit], added, test)
+                updated[unit] = _read(unit, data, results[unit])
+                bar.advance()
+    return {unit: updated.get(unit) or result for unit, result in results.items()}
+
+
+def _path(unit: Unit) -> Path:
+    return unit.path.with_name("added.npz")
+
+
+def _key(unit: Unit, data: PreparedData) -> str:
+    return digest_of([_VERSION, unit.key, data.added_digest])
+
+
+def _read(unit: Unit, data: PreparedData, trained: UnitResult) -> UnitResult | None:
+    """The receipt laid over the trained result; None where it is missing, torn or of other rows."""
+    try:
+        arrays, meta = read_arrays(_path(unit))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    if meta.get("key") != _key(unit, data):
+        return None
+    scores = np.asarray(arrays["added"], dtype=np.float32)
+    if not meta["has_grown"]:
+        return replace(trained, added_scores=scores)
+    return replace(
+        trained,
+        added_scores=scores,
+        taken_in=meta["taken_in"],
+        scores=np.asarray(arrays["held_out"], dtype=np.float32),
+        state={name.removeprefix(_STATE): a for name, a in arrays.items() if name.startswith(_STATE)},
+        state_meta=meta["state_meta"],
+    )
+
+
+def _compute(unit: Unit, data: PreparedData, trained: UnitResult, added: ImageRows, test: ImageRows) -> None:
+    """Score the added rows, grow the member where it can, and write the receipt."""
+
+    def restored() -> Member:
+        plan = unit.member
+        member = build_member(plan.type, plan.settings, plan.trunk)
+        return member.restore(trained.state, trained.state_meta)
+
+    member = restored()
+    is_normal = added.labels != added.n_classes - 1
+    arrays: Arrays
+    meta: dict[str, Any] = {"key": _key(unit, data), "member": unit.member.name, "has_grown": False}
+    if isinstance(member, GrowingMember) and is_normal.any():
+        fold_of_row = folds_of_added(data.added, int(data.fold_of_row.max()) + 1)
+        scores = np.empty((len(added), trained.scores.shape[1]), dtype=np.float32)
+        for fold in np.unique(fold_of_row[is_normal]):
+            held_out = is_normal & (fold_of_row == fold)
+            scores[held_out] = _grown_score(restored(), added, is_normal & ~held_out, held_out)
+        meta["taken_in"] = member.add_normal(added.subset(np.flatnonzero(is_normal)))
+        if not is_normal.all():
+            scores[~is_normal] = member.score(added.subset(np.flatnonzero(~is_normal)))
+        state, state_meta = member.state()
+        arrays = {"added": scores, "held_out": member.score(test)}
+        arrays.update({_STATE + name: array for name, array in state.items()})
+        meta.update(has_grown=True, state_meta=state_meta)
+    else:
+        arrays = {"added": member.score(added)}
+    write_arrays(_path(unit), arrays, meta)
+
+
+def _grown_score(
+    member: Any, added: ImageRows, taken: npt.NDArray[np.bool_], scored: npt.NDArray[np.bool_]
+) -> FloatArray:
+    """Scores of some added rows by a member that has taken in others of them."""
+    if taken.any():
+        member.add_normal(added.subset(np.flatnonzero(taken)))
+    scores: FloatArray = member.score(added.subset(np.flatnonzero(scored)))
+    return scores
+
+
+def with_sentence(fitted: FittedEnsemble, data: PreparedData) -> FittedEnsemble:
+    """The ensemble with a sentence on the added rows it was fitted on; the same where there are none."""
+    sentences = (*fitted.sentences, _sentence(data)) if data.added else fitted.sentences
+    return replace(fitted, sentences=sentences)
+
+
+def _sentence(data: PreparedData) -> str:
+    """How added rows count, and what that does to probabilities."""
+    minority = data.manifest.class_names[-1]
+    n_missed = sum(row.label == minority for row in data.added)
+    n_normal = len(data.added) - n_missed
+    counts = " and ".join(
+        f"{n} {one if n == 1 else many}"
+        for n, one, many in (
+            (n_normal, "false alarm", "false alarms"),
+            (n_missed, "missed image", "missed images"),
+        )
+        if n
+    )
+    return (
+        f"{counts} that update added count as one row each beside the {len(data.train)} training rows, in "
+        "class shares, calibration and threshold alike. They are no fair sample, since they were chosen for "
+        "being decided wrongly: probabilities of images like them lean towards their labels."
+    )
+
+
+def note_left_out(config: RunConfig, data: PreparedData) -> None:
+    """Say which rows of earlier updates no longer count, each with its reason."""
+    _, reasons = AddedRows.read(config.folder).usable(config.spec, data.train, data.test)
+    for path, reason in reasons.items():
+        note(f"{path}, which update added, no longer counts as added: {reason}.")

@@ -1,0 +1,72 @@
+"""A run whose ensemble is fitted, as the commands behind ``ensemble`` read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.errors import ModelError
+from contracts.files import read_json
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
+from workflow.ensembling.added_scores import with_added_rows
+from workflow.ensembling.ensemble import ensemble_key
+from workflow.ensembling.repeats import units_to_select_from
+from workflow.ensembling.score_tables import collapsed_members, finished_results, score_tables
+from workflow.run.prepared import PreparedData, load_prepared
+from workflow.run.units import Unit, UnitResult, units_of
+from workflow.settings.config import RunConfig
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What ``ensemble`` left.
+
+    Attributes:
+        config: the run.
+        data: its rows.
+        results: receipts of the units that the ensemble depends on, as the last update leaves them.
+        fitted: the ensemble.
+        oof: out-of-fold scores that it was fitted on.
+        test: scores of the held-out rows.
+        repeats: whose members it is made of.
+        document: that of ``ensemble --json``.
+    """
+
+    config: RunConfig
+    data: PreparedData
+    results: dict[Unit, UnitResult]
+    fitted: FittedEnsemble
+    oof: ScoreTable
+    test: ScoreTable
+    repeats: tuple[int, ...]
+    document: dict[str, Any]
+
+
+def read_finished(config: RunConfig) -> FinishedRun:
+    """Read a run with its ensemble.
+
+    Raises:
+        ModelError: nothing trained, no ensemble yet, or one of other members or settings; says which
+            command to run.
+    """
+    data = load_prepared(config)
+    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
+    results = finished_results(config, units)
+    left_out = collapsed_members(results)
+    metrics_path = config.folder / "metrics.json"
+    command = config.options.command("ensemble")
+    if not metrics_path.exists():
+        raise ModelError(f"{config.folder}: no ensemble fitted yet. First run: {command}")
+    metrics = read_json(metrics_path)
+    if metrics["key"] != ensemble_key(config, units):
+        raise ModelError(
+            f"{config.folder}: its ensemble was fitted on other members or with other settings. "
+            f"Run: {command}"
+        )
+    results = with_added_rows(config, data, results)
+    fitted = FittedEnsemble.from_json(read_json(config.folder / "ensemble.json"))
+    document = metrics["document"]
+    repeats = tuple(document.get("selection", {}).get("repeats", [0]))
+    oof, test = score_tables(data, results, left_out, repeats)
+    return FinishedRun(config, data, results, fitted, oof, test, repeats, document)

@@ -1,0 +1,284 @@
+"""``export``: the whole trained system as one ONNX file, kept only if it repeats the run's numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from contracts.errors import ModelError, NotExportableError, UsageError
+from contracts.files import sha256_of_file, write_json
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
+from imagedata.decoding.decode import decode_file
+from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
+from reporting.terminal import console, note
+from workflow.ensembling.finished import read_finished
+from workflow.run.prepared import PreparedData
+from workflow.run.units import FINAL, Unit, UnitResult
+from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.settings.registry import build_member
+
+if TYPE_CHECKING:
+    from export.parity import ParityReport
+
+_PARITY_IMAGES = 56
+"""Held-out images that the parity gate compares; a multiple of 1, 2 and 7, and as many of each class."""
+
+
+def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
+    """Export a run whose ensemble is fitted.
+
+    Args:
+        options: which run.
+        output: target; the run folder's ``model.onnx`` when not given.
+
+    Returns:
+        ``{dataset, recipe, model, bytes, sha256, parity}``.
+
+    Raises:
+        ModelError: no ensemble yet, or the file fails its gate.
+        NotExportableError: a member cannot be traced; says which, and how to go on without it.
+    """
+    check_output(output, "model.onnx")
+    run = read_finished(resolve_config(options))
+    if "not_exported" in run.document:
+        raise NotExportableError(run.document["not_exported"])
+    rows = run.document["rows"]
+    return export_model(run.config, run.data, run.results, run.fitted, run.test, rows, output, run.repeats)
+
+
+def check_output(output: Path | None, name: str) -> None:
+    """Refuse a folder where a file is to be named.
+
+    Raises:
+        UsageError: it is one; proposes ``name`` in it.
+    """
+    if output is not None and (output.is_dir() or not output.name):
+        raise UsageError(f"--output {output}: that is a folder. Name the file, such as {output / name}.")
+
+
+def export_model(
+    config: RunConfig,
+    data: PreparedData,
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    test: ScoreTable,
+    rows: list[dict[str, Any]],
+    output: Path | None = None,
+    repeats: tuple[int, ...] = (0,),
+) -> dict[str, Any]:
+    """Write the file under a provisional name, put it through the gate, then give it its name.
+
+    Raises:
+        NotExportableError: a member cannot be traced with any batch size.
+        ModelError: the file cannot be written, or fails its gate.
+    """
+    from export.deploy import write_deploy_folder
+    from export.scoring import load_model
+
+    target = output or config.folder / "model.onnx"
+    parity = write_gated(config, data, results, fitted, test, rows, target, repeats)
+    deployed = write_deploy_folder(load_model(target), target.parent / "deploy")
+    size = target.stat().st_size
+    document = {
+        "dataset": config.spec.name,
+        "recipe": config.recipe.name,
+        "model": str(target),
+        "bytes": size,
+        "sha256": sha256_of_file(target),
+        "parity": dataclasses.asdict(parity),
+    }
+    write_json(config.folder / "export.json", document)
+    note(
+        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} held-out images at "
+        f"batches 1, 2 and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
+    )
+    note(f"Model card, configurations and examples: {deployed[0].parent}")
+    return document
+
+
+def write_gated(
+    config: RunConfig,
+    data: PreparedData,
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    test: ScoreTable,
+    rows: list[dict[str, Any]],
+    target: Path,
+    repeats: tuple[int, ...] = (0,),
+) -> ParityReport:
+    """Write a file that repeats the trained system's numbers, or none.
+
+    Raises:
+        As :func:`export_model`.
+    """
+    # torch and the exporter are imported here, when there is something to export.
+    from export.onnx_file import write_onnx
+    from export.parity import check_parity
+    from features.trunks import Trunk
+    from workflow.run.features import feature_folder
+
+    provisional = target.with_name(f".{target.name}.unchecked")
+    with console.status("loading members", spinner="dots"):
+        graph = fused_graph(config, results, fitted, repeats)
+        metadata = _metadata(config, data.of_repeat(repeats[0]), fitted, test, rows)
+        metadata["trunks"] = [json.loads(key)["name"] for key in graph.trunk_keys]
+        if config.recipe.repeats > 1:
+            metadata["repeats"] = list(repeats)
+    chosen = _parity_rows(test)
+    images = np.stack([decode_file(data.file_of(data.test[i]), config.decode).pixels for i in chosen])
+    try:
+        with console.status("exporting the graph", spinner="dots"):
+            write_onnx(
+                provisional,
+                graph,
+                np.asarray(fitted.deployment_prior),
+                np.asarray(fitted.threshold),
+                metadata,
+                {
+                    key: feature_folder(config, trunk)
+                    for key, trunk in zip(graph.trunk_keys, graph.trunks, strict=True)
+                    if isinstance(trunk, Trunk)
+                },
+            )
+        with console.status("parity gate", spinner="dots"):
+            parity = check_parity(
+                provisional,
+                images,
+                test.scores[chosen],
+                fitted.predict(test.scores[chosen]),
+                test.scores.std(axis=0, dtype=np.float64),
+            )
+        provisional.replace(target)
+    except ModelError as error:
+        _blame_members(config, results, fitted, repeats, error)
+        raise
+    finally:
+        provisional.unlink(missing_ok=True)
+    return parity
+
+
+def _blame_members(
+    config: RunConfig,
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    repeats: tuple[int, ...],
+    error: ModelError,
+) -> None:
+    """Name the members from elsewhere that cannot be exported; returns where it is not their doing.
+
+    Raises:
+        NotExportableError: it is.
+    """
+    from export.member_check import reasons_not_to_export
+
+    foreign = {plan.name for plan in config.members if plan.type.startswith(ANOMALIB_PREFIX)}
+    trunks, members = _graph_parts(results, fitted, repeats)
+    suspects = [member for member in members if member.name in foreign]
+    with console.status("looking for the member that cannot be exported", spinner="dots"):
+        reasons = reasons_not_to_export(trunks, suspects, config.recipe.trunk.image_size)
+    if reasons:
+        found = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
+        without = " ".join(f"-o members.{name}=false" for name in reasons)
+        raise NotExportableError(
+            f"{config.folder}: no ONNX file, because of {found}. The figures are with it. For a file, fit "
+            f"the ensemble without it, which takes seconds: {config.options.command('ensemble')} {without}"
+        ) from error
+
+
+def fused_graph(
+    config: RunConfig,
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    repeats: tuple[int, ...],
+) -> Any:
+    """The whole trained system as one torch module."""
+    from ensemble.module import EnsembleModule
+    from export.graph import FusedGraph
+
+    trunks, members = _graph_parts(results, fitted, repeats)
+    return FusedGraph(trunks, members, EnsembleModule(fitted), config.recipe.trunk.image_size)
+
+
+def _graph_parts(
+    results: dict[Unit, UnitResult],
+    fitted: FittedEnsemble,
+    repeats: tuple[int, ...],
+) -> tuple[dict[str, Any], list[Any]]:
+    """Trunk modules by key, and the graph's members in the order of the fitted columns."""
+    from export.graph import GraphMember, MeanOfMembers
+    from features.trunks import NoTrunk, Trunk
+
+    names = list(dict.fromkeys(column.member for column in fitted.columns))
+    finals = {
+        (unit.member.name, unit.repeat): (unit.member, result)
+        for unit, result in results.items()
+        if unit.fold == FINAL
+    }
+    members = []
+    trunks: dict[str, Any] = {}
+    for name in names:
+        modules = []
+        for repeat in repeats:
+            plan, result = finals[name, repeat]
+            member = build_member(plan.type, plan.settings, plan.trunk)
+            modules.append(member.restore(result.state, result.state_meta).to_module())
+        key = plan.trunk.model_dump_json()
+        reads_features = member.needs != frozenset({"images"})
+        if key not in trunks or (reads_features and isinstance(trunks[key], NoTrunk)):
+            trunks[key] = Trunk(plan.trunk) if reads_features else NoTrunk()
+        members.append(GraphMember(name, key, modules[0] if len(modules) == 1 else MeanOfMembers(modules)))
+    return trunks, members
+
+
+def _parity_rows(test: ScoreTable) -> np.ndarray:
+    """Positions of held-out rows, as many of each class as far as there are any, spread evenly."""
+    chosen: list[int] = []
+    for label in range(len(test.class_names)):
+        mine = np.flatnonzero(test.labels == label)
+        wanted = min(len(mine), max(1, _PARITY_IMAGES // len(test.class_names)))
+        chosen.extend(mine[np.linspace(0, len(mine) - 1, wanted).astype(int)].tolist())
+    return np.array(chosen)
+
+
+def _metadata(
+    config: RunConfig,
+    data: PreparedData,
+    fitted: FittedEnsemble,
+    test: ScoreTable,
+    rows: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """What the file says about itself; see :mod:`export.scoring.model` for the reader."""
+    # A student's row stands alone.
+    of_model = next((row for row in rows if row["name"] == "ensemble"), rows[0])
+    return {
+        "dataset": config.spec.name,
+        "recipe": config.recipe.name,
+        "classes": list(fitted.class_names),
+        "minority": fitted.class_names[-1],
+        "decode": config.decode.to_json(),
+        "members": [column.name for column in test.columns],
+        "method": fitted.method,
+        "calibrator": type(fitted.calibrator).__name__,
+        "threshold": {"rule": fitted.threshold_rule, "value": fitted.threshold},
+        "prior": fitted.deployment_prior,
+        "trained_prior": fitted.trained_prior,
+        "metrics": {key: value for key, value in of_model.items() if key != "minus_control"},
+        "data": {
+            "title": config.spec.title,
+            "source": config.spec.source or "the user's own",
+            "licence": config.spec.licence or "not stated",
+            "train": data.manifest.counts("train"),
+            "test": data.manifest.counts("test"),
+        },
+        "digests": {
+            "manifest": data.manifest.digest,
+            "folds": data.folds_digest,
+            **({"added": data.added_digest} if data.added else {}),
+        },
+        "ensemble": fitted.to_json(),
+    }

@@ -1,0 +1,157 @@
+"""Score tables of a run: assembled from the units' receipts, kept as parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import ModelError
+from contracts.files import atomic_writer
+from contracts.rows import FloatArray
+from contracts.scores import ScoreColumn, ScoreTable
+from imagedata.manifest import ManifestRow
+from workflow.run.added import folds_of_added
+from workflow.run.prepared import PreparedData, group_numbers
+from workflow.run.units import FINAL, Unit, UnitResult, read_result
+from workflow.settings.config import RunConfig
+from workflow.settings.registry import CONTROL, entry_of
+
+
+def finished_results(config: RunConfig, units: list[Unit]) -> dict[Unit, UnitResult]:
+    """Results of all units.
+
+    Raises:
+        ModelError: some are missing; says which members and which command trains them.
+    """
+    results = {unit: read_result(unit) for unit in units}
+    missing = list(dict.fromkeys(unit.member.name for unit, result in results.items() if result is None))
+    if missing:
+        everything = len(missing) == len(config.members)
+        if everything or len(missing) > 1:
+            command = config.options.command("train-all")
+        else:
+            command = config.options.command("train", missing[0])
+        raise ModelError(
+            f"{config.folder}: not trained yet, or with other settings: {', '.join(missing)}. Run: {command}"
+        )
+    return {unit: result for unit, result in results.items() if result is not None}
+
+
+def collapsed_members(results: dict[Unit, UnitResult]) -> dict[str, str]:
+    """Member → why it is left out, for members that collapsed on any fold.
+
+    Raises:
+        ModelError: the null control is among them.
+    """
+    reasons: dict[str, str] = {}
+    for unit, result in results.items():
+        if result.collapsed:
+            reasons.setdefault(unit.member.name, f"{unit.label}: {result.collapsed}")
+    if CONTROL in reasons:
+        raise ModelError(f"the null control cannot be left out: {reasons[CONTROL]}")
+    return reasons
+
+
+def score_tables(
+    data: PreparedData,
+    results: dict[Unit, UnitResult],
+    left_out: dict[str, str],
+    repeats: Sequence[int] = (0,),
+) -> tuple[ScoreTable, ScoreTable]:
+    """The out-of-fold table of the training rows and the table of the held-out rows.
+
+    Rows that ``update`` added stand behind the training rows; see :mod:`workflow.ensembling.added_scores`.
+
+    Args:
+        data: the rows.
+        results: of all units, with scores of the added rows.
+        left_out: members without columns.
+        repeats: which repeats' scores; the mean over them where there are several. Each of the averaged
+            scores of a training row is by a member that did not see the row, and so is their mean. The
+            table's folds, which the stacker is cross-fitted on, are then those of the first one given.
+    """
+    names = [n for n in dict.fromkeys(unit.member.name for unit in results) if n not in left_out]
+    columns: list[ScoreColumn] = []
+    oof_parts: list[np.ndarray] = []
+    test_parts: list[np.ndarray] = []
+    for name in names:
+        mine = {unit: result for unit, result in results.items() if unit.member.name == name}
+        pairs = [_scores_of_repeat(data, mine, repeat) for repeat in repeats]
+        oof_parts.append(_mean([oof for oof, _ in pairs]))
+        test_parts.append(_mean([test for _, test in pairs]))
+        columns.extend(_columns(next(iter(mine)), oof_parts[-1].shape[1], data.manifest.class_names))
+    folds = data.of_repeat(repeats[0]).fold_of_row
+    folds = np.concatenate([folds, folds_of_added(data.added, int(folds.max()) + 1)])
+    return (
+        _table(data, [*data.train, *data.added], folds, columns, np.concatenate(oof_parts, axis=1)),
+        _table(data, data.test, np.full(len(data.test), -1), columns, np.concatenate(test_parts, axis=1)),
+    )
+
+
+def _scores_of_repeat(
+    data: PreparedData, mine: dict[Unit, UnitResult], repeat: int
+) -> tuple[FloatArray, FloatArray]:
+    """One member's ``[N, C]`` scores of rows it has not seen, and its ``[N_test, C]`` held-out scores."""
+    of_repeat = {unit.fold: result for unit, result in mine.items() if unit.repeat == repeat}
+    fold_of_row = data.of_repeat(repeat).fold_of_row
+    test, added = of_repeat[FINAL].scores, of_repeat[FINAL].added_scores
+    oof = np.full((len(data.train) + len(data.added), test.shape[1]), np.nan, dtype=np.float32)
+    for fold, result in of_repeat.items():
+        if fold != FINAL:
+            oof[np.flatnonzero(fold_of_row == fold)] = result.scores
+    if added is not None:
+        oof[len(data.train) :] = added
+    return oof, test
+
+
+def _mean(scores: list[FloatArray]) -> FloatArray:
+    """Element by element; a single one is passed through, to the bit."""
+    if len(scores) == 1:
+        return scores[0]
+    return np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def _columns(unit: Unit, width: int, class_names: tuple[str, ...]) -> list[ScoreColumn]:
+    kind = entry_of(unit.member.type).kind
+    meaning = "logit" if kind == "supervised" else "anomaly_score"
+    names: list[str | None] = [None] if width == 1 else list(class_names)
+    return [ScoreColumn(unit.member.name, kind, meaning, name) for name in names]  # type: ignore[arg-type]
+
+
+def _table(
+    data: PreparedData,
+    rows: list[ManifestRow],
+    folds: np.ndarray,
+    columns: list[ScoreColumn],
+    scores: np.ndarray,
+) -> ScoreTable:
+    return ScoreTable(
+        row_ids=np.array([row.path for row in rows]),
+        labels=data.labels(rows),
+        fold_of_row=np.asarray(folds, dtype=np.int64).copy(),
+        groups=group_numbers(rows),
+        columns=tuple(columns),
+        scores=scores.astype(np.float32),
+        class_names=data.manifest.class_names,
+        manifest_digest=data.manifest.digest,
+    )
+
+
+def write_score_table(path: Path, table: ScoreTable, extra: dict[str, np.ndarray] | None = None) -> None:
+    """Write a score table as parquet: path, label, fold, group, a column a score, and ``extra`` columns."""
+    columns: dict[str, object] = {
+        "path": table.row_ids.tolist(),
+        "label": [table.class_names[label] for label in table.labels],
+        "fold": table.fold_of_row,
+        "group": table.groups,
+    }
+    columns.update({f"score_{column.name}": table.scores[:, i] for i, column in enumerate(table.columns)})
+    columns.update(extra or {})
+    meta = {"manifest_digest": table.manifest_digest, "class_names": json.dumps(table.class_names)}
+    with atomic_writer(path) as handle:
+        pq.write_table(pa.table(columns).replace_schema_metadata(meta), handle, compression="zstd")

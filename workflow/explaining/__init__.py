@@ -1,0 +1,1 @@
+"""``explain`` and ``localise``: where in the image the evidence lies."""

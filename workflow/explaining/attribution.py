@@ -1,0 +1,186 @@
+"""What the final members of a run say of single images: scores, a map, and PatchCore's deciding patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from contracts.member import Member
+from contracts.rows import FloatArray, ImageArray
+from features.apply import feature_batches
+from features.cache import PassingStore
+from features.extract import ImageFile, extract_features
+from features.rows import CachedRows
+from oneclass.patchcore.member import PatchCore
+from oneclass.patchcore.nearest_patches import DecidingPatch, deciding_patches
+from workflow.ensembling.finished import FinishedRun
+from workflow.run.features import TrunkWithStore, load_trunks
+from workflow.run.units import FINAL, Unit
+from workflow.settings.registry import build_member
+
+_USUAL_ROWS = 32
+"""Held-out majority rows whose maps say what is usual; no bank holds them."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of one image.
+
+    Attributes:
+        scores: ``[M]`` in the order of the ensemble's columns.
+        heat: ``[g, g]`` map, or None.
+        patches: those that decided PatchCore's score; none without PatchCore.
+    """
+
+    scores: FloatArray
+    heat: FloatArray | None
+    patches: list[DecidingPatch]
+
+
+@dataclass(frozen=True)
+class AllEvidence:
+    """Of several images.
+
+    Attributes:
+        of_images: one each.
+        heat_of: member whose map it is; empty where no member has one.
+        usual: median and 99.5 % percentile of that map over held-out majority rows.
+        grid: cells a side of the map.
+        notes: what could not be said, and why.
+    """
+
+    of_images: list[Evidence]
+    heat_of: str
+    usual: tuple[float, float]
+    grid: int
+    notes: tuple[str, ...]
+
+
+def evidence_of(
+    run: FinishedRun, images: Sequence[tuple[Path, str, ImageArray]], n_nearest: int
+) -> AllEvidence:
+    """Score images with the members that the ensemble is made of; nothing of them is kept on disk.
+
+    Where the ensemble is a vote of several repeats, scores and maps are the mean over them, and deciding
+    patches are those of the first.
+
+    Args:
+        run: finished.
+        images: path, digest and pixels at the working size of each; at least one.
+        n_nearest: normal patches beside each deciding one.
+    """
+    units = {
+        (unit.member.name, unit.repeat): unit
+        for unit in run.results
+        if unit.fold == FINAL and unit.repeat in run.repeats
+    }
+    names = list(dict.fromkeys(column.member for column in run.fitted.columns))
+    fits = {name: [_restored(run, units[name, repeat]) for repeat in run.repeats] for name in names}
+    trunk_of = {name: units[name, run.repeats[0]].member.trunk for name in names}
+    trunks = load_trunks(run.config, set(trunk_of.values()))
+    rows_of_trunk = {settings: _rows(run, trunk, images) for settings, trunk in trunks.items()}
+    scores = np.concatenate(
+        [_mean_scores(fits[name], rows_of_trunk[trunk_of[name]]) for name in names], axis=1
+    )
+    notes: list[str] = []
+    heat: FloatArray | None = None
+    usual, heat_of = (0.0, 0.0), ""
+    for name in _by_weight(run, names, fits):
+        rows = rows_of_trunk[trunk_of[name]]
+        maps = [_mean_maps(fits[name], rows.subset(np.array([i]))) for i in range(len(rows))]
+        if maps[0] is not None:
+            heat = np.concatenate([each for each in maps if each is not None])
+            heat_of, usual = name, _usual(run, fits[name], trunks[trunk_of[name]])
+            break
+    patches: list[list[DecidingPatch]] = [[] for _ in images]
+    shapes = next(iter(trunks.values())).store.shapes
+    explainer = fits[heat_of][0] if heat_of else None
+    if isinstance(explainer, PatchCore):
+        shapes = trunks[trunk_of[heat_of]].store.shapes
+        if explainer.origin is None:
+            path = units[heat_of, run.repeats[0]].path
+            notes.append(
+                f"{heat_of} was fitted by an older version, which did not keep where its bank's patches come "
+                f"from, so none is shown. To fit it again, delete {path} and run: "
+                f"{run.config.options.command('train', heat_of)}"
+            )
+        else:
+            features = np.concatenate(list(rows_of_trunk[trunk_of[heat_of]].patches()))
+            patches = [
+                deciding_patches(explainer, torch.from_numpy(patch_CGG), n_nearest, without=[sha256])
+                for patch_CGG, (_, sha256, _) in zip(features, images, strict=True)
+            ]
+    else:
+        notes.append("The ensemble has no PatchCore, so there are no nearest normal patches to show.")
+    of_images = [
+        Evidence(scores[i], None if heat is None else heat[i], patches[i]) for i in range(len(images))
+    ]
+    return AllEvidence(of_images, heat_of, usual, shapes.patch_grid, tuple(notes))
+
+
+def _restored(run: FinishedRun, unit: Unit) -> Member:
+    plan, result = unit.member, run.results[unit]
+    return build_member(plan.type, plan.settings, plan.trunk).restore(result.state, result.state_meta)
+
+
+def _rows(
+    run: FinishedRun, trunk: TrunkWithStore, images: Sequence[tuple[Path, str, ImageArray]]
+) -> CachedRows:
+    """The images as members see them, with features that are held in memory."""
+    store = PassingStore(trunk.store)
+    files = [ImageFile(sha256, path) for path, sha256, _ in images]
+    for file in files:
+        # One at a time: rounding depends on the batch, and no image may change what is said of another.
+        extract_features(trunk.trunk, store, [file], run.config.decode, "cpu")
+    labels = np.zeros(len(images), dtype=np.int64)  # nobody reads them in scoring
+    return CachedRows(
+        store,
+        [file.sha256 for file in files],
+        [file.path for file in files],
+        labels,
+        run.fitted.n_classes,
+        run.config.decode,
+    )
+
+
+def _mean_scores(members: list[Member], rows: CachedRows) -> FloatArray:
+    each = [np.array([i]) for i in range(len(rows))]
+    scores = [np.concatenate([member.score(rows.subset(one)) for one in each]) for member in members]
+    if len(scores) == 1:
+        return scores[0]
+    return np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def _mean_maps(members: list[Member], rows: CachedRows) -> FloatArray | None:
+    """``[n, g, g]``, or None where the member has no map."""
+    maps = []
+    for member in members:
+        module = member.to_module().eval()
+        with torch.inference_mode():
+            found = [module(features)[1] for features in feature_batches(rows, member.needs, "cpu")]
+        if found[0] is None:
+            return None
+        maps.append(torch.cat(found).float())
+    return np.asarray(torch.stack(maps).mean(dim=0).numpy())
+
+
+def _by_weight(run: FinishedRun, names: list[str], fits: dict[str, list[Member]]) -> list[str]:
+    """PatchCore before others, and among equals the one that the ensemble weighs most."""
+    columns, weights = run.fitted.columns, np.abs(run.fitted.combination.weights).max(axis=1)
+    weight = {name: max(weights[i] for i, c in enumerate(columns) if c.member == name) for name in names}
+    return sorted(names, key=lambda name: (not isinstance(fits[name][0], PatchCore), -weight[name]))
+
+
+def _usual(run: FinishedRun, members: list[Member], trunk: TrunkWithStore) -> tuple[float, float]:
+    minority = run.fitted.class_names[-1]
+    rows = [row for row in run.data.test if row.label != minority]
+    rows = rows[:: max(1, len(rows) // _USUAL_ROWS)][:_USUAL_ROWS]
+    trunk.fill(run.data, rows, run.config.decode, "cpu")
+    maps = _mean_maps(members, trunk.rows(run.data, rows, run.config.decode))
+    assert maps is not None  # the caller has seen one
+    median, most = np.percentile(maps, [50.0, 99.5])
+    return float(median), float(most)

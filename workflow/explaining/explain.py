@@ -1,0 +1,272 @@
+"""``explain``: why an image got its probability, with the normal patches that it was compared with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from contracts.errors import DataError, ImageError, UsageError
+from contracts.files import atomic_writer
+from contracts.rows import ImageArray
+from contracts.text import printable
+from ensemble.explanation import MemberShare, member_shares
+from imagedata.decoding.decode import IMAGE_SUFFIXES, decode_bytes, decode_file, read_image_bytes
+from imagedata.manifest import ManifestRow
+from reporting.terminal import console, note
+from workflow.ensembling.finished import FinishedRun, read_finished
+from workflow.run.added import AddedRows
+from workflow.settings.config import RunOptions, resolve_config
+
+if TYPE_CHECKING:
+    from reporting.explanation import Place
+    from workflow.explaining.attribution import AllEvidence, Evidence
+
+_NEAREST = 3
+_OF_SPLIT = {
+    "train": "a training image: the members have learnt from it, so their scores flatter them",
+    "test": "a held-out image",
+    "added": "an image that update added",
+}
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image to be explained."""
+
+    path: Path
+    sha256: str
+    pixels: ImageArray
+
+
+def explain(options: RunOptions, images: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
+    """Explain images by a finished run.
+
+    Args:
+        options: which run.
+        images: files.
+        output: folder for a picture an image; ``explanations`` in the run folder when not given.
+
+    Returns:
+        ``{dataset, recipe, output, threshold, notes, images, failed}``. An image: path, sha256, split,
+        label, probability, decision, members (score, contribution, shares of rows that score lower), map
+        (member, largest value, usual values), patches (place and distance, with the nearest normal patches:
+        path, place, distance) and picture. Places are rows and columns from 0, and a box as shares of the
+        sides.
+
+    Raises:
+        UsageError: no image named, or one that does not exist.
+        DataError: no image can be used, or a training image to be shown is gone.
+        ModelError: the run is not finished; says which command to run.
+    """
+    _check(options, images, output)
+    run = read_finished(resolve_config(options))
+    usable, failed = _read(run, images)
+    if not usable:
+        raise DataError(f"{failed[0]['path']}: {failed[0]['reason']}")
+    # torch is imported from here on, when there is something to explain.
+    from workflow.explaining.attribution import evidence_of
+
+    with console.status("asking every member", spinner="dots"):
+        evidence = evidence_of(run, [(each.path, each.sha256, each.pixels) for each in usable], _NEAREST)
+    folder = output or run.config.folder / "explanations"
+    with console.status("drawing", spinner="dots"):
+        known = _known_rows(run)
+        explained = [
+            _explained(run, image, found, evidence, known, folder)
+            for image, found in zip(usable, evidence.of_images, strict=True)
+        ]
+    document: dict[str, Any] = {
+        "dataset": run.config.spec.name,
+        "recipe": run.config.recipe.name,
+        "output": str(folder),
+        "threshold": run.fitted.threshold,
+        "notes": list(evidence.notes),
+        "images": explained,
+        "failed": failed,
+    }
+    _print(run, document)
+    return document
+
+
+def _check(options: RunOptions, images: Sequence[Path], output: Path | None) -> None:
+    if Path(options.dataset).suffix.lower() in IMAGE_SUFFIXES and Path(options.dataset).is_file():
+        raise UsageError(
+            f"{options.dataset}: that is an image, where the data set belongs. "
+            "Write: python cli.py explain DATASET IMAGE..."
+        )
+    if not images:
+        raise UsageError("explain: no image named. Write: python cli.py explain DATASET IMAGE...")
+    for path in images:
+        if path.is_dir():
+            raise UsageError(f"{path}: that is a folder. Name the images, such as {path}/*.png.")
+        if not path.exists():
+            raise UsageError(f"{path}: does not exist. Name an image.")
+    if output is not None and output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output}: that is a file. Name a folder for the pictures.")
+
+
+def _read(run: FinishedRun, images: Sequence[Path]) -> tuple[list[_Image], list[dict[str, str]]]:
+    usable, failed = [], []
+    for path in images:
+        try:
+            content = read_image_bytes(path)
+            pixels = decode_bytes(content, run.config.decode).pixels
+        except ImageError as error:
+            failed.append({"path": str(path), "reason": str(error)})
+        else:
+            usable.append(_Image(path, hashlib.sha256(content).hexdigest(), pixels))
+    return usable, failed
+
+
+@dataclass(frozen=True)
+class _KnownRow:
+    """A row of the run: what it is, where its file lies, and the name that people know it by."""
+
+    row: ManifestRow
+    file: Path
+    name: str
+
+
+def _known_rows(run: FinishedRun) -> dict[str, _KnownRow]:
+    """Digest → row, of training, held-out and added rows."""
+    known = {}
+    for row in (*run.data.train, *run.data.test):
+        file = run.data.file_of(row)
+        known[row.sha256] = _KnownRow(row, file, file.name)
+    name_of = {row.sha256: Path(row.path).name for row in AddedRows.read(run.config.folder).rows}
+    for row in run.data.added:
+        known[row.sha256] = _KnownRow(row, run.data.file_of(row), name_of[row.sha256])
+    return known
+
+
+def _explained(
+    run: FinishedRun,
+    image: _Image,
+    found: Evidence,
+    evidence: AllEvidence,
+    known: dict[str, _KnownRow],
+    folder: Path,
+) -> dict[str, Any]:
+    """Draw one image's picture and return its part of the document."""
+    from reporting.explanation import Explanation, Place, ShownPatch, draw
+
+    fitted = run.fitted
+    scores = found.scores
+    probability = float(fitted.p_minority(scores[None])[0])
+    decision = fitted.class_names[int(fitted.decide(scores[None])[0])]
+    shares = member_shares(fitted, run.oof, scores)
+    own = known.get(image.sha256)
+    row = own.row if own else None
+    patches, shown = [], []
+    for patch in found.patches:
+        place = Place(patch.cell, evidence.grid)
+        neighbours, crops = [], []
+        for near in patch.nearest:
+            source = known[near.sha256]
+            near_place = Place(near.cell, evidence.grid)
+            neighbours.append(
+                {
+                    "path": str(source.file),
+                    "name": source.name,
+                    "distance": near.distance,
+                    **_place(near_place),
+                }
+            )
+            crops.append(ShownPatch(_pixels(run, source.file), near_place, source.name, near.distance))
+        patches.append({**_place(place), "distance": patch.distance, "nearest": neighbours})
+        shown.append((ShownPatch(image.pixels, place, "", patch.distance), crops))
+    verdict = f"p({fitted.class_names[-1]}) = {probability:.4f}{_limit(run)}: decided {decision}"
+    picture = draw(
+        Explanation(
+            name=image.path.name,
+            verdict=verdict,
+            pixels=image.pixels,
+            heat=found.heat,
+            heat_of=evidence.heat_of,
+            usual=evidence.usual,
+            contributions=[(share.member, share.contribution) for share in shares],
+            patches=shown,
+        )
+    )
+    path = folder / f"{image.path.stem}-{image.sha256[:12]}.png"
+    with atomic_writer(path) as handle:
+        handle.write(picture)
+    return {
+        "path": str(image.path),
+        "sha256": image.sha256,
+        "split": None if row is None else row.split,
+        "label": None if row is None else row.label,
+        "probability": probability,
+        "decision": decision,
+        "members": [asdict(share) for share in shares],
+        "map": None
+        if found.heat is None
+        else {
+            "member": evidence.heat_of,
+            "largest": float(found.heat.max()),
+            "usual": {"half": evidence.usual[0], "most": evidence.usual[1]},
+        },
+        "patches": patches,
+        "picture": str(path),
+    }
+
+
+def _place(place: Place) -> dict[str, Any]:
+    row, column = divmod(place.cell, place.grid)
+    return {"row": row, "column": column, "grid": place.grid, "box": list(place.box)}
+
+
+def _limit(run: FinishedRun) -> str:
+    threshold = run.fitted.threshold
+    return f", threshold {threshold:.4f}" if isinstance(threshold, float) else ""
+
+
+def _pixels(run: FinishedRun, file: Path) -> ImageArray:
+    try:
+        return decode_file(file, run.config.decode).pixels
+    except ImageError as error:
+        raise DataError(
+            f"{file}: {error} A patch of it is to be shown, since the bank holds it. Put the file back."
+        ) from error
+
+
+def _print(run: FinishedRun, document: dict[str, Any]) -> None:
+    minority = run.fitted.class_names[-1]
+    for image in document["images"]:
+        title = f"{Path(image['path']).name}: p({minority}) = {image['probability']:.4f}{_limit(run)}"
+        table = Table(title=escape(printable(f"{title}: decided {image['decision']}")))
+        table.add_column("member", no_wrap=True)
+        for heading in ("score", "log-odds", "above others", f"above {minority}"):
+            table.add_column(escape(printable(heading)), justify="right")
+        for share in sorted(image["members"], key=lambda share: -abs(share["contribution"])):
+            shown = MemberShare(**share)
+            table.add_row(
+                shown.member,
+                f"{shown.score:.4g}",
+                f"{shown.contribution:+.3f}",
+                f"{100 * shown.above_majority:.0f} %",
+                f"{100 * shown.above_minority:.0f} %",
+            )
+        console.print(table)
+        if image["split"] is not None:
+            note(f"It is {_OF_SPLIT[image['split']]}; its label is {image['label']}.")
+        for number, patch in enumerate(image["patches"], 1):
+            nearest = ", ".join(
+                f"{near['name']} (row {near['row'] + 1}, column {near['column'] + 1}; {near['distance']:.3g})"
+                for near in patch["nearest"]
+            )
+            note(
+                f"Patch {number}, row {patch['row'] + 1}, column {patch['column'] + 1} of {patch['grid']}, "
+                f"{patch['distance']:.3g} from the bank; nearest normal patches: {nearest}."
+            )
+        note(f"Picture: {image['picture']}")
+    for sentence in document["notes"]:
+        note(sentence)
+    for failure in document["failed"]:
+        note(f"{failure['path']} is not explained: {failure['reason']}")

@@ -1,0 +1,218 @@
+"""``localise``: does the exported file's map point at the pixels that the masks call anomalous?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.markup import escape
+from rich.table import Table
+
+from contracts.errors import DataError, ImageError, ModelError
+from contracts.files import write_json
+from contracts.rows import FloatArray, MaskArray
+from evaluation.localisation import FPR_LIMIT, Figure, Localisation, PixelCounts, thresholds_of
+from features.rows import read_pixels
+from imagedata.decoding.masks import read_mask
+from imagedata.manifest import ManifestRow
+from reporting.terminal import console, note, progress_bar
+from workflow.ensembling.ensemble import ensemble_key, finished_document
+from workflow.ensembling.finished import FinishedRun, read_finished
+from workflow.ensembling.repeats import units_to_select_from
+from workflow.run.prepared import group_numbers
+from workflow.run.units import units_of
+from workflow.settings.config import RunConfig, RunOptions, resolve_config
+
+FILE = "localisation.json"
+"""What was measured, in the run folder."""
+
+_BATCH = 16
+_ALL = "all"
+_SENTENCE = (
+    "Held-out images; anomalies that were moved into training are no part of it. Pixel AUROC: 0.5 is "
+    f"guessing. PRO: overlap per region up to {FPR_LIMIT:.0%} false positive pixels; guessing gives 0.15."
+)
+
+
+def localise(options: RunOptions) -> dict[str, Any]:
+    """Measure the exported map of a finished run against masks, on held-out images.
+
+    Args:
+        options: which run.
+
+    Returns:
+        ``{dataset, recipe, model, model_sha256, map_of, fpr_limit, kinds, examples, left_out}``; a kind of
+        anomaly, ``all`` first: images, anomalous, regions, and ``pixel_auroc`` and ``pro``, each a value with
+        its 95 % interval; ``map_of`` names the member whose map it is, and ``examples`` the anomalies that
+        the map finds best, as half of them, and worst. Written to ``localisation.json`` in the run folder,
+        where ``report`` finds it.
+
+    Raises:
+        DataError: the data set has no masks, or none of its held-out images' can be used.
+        ModelError: the run is not finished, or its file has no map.
+    """
+    from export.inspection import member_of_output
+
+    config = resolve_config(options)
+    run = read_finished(config)
+    rows, masks, left_out = _usable(run)
+    maps, digest = _maps(run, rows)
+    counts = PixelCounts(thresholds_of(list(maps)))
+    with progress_bar(f"comparing {len(rows)} maps with masks", len(rows)) as bar:
+        for row, mask, heat in zip(rows, masks, maps, strict=True):
+            # A mask is read twice, so that no more than one is in memory.
+            counts.add(*_at_one_size(heat, row, None if mask is None else read_mask(mask)))
+            bar.advance()
+    kinds = _measure(config, rows, masks, counts)
+    document: dict[str, Any] = {
+        "dataset": config.spec.name,
+        "recipe": config.recipe.name,
+        "model": str(config.folder / "model.onnx"),
+        "model_sha256": digest,
+        "map_of": member_of_output(config.folder / "model.onnx", "anomaly_map"),
+        "fpr_limit": FPR_LIMIT,
+        "kinds": [{"kind": kind, **_facts(found)} for kind, found in kinds.items()],
+        "examples": _examples(rows, masks, counts),
+        "left_out": left_out,
+    }
+    write_json(config.folder / FILE, document)
+    _print(config, kinds, left_out)
+    return document
+
+
+def _usable(run: FinishedRun) -> tuple[list[ManifestRow], list[Path | None], list[dict[str, str]]]:
+    """Held-out rows that can be compared, the mask of each (None: all of it is normal), and the others."""
+    minority = run.data.manifest.class_names[-1]
+    if not any(row.mask for row in run.data.manifest.rows):
+        raise DataError(
+            f"{run.config.spec.name}: the data set has no masks, so nothing says where its anomalies are. "
+            "Use a tree laid out as MVTec AD is, with ground_truth/<kind>/<name>_mask.png."
+        )
+    rows: list[ManifestRow] = []
+    masks: list[Path | None] = []
+    left_out = []
+    for row in run.data.test:
+        if row.label != minority:
+            rows.append(row)
+            masks.append(None)
+            continue
+        reason = "it has no mask." if row.mask is None else ""
+        if row.mask is not None:
+            try:
+                read_mask(run.data.manifest.root / row.mask)
+            except ImageError as error:
+                reason = f"{row.mask}: {error}"
+        if reason:
+            left_out.append({"path": row.path, "reason": reason})
+        else:
+            rows.append(row)
+            masks.append(run.data.manifest.root / str(row.mask))
+    if all(mask is None for mask in masks):
+        raise DataError(
+            f"{run.config.spec.name}: none of the {len(left_out)} held-out anomalies has a usable mask; the "
+            f"first: {left_out[0]['path']}: {left_out[0]['reason']} Put the masks beside the images."
+        )
+    return rows, masks, left_out
+
+
+def _maps(run: FinishedRun, rows: list[ManifestRow]) -> tuple[FloatArray, str]:
+    """``[N, g, g]`` maps of the exported file, and the file's SHA-256."""
+    from export.scoring.model import load_model
+
+    config, path = run.config, run.config.folder / "model.onnx"
+    units = units_to_select_from(config.recipe, units_of(config, run.data, config.members))
+    finished = finished_document(config, ensemble_key(config, units))
+    if finished is None:
+        raise ModelError(
+            f"{path}: missing, or not the file of this ensemble. Run: {config.options.command('export')}"
+        )
+    if finished.get("not_exported"):
+        raise ModelError(f"{config.folder}: {finished['not_exported']}")
+    model = load_model(path)
+    maps = []
+    with progress_bar(f"mapping {len(rows)} held-out images", len(rows)) as bar:
+        for start in range(0, len(rows), _BATCH):
+            batch = rows[start : start + _BATCH]
+            found = model.run(read_pixels([run.data.file_of(row) for row in batch], config.decode))
+            if found.anomaly_map is None:
+                raise ModelError(
+                    f"{path}: none of its members ({', '.join(model.members)}) gives a map. "
+                    "Train a recipe with a member that does, such as patchcore."
+                )
+            maps.append(np.asarray(found.anomaly_map, dtype=np.float32))
+            bar.advance(len(batch))
+    return np.concatenate(maps), model.sha256
+
+
+def _at_one_size(heat: FloatArray, row: ManifestRow, mask: MaskArray | None) -> tuple[FloatArray, MaskArray]:
+    """A map stretched bilinearly to its mask's size; a normal image is all normal at its own size."""
+    if mask is None:
+        mask = np.zeros((row.height, row.width), dtype=np.bool_)
+    size = (mask.shape[1], mask.shape[0])
+    stretched = Image.fromarray(np.ascontiguousarray(heat)).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(stretched, dtype=np.float32), mask
+
+
+def _measure(
+    config: RunConfig, rows: list[ManifestRow], masks: list[Path | None], counts: PixelCounts
+) -> dict[str, Localisation]:
+    """All anomalies, and each kind of them against all normal images."""
+    groups = group_numbers(rows)
+    kind_of = [None if mask is None else row.subtype or "" for row, mask in zip(rows, masks, strict=True)]
+    names = sorted(Counter(kind for kind in kind_of if kind is not None))
+    chosen = {_ALL: np.arange(len(rows))}
+    if len(names) > 1:
+        chosen |= {name: np.flatnonzero([k is None or k == name for k in kind_of]) for name in names}
+    return {
+        name: counts.measure(places, groups[places], n_replicates=config.recipe.bootstrap, seed=config.seed)
+        for name, places in chosen.items()
+    }
+
+
+def _examples(rows: list[ManifestRow], masks: list[Path | None], counts: PixelCounts) -> list[dict[str, Any]]:
+    """The anomalies with the highest, the median and the lowest pixel AUROC of their own; ties by path."""
+    measured = [
+        (auroc, row)
+        for place, (row, mask) in enumerate(zip(rows, masks, strict=True))
+        if mask is not None and np.isfinite(auroc := counts.image_auroc(place))
+    ]
+    measured.sort(key=lambda each: (-each[0], each[1].path))
+    places = sorted({0, len(measured) // 2, len(measured) - 1}) if measured else []
+    return [
+        {"path": row.path, "mask": row.mask, "kind": row.subtype or "", "pixel_auroc": auroc}
+        for auroc, row in (measured[place] for place in places)
+    ]
+
+
+def _facts(found: Localisation) -> dict[str, Any]:
+    def figure(each: Figure) -> dict[str, float]:
+        return {"value": each.value, "low": each.low, "high": each.high}
+
+    return {
+        "images": found.images,
+        "anomalous": found.anomalous,
+        "regions": found.regions,
+        "pixel_auroc": figure(found.pixel_auroc),
+        "pro": figure(found.pro),
+    }
+
+
+def _print(config: RunConfig, kinds: dict[str, Localisation], left_out: list[dict[str, str]]) -> None:
+    table = Table(title=f"{escape(config.spec.name)}: where the map points, with 95 % intervals")
+    table.add_column("anomalies")
+    for heading in ("images", "regions", "pixel AUROC", "PRO"):
+        table.add_column(heading, justify="right")
+    for name, found in kinds.items():
+        cells = [f"{f.value:.3f}\n{f.low:.3f} to {f.high:.3f}" for f in (found.pixel_auroc, found.pro)]
+        table.add_row(escape(name), f"{found.anomalous}", f"{found.regions}", *cells)
+    console.print(table)
+    note(_SENTENCE)
+    if left_out:
+        first = left_out[0]
+        note(
+            f"Held-out anomalies that are left out: {len(left_out)}; the first: {first['path']}: "
+            f"{first['reason']}"
+        )

@@ -1,0 +1,1 @@
+"""``explore``: pictures of a data set."""

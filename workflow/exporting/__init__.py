@@ -1,0 +1,1 @@
+"""``export``, ``inspect`` and ``parity``: further files of a finished run."""

@@ -1,0 +1,95 @@
+"""``inspect``: what one exported file holds, costs and promises."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from contracts.errors import UsageError
+from reporting.terminal import console, note
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """Print parts, arithmetic, time and promises of a file.
+
+    Args:
+        path: of an ONNX file that ``export`` or ``ensemble`` wrote.
+
+    Returns:
+        See :func:`export.inspection.graph_document`.
+
+    Raises:
+        UsageError: the ``onnx`` package is missing.
+        ModelError: no file of ours.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise UsageError("inspect: reading a graph's parts needs onnx. Give: pip install onnx")
+    from export.inspection import graph_document, inspect_graph
+    from export.scoring import load_model
+
+    model = load_model(path)
+    with console.status("timing the parts", spinner="dots"):
+        parts = inspect_graph(model)
+    document = graph_document(model, parts)
+    table = Table(title=f"{path}: {document['bytes'] / 1e6:.1f} MB")
+    table.add_column("part")
+    for heading in ("nodes", "MB", "GFLOP / image", "ms / image", "share"):
+        table.add_column(heading, justify="right")
+    for part in parts:
+        share = part.ms / document["ms"] if document["ms"] else 0.0
+        table.add_row(
+            part.name,
+            str(part.nodes),
+            f"{part.weight_bytes / 1e6:.2f}",
+            f"{part.gflop:.4f}",
+            f"{part.ms:.2f}",
+            f"{share:.0%}",
+        )
+    table.add_section()
+    table.add_row("all", "", "", f"{document['gflop']:.4f}", f"{document['ms']:.2f}", "")
+    console.print(table)
+    note("Milliseconds are of one thread of this machine just now, at batch 8.")
+    for sentence in _promises(document["metadata"]):
+        note(sentence)
+    note(f"sha256 {document['sha256']}")
+    return document
+
+
+def _promises(metadata: dict[str, Any]) -> list[str]:
+    """Sentences about what the file's metadata says."""
+    decode, threshold = metadata["decode"], metadata["threshold"]
+    classes = ", ".join(metadata["classes"])
+    sentences = [
+        f"Trained on {metadata.get('dataset', 'an unnamed data set')} with recipe "
+        f"{metadata.get('recipe', 'unnamed')}. Classes: {classes}; outnumbered: {metadata['minority']}.",
+        f"Images of any size, working size {decode['size']} px. Prior {_numbers(metadata['prior'])}; "
+        f"threshold {_numbers(threshold['value'])} by rule {threshold['rule']}; both can be overridden.",
+    ]
+    if decode.get("scaled"):
+        sentences.append(
+            f"JPEGs of at least {2 * int(decode['size'])} px on both sides are reduced while they are "
+            "decoded (scaled_jpeg), in scoring as in training: whoever decodes for this file in another way "
+            "feeds it other pixels."
+        )
+    if "student" in metadata:
+        metric, of_metric = next(iter(metadata["figures"].items()))
+        sentences.append(
+            f"A student, {metadata['student']['name']}, of the run's ensemble: {metric} on held-out images "
+            f"{of_metric['student']:.4f}, the ensemble's {of_metric['ensemble']:.4f}."
+        )
+    if "method" in metadata:
+        sentences.append(
+            f"Members are combined by {metadata['method']}, calibrated by {metadata.get('calibrator')}."
+        )
+    if "digests" in metadata:
+        digests = ", ".join(f"{name} {digest[:12]}" for name, digest in metadata["digests"].items())
+        sentences.append(f"Made from {digests}.")
+    return sentences
+
+
+def _numbers(value: Any) -> str:
+    many = value if isinstance(value, list) else [value]
+    return ", ".join(f"{number:.4g}" for number in many)

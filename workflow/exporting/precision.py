@@ -1,0 +1,334 @@
+"""``export --precision``: a faster second file, kept only if it passes the accuracy gate; and ``parity``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from contracts.errors import ModelError, UsageError, nearest_match
+from contracts.files import sha256_of_file, write_json
+from contracts.rows import ImageArray
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
+from evaluation.agreement import MOST_AUROC_CHANGE, Agreement, Outputs, agreement
+from export.scoring.model import RUNTIMES, ScoringModel, load_model
+from imagedata.decoding.decode import decode_file
+from imagedata.manifest import ManifestRow
+from reporting.terminal import console, note, progress_bar
+from workflow.ensembling.finished import FinishedRun, read_finished
+from workflow.ensembling.model_file import export, export_model
+from workflow.exporting.student.distil import key_of, read_student
+from workflow.exporting.student.plan import StudentPlan
+from workflow.run.prepared import PreparedData
+from workflow.run.student_file import FILE, STALE
+from workflow.settings.config import RunConfig, RunOptions, resolve_config
+
+PRECISIONS = ("fp32", "bf16", "int8")
+
+GATE_IMAGES = 1000
+"""Most held-out images that the gate looks at, as many of each class as there are."""
+
+CALIBRATION_IMAGES = 200
+"""Training images whose activations set the int8 ranges."""
+
+_BATCH = 16
+
+
+def export_in(options: RunOptions, precision: str, output: Path | None = None) -> dict[str, Any]:
+    """Export a run in a precision: float32 as usual, the others by :func:`export_precision`.
+
+    Raises:
+        UsageError: no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"--precision {precision}: there is no such precision.{nearest_match(precision, PRECISIONS)} "
+            f"Known: {', '.join(PRECISIONS)}."
+        )
+    return export(options, output) if precision == "fp32" else export_precision(options, precision, output)
+
+
+def export_precision(options: RunOptions, precision: str, output: Path | None = None) -> dict[str, Any]:
+    """Export a run in a lower precision, beside the float32 file that it is compared with.
+
+    Args:
+        options: which run.
+        precision: ``bf16`` or ``int8``.
+        output: target; ``model.<precision>.onnx`` in the run folder when not given.
+
+    Returns:
+        ``{dataset, recipe, model, bytes, sha256, precision, gate}``.
+
+    Raises:
+        UsageError: no such precision, or this machine cannot compute in it, so nothing can be gated.
+        ModelError: no ensemble yet, or no runtime passes the gate; says the figures.
+    """
+    from export.onnx_file import add_metadata
+
+    runtimes = _gating_runtimes(precision)  # refuses before any work is done
+    run = read_finished(resolve_config(options))
+    source = float32_file(run)
+    target = output or run.config.folder / f"model.{precision}.onnx"
+    provisional = target.with_name(f".{target.name}.unchecked")
+    rows, labels = _gate_rows(run)
+    try:
+        with console.status(f"writing the {precision} file", spinner="dots"):
+            facts = _write_variant(run, source, provisional, precision)
+        images = _decoded(run, rows, "decoding held-out images")
+        reference = _run(load_model(source), images, "reference")
+        gate = {runtime: _gate(provisional, runtime, images, labels, reference) for runtime in runtimes}
+        passed = [runtime for runtime, of_runtime in gate.items() if of_runtime.accepted]
+        _show(gate, f"{precision} against fp32")
+        if not passed:
+            raise ModelError(_refusal(run.config, precision, gate))
+        add_metadata(
+            provisional,
+            {**facts, "gate": {runtime: of_runtime.to_json() for runtime, of_runtime in gate.items()}},
+        )
+        provisional.replace(target)
+    finally:
+        provisional.unlink(missing_ok=True)
+    document = {
+        "dataset": run.config.spec.name,
+        "recipe": run.config.recipe.name,
+        "model": str(target),
+        "bytes": target.stat().st_size,
+        "sha256": sha256_of_file(target),
+        "precision": precision,
+        "gate": {runtime: of_runtime.to_json() for runtime, of_runtime in gate.items()},
+    }
+    write_json(run.config.folder / f"export.{precision}.json", document)
+    note(
+        f"Exported {target} ({target.stat().st_size / 1e6:.1f} MB), to be scored with {' or '.join(passed)}."
+    )
+    return document
+
+
+def parity(options: RunOptions) -> dict[str, Any]:
+    """Compare every exported file of a run, in every installed runtime, with the trained system.
+
+    Args:
+        options: which run.
+
+    Returns:
+        ``{dataset, recipe, images, rows}``; a row is one file in one runtime, with the figures of
+        :class:`evaluation.agreement.Agreement` or, under ``skipped``, why it could not be run here.
+
+    Raises:
+        ModelError: no ensemble or no exported file yet.
+    """
+    run = read_finished(resolve_config(options))
+    rows, labels = _gate_rows(run)
+    found: list[dict[str, Any]] = []
+    shown: dict[str, Agreement | str] = {}
+    for path, held in [*_held_files(run, rows), *_held_student(run, rows)]:
+        for runtime in RUNTIMES:
+            name = f"{path.name}, {runtime}"
+            try:
+                if isinstance(held, str):
+                    raise UsageError(held)
+                figures = _gate(path, runtime, held.images, labels, held.trained)
+            except UsageError as error:
+                shown[name] = str(error)
+                found.append({"file": path.name, "runtime": runtime, "skipped": str(error)})
+                continue
+            shown[name] = figures
+            found.append({"file": path.name, "runtime": runtime, **figures.to_json()})
+    _show(shown, "exported files against the trained system")
+    return {
+        "dataset": run.config.spec.name,
+        "recipe": run.config.recipe.name,
+        "images": len(rows),
+        "rows": found,
+    }
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Held-out images, and what the trained system behind a file said of them."""
+
+    images: ImageArray
+    trained: Outputs
+
+
+def _held_files(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+    """The ensemble's file and its variants; or why one is held to nothing."""
+    source = float32_file(run)
+    held = _Held(_decoded(run, rows, "decoding held-out images"), _said(run.fitted, run.test, rows))
+    digest = sha256_of_file(source)
+    files = [source, *sorted(run.config.folder.glob("model.*.onnx"))]
+    made_of = {path: load_model(path).document.get("variant_of", digest) for path in files}
+    stale = "made of an earlier model.onnx; export it again."
+    return [(path, held if made_of[path] == digest else stale) for path in files]
+
+
+def _held_student(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+    """The student's file, which repeats the student's own training and not the ensemble's."""
+    path = run.config.folder / FILE
+    if not path.exists():
+        return []
+    document = load_model(path).document
+    if document.get("student_of") != key_of(run):
+        return [(path, STALE)]
+    student = read_student(run, StudentPlan.from_json(document["student"]))
+    if student is None:
+        return [(path, "its training is gone; export it again with --distil.")]
+    chosen = [student.data.test[i] for i in rows]
+    images = _decode(student.config, student.data, chosen, "decoding for the student")
+    return [(path, _Held(images, _said(student.fitted, student.test, rows)))]
+
+
+def _said(fitted: FittedEnsemble, test: ScoreTable, rows: np.ndarray) -> Outputs:
+    chosen = test.scores[rows]
+    return Outputs(fitted.predict(chosen), fitted.decide(chosen), chosen)
+
+
+def float32_file(run: FinishedRun) -> Path:
+    """The run's float32 file, exported anew where it is missing or of another fit."""
+    path = run.config.folder / "model.onnx"
+    if path.exists() and load_model(path).document.get("ensemble") == json.loads(
+        json.dumps(run.fitted.to_json())
+    ):
+        return path
+    export_model(
+        run.config, run.data, run.results, run.fitted, run.test, run.document["rows"], None, run.repeats
+    )
+    return path
+
+
+def _write_variant(run: FinishedRun, source: Path, target: Path, precision: str) -> dict[str, Any]:
+    """Write the file before the gate; return what its metadata is to say."""
+    from export.onnx_file import add_metadata
+
+    facts: dict[str, Any] = {"precision": precision, "variant_of": sha256_of_file(source)}
+    if precision == "int8":
+        from export.int8 import quantise_trunks
+
+        chosen = np.linspace(0, len(run.data.train) - 1, min(CALIBRATION_IMAGES, len(run.data.train)))
+        rows = [run.data.train[i] for i in np.unique(chosen.astype(int))]
+        images = _decode(run.config, run.data, rows, "decoding training images")
+        facts["int8_convolutions"] = quantise_trunks(source, target, images)
+        facts["calibration_images"] = len(images)
+    else:
+        # bfloat16 is the processor's own work on a float32 file: the file says that it may.
+        target.write_bytes(source.read_bytes())
+    add_metadata(target, facts)
+    return facts
+
+
+def _gating_runtimes(precision: str) -> tuple[str, ...]:
+    """Runtimes that a precision is gated in.
+
+    ONNX Runtime computes a bf16 file in fp32 on processors, which would gate nothing.
+    """
+    if precision == "bf16":
+        from export.scoring.runtimes.openvino_session import processor_capabilities
+
+        there = processor_capabilities()
+        if "BF16" not in there:
+            raise UsageError(
+                "--precision bf16: this processor has no bfloat16 arithmetic (AVX-512 BF16 or AMX), so the "
+                f"accuracy gate cannot be run here; it has {', '.join(there)}. Export it where there is."
+            )
+        return ("openvino",)
+    has_openvino = importlib.util.find_spec("openvino") is not None
+    return RUNTIMES if has_openvino else RUNTIMES[:1]
+
+
+def _gate_rows(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of held-out rows, as many of each class as far as there are any, and their labels."""
+    classes = range(len(run.test.class_names))
+    share = GATE_IMAGES // len(classes)
+    chosen: list[int] = []
+    for label in classes:
+        mine = np.flatnonzero(run.test.labels == label)
+        chosen.extend(mine[np.linspace(0, len(mine) - 1, min(len(mine), share)).astype(int)].tolist())
+    rows = np.sort(np.array(chosen))
+    return rows, run.test.labels[rows]
+
+
+def _decoded(run: FinishedRun, rows: np.ndarray, description: str) -> ImageArray:
+    return _decode(run.config, run.data, [run.data.test[i] for i in rows], description)
+
+
+def _decode(
+    config: RunConfig, data: PreparedData, rows: Sequence[ManifestRow], description: str
+) -> ImageArray:
+    images = []
+    with progress_bar(description, len(rows)) as bar:
+        for row in rows:
+            images.append(decode_file(data.file_of(row), config.decode).pixels)
+            bar.advance()
+    return np.stack(images)
+
+
+def _gate(path: Path, runtime: str, images: ImageArray, labels: np.ndarray, reference: Outputs) -> Agreement:
+    model = load_model(path, threads=1, runtime=runtime)
+    return agreement(labels, reference, _run(model, images, f"{path.name}, {runtime}"), model.members)
+
+
+def _run(model: ScoringModel, images: ImageArray, description: str) -> Outputs:
+    parts = []
+    with progress_bar(description, len(images)) as bar:
+        for start in range(0, len(images), _BATCH):
+            batch = images[start : start + _BATCH]
+            parts.append(model.run(batch))
+            bar.advance(len(batch))
+    return Outputs(
+        np.concatenate([part.probability for part in parts]),
+        np.concatenate([part.decision for part in parts]),
+        np.concatenate([part.member_scores for part in parts]),
+    )
+
+
+def _show(figures: dict[str, Any], title: str) -> None:
+    counted = {row.images for row in figures.values() if not isinstance(row, str)}
+    table = Table(title=f"{title}, {max(counted):,} held-out images" if counted else title)
+    table.add_column("")
+    for heading in ("AUROC", "change", "max |Δp|", "flips", "least rho"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("gate")
+    for name, row in figures.items():
+        if isinstance(row, str):
+            table.add_row(name, *[""] * 5, row)
+            continue
+        table.add_row(
+            name,
+            f"{row.auroc:.4f}",
+            f"{row.auroc_change:+.4f}",
+            f"{row.max_probability_difference:.1e}",
+            str(row.decisions_changed),
+            f"{np.min(list(row.rank_correlation.values())):.3f}",
+            "passed" if row.accepted else "refused",
+        )
+    console.print(table)
+    note(
+        f"Passed: the AUROC changes by at most {MOST_AUROC_CHANGE:g}. flips: images decided anew. least rho: "
+        "the lowest rank correlation of a member's score with the reference's."
+    )
+
+
+def _refusal(config: RunConfig, precision: str, gate: dict[str, Agreement]) -> str:
+    told = "; ".join(
+        f"{runtime}: AUROC {row.auroc:.4f}, changed by {row.auroc_change:+.4f}, probabilities by up to "
+        f"{row.max_probability_difference:.2f}, {row.decisions_changed} of {row.images} decisions, rank "
+        "correlations " + ", ".join(f"{name} {rho:.3f}" for name, rho in row.rank_correlation.items())
+        for runtime, row in gate.items()
+    )
+    # A ResNet that loses too much has no better relative to be sent to.
+    is_resnet = "resnet" in config.recipe.trunk.name
+    elsewhere = (
+        "" if is_resnet else ", or train on another trunk: ResNets bear int8 better than depthwise networks"
+    )
+    return (
+        f"{config.folder}: the {precision} file is refused by the accuracy gate and not kept ({told}; limit "
+        f"of the AUROC's change {MOST_AUROC_CHANGE:g}). Ship the fp32 file, {config.folder / 'model.onnx'}"
+        f"{elsewhere}."
+    )

@@ -1,0 +1,1 @@
+"""``export --distil``: one small network that learns what the ensemble says."""

@@ -1,0 +1,142 @@
+"""What a student lost against its teacher and what was gained, on the held-out rows; and the gate on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from contracts.errors import ModelError
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
+from reporting.terminal import console, note
+from workflow.ensembling.ensemble import measure_predictions, prediction_of
+from workflow.ensembling.finished import FinishedRun
+from workflow.settings.config import RunConfig
+
+TEACHER, STUDENT = "ensemble", "student"
+
+# Metric → heading, of two classes and of more; the first is the one that the gate looks at.
+_TWO = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "balanced_accuracy": "balanced accuracy at the threshold",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+}
+_MORE = {
+    "acsa": "ACSA",
+    "macro_auroc": "macro AUROC",
+    "macro_average_precision": "macro average precision",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+}
+_LOWER_IS_BETTER = {"brier", "ece"}
+
+
+def compare_with_teacher(
+    run: FinishedRun, fitted: FittedEnsemble, test: ScoreTable
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Measure teacher and student on the same held-out rows, under the same bootstrap replicates.
+
+    Args:
+        run: the teacher's.
+        fitted: the student's calibrator and threshold.
+        test: the student's scores of the held-out rows.
+
+    Returns:
+        The student's row of a results table, and metric → ``{ensemble, student, difference}`` with
+        ``difference`` [student's minus ensemble's, low, high], the 95 % interval of the paired difference.
+    """
+    predictions: Any = {
+        TEACHER: prediction_of("ensemble", run.fitted, run.test),
+        STUDENT: prediction_of("student", fitted, test),
+    }
+    of_teacher, of_student = measure_predictions(run.config, [predictions], run.test, TEACHER)
+    figures = {
+        metric: {
+            TEACHER: of_teacher[metric],
+            STUDENT: of_student[metric],
+            "difference": of_student["minus_control"][metric],
+        }
+        for metric in shown_metrics(len(test.class_names))
+    }
+    row = {key: value for key, value in of_student.items() if key not in {"minus_control", "p_values"}}
+    row.pop("per_class_recall_minus_control", None)
+    return row, figures
+
+
+def shown_metrics(n_classes: int) -> dict[str, str]:
+    """Metric → heading; the gate's metric first."""
+    return _TWO if n_classes == 2 else _MORE
+
+
+def gate(
+    config: RunConfig, student: str, figures: dict[str, dict[str, Any]], most_lost: float
+) -> dict[str, Any]:
+    """Hold the student to what it may lose.
+
+    Args:
+        config: of the teacher's run.
+        student: ``NAME@SIZE``.
+        figures: as of :func:`compare_with_teacher`.
+        most_lost: largest loss of the first metric that is accepted, 0…1.
+
+    Returns:
+        ``{metric, lost, most_lost}``.
+
+    Raises:
+        ModelError: more is lost; says the figures.
+    """
+    metric, of_metric = next(iter(figures.items()))
+    difference, low, high = of_metric["difference"]
+    # Written so that NaN is refused.
+    if not -difference <= most_lost:
+        heading = shown_metrics(len(config.spec.classes))[metric]
+        raise ModelError(
+            f"{config.folder}: the student {student} is not kept: its {heading} on held-out images is "
+            f"{of_metric[STUDENT]:.4f} where the ensemble's is {of_metric[TEACHER]:.4f}, {-difference:.4f} "
+            f"less (95 % interval {-high:.4f} to {-low:.4f}); --most-lost is {most_lost:g}. Its training is "
+            "kept: allow more with --most-lost, train longer with --epochs, or name a larger --student."
+        )
+    return {"metric": metric, "lost": -difference, "most_lost": most_lost}
+
+
+def print_figures(n_images: int, n_classes: int, figures: dict[str, dict[str, Any]]) -> None:
+    """Print both sides' figures and the paired difference."""
+    table = Table(title=f"Student against ensemble on {n_images:,} held-out images")
+    table.add_column("")
+    for heading in ("ensemble", "student", "difference", "95 % interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    headings = shown_metrics(n_classes)
+    for metric, of_metric in figures.items():
+        difference, low, high = of_metric["difference"]
+        table.add_row(
+            headings[metric] + (" (lower is better)" if metric in _LOWER_IS_BETTER else ""),
+            f"{of_metric[TEACHER]:.4f}",
+            f"{of_metric[STUDENT]:.4f}",
+            f"{difference:+.4f}",
+            f"{low:+.4f} to {high:+.4f}",
+        )
+    console.print(table)
+
+
+def print_costs(costs: dict[str, dict[str, float]]) -> None:
+    """Print what an image and the file cost on both sides.
+
+    Args:
+        costs: ``student`` and, where it has a file, ``ensemble`` → ``{ms, bytes}``.
+    """
+    table = Table(title="What is gained")
+    table.add_column("")
+    for name in costs:
+        table.add_column(name, justify="right", no_wrap=True)
+    both = len(costs) == 2
+    if both:
+        table.add_column("", justify="right", no_wrap=True)
+    for heading, key, unit, form in (("ms / image", "ms", 1.0, ".2f"), ("MB", "bytes", 1e6, ".1f")):
+        cells = [f"{cost[key] / unit:{form}}" for cost in costs.values()]
+        gained = [f"{costs[TEACHER][key] / costs[STUDENT][key]:.1f} times less"] if both else []
+        table.add_row(heading, *cells, *gained)
+    console.print(table)
+    note("Milliseconds are of one thread of this machine just now, both files in turn, 16 images a call.")

@@ -1,0 +1,1 @@
+"""What exists on this machine: data sets, member types, what is missing."""

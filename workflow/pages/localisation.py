@@ -1,0 +1,105 @@
+"""What the report shows of ``localise``: figures, where they are of the present file, and three pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from contracts.errors import DataError, ImageError
+from contracts.files import read_json, sha256_of_file
+from contracts.rows import MaskArray
+from features.rows import read_pixels
+from imagedata.decoding.masks import read_mask
+from reporting.content import Localised, MaskedPicture
+from workflow.ensembling.ensemble import ensemble_key, finished_document
+from workflow.ensembling.repeats import units_to_select_from
+from workflow.explaining.localise import FILE
+from workflow.run.prepared import PreparedData
+from workflow.run.units import units_of
+from workflow.settings.config import RunConfig
+
+_KEYS = {"model_sha256", "map_of", "fpr_limit", "kinds", "examples", "left_out"}
+
+
+def localised(config: RunConfig, data: PreparedData, pictures: bool) -> Localised | None:
+    """How well the map of ``model.onnx`` finds what masks mark; None where no held-out image has a mask.
+
+    Args:
+        config: of the whole run, also where a report is of some of its members: the file is of all.
+        data: its rows.
+        pictures: show examples.
+
+    Raises:
+        DataError: an image or mask to be shown has gone or changed since.
+    """
+    minority = data.manifest.class_names[-1]
+    masks = sum(row.label == minority and row.mask is not None for row in data.test)
+    if not masks:
+        return None
+    model = config.folder / "model.onnx"
+    measure = config.options.command("localise")
+    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
+    finished = finished_document(config, ensemble_key(config, units))
+    if finished is None:
+        return Localised(masks, commands=[config.options.command("ensemble"), measure])
+    if finished.get("not_exported") or not _has_map(model):
+        return Localised(masks)
+    document = _document(config.folder / FILE)
+    if document is None or document["model_sha256"] != sha256_of_file(model):
+        return Localised(masks, commands=[measure])
+    return Localised(masks, document, pictures=_pictures(config, data, document) if pictures else ())
+
+
+def _has_map(model: Path) -> bool:
+    from export.scoring.model import load_model
+
+    return any(output.name == "anomaly_map" for output in load_model(model).outputs)
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    """What ``localise`` wrote; None where it did not, or in another form than today's."""
+    try:
+        document = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) and document.keys() >= _KEYS else None
+
+
+def _pictures(config: RunConfig, data: PreparedData, document: dict[str, Any]) -> Sequence[MaskedPicture]:
+    from export.scoring.model import load_model
+
+    examples = document["examples"]
+    if not examples:
+        return ()
+    root = data.manifest.root
+    pixels = read_pixels([root / each["path"] for each in examples], config.decode)
+    maps = load_model(config.folder / "model.onnx").run(pixels).anomaly_map
+    assert maps is not None  # looked for above
+    again = config.options.command("localise")
+    return [
+        MaskedPicture(
+            path=each["path"],
+            kind=each["kind"],
+            pixel_auroc=each["pixel_auroc"],
+            pixels=pixels[place],
+            mask=_mask(root / each["mask"], config.decode.size, again),
+            heat=np.asarray(maps[place], dtype=np.float32),
+        )
+        for place, each in enumerate(examples)
+    ]
+
+
+def _mask(path: Path, side: int, again: str) -> MaskArray:
+    """``[side, side]`` True in every pixel that an anomaly reaches into."""
+    try:
+        mask = read_mask(path)
+    except ImageError as error:
+        raise DataError(
+            f"{path}: {error} It was whole when localise read it. Put it back, or run again: {again}"
+        ) from error
+    small = Image.fromarray(mask.astype(np.uint8) * 255).resize((side, side), Image.Resampling.BOX)
+    return np.asarray(small) > 0

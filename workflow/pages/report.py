@@ -1,0 +1,209 @@
+"""``report``: a compared run as one HTML file that anybody can open."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contracts.errors import ModelError, UsageError
+from contracts.files import read_json, sha256_of_file, write_text
+from ensemble.stacking.contribution import contributions
+from reporting.content import Localised
+from reporting.terminal import console, note
+from workflow.comparing.compare import comparison_of
+from workflow.ensembling.added_scores import with_sentence
+from workflow.ensembling.ensemble import ENSEMBLE_ROW, ensemble_key, finished_document
+from workflow.ensembling.fitted_run import FittedRun, fit_finished
+from workflow.ensembling.multiclass import default_metric
+from workflow.pages.localisation import localised
+from workflow.pages.models import minority_labels, models, multiclass_models
+from workflow.run.summary import data_facts, shared_across
+from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.settings.registry import CONTROL
+
+_LISTED_IMAGES = {"broken": 5, "excluded": 5, "dropped": 1}
+"""Images that stay out, named in the report, of each status; the dropped all share one reason."""
+
+_PACKAGES = (
+    "outnumbered",
+    "numpy",
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "scikit-learn",
+    "scipy",
+    "onnxruntime",
+    "pillow",
+    "matplotlib",
+)
+
+
+def report(options: RunOptions, output: Path | None = None, pictures: bool = True) -> dict[str, Any]:
+    """Write the report of a run that ``compare`` or ``ensemble`` finished.
+
+    Args:
+        options: which run.
+        output: target; the run folder's ``report.html`` when not given.
+        pictures: show images of the data set; patients' images, or others' property, may not be passed on.
+
+    Returns:
+        ``{path, bytes}``.
+
+    Raises:
+        UsageError: the target is a folder.
+        ModelError: nothing is compared yet, or what is does not fit the settings.
+        DataError: an image to be shown has gone.
+    """
+    if output is not None and (output.is_dir() or not output.name):
+        raise UsageError(
+            f"--output {output}: that is a folder. Name the file, such as {output / 'report.html'}."
+        )
+    config = resolve_config(options)
+    with console.status("fitting what the receipts give", spinner="dots"):
+        run, comparison = _compared_run(config)
+    with console.status("drawing", spinner="dots"):
+        commands = _commands(options, config, comparison, output, pictures)
+        text = _page(run, comparison, commands, pictures, localised(config, run.data, pictures))
+    target = output or config.folder / "report.html"
+    write_text(target, text)
+    size = target.stat().st_size
+    note(f"Report: {target} ({size / 1e6:.1f} MB). Open it in any browser; it needs no network.")
+    return {"path": str(target), "bytes": size}
+
+
+def _compared_run(config: RunConfig) -> tuple[FittedRun, dict[str, Any]]:
+    """The run with the members that were compared, and its comparison.
+
+    A run that only ``ensemble`` finished is compared here and now; everything needed is there.
+    """
+    again = config.options.command("compare")
+    path = config.folder / "comparison.json"
+    if path.exists():
+        try:
+            saved = read_json(path)
+            chosen = {CONTROL, *saved["members"]}
+            key = saved["key"]
+        except (ValueError, KeyError, TypeError):  # edited, or of an older version
+            raise ModelError(f"{path}: cannot be read. Run again: {again}") from None
+        members = tuple(plan for plan in config.members if plan.name in chosen)
+        run = fit_finished(replace(config, members=members))
+        if key != ensemble_key(run.config, list(run.results)):
+            raise ModelError(
+                f"{config.folder}: the comparison there is of other members or settings. Run: {again}"
+            )
+        return run, saved
+    if not (config.folder / "metrics.json").exists():
+        raise ModelError(f"{config.folder}: nothing compared there yet. First run: {again}")
+    run = fit_finished(config)
+    if finished_document(config, ensemble_key(config, list(run.results))) is None:
+        raise ModelError(f"{config.folder}: its ensemble is of other members or settings. Run: {again}")
+    return run, comparison_of(run, default_metric(len(config.spec.classes)))
+
+
+def _page(
+    run: FittedRun,
+    comparison: dict[str, Any],
+    commands: list[str],
+    pictures: bool,
+    found_by_map: Localised | None,
+) -> str:
+    from reporting.content import Origin, Report
+    from reporting.multiclass_page import render_multiclass
+    from reporting.page import render
+    from workflow.pages.gallery import galleries
+
+    config, data = run.config, run.data
+    shown, heat_source = galleries(run) if pictures else ([], "")
+    left_out_images = {
+        status: [(r.path, r.reason.rstrip(".")) for r in data.manifest.rows if r.status == status][:count]
+        for status, count in _LISTED_IMAGES.items()
+    }
+    shared: dict[str, Any] = {
+        "title": config.spec.title or config.spec.name,
+        "source": config.spec.source,
+        "licence": config.spec.licence,
+        "comparison": comparison,
+        "facts": data_facts(config, data),
+        "left_out_images": left_out_images,
+        "shared": shared_across(data),
+        "threshold_rule": config.recipe.threshold,
+        "n_replicates": config.recipe.bootstrap,
+        "stack": _stack(run),
+        "galleries": shown,
+        "heat_source": heat_source,
+        "origin": Origin(
+            commands=commands,
+            seed=config.seed,
+            recipe_yaml=_yaml(config.recipe.model_dump(mode="json")),
+            dataset_yaml=_yaml(config.to_json()["dataset"]),
+            versions=_versions(),
+            digests=_digests(run, comparison),
+        ),
+        "localised": found_by_map,
+    }
+    if len(config.spec.classes) > 2:
+        return render_multiclass(Report(labels=run.test.labels, models=multiclass_models(run), **shared))
+    return render(Report(labels=minority_labels(run), models=models(run), **shared))
+
+
+def _stack(run: FittedRun) -> Any:
+    from reporting.content import Stack, StackRow
+
+    whole, members = contributions(run.oof, seed=run.config.seed, n_replicates=run.config.recipe.bootstrap)
+    ensemble = run.fitted[ENSEMBLE_ROW]
+    return Stack(
+        log_loss=whole.log_loss,
+        average_precision=whole.average_precision,
+        rows=[
+            StackRow(each.member, each.weight, each.log_loss_change, each.average_precision_change)
+            for each in sorted(members, key=lambda each: -each.weight)
+        ],
+        is_kept=ensemble.method == "stack",
+        sentences=with_sentence(ensemble, run.data).sentences,
+    )
+
+
+def _commands(
+    options: RunOptions, config: RunConfig, comparison: dict[str, Any], output: Path | None, pictures: bool
+) -> list[str]:
+    """Command lines that make the run and its report again."""
+    arguments = []
+    if comparison["members"] != [plan.name for plan in config.members]:
+        arguments += ["--members", ",".join(comparison["members"])]
+    if comparison["metric"] != default_metric(len(config.spec.classes)):
+        arguments += ["--metric", comparison["metric"]]
+    target = [] if output is None else ["--output", str(output)]
+    target += [] if pictures else ["--no-pictures"]
+    return [options.command("compare", *arguments), options.command("report", *target)]
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+            found[package] = "not installed"
+    return found
+
+
+def _digests(run: FittedRun, comparison: dict[str, Any]) -> dict[str, str]:
+    digests = {
+        "manifest": run.data.manifest.digest,
+        "folds": run.data.folds_digest,
+        "members and settings": str(comparison["key"]),
+    }
+    model = run.config.folder / "model.onnx"
+    if finished_document(run.config, comparison["key"]) is not None:
+        digests["model.onnx (SHA-256)"] = sha256_of_file(model)
+    return digests

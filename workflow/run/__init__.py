@@ -1,0 +1,1 @@
+"""A run: its prepared rows, its features, its units and what they left."""

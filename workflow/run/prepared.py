@@ -1,0 +1,356 @@
+"""The part every training command begins with: manifest, folds, and the rows behind them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.errors import ModelError
+from contracts.files import digest_of, read_json, write_json
+from contracts.rows import FloatArray, LabelArray
+from imagedata.inspection import Inspection, InspectionJournal
+from imagedata.layouts.listing import ListedImage, find_root, list_images
+from imagedata.layouts.packed import OpenPack, unpacked_root
+from imagedata.layouts.regions import find_regions, with_mask_problems, write_regions
+from imagedata.layouts.shards import write_shards, written_root
+from imagedata.manifest import Manifest, ManifestRow, build_manifest
+from imagedata.near_duplicates import PictureOfFile, read_near_duplicates
+from imagedata.spec import ClassFolders, ImageList, LabelTable, Packed, Shards
+from reporting.terminal import progress_bar
+from workflow.run.added import AddedRows
+from workflow.settings.config import RunConfig
+from workflow.settings.trained_settings import difference_of_settings
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Rows that a run works on.
+
+    Attributes:
+        manifest: every listed image.
+        train: usable training rows, in manifest order.
+        test: usable held-out rows.
+        fold_of_row: ``[N]`` fold that holds each training row out.
+        more_folds: the same of each further repeat of the cross-fitting.
+        augmented: changed copies of training rows, for supervised members to fit on beside their sources;
+            no fold holds them out and nothing is measured on them.
+        augmented_root: folder that their paths are relative to.
+        added: rows that ``update`` added, for the stacker and for banks; sorted by digest.
+        added_root: folder that their paths are relative to.
+        targets: ``[N, K]`` float32 class shares that whole CNNs learn in place of the training rows' labels
+            (see :class:`contracts.member.FitContext`); None in all runs but a student's.
+    """
+
+    manifest: Manifest
+    train: list[ManifestRow]
+    test: list[ManifestRow]
+    fold_of_row: npt.NDArray[np.int64]
+    more_folds: tuple[npt.NDArray[np.int64], ...] = ()
+    augmented: tuple[ManifestRow, ...] = ()
+    augmented_root: Path = Path()
+    added: tuple[ManifestRow, ...] = ()
+    added_root: Path = Path()
+    targets: FloatArray | None = None
+
+    def of_repeat(self, repeat: int) -> PreparedData:
+        """The same rows with the folds of one repeat, from 0."""
+        folds = (self.fold_of_row, *self.more_folds)[repeat]
+        return self if repeat == 0 else replace(self, fold_of_row=folds, more_folds=())
+
+    @property
+    def folds_digest(self) -> str:
+        """Digest of the assignment of rows to folds."""
+        return digest_of([[row.path for row in self.train], self.fold_of_row.tolist()])
+
+    @property
+    def train_digest(self) -> str:
+        """Digest of all that a fit and its out-of-fold scores depend on: held-out rows are no part of it."""
+        return digest_of([self._facts(self.train), self.folds_digest])
+
+    @property
+    def test_digest(self) -> str:
+        """Digest of the held-out rows."""
+        return digest_of(self._facts(self.test))
+
+    @property
+    def augmented_digest(self) -> str:
+        """Digest of the augmented copies: what they are and where they belong."""
+        return digest_of([[row.source, row.label, row.group, row.sha256] for row in self.augmented])
+
+    @property
+    def added_digest(self) -> str:
+        """Digest of the added rows: what they are and where they belong."""
+        return digest_of([[row.sha256, row.label, row.group] for row in self.added])
+
+    @property
+    def targets_digest(self) -> str:
+        """Digest of the soft targets; empty where there are none."""
+        return "" if self.targets is None else hashlib.sha256(self.targets.tobytes()).hexdigest()[:16]
+
+    @property
+    def source_of_copy(self) -> npt.NDArray[np.int64]:
+        """``[M]`` position among the training rows of the source of each augmented copy."""
+        position = {row.path: i for i, row in enumerate(self.train)}
+        return np.array([position[row.source] for row in self.augmented if row.source], dtype=np.int64)
+
+    def _facts(self, rows: list[ManifestRow]) -> list[Any]:
+        names = list(self.manifest.class_names)
+        return [names, [[row.path, row.label, row.group, row.sha256] for row in rows]]
+
+    def labels(self, rows: list[ManifestRow]) -> LabelArray:
+        """``[N]`` class index of rows, minority last."""
+        names = self.manifest.class_names
+        return np.array([names.index(row.label) for row in rows], dtype=np.int64)
+
+    def file_of(self, row: ManifestRow) -> Path:
+        """Where a row's image lies."""
+        roots = {"augmented": self.augmented_root, "added": self.added_root}
+        return roots.get(row.split, self.manifest.root) / row.path
+
+
+def prepare_data(config: RunConfig) -> PreparedData:
+    """List, inspect, split and fold; the same call always gives the same rows.
+
+    Raises:
+        DataError: the data set is missing, a class is empty, or folds cannot be made.
+    """
+    manifest = manifest_of(config)
+    settings = config.spec.augment_minority
+    if settings is not None:
+        from workflow.run.augmented import with_augmented_copies
+
+        folder = _augmented_root(config)
+        manifest = with_augmented_copies(manifest, settings, config.decode, config.seed, folder)
+    return with_folds(config, manifest)
+
+
+def manifest_of(config: RunConfig) -> Manifest:
+    """The manifest of any data set; its usable images lie as files below its root afterwards.
+
+    Raises:
+        DataError: the data set is missing or damaged, or a class is empty.
+    """
+    layout = config.spec.layout
+    if isinstance(layout, Packed):
+        return unpacked_manifest(config)
+    if isinstance(layout, Shards):
+        return shards_manifest(config, layout)
+    if isinstance(layout, ClassFolders) and layout.region_masks is not None:
+        return regions_manifest(config, layout)
+    return inspected_manifest(config)
+
+
+def inspected_manifest(config: RunConfig) -> Manifest:
+    """The manifest of a data set whose images are files.
+
+    Raises:
+        DataError: the data set is missing, or a class is empty.
+    """
+    root = _absolute_root(config)
+    listed = list_images(config.spec, root)
+    return build_manifest(
+        config.spec, root, listed, _findings(config, root, listed), config.seed, _near(config)
+    )
+
+
+def _findings(config: RunConfig, root: Path, listed: list[ListedImage]) -> dict[str, Inspection]:
+    """Path → what a look at each listed file finds; what was looked at before is not looked at again."""
+    return _look_at(config, root, [image.path for image in listed], "images")
+
+
+def _near(config: RunConfig) -> PictureOfFile:
+    """Near copies that the data set is to heed."""
+    return read_near_duplicates(config.spec.near_duplicates)
+
+
+def _look_at(config: RunConfig, root: Path, paths: list[str], what: str) -> dict[str, Inspection]:
+    journal = InspectionJournal(config.options.runs / "inspections" / f"{config.spec.name}.jsonl")
+    with progress_bar(f"looking at {len(paths)} {what}", len(paths)) as bar:
+        return journal.inspect(root, paths, config.decode, bar.advance)
+
+
+def shards_manifest(config: RunConfig, layout: Shards) -> Manifest:
+    """The manifest of a data set in shards, whose images are written out as files first.
+
+    Raises:
+        DataError: a shard is missing, damaged or hostile, or a class is empty.
+    """
+    source = find_root(config.spec, config.data_dir)
+    root = _absolute_root(config)
+    listed = list_images(config.spec, source)
+    with progress_bar(f"writing {len(listed)} images out of shards", len(listed)) as bar:
+        write_shards(layout, source, root, bar.advance)
+    return build_manifest(
+        config.spec, root, listed, _findings(config, root, listed), config.seed, _near(config)
+    )
+
+
+def regions_manifest(config: RunConfig, layout: ClassFolders) -> Manifest:
+    """The manifest of a data set that shows only a region of each image; the masked files are written.
+
+    Raises:
+        DataError: the data set is missing, or a class is empty.
+    """
+    source = Path(os.path.abspath(find_root(config.spec, config.data_dir)))  # noqa: PTH100
+    listed = list_images(config.spec, source)
+    regions = find_regions(layout, source, listed)
+    masks = _look_at(config, source, sorted(set(regions.mask_of.values())), "masks")
+    findings = with_mask_problems(regions, _findings(config, source, listed), masks)
+    manifest = build_manifest(config.spec, source, listed, findings, config.seed, _near(config))
+    usable = sum(row.status == "ok" for row in manifest.rows)
+    with progress_bar(f"masking {usable} images", usable) as bar:
+        target = _absolute_root(config)
+        return write_regions(manifest, regions, masks, target, config.spec.window, bar.advance)
+
+
+def seed_of(*parts: int | str) -> int:
+    """A seed below 2**31 that follows from the parts and nothing else."""
+    return int(hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:8], 16) % (2**31)
+
+
+def unpacked_manifest(config: RunConfig) -> Manifest:
+    """The manifest of a packed data set, whose usable images lie as files below its root afterwards.
+
+    Raises:
+        DataError: the pack is missing or damaged, or a class is empty.
+    """
+    source = find_root(config.spec, config.data_dir)
+    listed = list_images(config.spec, source)
+    with progress_bar(f"reading {len(listed)} packed images", len(listed)) as bar:
+        pack = OpenPack(config.spec, source)
+        findings = pack.inspect((image.path for image in listed), bar.advance)
+    near = read_near_duplicates(config.spec.near_duplicates)
+    manifest = build_manifest(config.spec, _absolute_root(config), listed, findings, config.seed, near)
+    needed = {row.path: row.sha256 for row in manifest.rows if row.status == "ok"}
+    with progress_bar(f"unpacking {len(needed)} images", len(needed)) as bar:
+        pack.unpack(manifest.root, needed, bar.advance)
+    return manifest
+
+
+def _absolute_root(config: RunConfig) -> Path:
+    """Where the images lie, in words that hold from any working directory; links stay as they are."""
+    spec, layout, runs = config.spec, config.spec.layout, config.options.runs
+    root = find_root(spec, config.data_dir)
+    if isinstance(layout, Packed):
+        root = unpacked_root(spec, root, runs / "unpacked")
+    elif isinstance(layout, Shards):
+        root = written_root(spec.name, layout, root, runs / "unpacked")
+    elif isinstance(layout, ClassFolders) and layout.region_masks is not None:
+        source = os.path.abspath(root)  # noqa: PTH100
+        root = runs / "masked" / f"{spec.name}-{digest_of([source, layout.region_masks])}"
+    return Path(os.path.abspath(root))  # noqa: PTH100
+
+
+def _augmented_root(config: RunConfig) -> Path:
+    """Folder below which the augmented copies of all runs lie."""
+    return Path(os.path.abspath(config.options.runs / "augmented"))  # noqa: PTH100
+
+
+def group_numbers(rows: list[ManifestRow]) -> npt.NDArray[np.int64]:
+    """``[N]`` numbers for the rows' groups, in order of appearance; equal groups, equal numbers."""
+    number_of_group = {group: i for i, group in enumerate(dict.fromkeys(row.group for row in rows))}
+    return np.array([number_of_group[row.group] for row in rows], dtype=np.int64)
+
+
+def with_folds(config: RunConfig, manifest: Manifest) -> PreparedData:
+    """Assign folds to the training rows of a manifest, once a repeat.
+
+    Raises:
+        DataError: a class has fewer images or groups than folds.
+    """
+    folds = [_folds_of_repeat(config, manifest, repeat) for repeat in range(config.recipe.repeats)]
+    return _prepared(config, manifest, folds[0], tuple(folds[1:]))
+
+
+def _prepared(
+    config: RunConfig,
+    manifest: Manifest,
+    fold_of_row: npt.NDArray[np.int64],
+    more_folds: tuple[npt.NDArray[np.int64], ...],
+) -> PreparedData:
+    train, test = manifest.usable("train"), manifest.usable("test")
+    augmented, folder = tuple(manifest.usable("augmented")), _augmented_root(config)
+    return PreparedData(manifest, train, test, fold_of_row, more_folds, augmented, folder)
+
+
+def _folds_of_repeat(config: RunConfig, manifest: Manifest, repeat: int) -> npt.NDArray[np.int64]:
+    """``[N]`` folds; they follow from the rows, the run's seed and the repeat."""
+    from imagedata.folds import assign_folds
+
+    train, names = manifest.usable("train"), manifest.class_names
+    return assign_folds(
+        labels=np.array([names.index(row.label) for row in train], dtype=np.int64),
+        groups=np.array([row.group for row in train]),
+        class_names=names,
+        n_folds=config.recipe.folds,
+        # The first repeat's is the run's own seed, so that it equals a run without repeats.
+        seed=config.seed if repeat == 0 else seed_of(config.seed, "folds", repeat),
+        dataset=manifest.dataset,
+    )
+
+
+def save_prepared(config: RunConfig, data: PreparedData) -> None:
+    """Write manifest, folds and, last, the resolved configuration into the run folder.
+
+    The configuration carries the digests of the other two, so that a kill between the writes leaves
+    files that :func:`load_prepared` refuses to put together.
+    """
+    data.manifest.write(config.folder / "manifest.parquet")
+    folds = {row.path: int(fold) for row, fold in zip(data.train, data.fold_of_row, strict=True)}
+    write_json(config.folder / "folds.json", folds)
+    write_json(config.folder / "config.json", {**config.to_json(), "digests": _digests(data)})
+
+
+def _digests(data: PreparedData) -> dict[str, str]:
+    return {"manifest": data.manifest.digest, "folds": data.folds_digest}
+
+
+def load_prepared(config: RunConfig) -> PreparedData:
+    """Read what :func:`save_prepared` wrote.
+
+    Raises:
+        ModelError: nothing was trained here, or with another configuration, or on images of another
+            place; says which command to run.
+        DataError: the images are not where they are said to be.
+    """
+    again = config.options.command("train-all")
+    path = config.folder / "config.json"
+    if not path.exists():
+        raise ModelError(f"{config.folder}: nothing trained there yet. First run: {again}")
+    try:
+        saved, data = read_json(path), _read_rows(config)
+    except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
+        raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
+    difference = difference_of_settings(saved, config.to_json())
+    if difference is not None:
+        raise ModelError(
+            f"{config.folder}: trained with {difference}. "
+            f"Give the same -o, --seed and --minority as in training, or train again with: {again}"
+        )
+    if saved.get("digests") != _digests(data):
+        raise ModelError(f"{config.folder}: a training command was cut off there. Run again: {again}")
+    if config.data_dir is not None or isinstance(config.spec.layout, LabelTable | ImageList):
+        root = _absolute_root(config)
+        if root != data.manifest.root:
+            raise ModelError(
+                f"{config.folder}: trained on the images of {data.manifest.root}, but now those of {root} "
+                "are asked for. Use another --runs for them, or train again (equal images are not repeated) "
+                f"with: {again}"
+            )
+    added, _ = AddedRows.read(config.folder).usable(config.spec, data.train, data.test)
+    return replace(data, added=tuple(added), added_root=config.folder)
+
+
+def _read_rows(config: RunConfig) -> PreparedData:
+    manifest = Manifest.read(config.folder / "manifest.parquet")
+    folds: dict[str, int] = read_json(config.folder / "folds.json")
+    train = manifest.usable("train")
+    fold_of_row = np.array([folds[row.path] for row in train], dtype=np.int64)
+    more = tuple(_folds_of_repeat(config, manifest, repeat) for repeat in range(1, config.recipe.repeats))
+    return _prepared(config, manifest, fold_of_row, more)

@@ -1,0 +1,125 @@
+"""The facts about a run that people should see before minutes are spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from contracts.text import printable
+from reporting.terminal import console, note
+from workflow.run.prepared import PreparedData
+from workflow.settings.config import RunConfig
+
+
+def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
+    """Counts per class and split, folds, priors, and what was left out and why."""
+    manifest = data.manifest
+    train, test = manifest.counts("train"), manifest.counts("test")
+    minority = manifest.class_names[-1]
+    is_minority = data.labels(data.train) == len(manifest.class_names) - 1
+    return {
+        "dataset": manifest.dataset,
+        "root": str(manifest.root),
+        "classes": list(manifest.class_names),
+        "minority": minority,
+        "train": train,
+        "test": test,
+        "status": manifest.status_counts(),
+        **({"augmented": len(data.augmented)} if data.augmented else {}),
+        "folds": config.recipe.folds,
+        "minority_per_fold": [
+            int(np.sum(is_minority & (data.fold_of_row == fold))) for fold in range(config.recipe.folds)
+        ],
+        "trained_prior": train[minority] / sum(train.values()),
+        "deployment_prior": deployment_prior(config, data),
+    }
+
+
+def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[float, ...]:
+    """Share of the minority where the model will work: as stated, else as in the held-out split.
+
+    For K > 2 classes the shares of all, minority last. Where only the minority's is stated, the others
+    share the rest as they do in the held-out split.
+    """
+    names = data.manifest.class_names
+    test = data.manifest.counts("test")
+    stated = config.spec.deployment_prior
+    if len(names) == 2:
+        return test[names[-1]] / sum(test.values()) if stated is None else stated
+    if config.spec.deployment_shares:
+        return tuple(config.spec.deployment_shares[name] for name in names)
+    if stated is None:
+        return tuple(test[name] / sum(test.values()) for name in names)
+    others = sum(test[name] for name in names[:-1])
+    return (*((1.0 - stated) * test[name] / others for name in names[:-1]), stated)
+
+
+def shared_across(data: PreparedData) -> dict[str, int]:
+    """What lies on both sides of a border that nothing may cross, counted anew from the rows; must be 0."""
+    folds_of_group: dict[str, set[int]] = {}
+    folds_of_file: dict[str, set[int]] = {}
+    for row, fold in zip(data.train, data.fold_of_row.tolist(), strict=True):
+        folds_of_group.setdefault(row.group, set()).add(fold)
+        folds_of_file.setdefault(row.sha256, set()).add(fold)
+    copies = {}
+    if data.augmented:
+        group_of = {row.path: row.group for row in data.train}
+        strays = sum(group_of.get(row.source or "") != row.group for row in data.augmented)
+        copies = {"augmented copies parted from their training image": strays}
+    return {
+        **copies,
+        "groups shared by training and held-out rows": len(
+            folds_of_group.keys() & {r.group for r in data.test}
+        ),
+        "equal files shared by training and held-out rows": len(
+            folds_of_file.keys() & {row.sha256 for row in data.test}
+        ),
+        "groups shared by folds": sum(len(folds) > 1 for folds in folds_of_group.values()),
+        "equal files shared by folds": sum(len(folds) > 1 for folds in folds_of_file.values()),
+    }
+
+
+def print_data_facts(config: RunConfig, data: PreparedData) -> None:
+    """Print the facts as a table and sentences on stderr."""
+    facts = data_facts(config, data)
+    table = Table(title=escape(printable(f"{facts['dataset']}: {config.spec.title or facts['root']}")))
+    table.add_column("class")
+    table.add_column("training", justify="right")
+    table.add_column("held out", justify="right")
+    for name in facts["classes"]:
+        role = " (outnumbered)" if name == facts["minority"] else ""
+        table.add_row(f"{escape(printable(name))}{role}", str(facts["train"][name]), str(facts["test"][name]))
+    console.print(table)
+    status = facts["status"]
+    if status.get("broken"):
+        broken = [row for row in data.manifest.rows if row.status == "broken"]
+        note(f"Broken images, which stay out: {len(broken)}; the first: {broken[0].path}: {broken[0].reason}")
+        if len(broken) > 1:
+            note(f"All of them stand in {config.folder / 'manifest.parquet'}, each with its reason.")
+    if status.get("excluded"):
+        excluded = [row for row in data.manifest.rows if row.status == "excluded"]
+        note(
+            f"Training images that stay out because they would leak or contradict: {len(excluded)}; "
+            f"the first: {excluded[0].path}: {excluded[0].reason}."
+        )
+    if status.get("dropped"):
+        note(f"Training images dropped to make the imbalance: {status['dropped']}.")
+    if data.augmented:
+        sources = len({row.source for row in data.augmented})
+        alike = len(data.augmented) - len({row.sha256 for row in data.augmented})
+        note(
+            f"{len(data.augmented)} augmented copies of {sources} {facts['minority']} training images, for "
+            "supervised members to learn from where they learn from the image itself; counted in no figure "
+            "and never scored." + (f" {alike} of them equal another copy." if alike else "")
+        )
+    repeats = f"{config.recipe.repeats} repeats of " if config.recipe.repeats > 1 else ""
+    deployed = facts["deployment_prior"]
+    note(
+        f"{repeats}{facts['folds']} folds with {min(facts['minority_per_fold'])}"
+        f" to {max(facts['minority_per_fold'])} "
+        f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
+        f"{deployed if isinstance(deployed, float) else deployed[-1]:.4f} in deployment."
+    )

@@ -1,0 +1,1 @@
+"""Configuration, recipes and the registry of members."""

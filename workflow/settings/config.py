@@ -1,0 +1,173 @@
+"""From the command line to one resolved configuration."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from contracts.errors import UsageError, nearest_match
+from ensemble.threshold_rule import check_rule, parse_rule
+from imagedata.decoding.decode import DecodeSettings
+from imagedata.resolve import resolve_dataset
+from imagedata.spec import DataSpec
+from workflow.settings.documents import apply_override, parse_overrides, validated
+from workflow.settings.recipe import MemberPlan, Recipe, load_recipe_document, plan_members
+
+Device = Literal["auto", "cpu", "cuda"]
+
+# Recipe that a command takes where none is named; ``quick`` for the others.
+_DEFAULT_RECIPES = {"compare": "losses", "report": "losses"}
+
+# Identity keys: they name the run folder and are not for overriding.
+_NOT_OVERRIDABLE = {"name"}
+# Commands that know --no-tracking.
+_TRACKED = {"train-all", "train", "ensemble", "compare", "update"}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the commands that work on a data set share, as the user gave it.
+
+    ``jobs`` is how many processes train at a time (None: as many as pay off), and ``ray`` the address of a
+    cluster to train on; they change no result beyond rounding.
+    """
+
+    dataset: str
+    data: Path | None = None
+    recipe: str = "quick"
+    overrides: Sequence[str] = ()
+    runs: Path = Path("runs")
+    seed: int = 0
+    device: Device = "auto"
+    minority: str | None = None
+    tracking: bool = True
+    jobs: int | None = None
+    ray: str | None = None
+
+    def command(self, name: str, *arguments: str) -> str:
+        """The command line that does ``name`` with these options, quoted for a shell, for messages."""
+        words = ["python", "cli.py", name, self.dataset, *arguments]
+        if self.data is not None:
+            words += ["--data", str(self.data)]
+        if self.recipe != _DEFAULT_RECIPES.get(name, "quick"):
+            words += ["--recipe", self.recipe]
+        if self.minority is not None:
+            words += ["--minority", self.minority]
+        if self.seed != 0:
+            words += ["--seed", str(self.seed)]
+        if self.runs != Path("runs"):
+            words += ["--runs", str(self.runs)]
+        for pair in self.overrides:
+            words += ["-o", pair]
+        if not self.tracking and name in _TRACKED:
+            words += ["--no-tracking"]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything resolved and checked.
+
+    Attributes:
+        options: as given.
+        spec: the data set.
+        recipe: the experiment.
+        members: its members, resolved.
+        data_dir: where the data sets lie, or None for those that come with a package.
+        folder: the run folder.
+    """
+
+    options: RunOptions
+    spec: DataSpec
+    recipe: Recipe
+    members: tuple[MemberPlan, ...]
+    data_dir: Path | None
+    folder: Path
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random in the run."""
+        return self.options.seed
+
+    @property
+    def decode(self) -> DecodeSettings:
+        """How images become pixels in this run."""
+        return DecodeSettings(self.recipe.trunk.image_size, self.spec.window, self.spec.scaled_jpeg)
+
+    def member(self, name: str) -> MemberPlan:
+        """One member by name.
+
+        Raises:
+            UsageError: the recipe has no such member.
+        """
+        for plan in self.members:
+            if plan.name == name:
+                return plan
+        names = [plan.name for plan in self.members]
+        raise UsageError(
+            f"member '{name}': recipe {self.recipe.name} has {', '.join(names)}.{nearest_match(name, names)}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved configuration, as kept in the run folder."""
+        dataset = self.spec.model_dump(mode="json")
+        if not self.spec.scaled_jpeg:  # left out, so that documents and digests of older runs still fit
+            del dataset["scaled_jpeg"]
+        return {
+            "dataset": dataset,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "members": {plan.name: plan.identity() for plan in self.members},
+            "seed": self.seed,
+        }
+
+
+def resolve_config(options: RunOptions) -> RunConfig:
+    """Resolve data set, recipe and overrides.
+
+    Raises:
+        UsageError: anything the user named does not exist or cannot be.
+        DataError: a folder that holds no classes.
+    """
+    found = resolve_dataset(options.dataset, options.minority)
+    spec_document = found.document
+    recipe_document, recipe_where = load_recipe_document(options.recipe)
+    spec_keys = set(DataSpec.model_fields) - _NOT_OVERRIDABLE
+    recipe_keys = set(Recipe.model_fields) - _NOT_OVERRIDABLE
+    for path, value in parse_overrides(options.overrides):
+        if path[0] in spec_keys:
+            spec_document = apply_override(spec_document, path, value)
+        elif path[0] in recipe_keys:
+            _require_member(recipe_document, path)
+            recipe_document = apply_override(recipe_document, path, value)
+        else:
+            known = sorted(spec_keys | recipe_keys)
+            raise UsageError(
+                f"-o {'.'.join(path)}: unknown key.{nearest_match(path[0], known)} "
+                f"Known keys: {', '.join(known)}."
+            )
+    spec = validated(DataSpec, spec_document, found.where)
+    recipe = validated(Recipe, recipe_document, recipe_where)
+    # A rule that is misspelt, or not for so many classes, must not wait for the end of the training.
+    check_rule(parse_rule(recipe.threshold), len(spec.classes))
+    data_dir = found.data_dir if options.data is None or found.is_folder else options.data
+    return RunConfig(
+        options=options,
+        spec=spec,
+        recipe=recipe,
+        members=tuple(plan_members(recipe)),
+        data_dir=data_dir,
+        folder=options.runs / spec.name / recipe.name,
+    )
+
+
+def _require_member(recipe_document: dict[str, Any], path: list[str]) -> None:
+    """A setting of a member that the recipe does not have is a misspelling, not a new member."""
+    members = recipe_document.get("members")
+    if path[0] == "members" and len(path) > 2 and isinstance(members, dict) and path[1] not in members:
+        raise UsageError(
+            f"-o {'.'.join(path)}: recipe has no member '{path[1]}', only {', '.join(members)}."
+            f"{nearest_match(path[1], members)} Add one with -o members.{path[1]}={{type: ...}}."
+        )

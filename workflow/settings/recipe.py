@@ -1,0 +1,187 @@
+"""A recipe: which members, with which settings, on how many folds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import recipes
+from contracts.errors import UsageError, nearest_match
+from features.settings import TrunkSettings
+from imagedata.resolve import read_yaml_mapping
+from workflow.settings.documents import validated
+from workflow.settings.registry import CONTROL, entry_of, settings_class
+
+# Rows of the results table that are no members.
+_ROW_NAMES = ("null_control", "best_single", "plain_mean", "greedy", "ensemble")
+
+RECIPES_DIR = Path(recipes.__file__).parent
+
+
+class Recipe(BaseModel):
+    """One experiment.
+
+    Attributes:
+        name: also the name of the run folder below the data set's.
+        folds: cross-fitting folds.
+        repeats: R, how often the cross-fitting is done, each time with folds shuffled anew and with seeds of
+            its own.
+        select: which repeats the shipped ensemble is made of: ``first``; ``best``, the one with the best
+            out-of-fold figure; or ``vote``, the mean of each member's scores over all of them.
+        select_by: the figure that ``best`` goes by; see :mod:`ensemble.stacking.repeat_choice`.
+        threshold: rule the decision threshold is set by, out of fold (see :mod:`ensemble.threshold`).
+        bootstrap: replicates behind every 95 % interval.
+        trunk: the frozen backbone.
+        members: member name → its settings; ``type`` names the member type where it differs from the
+            name, ``trunk`` gives the member a trunk of its own. False leaves a member of the recipe out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    folds: int = Field(default=5, ge=2, le=50)
+    repeats: int = Field(default=1, ge=1, le=100)
+    select: Literal["first", "best", "vote"] = "first"
+    select_by: Literal["hter", "f1", "g_mean", "average_precision", "log_loss"] = "average_precision"
+    threshold: str = "min_hter"
+    bootstrap: int = Field(default=2000, ge=100)
+    trunk: TrunkSettings = TrunkSettings()
+    members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)
+
+
+class MemberPlan(BaseModel):
+    """A member of a recipe with everything resolved.
+
+    Attributes:
+        name: within the recipe.
+        type: key of the registry.
+        settings: validated settings of the member type.
+        trunk: the trunk it reads.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    type: str
+    settings: Any
+    trunk: TrunkSettings
+
+    def identity(self) -> dict[str, Any]:
+        """Facts that decide what the fitted member is, beside rows and seed."""
+        return {
+            "type": self.type,
+            "settings": self.settings.model_dump(mode="json"),
+            "trunk": self.trunk.identity(),
+        }
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the application, sorted."""
+    return sorted(path.stem for path in RECIPES_DIR.glob("*.yaml"))
+
+
+def load_recipe_document(recipe: str) -> tuple[dict[str, Any], str]:
+    """Read a recipe by name or path, not validated yet.
+
+    Returns:
+        The document, and what to name in messages about it.
+
+    Raises:
+        UsageError: no such recipe or file.
+    """
+    if recipe in recipe_names():
+        path = RECIPES_DIR / f"{recipe}.yaml"
+    elif Path(recipe).suffix.lower() in {".yaml", ".yml"} and Path(recipe).is_file():
+        path = Path(recipe)
+    else:
+        raise UsageError(
+            f"recipe '{recipe}': neither one of {', '.join(recipe_names())} nor an existing YAML file."
+            f"{nearest_match(recipe, recipe_names())}"
+        )
+    document = read_yaml_mapping(path)
+    document.setdefault("name", path.stem)
+    return document, f"recipe {document['name']}"
+
+
+def plan_members(recipe: Recipe) -> list[MemberPlan]:
+    """Resolve and check every member of a recipe.
+
+    Raises:
+        UsageError: unknown type or setting, or the control is missing.
+    """
+    if recipe.members.get(CONTROL, False) is False:
+        raise UsageError(
+            f"recipe {recipe.name}: it has no member '{CONTROL}', and without the null control no member "
+            f"can be judged. Add '{CONTROL}: {{}}' to its members."
+        )
+    plans = []
+    for name, given in recipe.members.items():
+        if given is False:
+            continue
+        _check_name(recipe, name)
+        keys = dict(given or {})
+        member_type = str(keys.pop("type", name))
+        own_trunk = keys.pop("trunk", None)
+        where = f"recipe {recipe.name}, member {name}"
+        if isinstance(own_trunk, str):
+            own_trunk = {"name": own_trunk}
+        if own_trunk is not None and not isinstance(own_trunk, dict):
+            raise UsageError(f"{where}: key 'trunk': got {own_trunk!r}; write a trunk's name or its keys.")
+        trunk = recipe.trunk
+        if own_trunk is not None:
+            trunk = validated(TrunkSettings, {**recipe.trunk.model_dump(), **own_trunk}, f"{where}, trunk")
+            if trunk.image_size != recipe.trunk.image_size:
+                raise UsageError(
+                    f"{where}: its trunk wants {trunk.image_size} px but the recipe works at "
+                    f"{recipe.trunk.image_size} px. Images are decoded once: give all trunks one image_size."
+                )
+        settings = validated(settings_class(member_type), merged(entry_of(member_type).defaults, keys), where)
+        if name == CONTROL and (member_type != CONTROL or _is_more_than_plain(settings)):
+            raise UsageError(
+                f"{where}: the null control is a '{CONTROL}' with plain cross-entropy, or nothing could be "
+                "judged by it. Give other losses, samplers and types a member of their own."
+            )
+        plans.append(MemberPlan(name=name, type=member_type, settings=settings, trunk=trunk))
+    return plans
+
+
+def _is_more_than_plain(control: Any) -> bool:
+    """Whether settings of the control hold any technique that is to be judged by it."""
+    return (
+        control.loss != "cross_entropy"
+        or control.smoothing > 0.0
+        or control.sampler.kind != "none"
+        or control.synthetic is not None
+        or control.simclr is not None
+        or control.retrain.method != "none"
+        or control.augment.mix != "none"
+    )
+
+
+def merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``given`` over ``defaults``; mappings within are merged too, so that one key of a sampler may be named.
+
+    A mapping whose ``kind`` changes is another thing and takes nothing over.
+    """
+    result = {**defaults, **given}
+    for key, old in defaults.items():
+        new = given.get(key)
+        if (
+            isinstance(old, dict)
+            and isinstance(new, dict)
+            and new.get("kind", old.get("kind")) == old.get("kind")
+        ):
+            result[key] = merged(old, new)
+    return result
+
+
+def _check_name(recipe: Recipe, name: str) -> None:
+    """A member's name becomes a folder, a column and a row of the table, so not any text will do."""
+    if name in _ROW_NAMES or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UsageError(
+            f"recipe {recipe.name}: '{name}' cannot name a member. Use letters, digits, _ and -, and none of "
+            f"{', '.join(_ROW_NAMES)}, which are rows of the results table."
+        )

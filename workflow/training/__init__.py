@@ -1,0 +1,1 @@
+"""``train-all`` and ``train``: every member on every fold."""

@@ -1,0 +1,59 @@
+"""What training will take: seconds of a unit on two cores, and how many processes are worth starting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from contracts.machine import usable_cpus
+from workflow.run.prepared import PreparedData
+from workflow.run.units import Unit
+from workflow.settings.recipe import MemberPlan
+from workflow.settings.registry import entry_of
+
+# Pixels that a whole CNN learns from in a second on two cores: 52 images of 128 x 128.
+_TUNED_PIXELS_PER_SECOND = 52 * 128 * 128
+# A process imports torch for some seconds before it works, so there must be minutes to share out.
+_SECONDS_WORTH_SHARING = 180.0
+# Each process holds its own copy of torch and a batch's activations: one to two GB.
+_MOST_PROCESSES = 4
+
+
+def rows_to_fit(plan: MemberPlan, data: PreparedData) -> int:
+    """Training rows of a member with the augmented copies it learns from, before a fold is held out."""
+    copies = len(data.augmented) if entry_of(plan.type).kind != "oneclass" else 0
+    return len(data.train) + copies
+
+
+def unit_seconds(plan: MemberPlan, rows: int) -> float:
+    """Estimated seconds to fit a member once on ``rows`` images, by rates of a 2-core machine."""
+    if trains_whole_network(plan):
+        pixels = float(rows * plan.settings.epochs * plan.settings.image_size**2)
+        return pixels / _TUNED_PIXELS_PER_SECOND
+    return rows * entry_of(plan.type).seconds_per_row
+
+
+def trains_whole_network(plan: MemberPlan) -> bool:
+    """Whether the member is a whole CNN, not a head or a bank on the trunk's cached features."""
+    return getattr(plan.settings, "tune", "head") == "full"
+
+
+def processes_for(pending: Sequence[Unit], data: PreparedData, device: str) -> int:
+    """Processes to train with when the user names no number.
+
+    Whole CNNs on a CPU train faster side by side with a processor each than one after another with all of
+    them, because small pictures keep no more than one processor busy. Heads on cached features take less
+    time than a process takes to start, and a GPU is one.
+
+    Args:
+        pending: what is to be trained.
+        data: the run's rows.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        1, or up to one process a processor.
+    """
+    whole = [unit for unit in pending if trains_whole_network(unit.member)]
+    seconds = sum(unit_seconds(unit.member, rows_to_fit(unit.member, data)) for unit in whole)
+    if device != "cpu" or seconds < _SECONDS_WORTH_SHARING:
+        return 1
+    return min(usable_cpus(), len(whole), _MOST_PROCESSES)

@@ -1,0 +1,293 @@
+"""``train-all`` and ``train``: fit members on every fold and on all rows, and keep what they say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from contracts.errors import MemberCollapsedError
+from contracts.files import atomic_writer
+from contracts.machine import usable_cpus
+from contracts.member import FitContext
+from contracts.rows import FloatArray, ImageRows
+from contracts.workers import work_in_processes
+from features.devices import pick_device
+from reporting.terminal import console, note, progress_bar
+from workflow.run.added import AddedRows
+from workflow.run.prepared import PreparedData, prepare_data, save_prepared
+from workflow.run.summary import print_data_facts
+from workflow.run.units import FINAL, Curves, Unit, UnitResult, learns_from_copies, read_result, units_of
+from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.settings.registry import build_member
+from workflow.tracking.tracker import track_training
+from workflow.training.estimates import processes_for
+
+if TYPE_CHECKING:
+    from features.cache import FeatureStore
+    from features.settings import TrunkSettings
+    from imagedata.manifest import ManifestRow
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training command did.
+
+    Attributes:
+        dataset: name.
+        recipe: name.
+        folder: the run folder.
+        units_done: finished before and now.
+        units_run: finished now.
+        seconds: wall time of this call.
+        left_out: member → why it is left out of the ensemble.
+    """
+
+    dataset: str
+    recipe: str
+    folder: str
+    units_done: int
+    units_run: int
+    seconds: float
+    left_out: dict[str, str]
+
+
+def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
+    """Train the recipe's members, or some of them; goes on where an earlier call stopped.
+
+    Args:
+        options: data set, recipe and the rest of the command line.
+        only: names of the members to train; all when empty.
+
+    Raises:
+        UsageError, DataError, ModelError: with one sentence each.
+    """
+    started = time.monotonic()
+    config = resolve_config(options)
+    members = tuple(config.member(name) for name in only) or config.members
+    data = prepare_data(config)
+    save_prepared(config, data)
+    print_data_facts(config, data)
+    if added := AddedRows.read(config.folder).rows:
+        note(
+            f"{len(added)} images that update added are kept: no member is trained on them, and ensemble "
+            "takes them in again. To do without them, delete added.json in the run folder."
+        )
+    units = units_of(config, data, members)
+    pending = [unit for unit in units if read_result(unit) is None]
+    if pending:
+        run_units(config, data, pending)
+    else:
+        note(f"Nothing to do: all {len(units)} units of {config.folder} are trained.")
+    left_out = print_members(data, units)
+    track_training(config, data, units)
+    if not only:
+        note(f"Next: {options.command('ensemble')}")
+    return TrainSummary(
+        dataset=config.spec.name,
+        recipe=config.recipe.name,
+        folder=str(config.folder),
+        units_done=len(units),
+        units_run=len(pending),
+        seconds=round(time.monotonic() - started, 3),
+        left_out=left_out,
+    )
+
+
+def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> None:
+    """Compute missing features, then every pending unit."""
+    # torch is imported from here on, and only when there is work.
+    from workflow.run.features import load_trunks, trunks_read_by
+
+    device = pick_device(config.options.device)
+    trunks = load_trunks(config, {unit.member.trunk for unit in pending})
+    for settings in trunks_read_by(unit.member for unit in pending):
+        loaded = trunks[settings]
+        started = time.monotonic()
+        rows = [*data.train, *data.test, *data.augmented]
+        computed = loaded.fill(data, rows, config.decode, device)
+        if computed:
+            seconds = time.monotonic() - started
+            rate = computed / seconds
+            note(f"Features of {computed} images computed in {seconds:.0f} s ({rate:.0f} images/s).")
+    stores = {settings: loaded.store for settings, loaded in trunks.items()}
+    work = UnitWork(config, data, stores, device)
+    cluster = config.options.ray
+    with progress_bar("training", len(pending)) as bar:
+        if cluster is not None:
+            from workflow.training.on_ray import work_on_ray
+
+            work = replace(work, threads=1)
+            for unit in work_on_ray(work, pending, cluster, config.options.jobs, lambda unit: unit.label):
+                bar.describe(f"{unit.label} done, on the cluster")
+                bar.advance()
+            return
+        jobs = min(config.options.jobs or processes_for(pending, data, device), len(pending))
+        if jobs == 1:
+            for unit in pending:
+                bar.describe(unit.label)
+                work(unit)
+                bar.advance()
+            return
+        # Each process gets its share of the processors.
+        work = replace(work, threads=max(1, usable_cpus() // jobs))
+        for unit in work_in_processes(work, pending, jobs, lambda unit: unit.label):
+            bar.describe(f"{unit.label} done, {jobs} at a time")
+            bar.advance()
+
+
+@dataclass(frozen=True)
+class UnitWork:
+    """Does a unit and keeps its receipt, in whatever process it is called in.
+
+    Attributes:
+        config: the run.
+        data: its rows.
+        stores: trunk → its features, all of them computed where a member reads them.
+        device: ``cpu`` or ``cuda``.
+        threads: of this process's arithmetic from now on; None leaves it as it is.
+    """
+
+    config: RunConfig
+    data: PreparedData
+    stores: dict[TrunkSettings, FeatureStore]
+    device: str
+    threads: int | None = None
+
+    def __call__(self, unit: Unit) -> None:
+        """Fit and score, and write the receipt; nothing where the unit is finished.
+
+        It was not when this command began, but another command on the same run may have been faster.
+        """
+        if read_result(unit) is not None:
+            return
+        from workflow.run.features import rows_of
+
+        if self.threads is not None:
+            _limit_threads(self.threads)
+        store = self.stores[unit.member.trunk]
+        copies: list[ManifestRow] = []
+        sources = np.empty(0, dtype=np.int64)
+        if learns_from_copies(unit.member):
+            copies, sources = list(self.data.augmented), self.data.source_of_copy
+        train = rows_of(store, self.data, self.data.train + copies, self.config.decode)
+        test = rows_of(store, self.data, self.data.test, self.config.decode)
+        fold_of_row = self.data.of_repeat(unit.repeat).fold_of_row
+        run_unit(unit, train, test, fold_of_row, self.device, sources, self.data.targets).write(unit)
+
+
+def _limit_threads(threads: int) -> None:
+    import sklearn.metrics  # noqa: F401  # what it loads of BLAS and OpenMP is to be limited as well
+    import torch
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
+def positions_to_fit(
+    fold_of_row: npt.NDArray[np.int64], source_of_copy: npt.NDArray[np.int64], fold: int
+) -> npt.NDArray[np.int64]:
+    """Positions that a unit fits on: rows that the fold leaves, and behind them the copies of these.
+
+    Args:
+        fold_of_row: ``[N]`` fold of each training row.
+        source_of_copy: ``[M]`` position of the row that each augmented copy, N and following, was made of.
+        fold: the fold held out; :data:`FINAL` holds nothing out.
+    """
+    is_left = fold_of_row != fold
+    return np.flatnonzero(np.concatenate([is_left, is_left[source_of_copy]])).astype(np.int64)
+
+
+def run_unit(
+    unit: Unit,
+    train: ImageRows,
+    test: ImageRows,
+    fold_of_row: npt.NDArray[np.int64],
+    device: str,
+    source_of_copy: npt.NDArray[np.int64] | None = None,
+    targets: FloatArray | None = None,
+) -> UnitResult:
+    """Fit on the rows the fold leaves, score the rows it holds out; the final unit scores the test split.
+
+    Args:
+        unit: which member, which fold.
+        train: all N training rows, and behind them the M augmented copies to learn from.
+        test: the held-out split.
+        fold_of_row: ``[N]`` fold of each training row.
+        device: ``cpu`` or ``cuda``.
+        source_of_copy: ``[M]`` position of each copy's source; None where there are no copies.
+        targets: ``[N, K]`` class shares to learn in place of the labels; a copy has those of its source.
+    """
+    started = time.monotonic()
+    sentences: list[str] = []
+    curves: Curves = {}
+
+    def record(metric: str, value: float, step: int) -> None:
+        curves.setdefault(metric, []).append((step, value))
+
+    member = build_member(unit.member.type, unit.member.settings, unit.member.trunk)
+
+    def keep(name: str, content: bytes) -> None:
+        with atomic_writer(unit.path.with_name(f"{unit.path.stem}-{name}")) as handle:
+            handle.write(content)
+
+    sources = np.empty(0, dtype=np.int64) if source_of_copy is None else source_of_copy
+    positions = positions_to_fit(fold_of_row, sources, unit.fold)
+    if targets is not None:
+        targets = targets[np.concatenate([np.arange(len(fold_of_row)), sources])[positions]]
+    context = FitContext(unit.seed, device, sentences.append, record, keep, targets)
+    fit_rows = train.subset(positions)
+    # A copy has no fold, so none is ever among the rows that a fold holds out.
+    score_rows = test if unit.fold == FINAL else train.subset(np.flatnonzero(fold_of_row == unit.fold))
+    try:
+        member.fit(fit_rows, context)
+    except MemberCollapsedError as collapse:
+        nothing = np.full((len(score_rows), 1), np.nan, dtype=np.float32)
+        seconds = time.monotonic() - started
+        return UnitResult(nothing, {}, {}, seconds, 0.0, sentences, str(collapse), curves)
+    fitted = time.monotonic()
+    scores = member.score(score_rows)
+    now = time.monotonic()
+    state, meta = member.state() if unit.fold == FINAL else ({}, {})
+    milliseconds = 1000 * (now - fitted) / len(score_rows)
+    return UnitResult(scores, state, meta, now - started, milliseconds, sentences, "", curves)
+
+
+def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
+    """Print a line a member; returns why members are left out."""
+    from workflow.ensembling.multiclass import out_of_fold_figure
+
+    labels, n_classes = data.labels(data.train), len(data.manifest.class_names)
+    auroc = "out-of-fold AUROC" if n_classes == 2 else "out-of-fold macro AUROC"
+    table = Table(title="Members, scored on training rows that each fold held out")
+    for heading in ("member", "kind", auroc, "seconds", "notes"):
+        table.add_column(heading, justify="right" if heading in {auroc, "seconds"} else "left")
+    left_out: dict[str, str] = {}
+    for name in dict.fromkeys(unit.member.name for unit in units):
+        mine = [unit for unit in units if unit.member.name == name]
+        results = [(unit, result) for unit in mine if (result := read_result(unit)) is not None]
+        collapsed = next((result.collapsed for _, result in results if result.collapsed), "")
+        seconds = sum(result.seconds for _, result in results)
+        if collapsed:
+            left_out[name] = collapsed
+            figure = "left out"
+        else:
+            n_columns = results[0][1].scores.shape[1]
+            scores = np.empty((1 + len(data.more_folds), len(data.train), n_columns), dtype=np.float64)
+            for unit, result in results:
+                if unit.fold != FINAL:
+                    held_out = data.of_repeat(unit.repeat).fold_of_row == unit.fold
+                    scores[unit.repeat, held_out] = result.scores
+            figure = out_of_fold_figure(labels, scores, n_classes)
+        sentences = [sentence for _, result in results for sentence in result.sentences]
+        more = f" (+{len(sentences) - 1})" if len(sentences) > 1 else ""
+        remark = collapsed or "".join(sentences[:1]) + more
+        table.add_row(name, mine[0].member.type, figure, f"{seconds:.1f}", remark)
+    console.print(table)
+    return left_out

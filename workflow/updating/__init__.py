@@ -1,0 +1,1 @@
+"""``update``: images that a finished run got wrong, and what they change."""

@@ -1,0 +1,196 @@
+"""What an update did, read off the two model files: the one it replaced and the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from contracts.files import sha256_of_file
+from contracts.text import printable
+from imagedata.decoding.decode import decode_file
+from reporting.terminal import console, note
+from workflow.ensembling.finished import read_finished
+from workflow.run.added import FILE, AddedRows
+from workflow.run.units import FINAL
+from workflow.settings.config import RunConfig
+
+NORMAL, MISSED = "--normal", "--missed"
+_BATCH = 16
+_SHOWN = 12
+_COMPARED = ("auroc", "average_precision", "balanced_accuracy", "recall")
+
+
+@dataclass(frozen=True)
+class Given:
+    """One image as the user gave it.
+
+    Attributes:
+        option: :data:`NORMAL` or :data:`MISSED`.
+        file: where it lies.
+        path: below the folder that was given, with forward slashes.
+        label: class name that the option stands for.
+        sha256: of its bytes; empty where it cannot be read.
+        width: stored width in pixels.
+        height: stored height in pixels.
+        mode: stored pixel type.
+        status: ``new``, ``known`` (added before), ``repeated`` (given twice) or ``skipped``.
+        reason: why it is not ``new``.
+    """
+
+    option: str
+    file: Path
+    path: str
+    label: str
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    status: str = "new"
+    reason: str = ""
+
+
+def kept_model(config: RunConfig, sha256: str) -> Path:
+    """Where the model file with this digest is kept once it is replaced."""
+    return config.folder / f"model-{sha256[:12]}.onnx"
+
+
+def effects(config: RunConfig, known: AddedRows, given: Sequence[Given]) -> dict[str, Any]:
+    """The document of ``update --json``, but for its seconds; see :func:`workflow.updating.update.update`.
+
+    Args:
+        config: of the finished run.
+        known: all rows added to it.
+        given: what the user named, judged; at least one is ``new`` or ``known``.
+    """
+    from export.scoring.model import load_model
+
+    run = read_finished(config)
+    minority = run.fitted.class_names[-1]
+    number_of = {row.sha256: row.update for row in known.rows}
+    used = [each for each in given if each.status in {"new", "known"}]
+    # Images of several updates are compared with the model before the last of them.
+    replaced = known.replaced[max(number_of[each.sha256] for each in used)]
+    path = kept_model(config, replaced)
+    old = load_model(path) if replaced and path.exists() and sha256_of_file(path) == replaced else None
+    new = load_model(config.folder / "model.onnx")
+    images: list[dict[str, Any]] = []
+    for start in range(0, len(used), _BATCH):
+        batch = used[start : start + _BATCH]
+        pixels = np.stack([decode_file(each.file, config.decode).pixels for each in batch])
+        facts: list[dict[str, Any]] = [
+            {"path": str(each.file), "sha256": each.sha256, "label": each.label} for each in batch
+        ]
+        for when, model in (("before", old), ("after", new)):
+            if model is None:
+                for fact in facts:
+                    fact.update({f"probability_{when}": None, f"decision_{when}": None})
+                continue
+            said = model.run(pixels)
+            # Of the minority, the last class.
+            p_minority = said.probability if said.probability.ndim == 1 else said.probability[:, -1]
+            for fact, p, decision in zip(facts, p_minority, said.decision, strict=True):
+                fact.update({f"probability_{when}": float(p), f"decision_{when}": model.classes[decision]})
+        images += facts
+    figures = {
+        name: [None if old is None else old.document["metrics"][name], new.document["metrics"][name]]
+        for name in (name for name in _COMPARED if name in new.document["metrics"])
+    }
+    taken_in = {
+        unit.label if unit.repeat else unit.member.name: result.taken_in
+        for unit, result in run.results.items()
+        if unit.fold == FINAL and result.taken_in
+    }
+    return {
+        "dataset": config.spec.name,
+        "recipe": config.recipe.name,
+        "model": str(config.folder / "model.onnx"),
+        "replaced": None if old is None else str(path),
+        "added": _counts([each.label for each in given if each.status == "new"], minority),
+        "added_in_all": _counts([row.label for row in known.rows], minority),
+        "skipped": [
+            {"path": str(each.file), "reason": each.reason} for each in given if each.status == "skipped"
+        ],
+        "images": images,
+        "taken_in": taken_in,
+        "held_out": figures,
+        "threshold": run.document["threshold"],
+    }
+
+
+def print_effects(config: RunConfig, document: dict[str, Any]) -> None:
+    """Print the document as a table and sentences on stderr."""
+    table = Table(title="The images given, by the model file before and after")
+    for heading in ("image", "is", "probability before", "after", "decided before", "after"):
+        table.add_column(heading, justify="right" if "prob" in heading else "left", overflow="fold")
+    for image in document["images"][:_SHOWN]:
+        before = image["probability_before"]
+        table.add_row(
+            escape(printable(Path(image["path"]).name)),
+            escape(printable(image["label"])),
+            "-" if before is None else f"{before:.4f}",
+            f"{image['probability_after']:.4f}",
+            escape(printable(image["decision_before"] or "-")),
+            escape(printable(image["decision_after"])),
+        )
+    console.print(table)
+    if len(document["images"]) > _SHOWN:
+        note(f"… and {len(document['images']) - _SHOWN} more; --json lists all.")
+    for member, count in document["taken_in"].items():
+        note(f"{member}: its bank has taken in {count} patches or features of false alarms.")
+    changes = [
+        f"{name} {before:.4f} → {after:.4f}"
+        for name, (before, after) in document["held_out"].items()
+        if before is not None
+    ]
+    if changes:
+        note(
+            f"Held-out rows, none of which was added: {', '.join(changes)}. They say what the update costs "
+            "elsewhere; how well it does on further images like those added, only such images can say."
+        )
+    _note_contrary(config, document)
+    if document["replaced"]:
+        note(f"The model before is kept: {document['replaced']}")
+    in_all = document["added_in_all"]
+    note(
+        f"Added in all: {in_all['normal']} false alarms, {in_all['missed']} missed; {config.folder / FILE} "
+        "lists them, and without that file ensemble fits as if they had never been added."
+    )
+
+
+def _note_contrary(config: RunConfig, document: dict[str, Any]) -> None:
+    """Say it where an image went the other way, or where the model was not wrong about it at all."""
+    minority = config.spec.class_names[-1]
+    judged = [image for image in document["images"] if image["probability_before"] is not None]
+    right = [
+        image for image in judged if (image["decision_before"] == minority) == (image["label"] == minority)
+    ]
+    if right:
+        note(
+            f"{len(right)} of {len(judged)} images were decided rightly before, such as {right[0]['path']}: "
+            "are they in the right folder?"
+        )
+    contrary = [
+        image
+        for image in judged
+        if (image["probability_after"] < image["probability_before"]) == (image["label"] == minority)
+        and image["probability_after"] != image["probability_before"]
+    ]
+    if contrary:
+        first = contrary[0]
+        change = f"{first['probability_before']:.3f} → {first['probability_after']:.3f}"
+        note(
+            f"The probability of {len(contrary)} of {len(judged)} images moved away from their label, such "
+            f"as {first['path']} ({change}): class shares are kept, so what images like the others given "
+            "gained, rarer kinds lost."
+        )
+
+
+def _counts(labels: Sequence[str], minority: str) -> dict[str, int]:
+    n_missed = sum(label == minority for label in labels)
+    return {"normal": len(labels) - n_missed, "missed": n_missed}

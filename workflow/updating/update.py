@@ -1,0 +1,218 @@
+"""``update``: false alarms and missed images put a finished run right, without training anything.
+
+Images that were flagged but are fine (``--normal``) enter the banks of members that have one, and the
+stacker's rows; minority images that were missed (``--missed``) enter the stacker's rows. Then stacker,
+calibrator and threshold are fitted again and the file is exported through its gate, as ``ensemble`` does.
+How that stays honest is told in :mod:`workflow.ensembling.added_scores`. In this order, so that a kill at any
+moment leaves a run that works, and the same command goes on:
+
+1. look at every image; say which cannot be used, and why;
+2. copy the new ones into ``added/``, and the model file to ``model-<digest>.onnx``;
+3. write ``added.json``: from here on the update is made, though not yet carried out;
+4. everything that ``ensemble`` does; ``model.onnx`` is replaced when the new file has passed its gate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import DataError, ImageError, ModelError, UsageError
+from contracts.files import atomic_writer
+from imagedata.decoding.decode import decode_bytes, read_image_bytes
+from imagedata.layouts.listing import image_files
+from reporting.terminal import note, progress_bar
+from workflow.ensembling.ensemble import ensemble, ensemble_key, finished_document
+from workflow.ensembling.repeats import units_to_select_from
+from workflow.run.added import FOLDER, AddedRow, AddedRows, RowGuard
+from workflow.run.prepared import PreparedData, load_prepared
+from workflow.run.units import units_of
+from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.updating.effects import MISSED, NORMAL, Given, effects, kept_model, print_effects
+
+
+def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dict[str, Any]:
+    """Add images to a finished run and fit again what follows from scores.
+
+    Args:
+        options: which run.
+        normal: folder (or file) of images that were flagged though they are of the majority.
+        missed: folder (or file) of minority images that were not flagged.
+
+    Returns:
+        ``{dataset, recipe, model, replaced, added, skipped, images, taken_in, held_out, seconds}``: counts
+        added now, images that were not used with reasons, probability and decision of each image before
+        and after, what banks have taken in, and the ensemble's held-out figures before and after.
+
+    Raises:
+        UsageError: no folder named, or one that does not exist; ``normal`` with more than two classes.
+        DataError: not one image can be used.
+        ModelError: the run is not finished, or the new file fails its gate; the old one then stays.
+    """
+    started = time.monotonic()
+    config = resolve_config(options)
+    folders = {option: path for option, path in ((NORMAL, normal), (MISSED, missed)) if path is not None}
+    _check_folders(config, folders)
+    data = load_prepared(config)
+    known = AddedRows.read(config.folder)
+    is_finished = _check_finished(config, data, known)
+    given = _judge(config, data, known, _look_at(config, folders))
+    for each in given:
+        if each.status in {"skipped", "repeated"}:
+            note(f"{each.file} is not used: {each.reason}.")
+    new = [each for each in given if each.status == "new"]
+    if not new and not any(each.status == "known" for each in given):
+        raise DataError(
+            f"none of {len(given)} images can be used; the first: {given[0].file}: {given[0].reason}."
+        )
+    if new:
+        known = _add(config, known, new)
+    if new or not is_finished:
+        ensemble(options)
+    else:
+        note(f"Nothing to do: all {len(given)} images were added before, and the model has them.")
+    document = effects(config, known, given)
+    document["seconds"] = round(time.monotonic() - started, 3)
+    print_effects(config, document)
+    return document
+
+
+def _check_folders(config: RunConfig, folders: dict[str, Path]) -> None:
+    if not folders:
+        raise UsageError(
+            "update: no images named. Give --normal FOLDER (flagged, but fine) or --missed FOLDER."
+        )
+    for option, path in folders.items():
+        if not path.exists():
+            raise UsageError(f"{option} {path}: does not exist. Name a folder of images, or one image.")
+    if NORMAL in folders and len(config.spec.classes) > 2:
+        raise UsageError(
+            f"--normal: {config.spec.name} has {len(config.spec.classes)} classes, and which one these "
+            "images are of is not known. Put them into the data set and train again; --missed works."
+        )
+
+
+def _check_finished(config: RunConfig, data: PreparedData, known: AddedRows) -> bool:
+    """Whether nothing is left to fit.
+
+    Raises:
+        ModelError: the ensemble was never finished, so that there is nothing to update. An update that was
+            cut off, or a training after one, is no reason: fitting goes on from there.
+    """
+    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
+    if finished_document(config, ensemble_key(config, units)) is not None:
+        return True
+    if not known.rows:
+        raise ModelError(
+            f"{config.folder}: no finished ensemble of these members and settings to update. "
+            f"First run: {config.options.command('ensemble')}"
+        )
+    return False
+
+
+def _look_at(config: RunConfig, folders: dict[str, Path]) -> list[Given]:
+    """Open every image once, in the order of their names."""
+    labels = {NORMAL: config.spec.class_names[0], MISSED: config.spec.class_names[-1]}
+    listed = []
+    for option, folder in folders.items():
+        files = [folder] if folder.is_file() else list(image_files(folder))
+        if not files:
+            raise DataError(f"{option} {folder}: holds no images. Name a folder of images, or one image.")
+        base = folder.parent if folder.is_file() else folder
+        listed += [(option, file, file.relative_to(base).as_posix()) for file in files]
+    given = []
+    with progress_bar(f"looking at {len(listed)} images", len(listed)) as bar:
+        for option, file, path in listed:
+            each = Given(option, file, path, labels[option])
+            try:
+                content = read_image_bytes(file)
+                decoded = decode_bytes(content, config.decode)
+            except ImageError as error:
+                given.append(replace(each, status="skipped", reason=str(error).rstrip(".")))
+            else:
+                given.append(
+                    replace(
+                        each,
+                        sha256=hashlib.sha256(content).hexdigest(),
+                        width=decoded.width,
+                        height=decoded.height,
+                        mode=decoded.mode,
+                    )
+                )
+            bar.advance()
+    return given
+
+
+def _judge(config: RunConfig, data: PreparedData, known: AddedRows, given: list[Given]) -> list[Given]:
+    """Say of each image whether it is new and may be added."""
+    guard = RowGuard(config.spec, data.train, data.test)
+    label_of_known = {row.sha256: row.label for row in known.rows}
+    options_of: dict[str, set[str]] = {}
+    for each in given:
+        options_of.setdefault(each.sha256, set()).add(each.option)
+    first_with: dict[str, Path] = {}
+    judged = []
+    for each in given:
+        status, reason = each.status, each.reason
+        if status == "new":
+            before = label_of_known.get(each.sha256)
+            if len(options_of[each.sha256]) > 1:
+                status, reason = "skipped", "the same file is given as --normal and as --missed"
+            elif each.sha256 in first_with:
+                status, reason = "repeated", f"the same file as {first_with[each.sha256]}"
+            elif before is not None and before != each.label:
+                status, reason = "skipped", f"it was added as {before} before"
+            elif objection := guard.objection(each.path, each.sha256):
+                status, reason = "skipped", objection
+            elif before is not None:
+                status, reason = "known", "it was added before"
+            first_with.setdefault(each.sha256, each.file)
+        judged.append(replace(each, status=status, reason=reason))
+    return judged
+
+
+def _add(config: RunConfig, known: AddedRows, new: Sequence[Given]) -> AddedRows:
+    """Steps 2 and 3 of the module's docstring."""
+    number = len(known.replaced)
+    rows = []
+    for each in new:
+        name = f"{each.sha256}{each.file.suffix.lower()}"
+        content = read_image_bytes(each.file)
+        if hashlib.sha256(content).hexdigest() != each.sha256:
+            raise DataError(f"{each.file}: it changed while it was looked at. Give the same command again.")
+        with atomic_writer(config.folder / FOLDER / name) as handle:
+            handle.write(content)
+        rows.append(
+            AddedRow(
+                sha256=each.sha256,
+                label=each.label,
+                given=str(each.file.absolute()),
+                path=each.path,
+                name=name,
+                width=each.width,
+                height=each.height,
+                mode=each.mode,
+                update=number,
+            )
+        )
+    added = AddedRows((*known.rows, *rows), (*known.replaced, _keep_model(config)))
+    added.write(config.folder)
+    return added
+
+
+def _keep_model(config: RunConfig) -> str:
+    """Copy the model file to a name of its own; returns its SHA-256, empty where there is none."""
+    model = config.folder / "model.onnx"
+    if not model.exists():
+        return ""
+    content = model.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    kept = kept_model(config, digest)
+    if not kept.exists():
+        with atomic_writer(kept) as handle:
+            handle.write(content)
+    return digest
