@@ -12,7 +12,7 @@ from contracts.errors import DataError
 from imagedata.layouts.kinds import AnomalyFolders
 
 if TYPE_CHECKING:
-    from imagedata.manifest import ManifestRow
+    from imagedata.manifest_row import ManifestRow
     from imagedata.spec import DataSpec
 
 

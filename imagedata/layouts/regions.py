@@ -23,7 +23,8 @@ from imagedata.decoding.stored_png import encode_png
 from imagedata.inspection import Inspection
 from imagedata.layouts.kinds import ClassFolders
 from imagedata.layouts.one_image import ListedImage
-from imagedata.manifest import Manifest, ManifestRow
+from imagedata.manifest import Manifest
+from imagedata.manifest_row import ManifestRow
 
 _VISIBLE = 128
 """Least grey value of a mask at which the image shows."""

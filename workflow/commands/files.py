@@ -108,7 +108,7 @@ def parity(
     as_json: Json = False,
 ) -> None:
     """Hold every exported file of a run, in every runtime, to the trained system's numbers."""
-    from workflow.exporting.precision import parity as run
+    from workflow.exporting.parity import parity as run
 
     document = run(run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority))
     if as_json:

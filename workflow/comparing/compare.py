@@ -13,20 +13,15 @@ from rich.table import Table
 from contracts.errors import UsageError, nearest_match
 from contracts.files import write_json, write_text
 from ensemble.fitted import Threshold
+from evaluation.table_metrics import default_metric, directions
 from evaluation.verdict import holm, verdict
+from reporting.result_tables import print_values
 from reporting.terminal import console, note
 from workflow.comparing.ablation import worth_of_oneclass
 from workflow.comparing.files import figures_table, markdown_page, sort_rows, write_figures, write_held_out
-from workflow.ensembling.ensemble import (
-    CONTROL_ROW,
-    ensemble_key,
-    measure_repeats,
-    models_of,
-    predictions_of,
-    print_values,
-)
 from workflow.ensembling.fitted_run import FittedRun, fit_finished
-from workflow.ensembling.multiclass import default_metric, directions
+from workflow.ensembling.measuring import CONTROL_ROW, measure_repeats, models_of, predictions_of
+from workflow.run.state import ensemble_key
 from workflow.run.units import Unit, UnitResult
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import CONTROL

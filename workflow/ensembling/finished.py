@@ -10,10 +10,10 @@ from contracts.files import read_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from workflow.ensembling.added_scores import with_added_rows
-from workflow.ensembling.ensemble import ensemble_key
 from workflow.ensembling.repeats import units_to_select_from
 from workflow.ensembling.score_tables import collapsed_members, finished_results, score_tables
 from workflow.run.prepared import PreparedData, load_prepared
+from workflow.run.state import ensemble_key
 from workflow.run.units import Unit, UnitResult, units_of
 from workflow.settings.config import RunConfig
 

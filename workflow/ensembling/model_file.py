@@ -16,10 +16,9 @@ from ensemble.fitted import FittedEnsemble
 from imagedata.decoding.decode import decode_file
 from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from reporting.terminal import console, note
-from workflow.ensembling.finished import read_finished
 from workflow.run.prepared import PreparedData
 from workflow.run.units import FINAL, Unit, UnitResult
-from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.settings.config import RunConfig
 from workflow.settings.registry import build_member
 
 if TYPE_CHECKING:
@@ -27,28 +26,6 @@ if TYPE_CHECKING:
 
 _PARITY_IMAGES = 56
 """Held-out images that the parity gate compares; a multiple of 1, 2 and 7, and as many of each class."""
-
-
-def export(options: RunOptions, output: Path | None = None) -> dict[str, Any]:
-    """Export a run whose ensemble is fitted.
-
-    Args:
-        options: which run.
-        output: target; the run folder's ``model.onnx`` when not given.
-
-    Returns:
-        ``{dataset, recipe, model, bytes, sha256, parity}``.
-
-    Raises:
-        ModelError: no ensemble yet, or the file fails its gate.
-        NotExportableError: a member cannot be traced; says which, and how to go on without it.
-    """
-    check_output(output, "model.onnx")
-    run = read_finished(resolve_config(options))
-    if "not_exported" in run.document:
-        raise NotExportableError(run.document["not_exported"])
-    rows = run.document["rows"]
-    return export_model(run.config, run.data, run.results, run.fitted, run.test, rows, output, run.repeats)
 
 
 def check_output(output: Path | None, name: str) -> None:

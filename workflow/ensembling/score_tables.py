@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,7 +15,8 @@ from contracts.errors import ModelError
 from contracts.files import atomic_writer
 from contracts.rows import FloatArray
 from contracts.scores import ScoreColumn, ScoreTable
-from imagedata.manifest import ManifestRow
+from ensemble.fitted import FittedEnsemble
+from imagedata.manifest_row import ManifestRow
 from workflow.run.added import folds_of_added
 from workflow.run.prepared import PreparedData, group_numbers
 from workflow.run.units import FINAL, Unit, UnitResult, read_result
@@ -155,3 +157,11 @@ def write_score_table(path: Path, table: ScoreTable, extra: dict[str, np.ndarray
     meta = {"manifest_digest": table.manifest_digest, "class_names": json.dumps(table.class_names)}
     with atomic_writer(path) as handle:
         pq.write_table(pa.table(columns).replace_schema_metadata(meta), handle, compression="zstd")
+
+
+def probability_columns(fitted: FittedEnsemble, test: ScoreTable) -> dict[str, npt.NDArray[np.float64]]:
+    """Columns of ``heldout.parquet``: ``p_minority`` for two classes, ``p_<class>`` for more."""
+    p = fitted.predict(test.scores)
+    if p.ndim == 1:
+        return {"p_minority": p}
+    return {f"p_{name}": p[:, k] for k, name in enumerate(test.class_names)}

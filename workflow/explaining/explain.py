@@ -17,7 +17,7 @@ from contracts.rows import ImageArray
 from contracts.text import printable
 from ensemble.explanation import MemberShare, member_shares
 from imagedata.decoding.decode import IMAGE_SUFFIXES, decode_bytes, decode_file, read_image_bytes
-from imagedata.manifest import ManifestRow
+from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note
 from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.run.added import AddedRows

@@ -17,12 +17,12 @@ from contracts.rows import FloatArray, MaskArray
 from evaluation.localisation import FPR_LIMIT, Figure, Localisation, PixelCounts, thresholds_of
 from features.rows import read_pixels
 from imagedata.decoding.masks import read_mask
-from imagedata.manifest import ManifestRow
+from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note, progress_bar
-from workflow.ensembling.ensemble import ensemble_key, finished_document
 from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.ensembling.repeats import units_to_select_from
 from workflow.run.prepared import group_numbers
+from workflow.run.state import ensemble_key, finished_document
 from workflow.run.units import units_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 

@@ -10,7 +10,8 @@ import numpy as np
 from contracts.rows import LabelArray
 from features.devices import pick_device
 from features.embedding import NEIGHBOURS, Embedding, embed, farthest
-from imagedata.manifest import Manifest, ManifestRow
+from imagedata.manifest import Manifest
+from imagedata.manifest_row import ManifestRow
 from imagedata.sampling import seeded_rank
 from workflow.run.features import load_trunks
 from workflow.run.prepared import PreparedData

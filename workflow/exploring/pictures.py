@@ -15,7 +15,8 @@ from contracts.files import atomic_writer
 from contracts.rows import ImageArray
 from imagedata.decoding.decode import DecodeSettings, decode_at_stored_size, decode_file, read_image_bytes
 from imagedata.decoding.masks import read_mask
-from imagedata.manifest import Manifest, ManifestRow
+from imagedata.manifest import Manifest
+from imagedata.manifest_row import ManifestRow
 from imagedata.sampling import seeded_rank
 from reporting import explore_figures
 from reporting.contact_sheets import contact_sheet, thumbnail

@@ -18,7 +18,8 @@ from contracts.rows import ImageArray
 from ensemble.fitted import FittedEnsemble
 from imagedata.coordinates import PatchPlace, place_of
 from imagedata.decoding.decode import decode_at_stored_size, read_image_bytes
-from imagedata.manifest import Manifest, ManifestRow
+from imagedata.manifest import Manifest
+from imagedata.manifest_row import ManifestRow
 from imagedata.sampling import seeded_rank
 from workflow.settings.config import RunConfig
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,11 @@ from ensemble.fitted import FittedEnsemble
 from evaluation.agreement import MOST_AUROC_CHANGE, Agreement, Outputs, agreement
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from imagedata.decoding.decode import decode_file
-from imagedata.manifest import ManifestRow
+from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note, progress_bar
 from workflow.ensembling.finished import FinishedRun, read_finished
-from workflow.ensembling.model_file import export, export_model
-from workflow.exporting.student.distil import key_of, read_student
-from workflow.exporting.student.plan import StudentPlan
+from workflow.exporting.export import export, float32_file
 from workflow.run.prepared import PreparedData
-from workflow.run.student_file import FILE, STALE
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -111,96 +106,9 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
     return document
 
 
-def parity(options: RunOptions) -> dict[str, Any]:
-    """Compare every exported file of a run, in every installed runtime, with the trained system.
-
-    Args:
-        options: which run.
-
-    Returns:
-        ``{dataset, recipe, images, rows}``; a row is one file in one runtime, with the figures of
-        :class:`evaluation.agreement.Agreement` or, under ``skipped``, why it could not be run here.
-
-    Raises:
-        ModelError: no ensemble or no exported file yet.
-    """
-    run = read_finished(resolve_config(options))
-    rows, labels = _gate_rows(run)
-    found: list[dict[str, Any]] = []
-    shown: dict[str, Agreement | str] = {}
-    for path, held in [*_held_files(run, rows), *_held_student(run, rows)]:
-        for runtime in RUNTIMES:
-            name = f"{path.name}, {runtime}"
-            try:
-                if isinstance(held, str):
-                    raise UsageError(held)
-                figures = _gate(path, runtime, held.images, labels, held.trained)
-            except UsageError as error:
-                shown[name] = str(error)
-                found.append({"file": path.name, "runtime": runtime, "skipped": str(error)})
-                continue
-            shown[name] = figures
-            found.append({"file": path.name, "runtime": runtime, **figures.to_json()})
-    _show(shown, "exported files against the trained system")
-    return {
-        "dataset": run.config.spec.name,
-        "recipe": run.config.recipe.name,
-        "images": len(rows),
-        "rows": found,
-    }
-
-
-@dataclass(frozen=True)
-class _Held:
-    """Held-out images, and what the trained system behind a file said of them."""
-
-    images: ImageArray
-    trained: Outputs
-
-
-def _held_files(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
-    """The ensemble's file and its variants; or why one is held to nothing."""
-    source = float32_file(run)
-    held = _Held(_decoded(run, rows, "decoding held-out images"), _said(run.fitted, run.test, rows))
-    digest = sha256_of_file(source)
-    files = [source, *sorted(run.config.folder.glob("model.*.onnx"))]
-    made_of = {path: load_model(path).document.get("variant_of", digest) for path in files}
-    stale = "made of an earlier model.onnx; export it again."
-    return [(path, held if made_of[path] == digest else stale) for path in files]
-
-
-def _held_student(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
-    """The student's file, which repeats the student's own training and not the ensemble's."""
-    path = run.config.folder / FILE
-    if not path.exists():
-        return []
-    document = load_model(path).document
-    if document.get("student_of") != key_of(run):
-        return [(path, STALE)]
-    student = read_student(run, StudentPlan.from_json(document["student"]))
-    if student is None:
-        return [(path, "its training is gone; export it again with --distil.")]
-    chosen = [student.data.test[i] for i in rows]
-    images = _decode(student.config, student.data, chosen, "decoding for the student")
-    return [(path, _Held(images, _said(student.fitted, student.test, rows)))]
-
-
 def _said(fitted: FittedEnsemble, test: ScoreTable, rows: np.ndarray) -> Outputs:
     chosen = test.scores[rows]
     return Outputs(fitted.predict(chosen), fitted.decide(chosen), chosen)
-
-
-def float32_file(run: FinishedRun) -> Path:
-    """The run's float32 file, exported anew where it is missing or of another fit."""
-    path = run.config.folder / "model.onnx"
-    if path.exists() and load_model(path).document.get("ensemble") == json.loads(
-        json.dumps(run.fitted.to_json())
-    ):
-        return path
-    export_model(
-        run.config, run.data, run.results, run.fitted, run.test, run.document["rows"], None, run.repeats
-    )
-    return path
 
 
 def _write_variant(run: FinishedRun, source: Path, target: Path, precision: str) -> dict[str, Any]:

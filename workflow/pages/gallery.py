@@ -8,8 +8,9 @@ import numpy.typing as npt
 from contracts.rows import FloatArray, ImageArray
 from features.rows import read_pixels
 from reporting.content import Decided, Gallery, Picture
-from workflow.ensembling.ensemble import ENSEMBLE_ROW, ensemble_key, finished_document
 from workflow.ensembling.fitted_run import FittedRun
+from workflow.ensembling.measuring import ENSEMBLE_ROW
+from workflow.run.state import ensemble_key, finished_document
 from workflow.run.units import FINAL
 from workflow.settings.registry import build_member
 

@@ -15,10 +15,10 @@ from contracts.rows import MaskArray
 from features.rows import read_pixels
 from imagedata.decoding.masks import read_mask
 from reporting.content import Localised, MaskedPicture
-from workflow.ensembling.ensemble import ensemble_key, finished_document
 from workflow.ensembling.repeats import units_to_select_from
 from workflow.explaining.localise import FILE
 from workflow.run.prepared import PreparedData
+from workflow.run.state import ensemble_key, finished_document
 from workflow.run.units import units_of
 from workflow.settings.config import RunConfig
 

@@ -12,8 +12,8 @@ from ensemble.fitted import FittedEnsemble
 from evaluation.curves import curves
 from evaluation.multiclass_curves import multiclass_curves
 from reporting.content import Model, MulticlassModel, Role
-from workflow.ensembling.ensemble import CONTROL_ROW, ENSEMBLE_ROW
 from workflow.ensembling.fitted_run import FittedRun
+from workflow.ensembling.measuring import CONTROL_ROW, ENSEMBLE_ROW
 from workflow.settings.registry import CONTROL
 
 _BEST_SINGLE = "best_single"

@@ -13,15 +13,16 @@ import yaml
 from contracts.errors import ModelError, UsageError
 from contracts.files import read_json, sha256_of_file, write_text
 from ensemble.stacking.contribution import contributions
+from evaluation.table_metrics import default_metric
 from reporting.content import Localised
 from reporting.terminal import console, note
 from workflow.comparing.compare import comparison_of
 from workflow.ensembling.added_scores import with_sentence
-from workflow.ensembling.ensemble import ENSEMBLE_ROW, ensemble_key, finished_document
 from workflow.ensembling.fitted_run import FittedRun, fit_finished
-from workflow.ensembling.multiclass import default_metric
+from workflow.ensembling.measuring import ENSEMBLE_ROW
 from workflow.pages.localisation import localised
 from workflow.pages.models import minority_labels, models, multiclass_models
+from workflow.run.state import ensemble_key, finished_document
 from workflow.run.summary import data_facts, shared_across
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import CONTROL

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, write_json
 from imagedata.groups import group_of_path, groups_column
-from imagedata.manifest import ManifestRow
+from imagedata.manifest_row import ManifestRow
 from imagedata.spec import DataSpec
 
 FILE, FOLDER = "added.json", "added"

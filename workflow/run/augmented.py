@@ -19,7 +19,8 @@ from typing import Any
 from contracts.files import atomic_writer, digest_of, read_json, sha256_of_file, write_json
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.decoding.stored_png import encode_png
-from imagedata.manifest import Manifest, ManifestRow
+from imagedata.manifest import Manifest
+from imagedata.manifest_row import ManifestRow
 from imagedata.spec import MinorityCopies
 from reporting.terminal import progress_bar
 

@@ -14,7 +14,7 @@ from features.rows import CachedRows
 from features.settings import TrunkSettings
 from features.trunks import Trunk
 from imagedata.decoding.decode import DecodeSettings
-from imagedata.manifest import ManifestRow
+from imagedata.manifest_row import ManifestRow
 from reporting.terminal import progress_bar
 from workflow.run.prepared import PreparedData, group_numbers
 from workflow.settings.config import RunConfig

@@ -19,7 +19,8 @@ from imagedata.layouts.listing import ListedImage, find_root, list_images
 from imagedata.layouts.packed import OpenPack, unpacked_root
 from imagedata.layouts.regions import find_regions, with_mask_problems, write_regions
 from imagedata.layouts.shards import write_shards, written_root
-from imagedata.manifest import Manifest, ManifestRow, build_manifest
+from imagedata.manifest import Manifest, build_manifest
+from imagedata.manifest_row import ManifestRow
 from imagedata.near_duplicates import PictureOfFile, read_near_duplicates
 from imagedata.spec import ClassFolders, ImageList, LabelTable, Packed, Shards
 from reporting.terminal import progress_bar

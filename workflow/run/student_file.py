@@ -16,7 +16,7 @@ def note_stale_student(config: RunConfig, ensemble_key: str) -> None:
 
     Args:
         config: the run.
-        ensemble_key: of its ensemble, see :func:`workflow.ensembling.ensemble.ensemble_key`.
+        ensemble_key: of its ensemble, see :func:`workflow.run.state.ensemble_key`.
     """
     path = config.folder / DOCUMENT
     if not path.exists():

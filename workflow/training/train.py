@@ -31,7 +31,7 @@ from workflow.training.estimates import processes_for
 if TYPE_CHECKING:
     from features.cache import FeatureStore
     from features.settings import TrunkSettings
-    from imagedata.manifest import ManifestRow
+    from imagedata.manifest_row import ManifestRow
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def run_unit(
 
 def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
     """Print a line a member; returns why members are left out."""
-    from workflow.ensembling.multiclass import out_of_fold_figure
+    from evaluation.table_metrics import out_of_fold_figure
 
     labels, n_classes = data.labels(data.train), len(data.manifest.class_names)
     auroc = "out-of-fold AUROC" if n_classes == 2 else "out-of-fold macro AUROC"

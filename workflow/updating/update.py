@@ -26,10 +26,11 @@ from contracts.files import atomic_writer
 from imagedata.decoding.decode import decode_bytes, read_image_bytes
 from imagedata.layouts.listing import image_files
 from reporting.terminal import note, progress_bar
-from workflow.ensembling.ensemble import ensemble, ensemble_key, finished_document
+from workflow.ensembling.ensemble import ensemble
 from workflow.ensembling.repeats import units_to_select_from
 from workflow.run.added import FOLDER, AddedRow, AddedRows, RowGuard
 from workflow.run.prepared import PreparedData, load_prepared
+from workflow.run.state import ensemble_key, finished_document
 from workflow.run.units import units_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.updating.effects import MISSED, NORMAL, Given, effects, kept_model, print_effects

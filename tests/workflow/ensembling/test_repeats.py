@@ -16,7 +16,7 @@ from contracts.scores import ScoreTable
 from export.scoring import load_model
 from imagedata.decoding.decode import decode_file
 from tests.conftest import Outcome, Run
-from workflow.ensembling.ensemble import measure
+from workflow.ensembling.measuring import measure
 from workflow.ensembling.score_tables import finished_results, score_tables
 from workflow.run.prepared import load_prepared, prepare_data
 from workflow.run.units import FINAL, units_of

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagedata.manifest import Manifest, ManifestRow
+from imagedata.manifest import Manifest
+from imagedata.manifest_row import ManifestRow
 from workflow.explaining.localise import _at_one_size
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from contracts.errors import ModelError
 from contracts.files import read_arrays, read_json, write_json
-from imagedata.manifest import ManifestRow
+from imagedata.manifest_row import ManifestRow
 from imagedata.spec import DataSpec
 from oneclass.patchcore.member import PatchCore
 from tests.conftest import Outcome, Run, run_command

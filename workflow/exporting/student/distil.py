@@ -21,7 +21,6 @@ from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_single
 from reporting.terminal import console, note
-from workflow.ensembling.ensemble import ensemble_key
 from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.ensembling.model_file import check_output, write_gated
 from workflow.ensembling.repeats import units_to_select_from
@@ -43,6 +42,7 @@ from workflow.exporting.student.plan import (
     student_data,
 )
 from workflow.run.prepared import PreparedData
+from workflow.run.state import ensemble_key
 from workflow.run.student_file import DEPLOY_FOLDER, DOCUMENT, FILE
 from workflow.run.summary import deployment_prior
 from workflow.run.units import Unit, UnitResult, read_result, units_of
@@ -139,7 +139,7 @@ def export_student(
 
 
 def key_of(run: FinishedRun) -> str:
-    """What a student is of: :func:`workflow.ensembling.ensemble.ensemble_key` of its teacher."""
+    """What a student is of: :func:`workflow.run.state.ensemble_key` of its teacher."""
     units = units_of(run.config, run.data, run.config.members)
     return ensemble_key(run.config, units_to_select_from(run.config.recipe, units))
 
@@ -179,7 +179,7 @@ def _ensemble_file(run: FinishedRun) -> Path | None:
     if "not_exported" in run.document:
         note(f"{run.document['not_exported']} Its student can be exported all the same.")
         return None
-    from workflow.exporting.precision import float32_file
+    from workflow.exporting.export import float32_file
 
     return float32_file(run)
 

@@ -10,8 +10,8 @@ from contracts.errors import ModelError
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from reporting.terminal import console, note
-from workflow.ensembling.ensemble import measure_predictions, prediction_of
 from workflow.ensembling.finished import FinishedRun
+from workflow.ensembling.measuring import measure_predictions, prediction_of
 from workflow.settings.config import RunConfig
 
 TEACHER, STUDENT = "ensemble", "student"

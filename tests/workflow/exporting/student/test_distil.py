@@ -17,13 +17,13 @@ from export.onnx_file import add_metadata
 from export.scoring import load_model
 from export.timing import milliseconds_an_image
 from tests.conftest import Outcome, Run, run_command
-from workflow.ensembling.ensemble import ensemble_key
 from workflow.ensembling.finished import read_finished
 from workflow.exporting.student import candidates as student_trunk
 from workflow.exporting.student.candidates import strongest_within, untrained_graphs
 from workflow.exporting.student.distil import key_of
 from workflow.exporting.student.plan import LABEL_WEIGHT, StudentPlan, mixed_targets, soft_targets
 from workflow.run.prepared import load_prepared
+from workflow.run.state import ensemble_key
 from workflow.run.units import units_of
 from workflow.settings.config import RunOptions, resolve_config
 from workflow.training import train as train_all

@@ -1,0 +1,93 @@
+"""The rows of the results table, measured on the held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
+from evaluation.comparison import Predictions, compare_repeats
+from evaluation.multiclass_comparison import MulticlassPredictions, compare_multiclass_repeats
+from workflow.settings.config import RunConfig
+from workflow.settings.registry import CONTROL, entry_of
+
+CONTROL_ROW = "null_control"
+
+
+ENSEMBLE_ROW = "ensemble"
+
+
+Repeat = tuple[dict[str, FittedEnsemble], ScoreTable]
+"""What was fitted on one repeat's out-of-fold scores, and that repeat's held-out scores."""
+
+
+def measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable) -> list[dict[str, Any]]:
+    """The table's rows: control first, then members, baselines and the ensemble."""
+    return measure_repeats(config, [(fitted, test)])
+
+
+def measure_repeats(config: RunConfig, repeats: Sequence[Repeat]) -> list[dict[str, Any]]:
+    """The same over several repeats; see :func:`evaluation.comparison.compare_repeats`."""
+    predictions = [predictions_of(config, *repeat) for repeat in repeats]
+    return measure_predictions(config, predictions, repeats[0][1], CONTROL_ROW)
+
+
+def measure_predictions(
+    config: RunConfig,
+    predictions: Sequence[dict[str, Predictions] | dict[str, MulticlassPredictions]],
+    test: ScoreTable,
+    control: str,
+) -> list[dict[str, Any]]:
+    """Rows of a table from what each of its models says of the held-out rows, repeat by repeat."""
+    if len(test.class_names) > 2:
+        return compare_multiclass_repeats(
+            test.labels,
+            test.groups,
+            predictions,  # type: ignore[arg-type]
+            control,
+            test.class_names,
+            seed=config.seed,
+            n_replicates=config.recipe.bootstrap,
+        )
+    minority = (test.labels == len(test.class_names) - 1).astype(np.int64)
+    return compare_repeats(
+        minority,
+        test.groups,
+        predictions,  # type: ignore[arg-type]
+        control,
+        seed=config.seed,
+        n_replicates=config.recipe.bootstrap,
+    )
+
+
+def models_of(config: RunConfig, fitted: dict[str, FittedEnsemble]) -> dict[str, tuple[str, FittedEnsemble]]:
+    """Row of the table → its kind and what gets from scores to decisions; the control first."""
+    types = {plan.name: plan.type for plan in config.members}
+    models = {CONTROL_ROW: ("control", fitted[CONTROL])}
+    for name, pipeline in fitted.items():
+        if name in types:
+            kind: str = entry_of(types[name]).kind
+        else:
+            kind = "ensemble" if name == ENSEMBLE_ROW else "baseline"
+        models[name] = (kind, pipeline)
+    return models
+
+
+def predictions_of(
+    config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable
+) -> dict[str, Predictions] | dict[str, MulticlassPredictions]:
+    """What each row of the table says of the held-out rows."""
+    return {
+        name: prediction_of(kind, pipeline, test)
+        for name, (kind, pipeline) in models_of(config, fitted).items()
+    }  # type: ignore[return-value]
+
+
+def prediction_of(kind: str, fitted: FittedEnsemble, test: ScoreTable) -> Predictions | MulticlassPredictions:
+    """What one fitted row says of the held-out rows."""
+    if len(test.class_names) > 2:
+        return MulticlassPredictions(kind, fitted.predict(test.scores), fitted.decide(test.scores))
+    return Predictions(kind, fitted.p_minority(test.scores), fitted.binary_threshold)

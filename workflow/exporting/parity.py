@@ -1,0 +1,96 @@
+"""``parity``: every exported file, in every installed runtime, against the trained system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contracts.errors import UsageError
+from contracts.files import sha256_of_file
+from contracts.rows import ImageArray
+from evaluation.agreement import Agreement, Outputs
+from export.scoring.model import RUNTIMES, load_model
+from workflow.ensembling.finished import FinishedRun, read_finished
+from workflow.exporting.export import float32_file
+from workflow.exporting.precision import _decode, _decoded, _gate, _gate_rows, _said, _show
+from workflow.exporting.student.distil import key_of, read_student
+from workflow.exporting.student.plan import StudentPlan
+from workflow.run.student_file import FILE, STALE
+from workflow.settings.config import RunOptions, resolve_config
+
+
+def parity(options: RunOptions) -> dict[str, Any]:
+    """Compare every exported file of a run, in every installed runtime, with the trained system.
+
+    Args:
+        options: which run.
+
+    Returns:
+        ``{dataset, recipe, images, rows}``; a row is one file in one runtime, with the figures of
+        :class:`evaluation.agreement.Agreement` or, under ``skipped``, why it could not be run here.
+
+    Raises:
+        ModelError: no ensemble or no exported file yet.
+    """
+    run = read_finished(resolve_config(options))
+    rows, labels = _gate_rows(run)
+    found: list[dict[str, Any]] = []
+    shown: dict[str, Agreement | str] = {}
+    for path, held in [*_held_files(run, rows), *_held_student(run, rows)]:
+        for runtime in RUNTIMES:
+            name = f"{path.name}, {runtime}"
+            try:
+                if isinstance(held, str):
+                    raise UsageError(held)
+                figures = _gate(path, runtime, held.images, labels, held.trained)
+            except UsageError as error:
+                shown[name] = str(error)
+                found.append({"file": path.name, "runtime": runtime, "skipped": str(error)})
+                continue
+            shown[name] = figures
+            found.append({"file": path.name, "runtime": runtime, **figures.to_json()})
+    _show(shown, "exported files against the trained system")
+    return {
+        "dataset": run.config.spec.name,
+        "recipe": run.config.recipe.name,
+        "images": len(rows),
+        "rows": found,
+    }
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Held-out images, and what the trained system behind a file said of them."""
+
+    images: ImageArray
+    trained: Outputs
+
+
+def _held_files(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+    """The ensemble's file and its variants; or why one is held to nothing."""
+    source = float32_file(run)
+    held = _Held(_decoded(run, rows, "decoding held-out images"), _said(run.fitted, run.test, rows))
+    digest = sha256_of_file(source)
+    files = [source, *sorted(run.config.folder.glob("model.*.onnx"))]
+    made_of = {path: load_model(path).document.get("variant_of", digest) for path in files}
+    stale = "made of an earlier model.onnx; export it again."
+    return [(path, held if made_of[path] == digest else stale) for path in files]
+
+
+def _held_student(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+    """The student's file, which repeats the student's own training and not the ensemble's."""
+    path = run.config.folder / FILE
+    if not path.exists():
+        return []
+    document = load_model(path).document
+    if document.get("student_of") != key_of(run):
+        return [(path, STALE)]
+    student = read_student(run, StudentPlan.from_json(document["student"]))
+    if student is None:
+        return [(path, "its training is gone; export it again with --distil.")]
+    chosen = [student.data.test[i] for i in rows]
+    images = _decode(student.config, student.data, chosen, "decoding for the student")
+    return [(path, _Held(images, _said(student.fitted, student.test, rows)))]
