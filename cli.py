@@ -266,7 +266,7 @@ def explore(
         Path | None, typer.Option("--output", help="Folder for page and pictures; RUNS/explored/DATASET.")
     ] = None,
     with_map: Annotated[
-        bool, typer.Option("--map/--no-map", help="Draw the embedding map, which runs the trunk.")
+        bool, typer.Option("--map/--no-map", help="Draw the embedding map, which runs the backbone.")
     ] = True,
     slides: Annotated[int, typer.Option("--slides", min=0, help="Slides to draw at most.")] = 8,
     as_json: Json = False,

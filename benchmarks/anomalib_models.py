@@ -95,8 +95,8 @@ def _try_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     from contracts.member import FitContext
     from export.graph import GraphMember
     from export.member_check import reason_not_to_export
-    from features.settings import TrunkSettings
-    from features.trunks import NoTrunk
+    from features.backbones import NoBackbone
+    from features.settings import BackboneSettings
     from workflow.settings.registry import build_member, entry_of, settings_class
 
     member_type = f"anomalib:{name}"
@@ -108,7 +108,7 @@ def _try_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     try:
         settings = settings_class(member_type)(**entry_of(member_type).defaults, **given)
-        member = build_member(member_type, settings, TrunkSettings())
+        member = build_member(member_type, settings, BackboneSettings())
         try:
             member.fit(rows, FitContext(seed=0))
         except MemberCollapsedError:
@@ -119,14 +119,14 @@ def _try_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
         outcome["scores"] = bool(np.isfinite(scores).all() and scores.shape == (len(rows), 1))
         outcome["seconds"] = round(time.perf_counter() - started, 1)
         write_arrays(Path("member.npz"), *member.state())
-        restored = build_member(member_type, settings, TrunkSettings()).restore(
+        restored = build_member(member_type, settings, BackboneSettings()).restore(
             *read_arrays(Path("member.npz"))
         )
         outcome["saves"] = bool(np.allclose(restored.score(rows), scores, rtol=1e-4, atol=1e-6))
     except (OutnumberedError, ValueError) as error:
         outcome["why"] = str(error)
         return outcome
-    reason = reason_not_to_export(NoTrunk(), GraphMember(name, "pixels", member.to_module()), _SIDE)
+    reason = reason_not_to_export(NoBackbone(), GraphMember(name, "pixels", member.to_module()), _SIDE)
     outcome["exports"] = not reason
     outcome["why"] = reason
     return outcome

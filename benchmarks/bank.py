@@ -42,7 +42,7 @@ class BankFigure:
     Attributes:
         size: patches.
         megabytes: that they take in the exported file, 1e6 bytes.
-        ms_per_image: milliseconds of scoring an image here, beyond the trunk's.
+        ms_per_image: milliseconds of scoring an image here, beyond the backbone's.
         auroc: out of fold.
         low, high: its 95 % interval.
         difference: from the largest bank's AUROC.
@@ -118,10 +118,10 @@ def _scores_by_size(
     config: RunConfig, plan: MemberPlan, data: PreparedData, most: int
 ) -> tuple[list[int], dict[int, Scores], dict[int, tuple[float, float]]]:
     """Sizes that every fold can fill, out-of-fold scores ``[N]`` of each, and (megabytes, ms) of each."""
-    from workflow.run.features import load_trunks
+    from workflow.run.features import load_backbones
 
     device = pick_device(config.options.device)
-    [loaded] = load_trunks(config, {plan.trunk}).values()
+    [loaded] = load_backbones(config, {plan.backbone}).values()
     loaded.fill(data, data.train, config.decode, device)
     rows = loaded.rows(data, data.train, config.decode)
     wanted = bank_sizes(most)
@@ -231,5 +231,5 @@ def _print(config: RunConfig, plan: MemberPlan, figures: list[BankFigure], enoug
     console.print(table)
     note(
         f"{enough.size:,} patches are the smallest bank that is certain not to lose more than {_TOLERANCE} "
-        f"AUROC: -o members.{plan.name}.bank_size={enough.size}. ms/image is by torch, beyond the trunk's."
+        f"AUROC: -o members.{plan.name}.bank_size={enough.size}. ms/image is by torch, beyond the backbone's."
     )

@@ -47,7 +47,7 @@ def bench_oneclass(
     ] = 1,
     override: Annotated[
         list[str] | None,
-        typer.Option("-o", "--override", help="MEMBER.key=value or trunk.key=value."),
+        typer.Option("-o", "--override", help="MEMBER.key=value or backbone.key=value."),
     ] = None,
     data: Data = None,
     runs: Runs = DEFAULT_RUNS,
@@ -134,7 +134,7 @@ def bench_score(
     rounds: Annotated[int, typer.Option("--rounds", help="Times that every way is measured.")] = 3,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
     anomalib: Annotated[
-        bool, typer.Option("--anomalib/--no-anomalib", help="anomalib's PatchCore on the same trunk, too.")
+        bool, typer.Option("--anomalib/--no-anomalib", help="anomalib's PatchCore on the same backbone, too.")
     ] = False,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table here, too.")] = None,
     data: Data = None,

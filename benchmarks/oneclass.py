@@ -18,7 +18,7 @@ from contracts.errors import MemberCollapsedError, UsageError, nearest_match
 from contracts.files import digest_of, read_json, write_json
 from contracts.rows import IndexArray, LabelArray
 from features.devices import pick_device
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from imagedata.layouts.pack_formats import PixelArray
 from reporting.terminal import console, note, progress_bar
 from workflow.run.prepared import seed_of
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # Raised when code changes so that old receipts must not be reused.
 _BENCH_VERSION = 1
-# Small images need no large working size; 96 px leave the trunk's last layer 3 x 3 cells.
-_TRUNK_SIZE = 96
+# Small images need no large working size; 96 px leave the backbone's last layer 3 x 3 cells.
+_BACKBONE_SIZE = 96
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class BenchOptions:
         train: training images of the normal class, at most; None takes all of them.
         labelled: share of labelled minority rows among all training rows, for semi-supervised members.
         known_classes: how many of the other classes these come from, drawn by the seed for each normal class.
-        overrides: ``MEMBER.key=value`` and ``trunk.key=value``.
+        overrides: ``MEMBER.key=value`` and ``backbone.key=value``.
         data: where data sets lie.
         runs: where receipts and features lie.
         seed: of draws and fits.
@@ -72,14 +72,14 @@ class BenchMember:
     Attributes:
         type: key of the registry.
         settings: its settings.
-        trunk: the trunk it reads, or starts from.
+        backbone: the backbone it reads, or starts from.
         folder: where its receipts lie; named after all that they depend on beside the class.
         key: digest of the same.
     """
 
     type: str
     settings: Any
-    trunk: TrunkSettings
+    backbone: BackboneSettings
     folder: Path
     key: str
 
@@ -131,8 +131,8 @@ def bench_oneclass(options: BenchOptions) -> dict[str, Any]:
     return document
 
 
-def _resolve(options: BenchOptions, plan: BenchPlan) -> list[tuple[str, Any, TrunkSettings]]:
-    """Type, settings and trunk of every member.
+def _resolve(options: BenchOptions, plan: BenchPlan) -> list[tuple[str, Any, BackboneSettings]]:
+    """Type, settings and backbone of every member.
 
     Raises:
         UsageError: an unknown member or setting, or labels that nobody gave or nobody reads.
@@ -156,29 +156,29 @@ def _resolve(options: BenchOptions, plan: BenchPlan) -> list[tuple[str, Any, Tru
         raise UsageError(
             "--labelled: no member named learns from labelled rows. Add deep_sad or deep_sad_pixels."
         )
-    trunk_document: dict[str, Any] = {"image_size": _TRUNK_SIZE}
+    backbone_document: dict[str, Any] = {"image_size": _BACKBONE_SIZE}
     documents: dict[str, dict[str, Any]] = {
         name: {**entry_of(name).defaults, **plan.presets(set(settings_class(name).model_fields))}
         for name in options.members
     }
     for path, value in parse_overrides(options.overrides):
-        if len(path) < 2 or path[0] not in {"trunk", *documents}:
+        if len(path) < 2 or path[0] not in {"backbone", *documents}:
             raise UsageError(
-                f"-o {'.'.join(path)}: write MEMBER.key=value with a member of --members, or trunk.key=value."
+                f"-o {'.'.join(path)}: write MEMBER.key=value with one of --members, or backbone.key=value."
             )
-        if path[0] == "trunk":
-            trunk_document = apply_override(trunk_document, path[1:], value)
+        if path[0] == "backbone":
+            backbone_document = apply_override(backbone_document, path[1:], value)
         else:
             documents[path[0]] = apply_override(documents[path[0]], path[1:], value)
-    trunk = validated(TrunkSettings, trunk_document, "trunk")
+    backbone = validated(BackboneSettings, backbone_document, "backbone")
     return [
-        (name, validated(settings_class(name), document, f"member {name}"), trunk)
+        (name, validated(settings_class(name), document, f"member {name}"), backbone)
         for name, document in documents.items()
     ]
 
 
 def _with_folder(
-    options: BenchOptions, data: BenchSet, name: str, settings: Any, trunk: TrunkSettings
+    options: BenchOptions, data: BenchSet, name: str, settings: Any, backbone: BackboneSettings
 ) -> BenchMember:
     labels = [options.labelled, options.known_classes] if entry_of(name).kind == "semisupervised" else []
     key = digest_of(
@@ -186,7 +186,7 @@ def _with_folder(
             _BENCH_VERSION,
             name,
             settings.model_dump(mode="json"),
-            trunk.identity(),
+            backbone.identity(),
             data.digest,
             options.train,
             labels,
@@ -194,7 +194,7 @@ def _with_folder(
         ]
     )
     folder = options.runs / "bench" / "oneclass" / options.dataset / f"{name}-{key}"
-    return BenchMember(name, settings, trunk, folder, key)
+    return BenchMember(name, settings, backbone, folder, key)
 
 
 def _classes(options: BenchOptions, names: tuple[str, ...]) -> list[int]:
@@ -283,7 +283,7 @@ def _measure(
     positions, minority = rows_to_train(
         data.train_labels, normal, options.train, share, options.known_classes, options.seed
     )
-    fitted = build_member(member.type, member.settings, member.trunk)
+    fitted = build_member(member.type, member.settings, member.backbone)
     everything = np.arange(len(data.test_labels))
     train = _rows(options, member, fitted.needs, data.train_images, positions, minority, device)
     is_other = (data.test_labels != normal).astype(np.int64)
@@ -311,7 +311,7 @@ def _measure(
         "fit_seconds": round(between - started, 2),
         "score_seconds": round(time.monotonic() - between, 2),
         "settings": member.settings.model_dump(mode="json"),
-        "trunk": member.trunk.model_dump(mode="json"),
+        "backbone": member.backbone.model_dump(mode="json"),
         "sentences": sentences,
     }
 
@@ -329,13 +329,13 @@ def _rows(
     from benchmarks.packed_rows import PackedRows, digests_of, fill_store, store_of
 
     if needs == {"images"}:
-        size = getattr(member.settings, "image_size", member.trunk.image_size)
+        size = getattr(member.settings, "image_size", member.backbone.image_size)
         return PackedRows(images, positions, labels, size)
-    trunk, store = store_of(member.trunk, options.runs)
+    backbone, store = store_of(member.backbone, options.runs)
     mine = images[positions]
     digests = digests_of(mine)
-    fill_store(trunk, store, mine, digests, device)
-    return PackedRows(mine, np.arange(len(mine)), labels, member.trunk.image_size, store, digests)
+    fill_store(backbone, store, mine, digests, device)
+    return PackedRows(mine, np.arange(len(mine)), labels, member.backbone.image_size, store, digests)
 
 
 def _summary(member: BenchMember, chosen: list[int], names: tuple[str, ...]) -> dict[str, Any]:
@@ -345,7 +345,7 @@ def _summary(member: BenchMember, chosen: list[int], names: tuple[str, ...]) -> 
     return {
         "member": member.type,
         "settings": member.settings.model_dump(mode="json"),
-        "trunk": member.trunk.model_dump(mode="json"),
+        "backbone": member.backbone.model_dump(mode="json"),
         "receipts": str(member.folder),
         "per_class": {name: r["auroc"] for name, r in receipts.items()},
         # A mean over the classes that went well would flatter.

@@ -1,4 +1,4 @@
-"""Rows of ``bench oneclass``: images in memory, trunk features through the same store as everywhere."""
+"""Rows of ``bench oneclass``: images in memory, backbone features through the same store as everywhere."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
+from features.backbones import Backbone
 from features.cache import FeatureStore
-from features.runner import trunk_runner
-from features.settings import TrunkSettings
-from features.trunks import Trunk
+from features.runner import backbone_runner
+from features.settings import BackboneSettings
 from imagedata.layouts.pack_formats import PixelArray
 from reporting.terminal import progress_bar
 
@@ -35,7 +35,7 @@ class PackedRows:
         positions: ``[N]`` of those that are rows.
         labels: ``[N]`` 1 for the minority.
         image_size: side S that images are resized to, as :mod:`imagedata.decoding.decode` does it.
-        store: trunk features at this size; None where nobody asks for any.
+        store: backbone features at this size; None where nobody asks for any.
         digests: ``[n]`` of the images, for the store.
     """
 
@@ -78,7 +78,7 @@ class PackedRows:
 
     @property
     def shapes(self) -> FeatureShapes:
-        """Sizes of the trunk features, where there are any."""
+        """Sizes of the backbone features, where there are any."""
         return FeatureShapes(self._image_size, 0, 0, 0) if self._store is None else self._store.shapes
 
     def __len__(self) -> int:
@@ -96,7 +96,7 @@ class PackedRows:
         )
 
     def pooled(self) -> FloatArray:
-        """``[N, D]`` pooled trunk features."""
+        """``[N, D]`` pooled backbone features."""
         assert self._store is not None
         return self._store.pooled(self._digests_at(self._positions))
 
@@ -124,14 +124,16 @@ def resized(images: PixelArray, size: int) -> ImageArray:
     return np.stack(small)
 
 
-def store_of(settings: TrunkSettings, runs: Path) -> tuple[Trunk, FeatureStore]:
-    """The trunk and the store that all runs below ``runs`` share."""
-    trunk = Trunk(settings)
-    name = f"{settings.name.replace(':', '_')}-{trunk.cache_key}"
-    return trunk, FeatureStore(runs / "features" / name, trunk.shapes)
+def store_of(settings: BackboneSettings, runs: Path) -> tuple[Backbone, FeatureStore]:
+    """The backbone and the store that all runs below ``runs`` share."""
+    backbone = Backbone(settings)
+    name = f"{settings.name.replace(':', '_')}-{backbone.cache_key}"
+    return backbone, FeatureStore(runs / "features" / name, backbone.shapes)
 
 
-def fill_store(trunk: Trunk, store: FeatureStore, images: PixelArray, digests: list[str], device: str) -> int:
+def fill_store(
+    backbone: Backbone, store: FeatureStore, images: PixelArray, digests: list[str], device: str
+) -> int:
     """Compute the features of the images that the store lacks; goes on where an earlier call stopped.
 
     Returns:
@@ -141,14 +143,14 @@ def fill_store(trunk: Trunk, store: FeatureStore, images: PixelArray, digests: l
     missing = list(place_of)
     if not missing:
         return 0
-    run = trunk_runner(trunk, store.folder / "trunk.onnx", device)
-    with progress_bar(f"trunk {trunk.settings.name}", len(missing)) as bar:
+    run = backbone_runner(backbone, store.folder / "backbone.onnx", device)
+    with progress_bar(f"backbone {backbone.settings.name}", len(missing)) as bar:
         for start in range(0, len(missing), _SHARD):
             shard = missing[start : start + _SHARD]
             pooled, patches = [], []
             for first in range(0, len(shard), _BATCH):
                 places = [place_of[digest] for digest in shard[first : first + _BATCH]]
-                batch_pooled, batch_patches = run(resized(images[places], trunk.settings.image_size))
+                batch_pooled, batch_patches = run(resized(images[places], backbone.settings.image_size))
                 pooled.append(batch_pooled)
                 patches.append(batch_patches)
                 bar.advance(len(places))

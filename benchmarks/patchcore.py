@@ -8,7 +8,7 @@ its own, whose peak memory is theirs alone:
   by exact k-centre greedy, its image score; run as the graph that we export.
 - ``ours, default``: the coarser grid, PCA to 128 and 2,000 patches; run as the graph that we export.
 
-Then all three are loaded side by side and timed in turn, batch by batch. The trunk is
+Then all three are loaded side by side and timed in turn, batch by batch. The backbone is
 ``tf_efficientnet_lite0`` with its packaged weights in all of them.
 """
 
@@ -130,7 +130,7 @@ def run_arm(arm: str, folder: Path) -> dict[str, Any]:
         (folder / "anomalib.json").write_text(json.dumps(meta))
         np.savez(folder / "anomalib.npz", **arrays)
     else:
-        trunk, settings, run = _our_parts(arm, folder)
+        backbone, settings, run = _our_parts(arm, folder)
         before = _peak_megabytes()
         started = time.perf_counter()
         rows = MemoryRows(np.zeros(len(train), dtype=np.int64), train, _patches(run, train))
@@ -138,7 +138,7 @@ def run_arm(arm: str, folder: Path) -> dict[str, Any]:
         member = _our_member(settings, n_patches).fit(rows, FitContext(seed=0))
         seconds = time.perf_counter() - started
         peak = _peak_megabytes()
-        _write_graph(folder, arm, trunk, member)
+        _write_graph(folder, arm, backbone, member)
         score = _graph_runner(folder, arm)
         scores = np.concatenate([score(test[i : i + _BATCH]) for i in _starts(test)])
         bank = member.to_module().bank.numpy()
@@ -176,7 +176,7 @@ def compare_speed(folder: Path) -> dict[str, float]:
 
 
 def same_bank(folder: Path, n_images: int = 32) -> dict[str, float]:
-    """How far our scores are from anomalib's where our scoring has its bank, on our trunk's features.
+    """How far our scores are from anomalib's where our scoring has its bank, on our backbone's features.
 
     Returns:
         Largest absolute difference of a score with our features as they are computed, and with them
@@ -184,9 +184,9 @@ def same_bank(folder: Path, n_images: int = 32) -> dict[str, float]:
     """
     import torch
 
-    from features.settings import TrunkSettings
-    from features.tensors import TrunkFeatures
-    from features.trunks import Trunk
+    from features.backbones import Backbone
+    from features.settings import BackboneSettings
+    from features.tensors import BackboneFeatures
     from oneclass.from_anomalib.module import search_settings
     from oneclass.patchcore.member import PatchCoreModule
 
@@ -198,16 +198,16 @@ def same_bank(folder: Path, n_images: int = 32) -> dict[str, float]:
         theirs = kept["scores"][:: max(1, len(images) // n_images)]
     mean = bank.mean(dim=0)
     module = PatchCoreModule(search_settings(NEIGHBOURS), mean, None, bank - mean)
-    trunk = Trunk(TrunkSettings(image_size=SIZE, patch_grid="finest"))
+    backbone = Backbone(BackboneSettings(image_size=SIZE, patch_grid="finest"))
     nothing = torch.empty(0)
     exact, rounded = [], []
     with torch.inference_mode():
         for start in _starts(test):
             pixels = torch.from_numpy(test[start : start + _BATCH]).permute(0, 3, 1, 2).float()
-            by_stride, _ = trunk.layers((pixels - trunk.mean) / trunk.std)
-            patches = trunk.on_one_grid([by_stride[stride] for stride in trunk.settings.patch_strides])
-            exact.append(module(TrunkFeatures(nothing, nothing, patches))[0][:, 0])
-            rounded.append(module(TrunkFeatures(nothing, nothing, patches.half().float()))[0][:, 0])
+            by_stride, _ = backbone.layers((pixels - backbone.mean) / backbone.std)
+            patches = backbone.on_one_grid([by_stride[stride] for stride in backbone.settings.patch_strides])
+            exact.append(module(BackboneFeatures(nothing, nothing, patches))[0][:, 0])
+            rounded.append(module(BackboneFeatures(nothing, nothing, patches.half().float()))[0][:, 0])
     return {
         "exact": float(np.abs(torch.cat(exact).numpy() - theirs).max()),
         "rounded": float(np.abs(torch.cat(rounded).numpy() - theirs).max()),
@@ -240,16 +240,16 @@ def _their_scores(member: Any, pixels: np.ndarray) -> np.ndarray:
 
 
 def _our_parts(arm: str, folder: Path) -> tuple[Any, dict[str, Any], Any]:
-    """The trunk, the member's settings and what runs the trunk; its ONNX file is made before any timing."""
-    from features.runner import trunk_runner
-    from features.settings import TrunkSettings
-    from features.trunks import Trunk
+    """The backbone, the member's settings and the runner; the ONNX file is made before any timing."""
+    from features.backbones import Backbone
+    from features.runner import backbone_runner
+    from features.settings import BackboneSettings
 
     like_theirs = arm == ARMS[1]
-    trunk = Trunk(TrunkSettings(image_size=SIZE, patch_grid="finest" if like_theirs else "coarsest"))
-    run = trunk_runner(trunk, folder / f"trunk-{like_theirs}.onnx", "cpu")
+    backbone = Backbone(BackboneSettings(image_size=SIZE, patch_grid="finest" if like_theirs else "coarsest"))
+    run = backbone_runner(backbone, folder / f"backbone-{like_theirs}.onnx", "cpu")
     settings = {"pca_dim": None, "image_score": "reweighted", "neighbours": NEIGHBOURS} if like_theirs else {}
-    return trunk, settings, run
+    return backbone, settings, run
 
 
 def _our_member(settings: dict[str, Any], n_patches: int) -> Any:
@@ -269,12 +269,12 @@ def _graph_path(folder: Path, arm: str) -> Path:
     return folder / f"graph-{ARMS.index(arm)}.onnx"
 
 
-def _write_graph(folder: Path, arm: str, trunk: Any, member: Any) -> None:
+def _write_graph(folder: Path, arm: str, backbone: Any, member: Any) -> None:
     from export.graph import GraphMember
     from export.member_check import graph_of_member
     from export.onnx_file import write_onnx
 
-    graph = graph_of_member(trunk, GraphMember("patchcore", "trunk", member.to_module()), SIZE)
+    graph = graph_of_member(backbone, GraphMember("patchcore", "backbone", member.to_module()), SIZE)
     write_onnx(_graph_path(folder, arm), graph, np.asarray(1.0), np.asarray(0.0), {})
 
 

@@ -90,7 +90,7 @@ def as_markdown(all_figures: list[dict[str, Any]], command: str, note: str = "")
 
 
 _METHOD = """
-The same majority images to learn from, the same held-out images to score, the same trunk, which is
+The same majority images to learn from, the same held-out images to score, the same backbone, which is
 `tf_efficientnet_lite0` with its packaged ImageNet weights, the same two layers (strides 8 and 16), ratio
 {ratio:g}, {neighbours} neighbours. Every way is fitted in a process of its own; *fit memory* is what the fit
 adds to that process's peak. For images/s the three are loaded side by side and timed in turn, so that ratios

@@ -1,4 +1,4 @@
-"""Rows held in memory, for benchmarks of members that read pixels or the patches of a given trunk."""
+"""Rows held in memory, for benchmarks of members that read pixels or the patches of a given backbone."""
 
 from __future__ import annotations
 

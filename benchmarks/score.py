@@ -57,7 +57,7 @@ class ScoreBench:
         images: JPEG files of :data:`JPEG_SIZE` pixels that are scored.
         rounds: times that every case is run.
         processes: single-threaded processes.
-        anomalib: whether anomalib's PatchCore on the same trunk is measured, too; its fit takes minutes.
+        anomalib: whether anomalib's PatchCore on the same backbone is measured, too; its fit takes minutes.
         markdown: page to write, or None.
     """
 
@@ -82,7 +82,7 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
 
     Raises:
         ModelError: nothing trained or exported.
-        UsageError: a figure out of range, or anomalib cannot have this trunk.
+        UsageError: a figure out of range, or anomalib cannot have this backbone.
     """
     if bench.images < _GRAPH_IMAGES or bench.rounds < 1:
         raise UsageError(f"bench score: --images at least {_GRAPH_IMAGES}, --rounds at least 1.")
@@ -137,8 +137,8 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
     document = {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
-        "trunk": run.config.recipe.trunk.name,
-        "image_size": run.config.recipe.trunk.image_size,
+        "backbone": run.config.recipe.backbone.name,
+        "image_size": run.config.recipe.backbone.image_size,
         "machine": f"{processor_name()}, {usable_cpus()} usable processors",
         "processes": processes,
         "jpegs": f"{len(jpegs)} of {JPEG_SIZE}x{JPEG_SIZE} pixels",
@@ -338,7 +338,7 @@ def _facts(document: dict[str, Any]) -> str:
     held = document["peak_memory_mb"]
     memory = "" if held is None else f"; most memory of all scoring processes together: {held:.0f} MB"
     return (
-        f"{document['trunk']} at {document['image_size']} px, {document['gflop_per_image']:.2f} GFLOP an "
+        f"{document['backbone']} at {document['image_size']} px, {document['gflop_per_image']:.2f} GFLOP an "
         f"image; "
         f"matrix products on {document['machine']}: {peaks} GFLOP/s. From start to the first row: "
         f"{document['start_seconds']:.1f} s{memory}. Medians of rounds in turn, {document['jpegs']}, "

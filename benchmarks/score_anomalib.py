@@ -1,4 +1,4 @@
-"""anomalib's PatchCore on the same trunk and the same files, as its own users run it."""
+"""anomalib's PatchCore on the same backbone and the same files, as its own users run it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def anomalib_cases(
     """Fit anomalib's PatchCore on a few of the files and return how fast it predicts.
 
     Args:
-        config: names the trunk and the working size.
+        config: names the backbone and the working size.
         jpegs: the files that are scored; the first are the "normal" ones, as speed asks for no truth.
         folder: for its files.
         threads: of torch and ONNX Runtime.
@@ -44,11 +44,11 @@ def anomalib_cases(
         Name → images a second: ``Engine.predict`` with its defaults, and its exported ONNX file.
 
     Raises:
-        UsageError: the trunk is none of timm's.
+        UsageError: the backbone is none of timm's.
     """
-    trunk = config.recipe.trunk
-    if ":" in trunk.name or trunk.name.startswith("small_cnn"):
-        raise UsageError(f"bench score: anomalib has no trunk {trunk.name}. Leave --anomalib out.")
+    backbone = config.recipe.backbone
+    if ":" in backbone.name or backbone.name.startswith("small_cnn"):
+        raise UsageError(f"bench score: anomalib has no backbone {backbone.name}. Leave --anomalib out.")
     with _quiet():
         import torch
         from anomalib.data import Folder
@@ -58,10 +58,12 @@ def anomalib_cases(
 
         torch.set_num_threads(threads)
         model = Patchcore(
-            backbone=trunk.name,
-            layers=_layers(trunk.name),
+            backbone=backbone.name,
+            layers=_layers(backbone.name),
             pre_trained=False,
-            pre_processor=Patchcore.configure_pre_processor(image_size=(trunk.image_size, trunk.image_size)),
+            pre_processor=Patchcore.configure_pre_processor(
+                image_size=(backbone.image_size, backbone.image_size)
+            ),
         )
         network: Any = model.model
         network.subsample_embedding = partial(_keep_whole, network)

@@ -78,8 +78,8 @@ class Member(ABC):
         """Return the fitted member as a module, traceable at any batch size.
 
         ``forward(features) -> (scores [N, C], map [N, g, g] | None)``, where ``features`` is a
-        :class:`features.tensors.TrunkFeatures`. The map's grid is that of the patches, or one of its own for
-        members that read pixels.
+        :class:`features.tensors.BackboneFeatures`. The map's grid is that of the patches, or one of its own
+        for members that read pixels.
         """
 
     @abstractmethod

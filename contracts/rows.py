@@ -1,4 +1,4 @@
-"""Rows of a data set as members see them: labels, cached trunk features, pixels, all read lazily."""
+"""Rows of a data set as members see them: labels, cached backbone features, pixels, all read lazily."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MaskArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class FeatureShapes:
-    """Sizes of what a trunk gives for one image of ``image_size`` × ``image_size`` pixels."""
+    """Sizes of what a backbone gives for one image of ``image_size`` × ``image_size`` pixels."""
 
     image_size: int
     pooled_dim: int
@@ -59,7 +59,7 @@ class ImageRows(Protocol):
 
     @property
     def shapes(self) -> FeatureShapes:
-        """Sizes of the trunk features behind these rows."""
+        """Sizes of the backbone features behind these rows."""
 
     def __len__(self) -> int:
         """N."""
@@ -68,7 +68,7 @@ class ImageRows(Protocol):
         """The rows at ``indices`` (positions within this selection), in that order."""
 
     def pooled(self) -> FloatArray:
-        """``[N, D]`` pooled trunk features."""
+        """``[N, D]`` pooled backbone features."""
 
     def patches(self, batch_size: int = 64) -> Iterator[FloatArray]:
         """Yield ``[B, C, g, g]`` patch features, in row order, without holding all of them."""

@@ -32,12 +32,12 @@ class GraphMember:
 
     Attributes:
         name: as in the score table.
-        trunk: key of the trunk whose features it reads.
+        backbone: key of the backbone whose features it reads.
         module: ``forward(features) -> (scores [N, C], map | None)``.
     """
 
     name: str
-    trunk: str
+    backbone: str
     module: nn.Module
 
 
@@ -53,17 +53,17 @@ class MeanOfMembers(nn.Module):
         self.modules_of_repeat = nn.ModuleList(modules)
 
     def forward(self, features: object) -> tuple[Tensor, Tensor | None]:
-        """Scores ``[N, C]`` and map ``[N, g, g]`` or None, of a trunk's features."""
+        """Scores ``[N, C]`` and map ``[N, g, g]`` or None, of a backbone's features."""
         scores, maps = zip(*(module(features) for module in self.modules_of_repeat), strict=True)
         mean_map = None if maps[0] is None else torch.stack(maps).mean(dim=0)
         return torch.stack(scores).mean(dim=0), mean_map
 
 
 class FusedGraph(nn.Module):
-    """Everything between an image and its probability; each trunk runs once, whoever reads it.
+    """Everything between an image and its probability; each backbone runs once, whoever reads it.
 
     Args:
-        trunks: key → trunk module, ``forward(images [N, 3, S, S] 0…255) -> TrunkFeatures``.
+        backbones: key → backbone module, ``forward(images [N, 3, S, S] 0…255) -> BackboneFeatures``.
         members: in the order of the score columns.
         ensemble: ``forward(scores, prior, threshold) -> (probability, decision)``.
         image_size: working size S in pixels.
@@ -71,23 +71,25 @@ class FusedGraph(nn.Module):
 
     def __init__(
         self,
-        trunks: dict[str, nn.Module],
+        backbones: dict[str, nn.Module],
         members: Sequence[GraphMember],
         ensemble: nn.Module,
         image_size: int,
     ) -> None:
         super().__init__()
-        self.trunk_keys = tuple(trunks)
-        self.trunks = nn.ModuleList(trunks.values())
+        self.backbone_keys = tuple(backbones)
+        self.backbones = nn.ModuleList(backbones.values())
         self.members = nn.ModuleList(member.module for member in members)
-        self.trunk_of_member = tuple(self.trunk_keys.index(member.trunk) for member in members)
+        self.backbone_of_member = tuple(self.backbone_keys.index(member.backbone) for member in members)
         self.ensemble = ensemble
         self.image_size = image_size
 
     def member_scores(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scores ``[N, M]`` and the first map ``[N, h, w]`` of uint8 images ``[N, H, W, 3]``."""
         pixels = resized(images, self.image_size)
-        return scores_of(self.members, self.trunk_of_member, [trunk(pixels) for trunk in self.trunks])
+        return scores_of(
+            self.members, self.backbone_of_member, [backbone(pixels) for backbone in self.backbones]
+        )
 
     def forward(self, images: Tensor, prior: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
         """Score images.
@@ -101,49 +103,49 @@ class FusedGraph(nn.Module):
         return outputs_of(self.ensemble, *self.member_scores(images), prior, threshold)
 
 
-class GraphBesideTrunks(nn.Module):
-    """All of a fused graph but its trunks, so that these can be traced apart.
+class GraphBesideBackbones(nn.Module):
+    """All of a fused graph but its backbones, so that these can be traced apart.
 
-    Its inputs are those of :class:`FusedGraph` and each trunk's pooled and patch features, its outputs the
-    resized images, which the trunks take, and those of :class:`FusedGraph`.
+    Its inputs are those of :class:`FusedGraph` and each backbone's pooled and patch features, its outputs the
+    resized images, which the backbones take, and those of :class:`FusedGraph`.
 
     Args:
         graph: whose modules it shares.
-        features: the trunks' named tuples, ``(images, pooled, patches)``.
+        features: the backbones' named tuples, ``(images, pooled, patches)``.
     """
 
     def __init__(self, graph: FusedGraph, features: Sequence[type]) -> None:
         super().__init__()
         # Under the same names, by which nodes and weights say where they belong.
         self.members, self.ensemble = graph.members, graph.ensemble
-        self.trunk_of_member, self.image_size = graph.trunk_of_member, graph.image_size
+        self.backbone_of_member, self.image_size = graph.backbone_of_member, graph.image_size
         self.features = tuple(features)
 
     def forward(
-        self, images: Tensor, prior: Tensor, threshold: Tensor, of_trunks: Sequence[tuple[Tensor, Tensor]]
+        self, images: Tensor, prior: Tensor, threshold: Tensor, of_backbones: Sequence[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, ...]:
-        """See :class:`FusedGraph`; of each trunk ``[N, D]`` pooled and ``[N, C, g, g]`` patch features."""
+        """See :class:`FusedGraph`; of each backbone ``[N, D]`` pooled and ``[N, C, g, g]`` patch features."""
         pixels = resized(images, self.image_size)
-        given = [kind(pixels, *parts) for kind, parts in zip(self.features, of_trunks, strict=True)]
-        scores = scores_of(self.members, self.trunk_of_member, given)
+        given = [kind(pixels, *parts) for kind, parts in zip(self.features, of_backbones, strict=True)]
+        scores = scores_of(self.members, self.backbone_of_member, given)
         return (pixels, *outputs_of(self.ensemble, *scores, prior, threshold))
 
 
 def resized(images: Tensor, image_size: int) -> Tensor:
-    """``[N, 3, S, S]`` float32 pixels 0…255 of uint8 images ``[N, H, W, 3]``, as trunks take them."""
+    """``[N, 3, S, S]`` float32 pixels 0…255 of uint8 images ``[N, H, W, 3]``, as backbones take them."""
     pixels = images.permute(0, 3, 1, 2).float()
     # Exact where the image already has the working size; antialiased as in training where not.
     return nn.functional.interpolate(pixels, size=(image_size, image_size), mode="bilinear", antialias=True)
 
 
 def scores_of(
-    members: nn.ModuleList, trunk_of_member: Sequence[int], features: Sequence[object]
+    members: nn.ModuleList, backbone_of_member: Sequence[int], features: Sequence[object]
 ) -> tuple[Tensor, Tensor | None]:
-    """Scores ``[N, M]`` and the first map ``[N, h, w]`` of what the trunks give."""
+    """Scores ``[N, M]`` and the first map ``[N, h, w]`` of what the backbones give."""
     scores: list[Tensor] = []
     anomaly_map: Tensor | None = None
-    for module, trunk in zip(members, trunk_of_member, strict=True):
-        score, score_map = module(features[trunk])
+    for module, backbone in zip(members, backbone_of_member, strict=True):
+        score, score_map = module(features[backbone])
         scores.append(score)
         if anomaly_map is None:
             anomaly_map = score_map

@@ -1,7 +1,7 @@
 """What is inside an exported file: its parts, their arithmetic and their time, and what it promises.
 
 Every node remembers the module it was traced from, so arithmetic and time can be laid at the door of the
-trunk, the member or the stacker that asked for them, also after the runtime has fused nodes.
+backbone, the member or the stacker that asked for them, also after the runtime has fused nodes.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _FATAL_ONLY = 4
 
 @dataclass(frozen=True)
 class GraphPart:
-    """A trunk, a member, or what lies before and behind them.
+    """A backbone, a member, or what lies before and behind them.
 
     Attributes:
-        name: ``input`` (casts and resize), ``trunk NAME``, the member's name, or ``ensemble``.
+        name: ``input`` (casts and resize), ``backbone NAME``, the member's name, or ``ensemble``.
         nodes: how many nodes of the file belong to it.
         weight_bytes: of its weights; one that several parts read counts for the first.
         gflop: 10^9 floating-point operations an image in convolutions and matrix products, a
@@ -63,7 +63,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
     """
     document = onnx.load(str(model.path))
     part_of_node = {node.name: part_of(node) for node in document.graph.node}
-    if not {key for key, _ in part_of_node.values()} & {"members", "trunks"}:
+    if not {key for key, _ in part_of_node.values()} & {"members", "backbones"}:
         raise ModelError(
             f"{model.path}: its nodes do not say which member they belong to, so it cannot be taken apart. "
             "Export it anew with this version."
@@ -79,7 +79,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
         nodes[part] += 1
         gflop[part] += flop.get(node.name, 0.0) / 1e9
         weight_bytes[part] += sum(weights.pop(name, 0) for name in node.input)
-    order = ("input", "trunks", "members", "ensemble")
+    order = ("input", "backbones", "members", "ensemble")
     return tuple(
         GraphPart(
             _shown(part, model), nodes[part], weight_bytes[part], gflop[part], milliseconds.get(part, 0.0)
@@ -89,12 +89,12 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
 
 
 def part_of(node: onnx.NodeProto) -> tuple[str, int]:
-    """``("trunks", 0)``, ``("members", 3)``, ``("ensemble", 0)``; everything else is ``("input", 0)``."""
+    """``("backbones", 0)``, ``("members", 3)``, ``("ensemble", 0)``; everything else is ``("input", 0)``."""
     entries = {entry.key: entry.value for entry in node.metadata_props}
     scopes = entries.get(SCOPES, "").strip("[]").replace("'", "").split(", ")
     for scope in scopes:
         room, _, rest = scope.partition(".")
-        if room in ("trunks", "members"):
+        if room in ("backbones", "members"):
             number = rest.partition(".")[0]
             return (room, int(number) if number.isdigit() else 0)
         if room == "ensemble":
@@ -135,9 +135,9 @@ def _shown(part: tuple[str, int], model: ScoringModel) -> str:
         if len(model.classes) == 2:
             names = list(model.members)
         return names[number] if number < len(names) else f"member {number}"
-    if room == "trunks":
-        trunks: list[str] = model.document.get("trunks") or []
-        return f"trunk {trunks[number]}" if number < len(trunks) else f"trunk {number}"
+    if room == "backbones":
+        backbones: list[str] = model.document.get("backbones") or []
+        return f"backbone {backbones[number]}" if number < len(backbones) else f"backbone {number}"
     return room
 
 

@@ -1,8 +1,8 @@
-"""A second file whose trunks convolve in int8: static quantisation on training images.
+"""A second file whose backbones convolve in int8: static quantisation on training images.
 
-Only the trunks' convolutions, with the clipping behind them, are touched: they are nearly all of the
+Only the backbones' convolutions, with the clipping behind them, are touched: they are nearly all of the
 arithmetic. Preprocessing, kNN, heads, stacker and calibrator stay float32, because a distance or a
-probability has no 8 bits to spare. The first convolution of a trunk stays, too: it reads the image
+probability has no 8 bits to spare. The first convolution of a backbone stays, too: it reads the image
 itself. What is kept is decided by the gate, not here.
 
 Weights are symmetric, one scale an output channel, and 7 bits wide: processors without VNNI add two
@@ -30,7 +30,7 @@ _BATCH = 8
 _WARNINGS, _FATAL_ONLY = 2, 4
 
 
-def quantise_trunks(source: Path, target: Path, images: ImageArray) -> int:
+def quantise_backbones(source: Path, target: Path, images: ImageArray) -> int:
     """Write an int8 variant of an exported file.
 
     Args:
@@ -43,15 +43,15 @@ def quantise_trunks(source: Path, target: Path, images: ImageArray) -> int:
         How many convolutions were quantised.
 
     Raises:
-        ModelError: the file has no trunk convolutions, or the quantiser fails on it.
+        ModelError: the file has no backbone convolutions, or the quantiser fails on it.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    nodes = _trunk_nodes(source)
+    nodes = _backbone_nodes(source)
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     if not convolutions:
         raise ModelError(
-            f"{source}: no trunk in it has a convolution, so there is nothing to compute in int8."
+            f"{source}: no backbone in it has a convolution, so there is nothing to compute in int8."
         )
     level = logging.root.level
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # it opens sessions of its own, which warn
@@ -83,15 +83,15 @@ def quantise_trunks(source: Path, target: Path, images: ImageArray) -> int:
     return len(convolutions)
 
 
-def _trunk_nodes(source: Path) -> list[onnx.NodeProto]:
-    """Convolutions of the trunks but the first of each, and clippings that follow a quantised one."""
+def _backbone_nodes(source: Path) -> list[onnx.NodeProto]:
+    """Convolutions of the backbones but the first of each, and clippings that follow a quantised one."""
     document = onnx.load(str(source))
     chosen: list[onnx.NodeProto] = []
     started: set[int] = set()
     made_in_int8: set[str] = set()
     for node in document.graph.node:
         room, number = part_of(node)
-        if room != "trunks":
+        if room != "backbones":
             continue
         if node.op_type == "Conv":
             if number in started:

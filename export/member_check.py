@@ -38,39 +38,39 @@ class _ScoresAlone(nn.Module):
 
 
 def reasons_not_to_export(
-    trunks: Mapping[str, nn.Module], members: list[GraphMember], image_size: int
+    backbones: Mapping[str, nn.Module], members: list[GraphMember], image_size: int
 ) -> dict[str, str]:
     """Member → why it has no form in ONNX that takes any number of images; members that have are absent.
 
     Args:
-        trunks: key → trunk module.
+        backbones: key → backbone module.
         members: to be tried, one by one.
         image_size: working size in pixels.
     """
     reasons = {}
     for member in members:
-        reason = reason_not_to_export(trunks[member.trunk], member, image_size)
+        reason = reason_not_to_export(backbones[member.backbone], member, image_size)
         if reason:
             reasons[member.name] = reason
     return reasons
 
 
-def graph_of_member(trunk: nn.Module, member: GraphMember, image_size: int) -> FusedGraph:
+def graph_of_member(backbone: nn.Module, member: GraphMember, image_size: int) -> FusedGraph:
     """A graph of one member, from uint8 images to its scores; its probability and decision mean nothing."""
-    return FusedGraph({member.trunk: trunk}, [member], _ScoresAlone(), image_size).eval()
+    return FusedGraph({member.backbone: backbone}, [member], _ScoresAlone(), image_size).eval()
 
 
-def reason_not_to_export(trunk: nn.Module, member: GraphMember, image_size: int) -> str:
+def reason_not_to_export(backbone: nn.Module, member: GraphMember, image_size: int) -> str:
     """Why a member cannot be exported; empty where it can.
 
     It is written alone, run at other batch sizes than it was traced with, and compared with its module.
 
     Args:
-        trunk: that the member reads.
+        backbone: that the member reads.
         member: fitted.
         image_size: working size in pixels.
     """
-    graph = graph_of_member(trunk, member, image_size)
+    graph = graph_of_member(backbone, member, image_size)
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (max(BATCHES), image_size, image_size, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:

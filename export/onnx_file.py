@@ -14,10 +14,10 @@ from onnx import numpy_helper
 
 from contracts.errors import ModelError
 from contracts.files import atomic_writer
-from export.graph import FusedGraph, GraphBesideTrunks, GraphOutputs, resized
+from export.backbone_graph import PATCHES, PIXELS, POOLED, backbone_graph, name_scopes
+from export.graph import FusedGraph, GraphBesideBackbones, GraphOutputs, resized
 from export.scoring.model import METADATA_KEY, NEWEST_FORMAT
 from export.tracing import keep_outputs, put_into, trace
-from export.trunk_graph import PATCHES, PIXELS, POOLED, name_scopes, trunk_graph
 
 # A protobuf message ends at 2 GiB; the rest is for the graph itself.
 _MOST_WEIGHT_BYTES = 2**31 - 2**26
@@ -39,7 +39,7 @@ def write_onnx(
     prior: np.ndarray,
     threshold: np.ndarray | float,
     metadata: dict[str, Any],
-    trunk_folders: Mapping[str, Path] | None = None,
+    backbone_folders: Mapping[str, Path] | None = None,
 ) -> None:
     """Trace ``graph`` and write it as a single file without external data.
 
@@ -52,7 +52,7 @@ def write_onnx(
         prior: ``[]`` or ``[K]`` default deployment prior.
         threshold: ``[]`` default decision threshold, 0…1, or ``[K]`` of them.
         metadata: JSON-serialisable facts; stored under the key ``outnumbered``.
-        trunk_folders: key of a trunk → folder in which its graph is kept for the next export.
+        backbone_folders: key of a backbone → folder in which its graph is kept for the next export.
 
     Raises:
         ModelError: the graph is too large for one file, could not be traced or is not valid ONNX.
@@ -61,13 +61,13 @@ def write_onnx(
     if n_bytes > _MOST_WEIGHT_BYTES:
         raise ModelError(
             f"export, stage sizing: {n_bytes / 2**30:.1f} GiB of weights do not go into one ONNX file, which "
-            "holds 2 GiB. Use smaller trunks, fewer members or a smaller bank_size."
+            "holds 2 GiB. Use smaller backbones, fewer members or a smaller bank_size."
         )
     defaults = {
         "prior": np.asarray(prior, dtype=np.float32),
         "threshold": np.asarray(threshold, dtype=np.float32),
     }
-    model = _traced(graph.eval(), defaults, trunk_folders or {})
+    model = _traced(graph.eval(), defaults, backbone_folders or {})
     for name, value in defaults.items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
     model.producer_name = "outnumbered"
@@ -83,32 +83,32 @@ def write_onnx(
 
 
 def _traced(
-    graph: FusedGraph, defaults: Mapping[str, np.ndarray], trunk_folders: Mapping[str, Path]
+    graph: FusedGraph, defaults: Mapping[str, np.ndarray], backbone_folders: Mapping[str, Path]
 ) -> onnx.ModelProto:
-    """The whole graph: the trunks, as kept or traced, in what is traced around them."""
+    """The whole graph: the backbones, as kept or traced, in what is traced around them."""
     size = graph.image_size
     # Neither side may be the working size, or tracing would take the resize for an identity.
     images = torch.zeros(2, size + 16, size + 8, 3, dtype=torch.uint8)
     given = [torch.from_numpy(value.copy()) for value in defaults.values()]
     with torch.inference_mode():
-        features = [trunk(resized(images, size)) for trunk in graph.trunks]
-    beside = GraphBesideTrunks(graph, [type(each) for each in features]).eval()
-    of_trunks = [(pooled, patches) for _, pooled, patches in features]
+        features = [backbone(resized(images, size)) for backbone in graph.backbones]
+    beside = GraphBesideBackbones(graph, [type(each) for each in features]).eval()
+    of_backbones = [(pooled, patches) for _, pooled, patches in features]
     with torch.inference_mode():
-        n_outputs = len(beside(images, *given, of_trunks)) - 1
-    prefixes = [f"trunks.{number}/" for number in range(len(features))]
+        n_outputs = len(beside(images, *given, of_backbones)) - 1
+    prefixes = [f"backbones.{number}/" for number in range(len(features))]
     taken = [prefix + name for prefix in prefixes for name in (POOLED, PATCHES)]
     outputs = list(GraphOutputs._fields[:n_outputs])
     batch, height, width = (torch.export.Dim(name) for name in ("N", "H", "W"))
     model = trace(
         beside,
-        (images, *given, of_trunks),
+        (images, *given, of_backbones),
         ["images", *defaults, *taken],
         [PIXELS, *outputs],
         ({0: batch, 1: height, 2: width}, None, None, [({0: batch}, {0: batch}) for _ in features]),
     )
-    for number, (key, trunk) in enumerate(zip(graph.trunk_keys, graph.trunks, strict=True)):
-        part = trunk_graph(trunk, size, trunk_folders.get(key))
+    for number, (key, backbone) in enumerate(zip(graph.backbone_keys, graph.backbones, strict=True)):
+        part = backbone_graph(backbone, size, backbone_folders.get(key))
         name_scopes(part.graph, number)
         put_into(model, part, prefixes[number], {PIXELS: PIXELS})
     keep_outputs(model.graph, outputs)

@@ -1,1 +1,1 @@
-"""Trunks, their weights, and the feature cache that all members and folds share."""
+"""Backbones, their weights, and the feature cache that all members and folds share."""

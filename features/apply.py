@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from contracts.member import MemberInput
 from contracts.rows import FloatArray, ImageRows
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 
 _BATCH = 64
 
 
-def feature_batches(rows: ImageRows, needs: frozenset[MemberInput], device: str) -> Iterator[TrunkFeatures]:
+def feature_batches(
+    rows: ImageRows, needs: frozenset[MemberInput], device: str
+) -> Iterator[BackboneFeatures]:
     """Yield the features of the rows in batches; inputs that are not needed are empty tensors.
 
     Args:
@@ -31,7 +33,7 @@ def feature_batches(rows: ImageRows, needs: frozenset[MemberInput], device: str)
         if "images" in needs:
             pixels = rows.images(np.arange(start, stop))
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
-        yield TrunkFeatures(
+        yield BackboneFeatures(
             images=images.to(device),
             pooled=(torch.empty(0) if pooled is None else torch.from_numpy(pooled[start:stop])).to(device),
             patches=(torch.empty(0) if patches is None else torch.from_numpy(next(patches))).to(device),

@@ -1,4 +1,4 @@
-"""Trunk features on disk: computed once per image, shared by data sets, members and folds.
+"""Backbone features on disk: computed once per image, shared by data sets, members and folds.
 
 A shard is three files, ``<id>-pooled.npy`` (float32), ``<id>-patches.npy`` (half precision) and, written
 last, ``<id>.json`` with the SHA-256 of the images it holds. A shard without its JSON does not exist.
@@ -28,11 +28,11 @@ def bytes_per_image(shapes: FeatureShapes) -> int:
 
 
 class FeatureStore:
-    """Features of one trunk at one size.
+    """Features of one backbone at one size.
 
     Args:
-        folder: where the shards of this trunk lie; made with the first.
-        shapes: of what the trunk gives.
+        folder: where the shards of this backbone lie; made with the first.
+        shapes: of what the backbone gives.
     """
 
     def __init__(self, folder: Path, shapes: FeatureShapes) -> None:
@@ -64,8 +64,8 @@ class FeatureStore:
         """
         if not np.isfinite(patches).all() or not np.isfinite(pooled).all():
             raise ModelError(
-                "trunk features are not finite (or leave half precision's range, ±65504). "
-                "Choose another trunk, or other weights."
+                "backbone features are not finite (or leave half precision's range, ±65504). "
+                "Choose another backbone, or other weights."
             )
         shard = digest_of(digests)
         for name, array in (("pooled", pooled), ("patches", patches)):
@@ -108,7 +108,7 @@ class PassingStore(FeatureStore):
     """Features of images that are looked at once and leave nothing behind.
 
     Args:
-        beside: the store on disk of the same trunk, whose files of the trunk itself are used.
+        beside: the store on disk of the same backbone, whose files of the backbone itself are used.
     """
 
     def __init__(self, beside: FeatureStore) -> None:

@@ -1,4 +1,4 @@
-"""A map of images by their trunk features, and the images that lie far from their own class.
+"""A map of images by their backbone features, and the images that lie far from their own class.
 
 Nothing is fitted for later use: the map is for eyes, and labels only colour it. That held-out rows stand on
 it together with training rows therefore leaks nothing.
@@ -53,7 +53,7 @@ def embed(pooled: FloatArray, labels: LabelArray, seed: int) -> Embedding:
     two components, so that equal input and seed give an equal map.
 
     Args:
-        pooled: ``[N, D]`` pooled trunk features, N of at least 3.
+        pooled: ``[N, D]`` pooled backbone features, N of at least 3.
         labels: ``[N]`` class index.
         seed: of the solvers.
     """

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from features.backbones import Backbone
 from features.cache import FeatureStore
 from features.rows import read_pixels
-from features.runner import trunk_runner
-from features.trunks import Trunk
+from features.runner import backbone_runner
 from imagedata.decoding.decode import DecodeSettings
 
 _BATCH = 32
@@ -28,7 +28,7 @@ class ImageFile:
 
 
 def extract_features(
-    trunk: Trunk,
+    backbone: Backbone,
     store: FeatureStore,
     files: Sequence[ImageFile],
     decode: DecodeSettings,
@@ -38,7 +38,7 @@ def extract_features(
     """Compute features of the images that the store lacks; goes on where an earlier pass stopped.
 
     Args:
-        trunk: the trunk of the store.
+        backbone: the backbone of the store.
         store: receives a shard every 256 images.
         files: images that decode; equal bytes are computed once.
         decode: working size and window.
@@ -51,7 +51,7 @@ def extract_features(
     missing = list({file.sha256: file for file in files if file.sha256 not in store}.values())
     if not missing:
         return 0
-    run = trunk_runner(trunk, store.folder / "trunk.onnx", device)
+    run = backbone_runner(backbone, store.folder / "backbone.onnx", device)
     batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
     digests: list[str] = []
     pooled: list[np.ndarray] = []

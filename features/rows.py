@@ -36,7 +36,7 @@ class CachedRows:
     """The rows that workflow hands to members; see :class:`contracts.rows.ImageRows`.
 
     Args:
-        store: features of one trunk.
+        store: features of one backbone.
         digests: ``[N]`` SHA-256 per row.
         paths: ``[N]`` files, for members that read pixels.
         labels: ``[N]`` class index, minority last.
@@ -93,7 +93,7 @@ class CachedRows:
 
     @property
     def shapes(self) -> FeatureShapes:
-        """Sizes of the trunk features."""
+        """Sizes of the backbone features."""
         return self._store.shapes
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class CachedRows:
         )
 
     def pooled(self) -> FloatArray:
-        """``[N, D]`` pooled trunk features."""
+        """``[N, D]`` pooled backbone features."""
         return self._store.pooled(self._digests)
 
     def patches(self, batch_size: int = 64) -> Iterator[FloatArray]:

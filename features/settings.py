@@ -1,4 +1,4 @@
-"""Which trunk, at which size, with which weights."""
+"""Which backbone, at which size, with which weights."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 # them are used again.
 FEATURES_VERSION = 2
 
-PACKAGED_TRUNKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
-"""Trunks whose ImageNet weights a pip package carries, so that they need no hub."""
+PACKAGED_BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
+"""Backbones whose ImageNet weights a pip package carries, so that they need no hub."""
 
-UNTRAINED_TRUNKS = {"small_cnn": 32, "small_cnn_16": 16, "small_cnn_64": 64}
+UNTRAINED_BACKBONES = {"small_cnn": 32, "small_cnn_16": 16, "small_cnn_64": 64}
 """Our small CNN and the channels of its first stage; nobody has pre-trained it: random weights unless a file
 is named. Half the width costs a third of the time."""
 
 
-class TrunkSettings(BaseModel):
+class BackboneSettings(BaseModel):
     """A frozen backbone and what is read from it.
 
     Attributes:
@@ -32,7 +32,7 @@ class TrunkSettings(BaseModel):
         patch_grid: whether patches lie on the grid of the ``coarsest`` of these layers (fast) or of the
             ``finest`` (small defects, four times the work).
         pooled_strides: pixels per cell of the layers whose spatial means enter the pooled features,
-            beside the trunk's own pre-logits.
+            beside the backbone's own pre-logits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,9 +49,9 @@ class TrunkSettings(BaseModel):
         """``weights`` with the default resolved."""
         if self.weights is not None:
             return self.weights
-        if self.name in UNTRAINED_TRUNKS:
+        if self.name in UNTRAINED_BACKBONES:
             return "random"
-        return "packaged" if self.name in PACKAGED_TRUNKS else "hub"
+        return "packaged" if self.name in PACKAGED_BACKBONES else "hub"
 
     def identity(self) -> dict[str, Any]:
         """Facts that decide the features, for cache keys and digests."""

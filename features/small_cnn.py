@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class SmallCnn(nn.Module):
     """Three stages of two 3x3 convolutions with batch normalisation, spatial mean, one linear layer.
 
-    Each stage halves the side. It answers the calls that timm's models answer, so it may be a trunk
+    Each stage halves the side. It answers the calls that timm's models answer, so it may be a backbone
     (with weights of its own from a file) as well as a whole CNN.
 
     Args:

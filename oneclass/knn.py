@@ -20,7 +20,7 @@ from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows, majority_positions
 from features.apply import score_with_module
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from oneclass.nearest import NearestRows, drawn_rows
 from oneclass.settings import KnnSettings
 
@@ -112,6 +112,6 @@ class KnnModule(nn.Module):
         self.register_buffer("scale", scale)
         self.nearest = NearestRows(bank, settings.neighbours)
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
         """Return ``[N, 1]`` distances; there is no map."""
         return self.nearest(to_scale(features.pooled, self.scale, self.settings))[:, None], None

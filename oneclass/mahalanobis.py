@@ -20,7 +20,7 @@ from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows, MaskArray, majority_positions
 from features.apply import score_with_module
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from oneclass.collapse import require_distinct_scores
 from oneclass.nearest import drawn_rows
 from oneclass.settings import MahalanobisSettings
@@ -135,6 +135,6 @@ class MahalanobisModule(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("whitening", whitening)
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
         """Return ``[N, 1]`` distances; there is no map."""
         return torch.matmul(features.pooled - self.mean, self.whitening).norm(dim=1, keepdim=True), None

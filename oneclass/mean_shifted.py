@@ -1,4 +1,4 @@
-"""Mean-shifted contrastive adaptation of the trunk's last stage, and kNN on what it then says.
+"""Mean-shifted contrastive adaptation of the backbone's last stage, and kNN on what it then says.
 
 Source: Reiss & Hoshen 2021, "Mean-Shifted Contrastive Loss for Anomaly Detection"
 (https://arxiv.org/abs/2106.03844), section 3: contrastive learning seen from the mean of the pre-trained
@@ -24,10 +24,10 @@ from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows, majority_positions
 from features.apply import score_with_module
-from features.settings import TrunkSettings
-from features.tensors import TrunkFeatures
+from features.backbones import Backbone
+from features.settings import BackboneSettings
+from features.tensors import BackboneFeatures
 from features.training import batches_of, run_training
-from features.trunks import Trunk
 from oneclass.collapse import require_spread_embeddings
 from oneclass.nearest import NearestRows, drawn_rows
 from oneclass.settings import MeanShiftedSettings
@@ -44,7 +44,7 @@ class MeanShifted(Member):
     kind: ClassVar[MemberKind] = "oneclass"
     score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
 
-    def __init__(self, settings: MeanShiftedSettings, default_backbone: TrunkSettings) -> None:
+    def __init__(self, settings: MeanShiftedSettings, default_backbone: BackboneSettings) -> None:
         self.settings = settings
         backbone = settings.backbone or default_backbone
         self.backbone = backbone.model_copy(update={"image_size": settings.image_size})
@@ -126,12 +126,12 @@ class MeanShifted(Member):
 class _Embedding(nn.Module):
     """Pixels 0…255 at the backbone's size to unit vectors ``[N, D]`` of its pre-logits."""
 
-    def __init__(self, backbone: TrunkSettings) -> None:
+    def __init__(self, backbone: BackboneSettings) -> None:
         super().__init__()
-        self.trunk = Trunk(backbone).to(memory_format=torch.channels_last)
+        self.backbone = Backbone(backbone).to(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        _, final = self.trunk.layers((pixels - self.trunk.mean) / self.trunk.std)
+        _, final = self.backbone.layers((pixels - self.backbone.mean) / self.backbone.std)
         lengths: Tensor = final.norm(dim=1, keepdim=True)
         unit: Tensor = final / lengths.clamp_min(_LEAST_LENGTH)
         return unit
@@ -151,9 +151,9 @@ class MeanShiftedModule(nn.Module):
         self.embedding = embedding
         self.nearest = NearestRows(bank, neighbours)
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
         """Return ``[N, 1]`` distances; there is no map."""
-        pixels = _resized(features.images, self.embedding.trunk.settings.image_size)
+        pixels = _resized(features.images, self.embedding.backbone.settings.image_size)
         return self.nearest(self.embedding(pixels))[:, None], None
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 
 _BUDGETS = ("bank_size", "bank_ratio", "bank_mb", "bank_ms")
 
@@ -14,19 +14,20 @@ _BUDGETS = ("bank_size", "bank_ratio", "bank_mb", "bank_ms")
 class PatchCoreSettings(BaseModel):
     """Settings of :class:`oneclass.patchcore.member.PatchCore`.
 
-    The trunk's settings name the layers; it pools each over 3 x 3 positions before they come onto one grid.
+    The backbone's settings name the layers; it pools each over 3 x 3 positions before they come onto one
+    grid.
 
     Attributes:
         neighbourhood: side of a further average pooling over neighbouring patches of that grid, odd; 1 is
             none.
-        pca_dim: dimensions that patches are projected to; None leaves them as the trunk gives them.
+        pca_dim: dimensions that patches are projected to; None leaves them as the backbone gives them.
         pca_rows: which patches mean and covariance are of: the ``candidates``, or ``all`` of the majority
             (one more pass over them; memory stays the same).
         whiten: divide each principal direction by its standard deviation.
         bank_size: patches kept in the bank, at most; 2,000 where no other budget is named.
         bank_ratio: bank size as a share of all majority patches, as the paper and anomalib have it.
         bank_mb: bank size as megabytes (1e6 bytes) in the exported file.
-        bank_ms: bank size as milliseconds that scoring may take an image, beyond the trunk's, as measured
+        bank_ms: bank size as milliseconds that scoring may take an image, beyond the backbone's, as measured
             where the member is fitted. It may differ from fit to fit; the receipt says what it came to.
         candidate_patches: patches that the bank is chosen from, drawn evenly from the majority images;
             bounds memory and time whatever the number of images.
@@ -232,7 +233,7 @@ class MeanShiftedSettings(BaseModel):
     """Settings of :class:`oneclass.mean_shifted.MeanShifted`.
 
     Attributes:
-        backbone: network that is adapted; None means the trunk's, with the trunk's weights.
+        backbone: network that is adapted; None means the backbone's, with the backbone's weights.
         image_size: side in pixels that images are resized to.
         epochs: passes over the majority images.
         learning_rate: of Adam.
@@ -249,7 +250,7 @@ class MeanShiftedSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backbone: TrunkSettings | None = None
+    backbone: BackboneSettings | None = None
     image_size: int = Field(default=128, ge=16, le=1024)
     epochs: int = Field(default=5, ge=1)
     learning_rate: float = Field(default=5e-5, gt=0.0)

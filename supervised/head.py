@@ -1,4 +1,4 @@
-"""A head on the frozen trunk: standardised pooled features, a linear layer or a small MLP.
+"""A head on the frozen backbone: standardised pooled features, a linear layer or a small MLP.
 
 The whole objective is minimised at once by L-BFGS, so a linear head is the unique optimum and every
 fit of the same rows gives the same head.
@@ -17,7 +17,7 @@ from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows, LabelArray, MaskArray, real_positions
 from features.apply import score_with_module
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from supervised.labels import require_every_class, score_columns
 from supervised.lbfgs import minimise
 from supervised.objective import Objective
@@ -238,6 +238,6 @@ class HeadModule(nn.Module):
         bias: Tensor = linear.bias.detach() - weight @ self.mean
         return weight, bias
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
         """Return score columns; there is no map."""
         return score_columns(self.head(self.standardise(features.pooled)) + self.correction), None

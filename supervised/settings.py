@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from supervised.representation_settings import RetrainSettings, SimclrSettings
 from supervised.synthetic.settings import SyntheticSettings
 
@@ -162,7 +162,7 @@ class CnnSettings(LossSettings):
     """Settings of a CNN member: its loss, its rows, and how it is trained.
 
     Attributes:
-        tune: ``head`` trains a head on the frozen trunk's pooled features (seconds); ``full`` trains or
+        tune: ``head`` trains a head on the frozen backbone's pooled features (seconds); ``full`` trains or
             fine-tunes a whole CNN (minutes); ``linear`` trains a linear head on the features of a frozen
             CNN at its own image size, which ``simclr`` may have pre-trained (linear evaluation).
         sampler: which rows are drawn how often.
@@ -172,7 +172,8 @@ class CnnSettings(LossSettings):
         l2: ``head`` and ``linear``: ridge on the summed loss, on standardised features: scikit-learn's C is
             ``2 / l2`` for two classes (two opposite weight vectors share the ridge) and ``1 / l2`` for more.
         max_iterations: ``head`` and ``linear``: at most this many L-BFGS iterations.
-        backbone: ``full`` and ``linear``: any trunk name, also ``small_cnn``; None means the recipe's trunk.
+        backbone: ``full`` and ``linear``: any backbone name, also ``small_cnn``; None means the recipe's
+            backbone.
         image_size: ``full`` and ``linear``: side that the working image is resized to, in pixels.
         gray: ``full`` and ``linear``: drop the colours.
         epochs: ``full``: at most.
@@ -195,7 +196,7 @@ class CnnSettings(LossSettings):
     hidden: int = Field(default=0, ge=0)
     l2: float = Field(default=100.0, ge=0.0)
     max_iterations: int = Field(default=300, ge=1)
-    backbone: TrunkSettings | None = None
+    backbone: BackboneSettings | None = None
     image_size: int = Field(default=128, ge=16, le=600)
     gray: bool = False
     epochs: int = Field(default=12, ge=1)

@@ -1,4 +1,4 @@
-"""A whole CNN, trained or fine-tuned from the trunk's weights; Lightning's Trainer runs the loop."""
+"""A whole CNN, trained or fine-tuned from the backbone's weights; Lightning's Trainer runs the loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows, IndexArray, real_positions
 from features.apply import score_with_module
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from features.training import batches_of, run_training
 from supervised.labels import require_every_class, rows_to_stop_by
 from supervised.last_layer import frozen_features, last_linear, put_last_linear
@@ -36,7 +36,7 @@ class TunedCnn(Member):
     kind: ClassVar[MemberKind] = "supervised"
     score_meaning: ClassVar[ScoreMeaning] = "logit"
 
-    def __init__(self, settings: CnnSettings, default_backbone: TrunkSettings) -> None:
+    def __init__(self, settings: CnnSettings, default_backbone: BackboneSettings) -> None:
         self.settings = settings
         self.backbone = settings.backbone or default_backbone
         self._module: TunedModule | None = None

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from features.settings import TrunkSettings
-from features.tensors import TrunkFeatures
+from features.settings import BackboneSettings
+from features.tensors import BackboneFeatures
 from features.weights import build_classifier
 from supervised.labels import score_columns
 from supervised.pixels import resized
@@ -33,7 +33,9 @@ class TunedModule(nn.Module):
     luma: Tensor
     correction: Tensor
 
-    def __init__(self, settings: CnnSettings, backbone: TrunkSettings, n_classes: int, seed: int = 0) -> None:
+    def __init__(
+        self, settings: CnnSettings, backbone: BackboneSettings, n_classes: int, seed: int = 0
+    ) -> None:
         super().__init__()
         self.image_size = settings.image_size
         self.gray = settings.gray
@@ -63,6 +65,6 @@ class TunedModule(nn.Module):
         logits: Tensor = self.classifier(self.normalise(pixels))
         return logits
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
         """Return score columns; there is no map."""
         return score_columns(self.logits(self.resize(features.images)) + self.correction), None

@@ -30,7 +30,7 @@ TINY_RECIPE = """\
 name: tiny
 folds: 3
 bootstrap: 200
-trunk: {name: test_efficientnet, weights: random, image_size: 64}
+backbone: {name: test_efficientnet, weights: random, image_size: 64}
 members:
   patchcore: {bank_size: 60, candidate_patches: 300, pca_dim: 16}
   deep_svdd: {epochs: 2, hidden: 8, embedding_dim: 4}

@@ -234,7 +234,7 @@ def test_broken_and_contradicting_images_are_told_and_stay_out(tmp_path):
     (folder / "train" / "odd" / "twin.png").write_bytes((folder / "train" / "fine" / "000.png").read_bytes())
     outcome = run_command(
         *("train-all", folder, "--runs", tmp_path / "runs", "--dry-run", "--json"),
-        *("-o", "folds=2", "-o", "trunk={name: test_efficientnet, weights: random, image_size: 64}"),
+        *("-o", "folds=2", "-o", "backbone={name: test_efficientnet, weights: random, image_size: 64}"),
     )
     assert outcome.code == 0, outcome.err
     assert outcome.json["train"] == {"fine": 19, "odd": 8}

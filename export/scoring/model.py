@@ -86,7 +86,7 @@ class ScoringModel:
 
     @property
     def precision(self) -> str:
-        """``fp32``, ``bf16`` or ``int8``: what the trunks' convolutions may be computed in."""
+        """``fp32``, ``bf16`` or ``int8``: what the backbones' convolutions may be computed in."""
         return str(self.document.get("precision", "fp32"))
 
     @property

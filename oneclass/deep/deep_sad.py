@@ -25,7 +25,7 @@ def minority_positions(rows: ImageRows) -> IndexArray:
 
 
 class DeepSAD(DeepSVDD):
-    """On the trunk's features. Without minority rows it is :class:`oneclass.deep.deep_svdd.DeepSVDD`."""
+    """On the backbone's features. Without minority rows it is :class:`oneclass.deep.deep_svdd.DeepSVDD`."""
 
     kind: ClassVar[MemberKind] = "semisupervised"
     name: ClassVar[str] = "deep_sad"

@@ -1,8 +1,8 @@
-"""Deep SVDD on the trunk's features: a network without biases that draws majority images together.
+"""Deep SVDD on the backbone's features: a network without biases that draws majority images together.
 
 Source: Ruff et al. 2018, "Deep One-Class Classification" (ICML,
 https://proceedings.mlr.press/v80/ruff18a.html), equations 3 (soft boundary) and 4 (one-class). Where we
-differ: the network reads the frozen trunk's patch features instead of pixels, so neither autoencoder
+differ: the network reads the frozen backbone's patch features instead of pixels, so neither autoencoder
 pre-training nor many epochs are needed, and one hidden layer is enough: on the ELPV solar cells a second
 one, or 3x3 convolutions, ranked worse at two to eight times the cost. The paper's own form, from pixels, is
 :mod:`oneclass.deep.deep_svdd_pixels`; what both share is in :mod:`oneclass.deep.sphere`.
@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from contracts.files import Arrays
 from contracts.member import FitContext, MemberInput
 from contracts.rows import ImageRows
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from oneclass.deep.sphere import SphereMember, SphereNetwork, SphereTask
 from oneclass.settings import DeepSVDDSettings
 
@@ -100,7 +100,7 @@ class DeepSVDDModule(SphereNetwork):
         phi: Tensor = self.of_image(self.of_cell(inputs).mean(dim=1))
         return phi
 
-    def inputs_of(self, features: TrunkFeatures) -> Tensor:
+    def inputs_of(self, features: BackboneFeatures) -> Tensor:
         """``[N, P, C]`` standardised cells."""
         return standard_cells(features.patches, self.mean, self.std)
 

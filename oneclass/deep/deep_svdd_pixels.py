@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Subset
 from contracts.files import Arrays
 from contracts.member import FitContext, MemberInput
 from contracts.rows import ImageRows
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from features.training import batches_of
 from oneclass.deep.lenet import LeNetForm, encoder, pretrain
 from oneclass.deep.sphere import SphereMember, SphereNetwork, SphereRows, SphereTask
@@ -108,7 +108,7 @@ class LeNetModule(SphereNetwork):
         phi: Tensor = self.encoder(inputs)
         return phi
 
-    def inputs_of(self, features: TrunkFeatures) -> Tensor:
+    def inputs_of(self, features: BackboneFeatures) -> Tensor:
         """What the network sees of ``[N, 3, S, S]`` pixels 0…255."""
         return scaled(contrast_normalised(features.images, self.settings), self.low, self.high)
 

@@ -25,7 +25,7 @@ from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows, IndexArray, majority_positions
 from features.apply import score_with_module
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from features.training import batches_of, run_training
 from oneclass.collapse import require_distinct_scores, require_spread_embeddings
 from oneclass.settings import SphereSettings
@@ -57,14 +57,14 @@ class SphereNetwork(nn.Module):
         """``[N, d]`` embeddings phi of inputs that :meth:`inputs_of` has prepared."""
 
     @abstractmethod
-    def inputs_of(self, features: TrunkFeatures) -> Tensor:
+    def inputs_of(self, features: BackboneFeatures) -> Tensor:
         """What the network reads of a batch of images, ``[N, ...]``."""
 
     def squared_distance(self, inputs: Tensor) -> Tensor:
         """``[N]`` squared distances of the embeddings from the centre."""
         return (self.embed(inputs) - self.centre).square().sum(dim=1)
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
         """Return ``[N, 1]`` distances from the centre; there is no map."""
         return self.squared_distance(self.inputs_of(features)).sqrt()[:, None], None
 

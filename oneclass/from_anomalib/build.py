@@ -24,7 +24,7 @@ from torch import nn
 from torchvision.models._api import WeightsEnum
 
 from contracts.errors import ModelError, OutnumberedError, UsageError
-from features.settings import PACKAGED_TRUNKS
+from features.settings import PACKAGED_BACKBONES
 from features.weights import normalisation, packaged_state
 from oneclass.from_anomalib.catalogue import PREFIX, facts_of
 from oneclass.from_anomalib.settings import AnomalibSettings
@@ -202,10 +202,10 @@ def no_downloads(model_class: type, where: str) -> Iterator[None]:
 
 def _load_packaged(model: nn.Module, name: str, where: str) -> None:
     """Load what the model has of the packaged weights; extractors of features lack the last layers."""
-    if name not in PACKAGED_TRUNKS:
+    if name not in PACKAGED_BACKBONES:
         raise UsageError(
             f"{where}: it starts from pre-trained {name}, and no package carries weights of that, only of "
-            f"{', '.join(PACKAGED_TRUNKS)}. Use weights: hub, or weights: random for an experiment."
+            f"{', '.join(PACKAGED_BACKBONES)}. Use weights: hub, or weights: random for an experiment."
         )
     packaged = packaged_state(name)
     own = model.state_dict()

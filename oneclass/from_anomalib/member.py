@@ -12,7 +12,7 @@ from contracts.errors import DataError, ModelError
 from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageArray, ImageRows, IndexArray, majority_positions
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from oneclass.collapse import require_distinct_scores
 from oneclass.from_anomalib.build import build_model
 from oneclass.from_anomalib.catalogue import PREFIX
@@ -96,7 +96,7 @@ class AnomalibMember(Member):
         with torch.inference_mode():
             for positions in _slices(len(pixels), _SCORED_AT_A_TIME):
                 images = torch.from_numpy(pixels[positions]).permute(0, 3, 1, 2).float().contiguous()
-                scores.append(module(TrunkFeatures(images=images, pooled=nothing, patches=nothing))[0])
+                scores.append(module(BackboneFeatures(images=images, pooled=nothing, patches=nothing))[0])
         return torch.cat(scores).float().numpy()
 
     def to_module(self) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from oneclass.from_anomalib.build import Normalisation
 from oneclass.patchcore.module import PatchCoreModule
 from oneclass.settings import PatchCoreSettings
@@ -57,7 +57,7 @@ class AnomalibModule(nn.Module):
         self.preparation = preparation
         self.network = network
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, Tensor | None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, Tensor | None]:
         """Return scores ``[N, 1]`` and, where the network has one, its map ``[N, h, w]``."""
         return score_and_map(self.network(self.preparation(features.images)))
 
@@ -96,7 +96,7 @@ class PatchcoreScorer(nn.Module):
         mean = bank.mean(dim=0)
         self.search = PatchCoreModule(search_settings(network.num_neighbors), mean, None, bank - mean)
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, Tensor]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, Tensor]:
         """Return scores ``[N, 1]`` and the patch map ``[N, g, g]``."""
         pixels = self.preparation(features.images).to(self.network.memory_bank.dtype)
         layers = self.network.feature_extractor(pixels)
@@ -104,7 +104,7 @@ class PatchcoreScorer(nn.Module):
         patches = self.network.generate_embedding(pooled).float()
         nothing = torch.empty(0)
         found: tuple[Tensor, Tensor] = self.search(
-            TrunkFeatures(images=nothing, pooled=nothing, patches=patches)
+            BackboneFeatures(images=nothing, pooled=nothing, patches=patches)
         )
         return found
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from contracts.errors import ModelError, UsageError, nearest_match
-from features.settings import PACKAGED_TRUNKS
+from features.settings import PACKAGED_BACKBONES
 from oneclass.from_anomalib.catalogue import Argument, ModelFacts, facts_of
 
 # Shares that are in (0, 1].
@@ -119,7 +119,7 @@ class AnomalibSettings(BaseModel):
         given = dict(self.arguments)
         if self.weights != "packaged":
             return given
-        given.setdefault("backbone", PACKAGED_TRUNKS[0])
+        given.setdefault("backbone", PACKAGED_BACKBONES[0])
         for name in ("layer", "layers"):
             known = facts.arguments.get(name)
             if known is not None and name not in given:
@@ -140,11 +140,11 @@ def _check_packaged(facts: ModelFacts, arguments: dict[str, Any]) -> None:
             f"weights: anomalib's {facts.name} takes no backbone, so no packaged weights go into it. "
             "Use weights: hub, or weights: random for an experiment"
         )
-    backbone = arguments.get("backbone", PACKAGED_TRUNKS[0])
-    if backbone not in PACKAGED_TRUNKS:
+    backbone = arguments.get("backbone", PACKAGED_BACKBONES[0])
+    if backbone not in PACKAGED_BACKBONES:
         raise UsageError(
             f"weights: no package carries those of backbone '{backbone}', only those of "
-            f"{', '.join(PACKAGED_TRUNKS)}. Use one of these, or weights: hub"
+            f"{', '.join(PACKAGED_BACKBONES)}. Use one of these, or weights: hub"
         )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from contracts.errors import DataError
 from contracts.rows import FeatureShapes
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from oneclass.patchcore.module import PatchCoreModule
 from oneclass.settings import PatchCoreSettings
 
@@ -28,14 +28,14 @@ def bank_bytes_per_patch(settings: PatchCoreSettings, dim: int) -> int:
 
 
 def milliseconds_per_image(module: PatchCoreModule, shapes: FeatureShapes) -> float:
-    """Time that scoring one image's patches takes on this machine, in milliseconds, without the trunk.
+    """Time that scoring one image's patches takes on this machine, in milliseconds, without the backbone.
 
     The median of several batches of 16 made-up images, so that a moment's load counts for little.
     """
     generator = torch.Generator().manual_seed(0)
     grid = shapes.patch_grid
     patches = torch.rand(_TIMED_IMAGES, shapes.patch_channels, grid, grid, generator=generator)
-    features = TrunkFeatures(torch.empty(0), torch.empty(0), patches)
+    features = BackboneFeatures(torch.empty(0), torch.empty(0), patches)
     seconds = []
     with torch.inference_mode():
         module(features)
@@ -57,7 +57,7 @@ def resolve_bank_size(
 
     Args:
         settings: name one budget.
-        shapes: of the trunk's features.
+        shapes: of the backbone's features.
         n_images: majority images.
         n_candidates: patches that the bank is chosen from.
         dim: coordinates of a patch in the bank.

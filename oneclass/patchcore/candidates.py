@@ -27,7 +27,7 @@ class Candidates:
         images: ``[n]`` positions of the rows that give patches.
         cells: ``[n, m]`` the cells that each gives, at random, none twice.
         mean: ``[C]`` float32.
-        projection: ``[C, k]`` float32, or None where patches stay as the trunk gives them.
+        projection: ``[C, k]`` float32, or None where patches stay as the backbone gives them.
 
     Args:
         normal: majority rows.

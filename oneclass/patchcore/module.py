@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from contracts.errors import ModelError
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from oneclass.patchcore.patch_map import map_operator
 from oneclass.settings import PatchCoreSettings
 
@@ -16,7 +16,7 @@ from oneclass.settings import PatchCoreSettings
 def cells_of(patches: Tensor, neighbourhood: int) -> Tensor:
     """``[N, C, g, g]`` patch features as ``[N, P, C]`` cells, each the mean of its neighbourhood.
 
-    The trunk has pooled every layer over 3 x 3 of its own positions before they came onto one grid, as
+    The backbone has pooled every layer over 3 x 3 of its own positions before they came onto one grid, as
     the paper does. This is beyond that, on the grid; cells beyond the edge do not count.
     """
     if neighbourhood > 1:
@@ -58,7 +58,7 @@ class PatchCoreModule(nn.Module):
     Args:
         settings: which image score.
         mean: ``[C]`` subtracted from patches. Distances do not depend on it, but their rounding does: the
-            matrix product subtracts numbers as large as the squared norms, and trunks with large features
+            matrix product subtracts numbers as large as the squared norms, and backbones with large features
             would lose the difference between them.
         projection: ``[C, k]`` for centred patches, or None for k = C.
         bank: ``[B, k]`` majority patches, centred and projected.
@@ -100,7 +100,7 @@ class PatchCoreModule(nn.Module):
         cells_NPC = cells_of(patches, self.settings.neighbourhood) - self.mean
         return cells_NPC if self.projection is None else torch.matmul(cells_NPC, self.projection)
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, Tensor]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, Tensor]:
         """Return image scores ``[N, 1]`` and the map ``[N, g, g]`` (or ``map_size``), both distances."""
         grid = features.patches.shape[-1]
         patches_NPk = self.projected(features.patches)

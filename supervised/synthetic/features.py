@@ -1,4 +1,4 @@
-"""SMOTE and ADASYN on the trunk's pooled features, for heads."""
+"""SMOTE and ADASYN on the backbone's pooled features, for heads."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class SyntheticSettings(BaseModel):
     processor cores: see ``epochs`` and ``width``.
 
     Attributes:
-        space: ``features`` resamples the trunk's pooled features, for heads (``tune: head``); ``images``
+        space: ``features`` resamples the backbone's pooled features, for heads (``tune: head``); ``images``
             resamples codes of an autoencoder and decodes them, for whole CNNs (``tune: full``).
         sampler: ``smote`` draws evenly over a class's rows; ``adasyn`` draws more where rows of other
             classes are near.

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.bank import bank_sizes
 from contracts.member import FitContext
 from oneclass.patchcore.member import PatchCore
-from workflow.run.features import load_trunks
+from workflow.run.features import load_backbones
 from workflow.run.prepared import load_prepared, seed_of
 from workflow.settings.config import RunOptions, resolve_config
 
@@ -31,7 +31,7 @@ def test_curve_of_a_run(trained, command):
     config = resolve_config(RunOptions(str(trained.dataset), recipe=str(trained.recipe), runs=trained.runs))
     data = load_prepared(config)
     plan = config.member("patchcore")
-    [loaded] = load_trunks(config, {plan.trunk}).values()
+    [loaded] = load_backbones(config, {plan.backbone}).values()
     rows = loaded.rows(data, data.train, config.decode)
     for figure in (figures[0], figures[-1]):
         settings = plan.settings.model_copy(update={"bank_size": figure["size"]})

@@ -23,7 +23,14 @@ from tests.conftest import run_command
 from tests.packs import write_idx_pack
 from tests.threads import one_thread  # noqa: F401
 
-TRUNK = ("-o", "trunk.name=test_efficientnet", "-o", "trunk.weights=random", "-o", "trunk.image_size=64")
+BACKBONE = (
+    "-o",
+    "backbone.name=test_efficientnet",
+    "-o",
+    "backbone.weights=random",
+    "-o",
+    "backbone.image_size=64",
+)
 SMALL = ("-o", "deep_svdd_pixels.pretrain_epochs=1", "-o", "deep_svdd_pixels.epochs=1")
 
 
@@ -37,17 +44,17 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def plain_runner(monkeypatch):
-    """The trunk in torch: writing it as ONNX takes seconds, and is tested where it belongs."""
+    """The backbone in torch: writing it as ONNX takes seconds, and is tested where it belongs."""
 
-    def runner(trunk, onnx_path, device):
+    def runner(backbone, onnx_path, device):
         def run(pixels):
             with torch.inference_mode():
-                features = trunk(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
+                features = backbone(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
             return features.pooled.numpy(), features.patches.half().numpy()
 
         return run
 
-    monkeypatch.setattr(bench_rows, "trunk_runner", runner)
+    monkeypatch.setattr(bench_rows, "backbone_runner", runner)
 
 
 @pytest.fixture
@@ -60,7 +67,7 @@ def bench(data, tmp_path):
 
 
 def test_figures_and_receipts(bench, tmp_path):
-    arguments = ("--members", "knn,deep_svdd_pixels", "--classes", "t_shirt,1", *TRUNK, *SMALL, "--json")
+    arguments = ("--members", "knn,deep_svdd_pixels", "--classes", "t_shirt,1", *BACKBONE, *SMALL, "--json")
     outcome = bench(*arguments)
     assert outcome.code == 0, outcome.err
     document = outcome.json
@@ -89,14 +96,14 @@ def test_figures_and_receipts(bench, tmp_path):
 
 
 def test_another_setting_has_receipts_of_its_own(bench, tmp_path):
-    one = ("--members", "knn", "--classes", "0", "--train", "20", *TRUNK)
+    one = ("--members", "knn", "--classes", "0", "--train", "20", *BACKBONE)
     assert bench(*one).code == 0
     assert bench(*one, "-o", "knn.neighbours=3").code == 0
     assert len(list((tmp_path / "runs" / "bench").rglob("*.json"))) == 2
 
 
 def test_labelled_rows_reach_deep_sad_alone(bench):
-    small = ("-o", "deep_sad.epochs=1", "-o", "deep_sad.hidden=8", *TRUNK)
+    small = ("-o", "deep_sad.epochs=1", "-o", "deep_sad.hidden=8", *BACKBONE)
     outcome = bench(
         "--members", "deep_sad,knn", "--classes", "2", "--labelled", "0.1", "--train", "18", *small, "--json"
     )

@@ -24,9 +24,9 @@ from export.graph import FusedGraph, GraphMember  # noqa: E402
 from export.onnx_file import write_onnx  # noqa: E402
 from export.parity import check_parity  # noqa: E402
 from export.scoring.model import load_model  # noqa: E402
-from features.settings import TrunkSettings  # noqa: E402
-from features.tensors import TrunkFeatures  # noqa: E402
-from features.trunks import Trunk  # noqa: E402
+from features.backbones import Backbone  # noqa: E402
+from features.settings import BackboneSettings  # noqa: E402
+from features.tensors import BackboneFeatures  # noqa: E402
 from oneclass.deep.deep_svdd import DeepSVDD  # noqa: E402
 from oneclass.patchcore.member import PatchCore  # noqa: E402
 from oneclass.settings import DeepSVDDSettings, PatchCoreSettings  # noqa: E402
@@ -36,7 +36,7 @@ from tests.rows import ArrayRows, Base, synthetic_rows  # noqa: E402
 from tests.threads import one_thread  # noqa: E402, F401
 
 SIZE = 64
-TRUNK = TrunkSettings(
+BACKBONE = BackboneSettings(
     name="test_resnet", weights="random", image_size=SIZE, patch_strides=(4, 8), pooled_strides=(8, 16)
 )
 NAMES = ("patchcore", "deep_svdd", "cnn")
@@ -46,7 +46,7 @@ NAMES = ("patchcore", "deep_svdd", "cnn")
 class System:
     """A trained system: what a run holds when it exports."""
 
-    trunk: Trunk
+    backbone: Backbone
     members: list
     fitted: FittedEnsemble
     images: np.ndarray
@@ -58,7 +58,7 @@ class System:
             GraphMember(name, "t", member.to_module())
             for name, member in zip(NAMES, self.members, strict=True)
         ]
-        return FusedGraph({"t": self.trunk}, members, EnsembleModule(fitted or self.fitted), SIZE)
+        return FusedGraph({"t": self.backbone}, members, EnsembleModule(fitted or self.fitted), SIZE)
 
     @property
     def p_minority(self):
@@ -80,11 +80,11 @@ class System:
         return path
 
 
-def rows_through(trunk, seed):
-    """Made-up images with the features that the trunk gives them."""
+def rows_through(backbone, seed):
+    """Made-up images with the features that the backbone gives them."""
     base = synthetic_rows((50, 30), seed=seed, image_size=SIZE).base
     with torch.inference_mode():
-        features = trunk(torch.from_numpy(base.images).permute(0, 3, 1, 2).float())
+        features = backbone(torch.from_numpy(base.images).permute(0, 3, 1, 2).float())
     return ArrayRows(
         Base(base.labels, features.pooled.numpy(), features.patches.numpy(), base.images, 2, SIZE)
     )
@@ -92,8 +92,8 @@ def rows_through(trunk, seed):
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
-    trunk = Trunk(TRUNK)
-    train, held_out = rows_through(trunk, 0), rows_through(trunk, 1)
+    backbone = Backbone(BACKBONE)
+    train, held_out = rows_through(backbone, 0), rows_through(backbone, 1)
     members = [
         PatchCore(PatchCoreSettings(pca_dim=16, bank_size=150)),
         DeepSVDD(DeepSVDDSettings(hidden=16, embedding_dim=8, epochs=2)),
@@ -117,7 +117,7 @@ def system(tmp_path_factory):
         manifest_digest="0" * 16,
     )
     fitted = fit_baseline(table, "plain_mean", deployment_prior=0.1)
-    made = System(trunk, members, fitted, held_out.base.images[:28], scores[:28], None)
+    made = System(backbone, members, fitted, held_out.base.images[:28], scores[:28], None)
     made.path = made.write(tmp_path_factory.mktemp("graph") / "model.onnx")
     return made
 
@@ -159,10 +159,10 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
 def test_every_form_of_patchcore_is_traced_at_any_batch(system, tmp_path, settings, monkeypatch):
     monkeypatch.setattr("oneclass.patchcore.module._SLICE", 50)
     member = PatchCore(PatchCoreSettings(bank_size=120, **settings))
-    member.fit(rows_through(system.trunk, 0), FitContext(0))
+    member.fit(rows_through(system.backbone, 0), FitContext(0))
     modules = [member.to_module(), *(each.to_module() for each in system.members[1:])]
     graph = FusedGraph(
-        {"t": system.trunk},
+        {"t": system.backbone},
         [GraphMember(name, "t", module) for name, module in zip(NAMES, modules, strict=True)],
         EnsembleModule(system.fitted),
         SIZE,
@@ -233,16 +233,16 @@ def count_convolutions(path):
     return sum(node.op_type == "Conv" for node in onnx.load(str(path)).graph.node)
 
 
-def n_convolutions(trunk):
-    return sum(isinstance(layer, torch.nn.Conv2d) for layer in trunk.modules())
+def n_convolutions(backbone):
+    return sum(isinstance(layer, torch.nn.Conv2d) for layer in backbone.modules())
 
 
-def test_a_trunk_runs_once_whoever_reads_it(system, tmp_path):
-    """Three members read one trunk, and its convolutions are there once; a second trunk brings its own."""
-    assert count_convolutions(system.path) == n_convolutions(system.trunk)
-    other = Trunk(TRUNK.model_copy(update={"name": "test_efficientnet"}))
+def test_a_backbone_runs_once_whoever_reads_it(system, tmp_path):
+    """Three members share one backbone's convolutions; a second backbone brings its own."""
+    assert count_convolutions(system.path) == n_convolutions(system.backbone)
+    other = Backbone(BACKBONE.model_copy(update={"name": "test_efficientnet"}))
     graph = FusedGraph(
-        {"t": system.trunk, "other": other},
+        {"t": system.backbone, "other": other},
         [
             GraphMember("patchcore", "t", system.members[0].to_module()),
             GraphMember("cnn", "t", system.members[2].to_module()),
@@ -252,14 +252,14 @@ def test_a_trunk_runs_once_whoever_reads_it(system, tmp_path):
         SIZE,
     )
     path = system.write(tmp_path / "two.onnx", graph)
-    assert count_convolutions(path) == n_convolutions(system.trunk) + n_convolutions(other)
+    assert count_convolutions(path) == n_convolutions(system.backbone) + n_convolutions(other)
 
 
-class PlainTrunk(torch.nn.Module):
+class PlainBackbone(torch.nn.Module):
     """Means of the pixels; quick to trace."""
 
     def forward(self, images):
-        return TrunkFeatures(images, images.mean(dim=(2, 3)), torch.nn.functional.avg_pool2d(images, 8))
+        return BackboneFeatures(images, images.mean(dim=(2, 3)), torch.nn.functional.avg_pool2d(images, 8))
 
 
 class MeanMember(torch.nn.Module):
@@ -277,7 +277,7 @@ class MeanMember(torch.nn.Module):
 
 def plain_graph(system, **settings):
     members = [GraphMember(name, "t", MeanMember(**settings)) for name in NAMES]
-    return FusedGraph({"t": PlainTrunk()}, members, EnsembleModule(system.fitted), SIZE)
+    return FusedGraph({"t": PlainBackbone()}, members, EnsembleModule(system.fitted), SIZE)
 
 
 def test_no_map_no_output(system, tmp_path):
@@ -316,7 +316,7 @@ assert "torch" not in sys.modules
 
 def test_too_many_weights_for_one_file(system, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "_MOST_WEIGHT_BYTES", 1000)
-    with pytest.raises(ModelError, match=r"stage sizing: .*Use smaller trunks"):
+    with pytest.raises(ModelError, match=r"stage sizing: .*Use smaller backbones"):
         system.write(tmp_path / "model.onnx")
 
 

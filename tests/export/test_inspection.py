@@ -25,7 +25,7 @@ def test_every_node_and_weight_lies_in_one_part(exported):
     parts = inspect_graph(load_model(exported))
     document = onnx.load(str(exported))
     names = [part.name for part in parts]
-    assert names[:2] == ["input", "trunk test_efficientnet"]
+    assert names[:2] == ["input", "backbone test_efficientnet"]
     assert set(names[2:-1]) <= {"patchcore", "deep_svdd", "cnn", "cnn_weighted"}
     assert names[-1] == "ensemble"
     assert sum(part.nodes for part in parts) == len(document.graph.node)

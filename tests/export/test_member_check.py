@@ -7,19 +7,19 @@ from torch import Tensor, nn
 
 from export.graph import GraphMember
 from export.member_check import reasons_not_to_export
-from features.tensors import TrunkFeatures
-from features.trunks import NoTrunk
+from features.backbones import NoBackbone
+from features.tensors import BackboneFeatures
 
 
 class Brightness(nn.Module):
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
         return features.images.mean(dim=(1, 2, 3))[:, None], None
 
 
 class OneByOne(nn.Module):
     """Loops over the images of a batch, which tracing writes out for the batch that it sees."""
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
         scores = [features.images[i].mean() for i in range(features.images.shape[0])]
         return torch.stack(scores)[:, None], None
 
@@ -27,12 +27,12 @@ class OneByOne(nn.Module):
 class PairsOnly(nn.Module):
     """Fails at any other batch."""
 
-    def forward(self, features: TrunkFeatures) -> tuple[Tensor, None]:
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
         return features.images.reshape(2, -1).mean(dim=1, keepdim=True)[:, :1] * torch.ones(2, 1), None
 
 
 def test_only_the_guilty_are_named():
     members = [GraphMember(m.__class__.__name__, "", m) for m in (Brightness(), OneByOne(), PairsOnly())]
-    reasons = reasons_not_to_export({"": NoTrunk()}, members, 16)
+    reasons = reasons_not_to_export({"": NoBackbone()}, members, 16)
     assert set(reasons) == {"OneByOne", "PairsOnly"}
     assert all(reasons.values())

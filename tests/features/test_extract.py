@@ -11,12 +11,12 @@ from PIL import Image
 
 from contracts.errors import ModelError
 from features import extract
+from features.backbones import Backbone
 from features.cache import FeatureStore
 from features.extract import ImageFile, extract_features
 from features.rows import CachedRows
-from features.runner import trunk_runner
-from features.settings import TrunkSettings
-from features.trunks import Trunk
+from features.runner import backbone_runner
+from features.settings import BackboneSettings
 from imagedata.decoding.decode import DecodeSettings
 
 DECODE = DecodeSettings(size=32)
@@ -29,22 +29,22 @@ def small_batches(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def trunk():
-    return Trunk(
-        TrunkSettings(
+def backbone():
+    return Backbone(
+        BackboneSettings(
             name="test_resnet", weights="random", image_size=32, patch_strides=(4, 8), pooled_strides=(8, 16)
         )
     )
 
 
 class Watch:
-    """Counts the images that reach the trunk, and may interrupt."""
+    """Counts the images that reach the backbone, and may interrupt."""
 
     def __init__(self, onnx_path):
         self.seen, self.fail_after, self.onnx_path = [], 10**9, onnx_path
 
-    def runner(self, trunk, onnx_path, device):
-        run = trunk_runner(trunk, self.onnx_path, device)  # traced once for all tests
+    def runner(self, backbone, onnx_path, device):
+        run = backbone_runner(backbone, self.onnx_path, device)  # traced once for all tests
 
         def watched(pixels):
             if sum(self.seen) >= self.fail_after:
@@ -57,13 +57,13 @@ class Watch:
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory):
-    return tmp_path_factory.mktemp("traced") / "trunk.onnx"
+    return tmp_path_factory.mktemp("traced") / "backbone.onnx"
 
 
 @pytest.fixture(autouse=True)
 def watch(monkeypatch, traced):
     watch = Watch(traced)
-    monkeypatch.setattr(extract, "trunk_runner", watch.runner)
+    monkeypatch.setattr(extract, "backbone_runner", watch.runner)
     return watch
 
 
@@ -79,10 +79,10 @@ def files(tmp_path):
     return made
 
 
-def test_every_image_once_and_features_are_the_trunks(tmp_path, trunk, files, watch):
-    store = FeatureStore(tmp_path / "store", trunk.shapes)
+def test_every_image_once_and_features_are_the_backbones(tmp_path, backbone, files, watch):
+    store = FeatureStore(tmp_path / "store", backbone.shapes)
     told = []
-    assert extract_features(trunk, store, files, DECODE, "cpu", told.append) == 21
+    assert extract_features(backbone, store, files, DECODE, "cpu", told.append) == 21
     assert sum(watch.seen) == sum(told) == 21
     assert max(watch.seen) == 4
     assert len(list((tmp_path / "store").glob("*.json"))) == 3
@@ -91,57 +91,57 @@ def test_every_image_once_and_features_are_the_trunks(tmp_path, trunk, files, wa
     )
     pixels = torch.from_numpy(rows.images(np.array([20, 3]))).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
-        expected = trunk(pixels)
+        expected = backbone(pixels)
     two = rows.subset(np.array([20, 3]))
     np.testing.assert_allclose(two.pooled(), expected.pooled, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(next(two.patches()), expected.patches, rtol=2e-3, atol=1e-4)
 
 
-def test_a_second_pass_computes_nothing_and_new_images_alone(tmp_path, trunk, files, watch):
-    store = FeatureStore(tmp_path / "store", trunk.shapes)
-    extract_features(trunk, store, files[:10], DECODE, "cpu")
+def test_a_second_pass_computes_nothing_and_new_images_alone(tmp_path, backbone, files, watch):
+    store = FeatureStore(tmp_path / "store", backbone.shapes)
+    extract_features(backbone, store, files[:10], DECODE, "cpu")
     watch.seen.clear()
-    again = FeatureStore(tmp_path / "store", trunk.shapes)
-    assert extract_features(trunk, again, files[:10], DECODE, "cpu") == 0
+    again = FeatureStore(tmp_path / "store", backbone.shapes)
+    assert extract_features(backbone, again, files[:10], DECODE, "cpu") == 0
     assert watch.seen == []
-    assert extract_features(trunk, again, files, DECODE, "cpu") == 11
+    assert extract_features(backbone, again, files, DECODE, "cpu") == 11
     assert sum(watch.seen) == 11
 
 
-def test_equal_bytes_are_computed_once(tmp_path, trunk, files, watch):
+def test_equal_bytes_are_computed_once(tmp_path, backbone, files, watch):
     twin = tmp_path / "twin.png"
     twin.write_bytes(files[0].path.read_bytes())
-    store = FeatureStore(tmp_path / "store", trunk.shapes)
+    store = FeatureStore(tmp_path / "store", backbone.shapes)
     doubled = [files[0], ImageFile(files[0].sha256, twin), files[1], files[0]]
-    assert extract_features(trunk, store, doubled, DECODE, "cpu") == 2
+    assert extract_features(backbone, store, doubled, DECODE, "cpu") == 2
     assert sum(watch.seen) == 2
 
 
 def test_an_interrupted_pass_keeps_its_finished_shards_and_ends_with_the_same_bytes(
-    tmp_path, trunk, files, watch
+    tmp_path, backbone, files, watch
 ):
-    whole = FeatureStore(tmp_path / "whole", trunk.shapes)
-    extract_features(trunk, whole, files, DECODE, "cpu")
+    whole = FeatureStore(tmp_path / "whole", backbone.shapes)
+    extract_features(backbone, whole, files, DECODE, "cpu")
     watch.seen.clear()
     watch.fail_after = 12
     with pytest.raises(KeyboardInterrupt):
-        extract_features(trunk, FeatureStore(tmp_path / "store", trunk.shapes), files, DECODE, "cpu")
-    resumed = FeatureStore(tmp_path / "store", trunk.shapes)
+        extract_features(backbone, FeatureStore(tmp_path / "store", backbone.shapes), files, DECODE, "cpu")
+    resumed = FeatureStore(tmp_path / "store", backbone.shapes)
     assert [file.sha256 in resumed for file in files] == [True] * 8 + [False] * 13
     watch.seen.clear()
     watch.fail_after = 10**9
-    assert extract_features(trunk, resumed, files, DECODE, "cpu") == 13
+    assert extract_features(backbone, resumed, files, DECODE, "cpu") == 13
     digests = [file.sha256 for file in files]
     assert np.array_equal(resumed.pooled(digests), whole.pooled(digests))
     assert np.array_equal(resumed.patches(digests), whole.patches(digests))
 
 
-def test_the_runners_features_are_the_trunks_at_any_batch_size(traced, trunk):
+def test_the_runners_features_are_the_backbones_at_any_batch_size(traced, backbone):
     """ONNX Runtime computes what torch does; the patches may differ by one step of half precision."""
-    run = trunk_runner(trunk, traced, "cpu")
+    run = backbone_runner(backbone, traced, "cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
     with torch.inference_mode():
-        expected = trunk(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
+        expected = backbone(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
     for batch in (1, 2, 7):
         pooled, patches = run(pixels[:batch])
         assert pooled.dtype == np.float32
@@ -150,23 +150,23 @@ def test_the_runners_features_are_the_trunks_at_any_batch_size(traced, trunk):
         np.testing.assert_allclose(patches, expected.patches[:batch], rtol=2e-3, atol=1e-4)
 
 
-def test_the_traced_trunk_is_kept(traced, trunk):
-    trunk_runner(trunk, traced, "cpu")
+def test_the_traced_backbone_is_kept(traced, backbone):
+    backbone_runner(backbone, traced, "cpu")
     written = traced.stat().st_mtime_ns
-    trunk_runner(trunk, traced, "cpu")
+    backbone_runner(backbone, traced, "cpu")
     assert traced.stat().st_mtime_ns == written
 
 
-def test_a_trunk_that_cannot_be_traced_is_named(tmp_path, trunk, monkeypatch):
+def test_a_backbone_that_cannot_be_traced_is_named(tmp_path, backbone, monkeypatch):
     def no_trace(*args, **kwargs):
         raise RuntimeError("unsupported\n operator")
 
     monkeypatch.setattr("torch.onnx.export", no_trace)
     with pytest.raises(
-        ModelError, match=r"trunk 'test_resnet': it cannot be traced to ONNX \(RuntimeError: unsup"
+        ModelError, match=r"backbone 'test_resnet': it cannot be traced to ONNX \(RuntimeError: unsup"
     ):
-        trunk_runner(trunk, tmp_path / "trunk.onnx", "cpu")
-    assert not (tmp_path / "trunk.onnx").exists()
+        backbone_runner(backbone, tmp_path / "backbone.onnx", "cpu")
+    assert not (tmp_path / "backbone.onnx").exists()
 
 
 def test_a_file_that_broke_since_it_was_looked_at_is_named(tmp_path):

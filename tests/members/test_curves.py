@@ -10,7 +10,7 @@ import pytest
 from contracts.errors import MemberCollapsedError
 from contracts.files import read_arrays, write_arrays
 from contracts.member import FitContext
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from oneclass.deep import sphere
 from oneclass.deep.deep_svdd import DeepSVDD
 from oneclass.settings import DeepSVDDSettings
@@ -34,7 +34,7 @@ def curves_of(member):
 
 def test_tuned_cnn_records_both_losses_of_every_epoch():
     settings = CnnSettings(tune="full", image_size=32, epochs=2, batch_size=16)
-    member = TunedCnn(settings, TrunkSettings(name="test_efficientnet", weights="random", image_size=64))
+    member = TunedCnn(settings, BackboneSettings(name="test_efficientnet", weights="random", image_size=64))
     curves = curves_of(member)
     assert {"training_loss", "validation_loss"} <= set(curves)
     for name in ("training_loss", "validation_loss"):

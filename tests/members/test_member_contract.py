@@ -19,8 +19,8 @@ from contracts.errors import DataError
 from contracts.files import read_arrays, write_arrays
 from contracts.member import FitContext, Member
 from features.apply import feature_batches
-from features.settings import TrunkSettings
-from features.tensors import TrunkFeatures
+from features.settings import BackboneSettings
+from features.tensors import BackboneFeatures
 from tests.rows import ArrayRows, relabelled, scrambled, synthetic_rows
 from workflow.settings.registry import MEMBERS, build_member, entry_of, settings_class
 
@@ -51,7 +51,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "cnn_sam": {"epochs": 10, "patience": 10, "optimiser": {"learning_rate": 1e-2, "sam": 0.02}},
 }
-TRUNK = TrunkSettings(
+BACKBONE = BackboneSettings(
     name="test_resnet", weights="random", image_size=32, patch_strides=(4, 8), pooled_strides=(8, 16)
 )
 
@@ -66,7 +66,7 @@ class Case:
 
     def build(self) -> Member:
         given = {**entry_of(self.type).defaults, **self.settings}
-        return build_member(self.type, settings_class(self.type)(**given), TRUNK)
+        return build_member(self.type, settings_class(self.type)(**given), BACKBONE)
 
 
 # Random weights have no statistics worth following for a handful of batches.
@@ -290,7 +290,7 @@ def test_module_repeats_score_at_any_batch_size(case, batch):
     for start in range(0, min(n, 3 * batch), batch):
         rows = slice(start, start + batch)
         with torch.inference_mode():
-            scores, score_map = module(TrunkFeatures(*(part(tensor, rows) for tensor in features)))
+            scores, score_map = module(BackboneFeatures(*(part(tensor, rows) for tensor in features)))
         assert scores.shape == (min(batch, n - start), 1)
         np.testing.assert_allclose(scores.numpy(), member.score(new_rows())[rows], rtol=1e-4, atol=1e-5)
         if score_map is not None:

@@ -9,20 +9,20 @@ import torch
 
 from contracts.errors import MemberCollapsedError, UsageError
 from contracts.member import FitContext
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from oneclass.mean_shifted import MeanShifted, _Embedding, last_stage, mean_shifted_loss
 from oneclass.settings import MeanShiftedSettings
 from oneclass.views import random_views
 from tests.rows import synthetic_rows
 
-TRUNK = TrunkSettings(
+BACKBONE = BackboneSettings(
     name="test_resnet", weights="random", image_size=32, patch_strides=(4, 8), pooled_strides=(8, 16)
 )
 
 
 def fitted(rows=None, report=lambda sentence: None, record=lambda *point: None, **settings):
     member = MeanShifted(
-        MeanShiftedSettings(**{"image_size": 32, "epochs": 2, "batch_size": 16, **settings}), TRUNK
+        MeanShiftedSettings(**{"image_size": 32, "epochs": 2, "batch_size": 16, **settings}), BACKBONE
     )
     return member.fit(synthetic_rows() if rows is None else rows, FitContext(3, "cpu", report, record))
 
@@ -64,7 +64,7 @@ def test_a_network_without_stages_is_refused():
 
 
 def test_only_the_last_stage_learns():
-    start = _Embedding(MeanShifted(MeanShiftedSettings(image_size=32), TRUNK).backbone).state_dict()
+    start = _Embedding(MeanShifted(MeanShiftedSettings(image_size=32), BACKBONE).backbone).state_dict()
     end = fitted(learning_rate=1e-2).to_module().embedding.state_dict()
     changed = {name for name in start if not torch.equal(start[name], end[name])}
     assert changed

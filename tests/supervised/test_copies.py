@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from contracts.errors import DataError
 from contracts.member import FitContext
 from contracts.rows import FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from supervised import tuned
 from supervised.head import HeadCnn
 from supervised.labels import early_stopping_split, rows_to_stop_by
@@ -176,7 +176,7 @@ def test_whole_cnn_learns_from_copies_and_answers_for_the_real_shares(monkeypatc
 
     monkeypatch.setattr(tuned, "Tuning", watching)
     rows = with_copies(synthetic_rows((40, 12)), 3)
-    backbone = TrunkSettings(name="small_cnn", image_size=32)
+    backbone = BackboneSettings(name="small_cnn", image_size=32)
     member = TunedCnn(cnn(tune="full", epochs=1, image_size=32), backbone).fit(rows, FitContext(0))
     fit, _ = rows_to_stop_by(rows, member.settings.validation_share, 0)
     real = fit[~rows.is_copy[fit]]
@@ -198,7 +198,7 @@ def test_what_works_on_images_themselves_takes_real_rows(kind, monkeypatch) -> N
     tune: dict = {"tune": "linear", "image_size": 32}
     if kind is TunedCnn:
         tune |= {"tune": "full", "epochs": 1, "retrain": {"method": "crt"}}
-    member = kind(cnn(**tune), TrunkSettings(name="small_cnn", image_size=32)).fit(rows, FitContext(0))
+    member = kind(cnn(**tune), BackboneSettings(name="small_cnn", image_size=32)).fit(rows, FitContext(0))
     assert not rows.is_copy[seen[0]].any()
     ledger = member.state()[1]["prior_ledger"]
     n_minority = 12 if kind is LinearCnn else np.sum(rows.labels[seen[0]] == 1)

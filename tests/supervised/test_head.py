@@ -1,4 +1,4 @@
-"""The frozen-trunk head against scikit-learn, and what its losses and settings do."""
+"""The frozen-backbone head against scikit-learn, and what its losses and settings do."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from contracts.errors import UsageError
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from features.weights import build_classifier
 from supervised import last_layer
 from supervised.last_layer import exchanged, frozen_features, last_linear, put_last_linear
@@ -23,7 +23,7 @@ BACKBONES = ["test_resnet", "tf_efficientnet_lite0", "torchvision:mobilenet_v3_s
 
 def network_of(name, n_classes):
     settings = CnnSettings(tune="full", image_size=32)
-    return TunedModule(settings, TrunkSettings(name=name, weights="random"), n_classes)
+    return TunedModule(settings, BackboneSettings(name=name, weights="random"), n_classes)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from supervised import tuned
 from supervised.head import HeadCnn
 from supervised.labels import early_stopping_split
@@ -20,7 +20,7 @@ from supervised.settings import CnnSettings
 from supervised.tuned import TunedCnn
 from tests.rows import relabelled, scrambled, synthetic_rows
 
-BACKBONE = TrunkSettings(name="test_resnet", weights="random", image_size=32)
+BACKBONE = BackboneSettings(name="test_resnet", weights="random", image_size=32)
 FULL = {
     "tune": "full",
     "image_size": 32,

@@ -10,7 +10,7 @@ import torch
 
 from contracts.errors import UsageError
 from contracts.member import FitContext
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from supervised.losses import cross_entropy, soft_cross_entropy
 from supervised.pixels import PixelDataset
 from supervised.settings import AugmentSettings, CnnSettings
@@ -24,7 +24,7 @@ from workflow.training.train import run_unit
 
 def member(**settings) -> TunedCnn:
     given = {"image_size": 16, "epochs": 3, "validation_share": 0.0, "optimiser": {"learning_rate": 1e-2}}
-    backbone = TrunkSettings(name="small_cnn_16")
+    backbone = BackboneSettings(name="small_cnn_16")
     return TunedCnn(CnnSettings(tune="full", **{**given, **settings}), backbone)
 
 
@@ -112,7 +112,7 @@ def test_a_unit_learns_no_target_of_its_own_fold(tmp_path):
     sources = np.array([1, 2, 30, 31])  # rows 32 to 35 stand for copies of these
     plan = StudentPlan("small_cnn_16", 16, 1)
     settings = plan.settings
-    unit_member = MemberPlan(name="student", type="cnn_tuned", settings=settings, trunk=TrunkSettings())
+    unit_member = MemberPlan(name="student", type="cnn_tuned", settings=settings, backbone=BackboneSettings())
     train, n_rows = rows, 32
     targets = one_hot(rows.labels[:n_rows]) * 0.5 + 0.25
 
@@ -142,7 +142,7 @@ def test_a_copy_learns_the_target_of_its_source(tmp_path, monkeypatch):
     monkeypatch.setattr(TunedCnn, "fit", fit)
     monkeypatch.setattr(TunedCnn, "score", lambda self, scored: np.zeros((len(scored), 1), dtype=np.float32))
     settings = StudentPlan("small_cnn_16", 16, 1).settings
-    plan = MemberPlan(name="student", type="cnn_tuned", settings=settings, trunk=TrunkSettings())
+    plan = MemberPlan(name="student", type="cnn_tuned", settings=settings, backbone=BackboneSettings())
     targets = np.stack([np.arange(n_rows), -np.arange(n_rows)], axis=1).astype(np.float32)
     run_unit(Unit(plan, 1, 0, "", tmp_path / "unit.npz"), rows, rows, fold_of_row, "cpu", sources, targets)
     # Rows of fold 0, and the copies of rows 2 and 30, which stand at 33 and 34.

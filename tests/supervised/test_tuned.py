@@ -8,7 +8,7 @@ import torch
 
 from contracts.errors import DataError, MemberCollapsedError
 from contracts.member import FitContext
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from supervised.augmentation import image_transform
 from supervised.labels import early_stopping_split
 from supervised.objective import Objective
@@ -17,7 +17,7 @@ from supervised.tuned import TunedCnn
 from supervised.tuned_module import TunedModule
 from tests.rows import synthetic_rows
 
-BACKBONE = TrunkSettings(name="test_resnet", weights="random", image_size=32)
+BACKBONE = BackboneSettings(name="test_resnet", weights="random", image_size=32)
 SMALL = {
     "tune": "full",
     "image_size": 32,
@@ -83,7 +83,7 @@ def test_no_training_batch_is_a_single_image():
 
 @pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "torchvision:resnet18"])
 def test_torchvision_backbones_have_their_last_layer_replaced(name):
-    backbone = TrunkSettings(name=name, weights="random")
+    backbone = BackboneSettings(name=name, weights="random")
     module = TunedModule(CnnSettings(**SMALL), backbone, 3).eval()
     assert module.logits(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
 

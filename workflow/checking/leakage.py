@@ -42,7 +42,7 @@ def measure_leak(config: RunConfig, rule: str | int) -> dict[str, Any]:
         DataError: too few groups for the folds.
     """
     from imagedata.folds import assign_folds
-    from workflow.run.features import load_trunks
+    from workflow.run.features import load_backbones
 
     config = replace(config, spec=config.spec.model_copy(update={"group": rule}))
     heads = [plan for plan in config.members if _is_head(plan)]
@@ -59,11 +59,11 @@ def measure_leak(config: RunConfig, rule: str | int) -> dict[str, Any]:
         "grouped": data.fold_of_row,
     }
     device = pick_device(config.options.device)
-    trunks = load_trunks(config, {plan.trunk for plan in heads})
+    backbones = load_backbones(config, {plan.backbone for plan in heads})
     found = []
     with progress_bar("random and grouped folds", len(heads) * 2 * config.recipe.folds) as bar:
         for plan in heads:
-            loaded = trunks[plan.trunk]
+            loaded = backbones[plan.backbone]
             loaded.fill(data, data.train, config.decode, device)
             rows = loaded.rows(data, data.train, config.decode)
             scores = {}

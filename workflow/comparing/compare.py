@@ -51,7 +51,7 @@ def compare(
     Returns:
         ``{dataset, recipe, key, members, metric, level, correction, repeats, rows, left_out}``; a row is the
         ensemble table's, with ``verdict``, ``adjusted_p``, ``thresholds`` (one a repeat), ``train_seconds``
-        and ``score_ms`` (milliseconds an image beyond the trunk's; None for rows that are no member).
+        and ``score_ms`` (milliseconds an image beyond the backbone's; None for rows that are no member).
 
     Raises:
         UsageError: an unknown member or metric; others as in training.
@@ -209,5 +209,5 @@ def _footnote(config: RunConfig, document: dict[str, Any]) -> str:
     return (
         f"{means}Verdicts by paired bootstrap of {drawn} with {config.recipe.bootstrap} replicates, "
         f"Holm-corrected over {n_compared} comparisons at {LEVEL:.0%}. Seconds are those of all "
-        f"{'repeats and ' if n_repeats > 1 else ''}folds; ms/image come on top of the trunk's.{two_classes}"
+        f"{'repeats and ' if n_repeats > 1 else ''}folds; ms/image without the backbone's.{two_classes}"
     )

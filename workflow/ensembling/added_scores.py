@@ -66,18 +66,18 @@ def with_added_rows(
     pending = [unit for unit, result in updated.items() if result is None]
     if pending:
         # torch is imported from here on, and only when there is work.
-        from workflow.run.features import load_trunks
+        from workflow.run.features import load_backbones
 
-        trunks = load_trunks(config, {unit.member.trunk for unit in pending})
+        backbones = load_backbones(config, {unit.member.backbone for unit in pending})
         rows = [*data.added, *data.test]
-        for trunk in trunks.values():
-            trunk.fill(data, rows, config.decode, pick_device(config.options.device))
+        for backbone in backbones.values():
+            backbone.fill(data, rows, config.decode, pick_device(config.options.device))
         with progress_bar("scoring added images", len(pending)) as bar:
             for unit in pending:
                 bar.describe(f"added images, {unit.member.name}")
-                trunk = trunks[unit.member.trunk]
+                backbone = backbones[unit.member.backbone]
                 added, test = (
-                    trunk.rows(data, list(some), config.decode) for some in (data.added, data.test)
+                    backbone.rows(data, list(some), config.decode) for some in (data.added, data.test)
                 )
                 _compute(unit, data, results[unit], added, test)
                 updated[unit] = _read(unit, data, results[unit])
@@ -119,7 +119,7 @@ def _compute(unit: Unit, data: PreparedData, trained: UnitResult, added: ImageRo
 
     def restored() -> Member:
         plan = unit.member
-        member = build_member(plan.type, plan.settings, plan.trunk)
+        member = build_member(plan.type, plan.settings, plan.backbone)
         return member.restore(trained.state, trained.state_meta)
 
     member = restored()

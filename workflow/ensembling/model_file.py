@@ -96,14 +96,14 @@ def write_gated(
     # torch and the exporter are imported here, when there is something to export.
     from export.onnx_file import write_onnx
     from export.parity import check_parity
-    from features.trunks import Trunk
+    from features.backbones import Backbone
     from workflow.run.features import feature_folder
 
     provisional = target.with_name(f".{target.name}.unchecked")
     with console.status("loading members", spinner="dots"):
         graph = fused_graph(config, results, fitted, repeats)
         metadata = _metadata(config, data.of_repeat(repeats[0]), fitted, test, rows)
-        metadata["trunks"] = [json.loads(key)["name"] for key in graph.trunk_keys]
+        metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
         if config.recipe.repeats > 1:
             metadata["repeats"] = list(repeats)
     chosen = _parity_rows(test)
@@ -117,9 +117,9 @@ def write_gated(
                 np.asarray(fitted.threshold),
                 metadata,
                 {
-                    key: feature_folder(config, trunk)
-                    for key, trunk in zip(graph.trunk_keys, graph.trunks, strict=True)
-                    if isinstance(trunk, Trunk)
+                    key: feature_folder(config, backbone)
+                    for key, backbone in zip(graph.backbone_keys, graph.backbones, strict=True)
+                    if isinstance(backbone, Backbone)
                 },
             )
         with console.status("parity gate", spinner="dots"):
@@ -154,10 +154,10 @@ def _blame_members(
     from export.member_check import reasons_not_to_export
 
     foreign = {plan.name for plan in config.members if plan.type.startswith(ANOMALIB_PREFIX)}
-    trunks, members = _graph_parts(results, fitted, repeats)
+    backbones, members = _graph_parts(results, fitted, repeats)
     suspects = [member for member in members if member.name in foreign]
     with console.status("looking for the member that cannot be exported", spinner="dots"):
-        reasons = reasons_not_to_export(trunks, suspects, config.recipe.trunk.image_size)
+        reasons = reasons_not_to_export(backbones, suspects, config.recipe.backbone.image_size)
     if reasons:
         found = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
         without = " ".join(f"-o members.{name}=false" for name in reasons)
@@ -177,8 +177,8 @@ def fused_graph(
     from ensemble.module import EnsembleModule
     from export.graph import FusedGraph
 
-    trunks, members = _graph_parts(results, fitted, repeats)
-    return FusedGraph(trunks, members, EnsembleModule(fitted), config.recipe.trunk.image_size)
+    backbones, members = _graph_parts(results, fitted, repeats)
+    return FusedGraph(backbones, members, EnsembleModule(fitted), config.recipe.backbone.image_size)
 
 
 def _graph_parts(
@@ -186,9 +186,9 @@ def _graph_parts(
     fitted: FittedEnsemble,
     repeats: tuple[int, ...],
 ) -> tuple[dict[str, Any], list[Any]]:
-    """Trunk modules by key, and the graph's members in the order of the fitted columns."""
+    """Backbone modules by key, and the graph's members in the order of the fitted columns."""
     from export.graph import GraphMember, MeanOfMembers
-    from features.trunks import NoTrunk, Trunk
+    from features.backbones import Backbone, NoBackbone
 
     names = list(dict.fromkeys(column.member for column in fitted.columns))
     finals = {
@@ -197,19 +197,19 @@ def _graph_parts(
         if unit.fold == FINAL
     }
     members = []
-    trunks: dict[str, Any] = {}
+    backbones: dict[str, Any] = {}
     for name in names:
         modules = []
         for repeat in repeats:
             plan, result = finals[name, repeat]
-            member = build_member(plan.type, plan.settings, plan.trunk)
+            member = build_member(plan.type, plan.settings, plan.backbone)
             modules.append(member.restore(result.state, result.state_meta).to_module())
-        key = plan.trunk.model_dump_json()
+        key = plan.backbone.model_dump_json()
         reads_features = member.needs != frozenset({"images"})
-        if key not in trunks or (reads_features and isinstance(trunks[key], NoTrunk)):
-            trunks[key] = Trunk(plan.trunk) if reads_features else NoTrunk()
+        if key not in backbones or (reads_features and isinstance(backbones[key], NoBackbone)):
+            backbones[key] = Backbone(plan.backbone) if reads_features else NoBackbone()
         members.append(GraphMember(name, key, modules[0] if len(modules) == 1 else MeanOfMembers(modules)))
-    return trunks, members
+    return backbones, members
 
 
 def _parity_rows(test: ScoreTable) -> np.ndarray:

@@ -18,7 +18,7 @@ from features.rows import CachedRows
 from oneclass.patchcore.member import PatchCore
 from oneclass.patchcore.nearest_patches import DecidingPatch, deciding_patches
 from workflow.ensembling.finished import FinishedRun
-from workflow.run.features import TrunkWithStore, load_trunks
+from workflow.run.features import BackboneWithStore, load_backbones
 from workflow.run.units import FINAL, Unit
 from workflow.settings.registry import build_member
 
@@ -80,27 +80,27 @@ def evidence_of(
     }
     names = list(dict.fromkeys(column.member for column in run.fitted.columns))
     fits = {name: [_restored(run, units[name, repeat]) for repeat in run.repeats] for name in names}
-    trunk_of = {name: units[name, run.repeats[0]].member.trunk for name in names}
-    trunks = load_trunks(run.config, set(trunk_of.values()))
-    rows_of_trunk = {settings: _rows(run, trunk, images) for settings, trunk in trunks.items()}
+    backbone_of = {name: units[name, run.repeats[0]].member.backbone for name in names}
+    backbones = load_backbones(run.config, set(backbone_of.values()))
+    rows_of_backbone = {settings: _rows(run, backbone, images) for settings, backbone in backbones.items()}
     scores = np.concatenate(
-        [_mean_scores(fits[name], rows_of_trunk[trunk_of[name]]) for name in names], axis=1
+        [_mean_scores(fits[name], rows_of_backbone[backbone_of[name]]) for name in names], axis=1
     )
     notes: list[str] = []
     heat: FloatArray | None = None
     usual, heat_of = (0.0, 0.0), ""
     for name in _by_weight(run, names, fits):
-        rows = rows_of_trunk[trunk_of[name]]
+        rows = rows_of_backbone[backbone_of[name]]
         maps = [_mean_maps(fits[name], rows.subset(np.array([i]))) for i in range(len(rows))]
         if maps[0] is not None:
             heat = np.concatenate([each for each in maps if each is not None])
-            heat_of, usual = name, _usual(run, fits[name], trunks[trunk_of[name]])
+            heat_of, usual = name, _usual(run, fits[name], backbones[backbone_of[name]])
             break
     patches: list[list[DecidingPatch]] = [[] for _ in images]
-    shapes = next(iter(trunks.values())).store.shapes
+    shapes = next(iter(backbones.values())).store.shapes
     explainer = fits[heat_of][0] if heat_of else None
     if isinstance(explainer, PatchCore):
-        shapes = trunks[trunk_of[heat_of]].store.shapes
+        shapes = backbones[backbone_of[heat_of]].store.shapes
         if explainer.origin is None:
             path = units[heat_of, run.repeats[0]].path
             notes.append(
@@ -109,7 +109,7 @@ def evidence_of(
                 f"{run.config.options.command('train', heat_of)}"
             )
         else:
-            features = np.concatenate(list(rows_of_trunk[trunk_of[heat_of]].patches()))
+            features = np.concatenate(list(rows_of_backbone[backbone_of[heat_of]].patches()))
             patches = [
                 deciding_patches(explainer, torch.from_numpy(patch_CGG), n_nearest, without=[sha256])
                 for patch_CGG, (_, sha256, _) in zip(features, images, strict=True)
@@ -124,18 +124,18 @@ def evidence_of(
 
 def _restored(run: FinishedRun, unit: Unit) -> Member:
     plan, result = unit.member, run.results[unit]
-    return build_member(plan.type, plan.settings, plan.trunk).restore(result.state, result.state_meta)
+    return build_member(plan.type, plan.settings, plan.backbone).restore(result.state, result.state_meta)
 
 
 def _rows(
-    run: FinishedRun, trunk: TrunkWithStore, images: Sequence[tuple[Path, str, ImageArray]]
+    run: FinishedRun, backbone: BackboneWithStore, images: Sequence[tuple[Path, str, ImageArray]]
 ) -> CachedRows:
     """The images as members see them, with features that are held in memory."""
-    store = PassingStore(trunk.store)
+    store = PassingStore(backbone.store)
     files = [ImageFile(sha256, path) for path, sha256, _ in images]
     for file in files:
         # One at a time: rounding depends on the batch, and no image may change what is said of another.
-        extract_features(trunk.trunk, store, [file], run.config.decode, "cpu")
+        extract_features(backbone.backbone, store, [file], run.config.decode, "cpu")
     labels = np.zeros(len(images), dtype=np.int64)  # nobody reads them in scoring
     return CachedRows(
         store,
@@ -175,12 +175,12 @@ def _by_weight(run: FinishedRun, names: list[str], fits: dict[str, list[Member]]
     return sorted(names, key=lambda name: (not isinstance(fits[name][0], PatchCore), -weight[name]))
 
 
-def _usual(run: FinishedRun, members: list[Member], trunk: TrunkWithStore) -> tuple[float, float]:
+def _usual(run: FinishedRun, members: list[Member], backbone: BackboneWithStore) -> tuple[float, float]:
     minority = run.fitted.class_names[-1]
     rows = [row for row in run.data.test if row.label != minority]
     rows = rows[:: max(1, len(rows) // _USUAL_ROWS)][:_USUAL_ROWS]
-    trunk.fill(run.data, rows, run.config.decode, "cpu")
-    maps = _mean_maps(members, trunk.rows(run.data, rows, run.config.decode))
+    backbone.fill(run.data, rows, run.config.decode, "cpu")
+    maps = _mean_maps(members, backbone.rows(run.data, rows, run.config.decode))
     assert maps is not None  # the caller has seen one
     median, most = np.percentile(maps, [50.0, 99.5])
     return float(median), float(most)

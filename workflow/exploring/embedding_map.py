@@ -13,12 +13,12 @@ from features.embedding import NEIGHBOURS, Embedding, embed, farthest
 from imagedata.manifest import Manifest
 from imagedata.manifest_row import ManifestRow
 from imagedata.sampling import seeded_rank
-from workflow.run.features import load_trunks
+from workflow.run.features import load_backbones
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
 
 MAP_ROWS = 5000
-"""Rows on the map at most; a trunk takes minutes for more on two cores, and eyes gain nothing."""
+"""Rows on the map at most; a backbone takes minutes for more on two cores, and eyes gain nothing."""
 
 _MINORITY_ROWS = 1500
 _NAMED = 8
@@ -77,10 +77,10 @@ def map_rows(config: RunConfig, manifest: Manifest) -> MappedRows | None:
         return None
     train, test = manifest.usable("train"), manifest.usable("test")
     data = PreparedData(manifest, train, test, np.zeros(len(train), dtype=np.int64))
-    settings = config.recipe.trunk
-    trunk = load_trunks(config, {settings})[settings]
-    trunk.fill(data, chosen, config.decode, pick_device(config.options.device))
-    rows = trunk.rows(data, chosen, config.decode)
+    settings = config.recipe.backbone
+    backbone = load_backbones(config, {settings})[settings]
+    backbone.fill(data, chosen, config.decode, pick_device(config.options.device))
+    rows = backbone.rows(data, chosen, config.decode)
     labels = np.asarray(data.labels(chosen))
     embedding = embed(rows.pooled(), labels, config.seed)
     minority = len(manifest.class_names) - 1
@@ -89,7 +89,7 @@ def map_rows(config: RunConfig, manifest: Manifest) -> MappedRows | None:
     total = len(train) + len(test)
     part = f"{len(chosen):,} of {total:,}" if len(chosen) < total else f"All {total:,}"
     sentence = (
-        f"{part} usable images by the pooled features of the trunk {settings.name}, "
+        f"{part} usable images by the pooled features of the backbone {settings.name}, "
         f"in the plane by {embedding.method}. Labels only colour it. Distances are taken in the principal "
         f"components that keep {embedding.explained:.0%} of the variance: the mean to an image's "
         f"{NEIGHBOURS} nearest of its own class, against what is usual there. An image that lies far away, "

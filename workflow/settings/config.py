@@ -95,7 +95,7 @@ class RunConfig:
     @property
     def decode(self) -> DecodeSettings:
         """How images become pixels in this run."""
-        return DecodeSettings(self.recipe.trunk.image_size, self.spec.window, self.spec.scaled_jpeg)
+        return DecodeSettings(self.recipe.backbone.image_size, self.spec.window, self.spec.scaled_jpeg)
 
     def member(self, name: str) -> MemberPlan:
         """One member by name.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import recipes
 from contracts.errors import UsageError, nearest_match
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from imagedata.resolve import read_yaml_mapping
 from workflow.settings.documents import validated
 from workflow.settings.registry import CONTROL, entry_of, settings_class
@@ -34,9 +34,10 @@ class Recipe(BaseModel):
         select_by: the figure that ``best`` goes by; see :mod:`ensemble.stacking.repeat_choice`.
         threshold: rule the decision threshold is set by, out of fold (see :mod:`ensemble.threshold`).
         bootstrap: replicates behind every 95 % interval.
-        trunk: the frozen backbone.
+        backbone: the frozen backbone.
         members: member name → its settings; ``type`` names the member type where it differs from the
-            name, ``trunk`` gives the member a trunk of its own. False leaves a member of the recipe out.
+            name, ``backbone`` gives the member a backbone of its own. False leaves a member of the recipe
+            out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,7 +49,7 @@ class Recipe(BaseModel):
     select_by: Literal["hter", "f1", "g_mean", "average_precision", "log_loss"] = "average_precision"
     threshold: str = "min_hter"
     bootstrap: int = Field(default=2000, ge=100)
-    trunk: TrunkSettings = TrunkSettings()
+    backbone: BackboneSettings = BackboneSettings()
     members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)
 
 
@@ -59,7 +60,7 @@ class MemberPlan(BaseModel):
         name: within the recipe.
         type: key of the registry.
         settings: validated settings of the member type.
-        trunk: the trunk it reads.
+        backbone: the backbone it reads.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,14 +68,14 @@ class MemberPlan(BaseModel):
     name: str
     type: str
     settings: Any
-    trunk: TrunkSettings
+    backbone: BackboneSettings
 
     def identity(self) -> dict[str, Any]:
         """Facts that decide what the fitted member is, beside rows and seed."""
         return {
             "type": self.type,
             "settings": self.settings.model_dump(mode="json"),
-            "trunk": self.trunk.identity(),
+            "backbone": self.backbone.identity(),
         }
 
 
@@ -124,19 +125,23 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
         _check_name(recipe, name)
         keys = dict(given or {})
         member_type = str(keys.pop("type", name))
-        own_trunk = keys.pop("trunk", None)
+        own_backbone = keys.pop("backbone", None)
         where = f"recipe {recipe.name}, member {name}"
-        if isinstance(own_trunk, str):
-            own_trunk = {"name": own_trunk}
-        if own_trunk is not None and not isinstance(own_trunk, dict):
-            raise UsageError(f"{where}: key 'trunk': got {own_trunk!r}; write a trunk's name or its keys.")
-        trunk = recipe.trunk
-        if own_trunk is not None:
-            trunk = validated(TrunkSettings, {**recipe.trunk.model_dump(), **own_trunk}, f"{where}, trunk")
-            if trunk.image_size != recipe.trunk.image_size:
+        if isinstance(own_backbone, str):
+            own_backbone = {"name": own_backbone}
+        if own_backbone is not None and not isinstance(own_backbone, dict):
+            raise UsageError(
+                f"{where}: key 'backbone': got {own_backbone!r}; write a backbone's name or its keys."
+            )
+        backbone = recipe.backbone
+        if own_backbone is not None:
+            backbone = validated(
+                BackboneSettings, {**recipe.backbone.model_dump(), **own_backbone}, f"{where}, backbone"
+            )
+            if backbone.image_size != recipe.backbone.image_size:
                 raise UsageError(
-                    f"{where}: its trunk wants {trunk.image_size} px but the recipe works at "
-                    f"{recipe.trunk.image_size} px. Images are decoded once: give all trunks one image_size."
+                    f"{where}: its backbone wants {backbone.image_size} px but the recipe works at "
+                    f"{recipe.backbone.image_size} px. Images are decoded once: give all one image_size."
                 )
         settings = validated(settings_class(member_type), merged(entry_of(member_type).defaults, keys), where)
         if name == CONTROL and (member_type != CONTROL or _is_more_than_plain(settings)):
@@ -144,7 +149,7 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
                 f"{where}: the null control is a '{CONTROL}' with plain cross-entropy, or nothing could be "
                 "judged by it. Give other losses, samplers and types a member of their own."
             )
-        plans.append(MemberPlan(name=name, type=member_type, settings=settings, trunk=trunk))
+        plans.append(MemberPlan(name=name, type=member_type, settings=settings, backbone=backbone))
     return plans
 
 

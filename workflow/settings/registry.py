@@ -12,7 +12,7 @@ from typing import Any
 
 from contracts.errors import UsageError, nearest_match
 from contracts.member import Member, MemberKind
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from oneclass.from_anomalib.catalogue import facts_of
 
@@ -108,7 +108,7 @@ MEMBERS: dict[str, MemberEntry] = {
         "oneclass.settings:MeanShiftedSettings",
         "mean_shifted",
         {},
-        "nearest majority rows once the trunk's last stage is adapted by contrast (Reiss 2021)",
+        "nearest majority rows once the backbone's last stage is adapted by contrast (Reiss 2021)",
         seconds_per_row=0.3,
     ),
     "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the null control"),
@@ -273,15 +273,15 @@ def settings_class(member_type: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def build_member(member_type: str, settings: Any, trunk: TrunkSettings) -> Member:
+def build_member(member_type: str, settings: Any, backbone: BackboneSettings) -> Member:
     """An unfitted member.
 
     Args:
         member_type: a key of :data:`MEMBERS`.
         settings: an instance of its settings model.
-        trunk: the trunk whose features it will read.
+        backbone: the backbone whose features it will read.
     """
     from workflow.settings import factories
 
-    member: Member = getattr(factories, entry_of(member_type).factory)(settings, trunk)
+    member: Member = getattr(factories, entry_of(member_type).factory)(settings, backbone)
     return member

@@ -23,8 +23,8 @@ _PROBE_IMAGES = 16
 def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     """Print and return counts, folds, members, estimated time and disk; trains and writes no run.
 
-    Files are looked at as in training, and what was found, augmented copies, and the trunk in its fast form
-    are kept for it.
+    Files are looked at as in training, and what was found, augmented copies, and the backbone in its fast
+    form are kept for it.
     """
     config = resolve_config(options)
     members = tuple(config.member(name) for name in only) or config.members
@@ -38,14 +38,14 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
         mine = [unit for unit in pending if unit.member.name == plan.name]
         estimates[plan.name] = round(sum(unit_seconds(plan, rows_to_fit(plan, data)) for _ in mine), 1)
     table = Table(title=f"recipe {config.recipe.name}: {len(pending)} of {len(units)} units to train")
-    for heading in ("member", "type", "trunk", "estimated seconds"):
+    for heading in ("member", "type", "backbone", "estimated seconds"):
         table.add_column(heading, justify="right" if heading.startswith("est") else "left")
     for plan in members:
-        table.add_row(plan.name, plan.type, plan.trunk.name, f"{estimates[plan.name]:.0f}")
+        table.add_row(plan.name, plan.type, plan.backbone.name, f"{estimates[plan.name]:.0f}")
     console.print(table)
     total = seconds + sum(estimates.values())
     note(
-        f"About {total / 60:.1f} minutes ({seconds:.0f} s of it trunk features, by a probe just now; "
+        f"About {total / 60:.1f} minutes ({seconds:.0f} s of it backbone features, by a probe just now; "
         f"members by rates of a 2-core machine) and {disk / 1e6:,.0f} MB of new files below {options.runs}."
     )
     return {
@@ -59,25 +59,25 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Unit]) -> tuple[float, int]:
-    """Seconds and bytes of the features still missing, from timing a few images through each trunk."""
+    """Seconds and bytes of the features still missing, from timing a few images through each backbone."""
     if not pending:
         return 0.0, 0
     from features.cache import bytes_per_image
-    from features.runner import trunk_runner
-    from workflow.run.features import load_trunks, trunks_read_by
+    from features.runner import backbone_runner
+    from workflow.run.features import backbones_read_by, load_backbones
 
     device = pick_device(config.options.device)
     seconds, size = 0.0, 0
-    for loaded in load_trunks(config, trunks_read_by(unit.member for unit in pending)).values():
+    for loaded in load_backbones(config, backbones_read_by(unit.member for unit in pending)).values():
         rows = [*data.train, *data.test, *data.augmented]
         missing = {row.sha256 for row in rows if row.sha256 not in loaded.store}
         side = config.decode.size
         images = np.zeros((_PROBE_IMAGES, side, side, 3), dtype=np.uint8)
-        run = trunk_runner(loaded.trunk, loaded.store.folder / "trunk.onnx", device)
+        run = backbone_runner(loaded.backbone, loaded.store.folder / "backbone.onnx", device)
         run(images)
         started = time.perf_counter()
         run(images)
         per_image = (time.perf_counter() - started) / _PROBE_IMAGES
         seconds += per_image * len(missing)
-        size += bytes_per_image(loaded.trunk.shapes) * len(missing)
+        size += bytes_per_image(loaded.backbone.shapes) * len(missing)
     return seconds, size

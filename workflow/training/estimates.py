@@ -33,7 +33,7 @@ def unit_seconds(plan: MemberPlan, rows: int) -> float:
 
 
 def trains_whole_network(plan: MemberPlan) -> bool:
-    """Whether the member is a whole CNN, not a head or a bank on the trunk's cached features."""
+    """Whether the member is a whole CNN, not a head or a bank on the backbone's cached features."""
     return getattr(plan.settings, "tune", "head") == "full"
 
 

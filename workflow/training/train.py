@@ -30,7 +30,7 @@ from workflow.training.estimates import processes_for
 
 if TYPE_CHECKING:
     from features.cache import FeatureStore
-    from features.settings import TrunkSettings
+    from features.settings import BackboneSettings
     from imagedata.manifest_row import ManifestRow
 
 
@@ -102,12 +102,12 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
 def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> None:
     """Compute missing features, then every pending unit."""
     # torch is imported from here on, and only when there is work.
-    from workflow.run.features import load_trunks, trunks_read_by
+    from workflow.run.features import backbones_read_by, load_backbones
 
     device = pick_device(config.options.device)
-    trunks = load_trunks(config, {unit.member.trunk for unit in pending})
-    for settings in trunks_read_by(unit.member for unit in pending):
-        loaded = trunks[settings]
+    backbones = load_backbones(config, {unit.member.backbone for unit in pending})
+    for settings in backbones_read_by(unit.member for unit in pending):
+        loaded = backbones[settings]
         started = time.monotonic()
         rows = [*data.train, *data.test, *data.augmented]
         computed = loaded.fill(data, rows, config.decode, device)
@@ -115,7 +115,7 @@ def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> Non
             seconds = time.monotonic() - started
             rate = computed / seconds
             note(f"Features of {computed} images computed in {seconds:.0f} s ({rate:.0f} images/s).")
-    stores = {settings: loaded.store for settings, loaded in trunks.items()}
+    stores = {settings: loaded.store for settings, loaded in backbones.items()}
     work = UnitWork(config, data, stores, device)
     cluster = config.options.ray
     with progress_bar("training", len(pending)) as bar:
@@ -148,14 +148,14 @@ class UnitWork:
     Attributes:
         config: the run.
         data: its rows.
-        stores: trunk → its features, all of them computed where a member reads them.
+        stores: backbone → its features, all of them computed where a member reads them.
         device: ``cpu`` or ``cuda``.
         threads: of this process's arithmetic from now on; None leaves it as it is.
     """
 
     config: RunConfig
     data: PreparedData
-    stores: dict[TrunkSettings, FeatureStore]
+    stores: dict[BackboneSettings, FeatureStore]
     device: str
     threads: int | None = None
 
@@ -170,7 +170,7 @@ class UnitWork:
 
         if self.threads is not None:
             _limit_threads(self.threads)
-        store = self.stores[unit.member.trunk]
+        store = self.stores[unit.member.backbone]
         copies: list[ManifestRow] = []
         sources = np.empty(0, dtype=np.int64)
         if learns_from_copies(unit.member):
@@ -231,7 +231,7 @@ def run_unit(
     def record(metric: str, value: float, step: int) -> None:
         curves.setdefault(metric, []).append((step, value))
 
-    member = build_member(unit.member.type, unit.member.settings, unit.member.trunk)
+    member = build_member(unit.member.type, unit.member.settings, unit.member.backbone)
 
     def keep(name: str, content: bytes) -> None:
         with atomic_writer(unit.path.with_name(f"{unit.path.stem}-{name}")) as handle:

@@ -10,7 +10,7 @@ from torch import nn
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from oneclass.deep import deep_svdd_pixels
 from oneclass.deep.deep_svdd_pixels import DeepSVDDPixels, LeNetModule, contrast_normalised
 from oneclass.deep.lenet import LeNetForm, decoder, encoder
@@ -99,11 +99,11 @@ def test_inputs_of_the_majority_fill_0_to_1_and_no_other_row_matters():
     module = fitted(rows).to_module()
     majority = np.flatnonzero(rows.labels == 0)
     images = torch.from_numpy(rows.images(majority)).permute(0, 3, 1, 2).float()
-    inputs = module.inputs_of(TrunkFeatures(images, torch.empty(0), torch.empty(0)))
+    inputs = module.inputs_of(BackboneFeatures(images, torch.empty(0), torch.empty(0)))
     assert float(inputs.min()) == pytest.approx(0.0, abs=1e-6)
     assert float(inputs.max()) == pytest.approx(1.0, abs=1e-6)
     others = torch.from_numpy(rows.images(np.flatnonzero(rows.labels == 1))).permute(0, 3, 1, 2).float()
-    beyond = module.inputs_of(TrunkFeatures(others, torch.empty(0), torch.empty(0)))
+    beyond = module.inputs_of(BackboneFeatures(others, torch.empty(0), torch.empty(0)))
     assert not (float(beyond.min()) == 0.0 and float(beyond.max()) == 1.0)
 
 

@@ -13,9 +13,9 @@ from contracts.errors import ExitCode, MemberCollapsedError, ModelError, UsageEr
 from contracts.member import FitContext
 from export.graph import GraphMember
 from export.member_check import reason_not_to_export
-from features.settings import TrunkSettings
-from features.tensors import TrunkFeatures
-from features.trunks import NoTrunk
+from features.backbones import NoBackbone
+from features.settings import BackboneSettings
+from features.tensors import BackboneFeatures
 from oneclass.from_anomalib.build import build_model, weights_from
 from oneclass.from_anomalib.member import AnomalibMember
 from oneclass.from_anomalib.module import Preparation
@@ -30,7 +30,7 @@ ROWS = synthetic_rows((20, 6), image_size=32)
 
 def fitted(model: str, **given: Any) -> AnomalibMember:
     settings = AnomalibSettings(model=model, **{"weights": "random", "max_epochs": 1, **given})
-    member = build_member(f"anomalib:{model}", settings, TrunkSettings())
+    member = build_member(f"anomalib:{model}", settings, BackboneSettings())
     assert isinstance(member, AnomalibMember)
     return member.fit(ROWS, FitContext(seed=3))
 
@@ -45,7 +45,7 @@ def test_patchcore_scores_as_anomalibs_own(num_neighbors):
     module: Any = member.to_module()
     with torch.inference_mode():
         theirs = module.network(module.preparation(pixels())).pred_score
-        ours, score_map = module(TrunkFeatures(pixels(), torch.empty(0), torch.empty(0)))
+        ours, score_map = module(BackboneFeatures(pixels(), torch.empty(0), torch.empty(0)))
     np.testing.assert_allclose(ours[:, 0], theirs, atol=1e-4)
     assert score_map.shape == (5, 8, 8)
 
@@ -57,13 +57,13 @@ def test_exports_with_any_batch_size(model):
     if model == "dfm":
         del arguments["layers"]
     member = fitted(model, arguments=arguments)
-    assert reason_not_to_export(NoTrunk(), GraphMember(model, "", member.to_module()), 32) == ""
+    assert reason_not_to_export(NoBackbone(), GraphMember(model, "", member.to_module()), 32) == ""
 
 
 def test_a_loop_over_images_is_said_to_be_one():
     """Anomalib's density estimate loops over the images of a batch, and tracing writes that loop out."""
     member = fitted("dfkde", arguments={**TINY, "layers": ["layer2"], "n_pca_components": 4})
-    reason = reason_not_to_export(NoTrunk(), GraphMember("dfkde", "", member.to_module()), 32)
+    reason = reason_not_to_export(NoBackbone(), GraphMember("dfkde", "", member.to_module()), 32)
     assert "batch size" in reason or "tracing" in reason
 
 

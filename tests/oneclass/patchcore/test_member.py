@@ -10,14 +10,14 @@ import torch
 
 from contracts.errors import MemberCollapsedError, ModelError
 from contracts.member import FitContext
-from features.tensors import TrunkFeatures
+from features.tensors import BackboneFeatures
 from oneclass.patchcore.member import PatchCore, PatchCoreModule
 from oneclass.settings import PatchCoreSettings
 from tests.rows import synthetic_rows
 
 
-def trunk_features(patches):
-    return TrunkFeatures(torch.empty(0), torch.empty(0), patches)
+def backbone_features(patches):
+    return BackboneFeatures(torch.empty(0), torch.empty(0), patches)
 
 
 def bank_and_patches(n_bank=300, n_images=4, channels=24, grid=7, mean=3.0, spread=1.0, seed=0):
@@ -45,7 +45,7 @@ def slow_distances(bank, patches):
 @pytest.mark.parametrize("top", [1, 3, 1000])
 def test_top_mean_against_slow_reference(top):
     bank, patches = bank_and_patches()
-    score, patch_map = module_of(bank, top_patches=top)(trunk_features(patches))
+    score, patch_map = module_of(bank, top_patches=top)(backbone_features(patches))
     expected = slow_distances(bank, patches)
     n_top = min(top, expected.shape[1])
     torch.testing.assert_close(
@@ -88,7 +88,7 @@ def slow_reweighted(bank, patches, neighbours):
 @pytest.mark.parametrize(("n_bank", "neighbours"), [(300, 9), (300, 2), (5, 9)])
 def test_reweighted_against_slow_reference(n_bank, neighbours):
     bank, patches = bank_and_patches(n_bank=n_bank)
-    score, _ = module_of(bank, image_score="reweighted", neighbours=neighbours)(trunk_features(patches))
+    score, _ = module_of(bank, image_score="reweighted", neighbours=neighbours)(backbone_features(patches))
     expected = slow_reweighted(bank, patches, neighbours)
     torch.testing.assert_close(score[:, 0].double(), expected, rtol=1e-4, atol=0)
 
@@ -97,7 +97,7 @@ def test_reweighted_against_slow_reference(n_bank, neighbours):
 def test_large_features_keep_their_small_distances(mean, spread):
     """Wide ResNets give patches with norms of hundreds that differ by little: products cancel there."""
     bank, patches = bank_and_patches(channels=256, mean=mean, spread=spread)
-    score, patch_map = module_of(bank, top_patches=1)(trunk_features(patches))
+    score, patch_map = module_of(bank, top_patches=1)(backbone_features(patches))
     expected = slow_distances(bank, patches)
     torch.testing.assert_close(patch_map.flatten(1).double(), expected, rtol=1e-4, atol=0)
     torch.testing.assert_close(score[:, 0].double(), expected.amax(dim=1), rtol=1e-4, atol=0)
@@ -123,7 +123,7 @@ def test_scores_are_anomalibs(anomalib_model, channels, mean, spread):
     theirs, locations = anomalib_model.nearest_neighbors(embedding, n_neighbors=1)
     theirs, locations = theirs.reshape(len(patches), -1), locations.reshape(len(patches), -1)
     their_score = anomalib_model.compute_anomaly_score(theirs, locations, embedding)
-    score, patch_map = module_of(bank, image_score="reweighted", neighbours=9)(trunk_features(patches))
+    score, patch_map = module_of(bank, image_score="reweighted", neighbours=9)(backbone_features(patches))
     torch.testing.assert_close(score[:, 0], their_score, rtol=1e-4, atol=0)
     torch.testing.assert_close(patch_map.flatten(1), theirs, rtol=1e-4, atol=0)
 
@@ -133,7 +133,7 @@ def test_map_is_where_the_evidence_is():
     member = PatchCore(PatchCoreSettings(bank_size=200)).fit(rows, FitContext(0))
     [patches] = rows.subset(np.arange(3)).patches()
     patches[:, :, 4, 1] += 20.0
-    _, patch_map = member.to_module()(trunk_features(torch.from_numpy(patches)))
+    _, patch_map = member.to_module()(backbone_features(torch.from_numpy(patches)))
     assert patch_map.flatten(1).argmax(dim=1).tolist() == [4 * 6 + 1] * 3
 
 
@@ -141,7 +141,7 @@ def test_map_is_where_the_evidence_is():
 def test_knn_mean_against_slow_reference(top, neighbours):
     bank, patches = bank_and_patches()
     module = module_of(bank, image_score="knn_mean", top_patches=top, neighbours=neighbours)
-    score, patch_map = module(trunk_features(patches))
+    score, patch_map = module(backbone_features(patches))
     for image, of_image, of_map in zip(patches.double(), score, patch_map, strict=True):
         cells = image.flatten(start_dim=1).T
         to_bank = [sorted((bank.double() - cell).norm(dim=1).tolist())[:neighbours] for cell in cells]
@@ -156,7 +156,7 @@ def test_slices_of_the_bank_make_no_difference(image_score, width, monkeypatch):
     torch.manual_seed(0)
     settings = PatchCoreSettings(image_score=image_score, neighbours=3, top_patches=2)
     parts = torch.zeros(6), None, torch.randn(23, 6)
-    features = trunk_features(torch.randn(4, 6, 3, 3))
+    features = backbone_features(torch.randn(4, 6, 3, 3))
     whole = PatchCoreModule(settings, *parts)
     monkeypatch.setattr("oneclass.patchcore.module._SLICE", width)
     sliced = PatchCoreModule(settings, *parts)
@@ -193,9 +193,9 @@ def test_whitened_bank_has_unit_variance_in_every_direction():
 def test_map_is_upsampled_and_smoothed_and_the_score_is_not():
     bank, patches = bank_and_patches()
     mean = bank.mean(dim=0)
-    plain, small = module_of(bank)(trunk_features(patches))
+    plain, small = module_of(bank)(backbone_features(patches))
     settings = PatchCoreSettings(pca_dim=None, map_size=28, map_sigma=2.0)
-    score, large = PatchCoreModule(settings, mean, None, bank - mean, grid=7)(trunk_features(patches))
+    score, large = PatchCoreModule(settings, mean, None, bank - mean, grid=7)(backbone_features(patches))
     assert torch.equal(score, plain)
     assert large.shape == (4, 28, 28)
     assert large.std() < small.std()
@@ -212,7 +212,7 @@ def test_new_forms_survive_saving():
     again = PatchCore(settings).restore(*member.state())
     [patches] = rows.subset(np.arange(4)).patches()
     for one, other in zip(
-        *(each.to_module()(trunk_features(torch.from_numpy(patches))) for each in (member, again)),
+        *(each.to_module()(backbone_features(torch.from_numpy(patches))) for each in (member, again)),
         strict=True,
     ):
         assert torch.equal(one, other)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from contracts.errors import DataError, UsageError
 from contracts.member import FitContext
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from supervised.head import HeadCnn
 from supervised.labels import early_stopping_split
 from supervised.settings import CnnSettings
@@ -25,7 +25,7 @@ from workflow.settings.recipe import MemberPlan, Recipe, load_recipe_document, p
 from workflow.settings.registry import settings_class
 from workflow.training.train import run_unit
 
-BACKBONE = TrunkSettings(name="test_resnet", weights="random", image_size=32)
+BACKBONE = BackboneSettings(name="test_resnet", weights="random", image_size=32)
 FULL = {"tune": "full", "image_size": 32, "epochs": 1, "batch_size": 16, "synthetic": SMALL}
 
 
@@ -141,7 +141,7 @@ def test_the_recipe_holds_the_ten():
 
 def test_a_unit_leaves_the_sheet_beside_its_receipt(tmp_path):
     settings = settings_class("cnn_deep_smote")(**FULL)
-    plan = MemberPlan(name="made", type="cnn_deep_smote", settings=settings, trunk=BACKBONE)
+    plan = MemberPlan(name="made", type="cnn_deep_smote", settings=settings, backbone=BACKBONE)
     unit = Unit(plan, 1, 0, "key", tmp_path / "members" / "made" / "fold-1.npz")
     rows = synthetic_rows((60, 20))
     run_unit(unit, rows, rows, np.arange(80) % 3, "cpu")

@@ -19,7 +19,12 @@ from tests.pictures import write_pictures
 from workflow.run.prepared import prepare_data
 from workflow.settings.config import RunOptions, resolve_config
 
-SMALL_TRUNK = ("-o", "trunk={name: test_efficientnet, weights: random, image_size: 64}", "-o", "folds=3")
+SMALL_BACKBONE = (
+    "-o",
+    "backbone={name: test_efficientnet, weights: random, image_size: 64}",
+    "-o",
+    "folds=3",
+)
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -282,7 +287,7 @@ def test_confirming_what_nobody_guessed_is_an_error(tmp_path):
 def test_leak_is_shown_as_the_difference_of_random_and_grouped_folds(tmp_path):
     spec = patients(tmp_path / "idc", n=16)
     outcome = run_command(
-        "check", spec, "--runs", tmp_path / "runs", "--json", "--show-leak", *SMALL_TRUNK,
+        "check", spec, "--runs", tmp_path / "runs", "--json", "--show-leak", *SMALL_BACKBONE,
         "-o", "members={cnn: {max_iterations: 20}}",
     )  # fmt: skip
     leak = outcome.json["leak"]

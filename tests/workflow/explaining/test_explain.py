@@ -141,7 +141,7 @@ def test_without_patchcore_there_are_scores_and_no_map(trained: Run, tmp_path, m
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(
         "name: tiny\nfolds: 2\nbootstrap: 100\n"
-        "trunk: {name: test_efficientnet, weights: random, image_size: 64}\n"
+        "backbone: {name: test_efficientnet, weights: random, image_size: 64}\n"
         "members:\n  deep_svdd: {epochs: 1, hidden: 8, embedding_dim: 4}\n  cnn: {max_iterations: 5}\n"
     )
     run = Run(trained.dataset, recipe, tmp_path / "runs")

@@ -47,7 +47,7 @@ def test_story_of_a_category_with_masks(tmp_path):
     root = write_mvtec_tree(tmp_path / "data")
     recipe = tmp_path / "small.yaml"
     recipe.write_text(
-        "name: small\nfolds: 3\nbootstrap: 300\ntrunk: {image_size: 96}\n"
+        "name: small\nfolds: 3\nbootstrap: 300\nbackbone: {image_size: 96}\n"
         "members:\n  patchcore: {bank_size: 400, candidate_patches: 4000}\n  cnn: {}\n"
     )
     options = ("--data", tmp_path / "data", "--runs", tmp_path / "runs", "--recipe", recipe)

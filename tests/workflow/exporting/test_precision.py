@@ -13,7 +13,7 @@ def run(fitted: tuple[Run, Outcome], tmp_path) -> Run:
 
 
 def test_int8_is_kept_with_its_figures_and_parity_shows_it(run: Run, monkeypatch: pytest.MonkeyPatch):
-    # What the gate lets pass is tested beside it; a tiny random trunk has no say in it.
+    # What the gate lets pass is tested beside it; a tiny random backbone has no say in it.
     monkeypatch.setattr(agreement_module, "MOST_AUROC_CHANGE", 1.0)
     outcome = run.command("export", "--precision", "int8", "--json")
     assert outcome.code == 0, outcome.err

@@ -23,7 +23,7 @@ RECIPE = """\
 name: few
 folds: 2
 bootstrap: 100
-trunk: {name: test_efficientnet, weights: random, image_size: 64}
+backbone: {name: test_efficientnet, weights: random, image_size: 64}
 members:
   patchcore: {bank_size: 40, candidate_patches: 200, pca_dim: 8}
   cnn: {max_iterations: 3}
@@ -64,7 +64,7 @@ class Category:
 @pytest.fixture(scope="module")
 def finished(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Category:
     root = tmp_path_factory.mktemp("masks")
-    # With the trunk that is exported already, which would take longer than all the rest.
+    # With the backbone that is exported already, which would take longer than all the rest.
     shutil.copytree(trained.runs / "features", root / "runs" / "features")
     write_mvtec_tree(root / "data", normal=16, held_out=6, defects=6)
     (root / "few.yaml").write_text(RECIPE)

@@ -19,7 +19,7 @@ COUNTS = {"train": (12, 8, 5), "test": (4, 3, 2)}
 RECIPE = """\
 folds: 2
 bootstrap: 100
-trunk: {name: test_efficientnet, weights: random, image_size: 64}
+backbone: {name: test_efficientnet, weights: random, image_size: 64}
 members:
   patchcore: {bank_size: 20, candidate_patches: 100, pca_dim: 4}
   cnn: {max_iterations: 3}
@@ -30,7 +30,7 @@ members:
 def folder(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder after ``compare`` and ``report``."""
     root = tmp_path_factory.mktemp("three")
-    # With the trunk that is exported already, which would take longer than all the rest.
+    # With the backbone that is exported already, which would take longer than all the rest.
     shutil.copytree(trained.runs / "features", root / "runs" / "features")
     for split, counts in COUNTS.items():
         for seed, (name, count) in enumerate(zip(NAMES, counts, strict=True)):

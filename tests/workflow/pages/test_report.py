@@ -127,7 +127,7 @@ def test_of_some_members(trained: Run, tmp_path):
 
 
 def test_names_of_strangers_are_only_text(command, trained: Run, tmp_path):
-    # With the trunk that is exported already, which would take longer than all the rest.
+    # With the backbone that is exported already, which would take longer than all the rest.
     shutil.copytree(trained.runs / "features", tmp_path / "runs" / "features")
     names = ("a & b", f"{HOSTILE.replace('/', '')}$x$")
     data = write_two_classes(tmp_path / "set", 8, 4, test=2, names=names)
@@ -137,7 +137,7 @@ def test_names_of_strangers_are_only_text(command, trained: Run, tmp_path):
     recipe = tmp_path / "two.yaml"
     recipe.write_text(
         "folds: 2\nbootstrap: 100\nthreshold: cost:1:5\n"
-        "trunk: {name: test_efficientnet, weights: random, image_size: 64}\n"
+        "backbone: {name: test_efficientnet, weights: random, image_size: 64}\n"
         "members: {cnn: {max_iterations: 1}}\n"
     )
     options = (

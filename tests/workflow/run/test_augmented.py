@@ -313,9 +313,9 @@ def test_units_fit_on_copies_of_their_own_rows_and_score_none(tiny: Run, tmp_pat
             return {}, {}
 
     monkeypatch.setattr(train_all, "build_member", lambda *_: Watching())
-    trunk = config.members[0].trunk
+    backbone = config.members[0].backbone
     store = FeatureStore(tmp_path / "none", None)  # type: ignore[arg-type]
-    work = UnitWork(config, data, {trunk: store}, "cpu")
+    work = UnitWork(config, data, {backbone: store}, "cpu")
     copies = {row.sha256: row for row in data.augmented}
     fold_of_path = {row.path: int(f) for row, f in zip(data.train, data.fold_of_row, strict=True)}
     members = tuple(config.member(name) for name in ("cnn", "cnn_weighted", "patchcore"))

@@ -84,7 +84,7 @@ def test_units_and_their_seeds(tiny: Run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "override", ["members.cnn.l2=3", "trunk.image_size=96", "window=[0,100]", "scaled_jpeg=true"]
+    "override", ["members.cnn.l2=3", "backbone.image_size=96", "window=[0,100]", "scaled_jpeg=true"]
 )
 def test_key_changes_with_what_a_result_depends_on(tiny: Run, tmp_path, override):
     config, other = config_of(tiny, tmp_path), config_of(tiny, tmp_path, override)
@@ -122,4 +122,4 @@ def test_images_are_looked_at_once_for_all_recipes(tiny: Run, tmp_path, monkeypa
 
     prepare_data(config_of(tiny, tmp_path))
     monkeypatch.setattr(inspection, "inspect_file", None)
-    prepare_data(config_of(tiny, tmp_path, "folds=2", "trunk.image_size=96"))
+    prepare_data(config_of(tiny, tmp_path, "folds=2", "backbone.image_size=96"))

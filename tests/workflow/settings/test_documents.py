@@ -29,7 +29,7 @@ def resolved(
         ("classes=[no,yes]", ["classes"], ["no", "yes"]),
         ("deployment_prior=null", ["deployment_prior"], None),
         ("threshold=recall>=0.95", ["threshold"], "recall>=0.95"),
-        ("trunk={name: resnet18, image_size: 128}", ["trunk"], {"name": "resnet18", "image_size": 128}),
+        ("backbone={name: resnet18, image_size: 128}", ["backbone"], {"name": "resnet18", "image_size": 128}),
         (" folds =3", ["folds"], 3),
         ("title=", ["title"], None),
     ],
@@ -56,14 +56,14 @@ def test_override_changes_one_place_of_a_copy(document, path, value):
     }
 
 
-def test_overrides_reach_spec_recipe_trunk_and_members():
+def test_overrides_reach_spec_recipe_backbone_and_members():
     config = resolved(
         "imbalance=1:10",
         "folds=3",
-        "trunk.image_size=96",
+        "backbone.image_size=96",
         "members.cnn.l2=5",
         "members.wide={type: cnn, hidden: 32}",
-        "members.own={type: patchcore, trunk: {name: resnet18}}",
+        "members.own={type: patchcore, backbone: {name: resnet18}}",
         "train_counts.male=100",
         "layout.roots=[here]",
     )
@@ -76,9 +76,9 @@ def test_overrides_reach_spec_recipe_trunk_and_members():
     assert config.decode.size == 96
     assert config.member("cnn").settings.l2 == 5
     assert config.member("wide").settings.hidden == 32
-    own = config.member("own").trunk
+    own = config.member("own").backbone
     assert (own.name, own.image_size, own.weights_source) == ("resnet18", 96, "hub")
-    assert config.member("patchcore").trunk.weights_source == "packaged"
+    assert config.member("patchcore").backbone.weights_source == "packaged"
 
 
 def test_later_override_wins():
@@ -105,22 +105,22 @@ REFUSED = [
         "layout.trian=x",
         "data set gender_B: unknown key 'layout.trian'. Did you mean 'train'? Known keys: folder_of_class,",
     ),
-    ("trunk.nam=x", f"{QUICK}: unknown key 'trunk.nam'. Did you mean 'name'?"),
+    ("backbone.nam=x", f"{QUICK}: unknown key 'backbone.nam'. Did you mean 'name'?"),
     ("members.cnn.l3=1", f"{QUICK}, member cnn: unknown key 'l3'. Did you mean 'l2'?"),
     (
         "members.patchcore.banksize=9",
         f"{QUICK}, member patchcore: unknown key 'banksize'. Did you mean 'bank_size'?",
     ),
     ("members.patchcor.bank_size=9", "recipe has no member 'patchcor', only patchcore,"),
-    ("members.cnn.trunk.nam=x", f"{QUICK}, member cnn, trunk: unknown key 'nam'. Did you mean 'name'?"),
+    ("members.cnn.backbone.nam=x", f"{QUICK}, member cnn, backbone: unknown key 'nam'. Did you mean 'name'?"),
     ("members.patchcor={}", "member type 'patchcor': not known."),
     ("members.x={type: cnm}", "member type 'cnm': not known."),
     # wrong types and bounds
     ("folds=abc", f"{QUICK}: key 'folds': got 'abc'; input should be a valid integer"),
     ("folds=1", f"{QUICK}: key 'folds': got 1; input should be greater than or equal to 2."),
     (
-        "trunk.image_size=4000",
-        f"{QUICK}: key 'trunk.image_size': got 4000; input should be less than or equal to 1024.",
+        "backbone.image_size=4000",
+        f"{QUICK}: key 'backbone.image_size': got 4000; input should be less than or equal to 1024.",
     ),
     (
         "members.cnn.l2=-3",
@@ -156,7 +156,10 @@ REFUSED = [
         "test_per_class has no effect, because the held-out images lie in Validation/{class}",
     ),
     # what does not go together
-    ("members.cnn.trunk.image_size=64", "member cnn: its trunk wants 64 px but the recipe works at 224 px."),
+    (
+        "members.cnn.backbone.image_size=64",
+        "member cnn: its backbone wants 64 px but the recipe works at 224 px.",
+    ),
     (
         "members={patchcore: {}}",
         "it has no member 'cnn', and without the null control no member can be judged.",

@@ -14,7 +14,7 @@ RECIPE = """\
 name: tiny
 folds: 2
 bootstrap: 100
-trunk: {name: test_efficientnet, weights: random, image_size: 64}
+backbone: {name: test_efficientnet, weights: random, image_size: 64}
 members:
   cnn: {max_iterations: 20}
   density:

@@ -21,7 +21,7 @@ RECIPE = """\
 name: small
 folds: 3
 bootstrap: 300
-trunk: {image_size: 96}
+backbone: {image_size: 96}
 members:
   patchcore: {bank_size: 400, candidate_patches: 4000}
   cnn: {}

@@ -38,7 +38,7 @@ RECIPE = """\
 name: tiny
 folds: 3
 bootstrap: 100
-trunk: {name: test_efficientnet, weights: random, image_size: 64}
+backbone: {name: test_efficientnet, weights: random, image_size: 64}
 members:
   knn: {}
   cnn: {max_iterations: 20}

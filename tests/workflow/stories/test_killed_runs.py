@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX"
 RECIPE = """\
 name: tiny
 folds: 2
-trunk: {name: test_efficientnet, weights: random, image_size: 64}
+backbone: {name: test_efficientnet, weights: random, image_size: 64}
 members:
   deep_svdd: {epochs: 2, hidden: 8, embedding_dim: 4}
   cnn: {max_iterations: 20}

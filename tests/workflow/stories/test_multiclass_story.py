@@ -27,7 +27,7 @@ RECIPE = """\
 name: tiny3
 folds: 2
 bootstrap: 200
-trunk: {name: test_efficientnet, weights: random, image_size: 64}
+backbone: {name: test_efficientnet, weights: random, image_size: 64}
 members:
   patchcore: {bank_size: 40, candidate_patches: 200, pca_dim: 8}
   cnn: {max_iterations: 20}

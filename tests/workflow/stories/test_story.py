@@ -393,13 +393,13 @@ def test_run_folder_with_a_missing_or_torn_file_asks_for_training(trained: Run, 
 # ---- features
 
 
-def test_members_that_read_pixels_alone_cost_no_pass_through_the_trunk(tiny: Run, tmp_path):
+def test_members_that_read_pixels_alone_cost_no_pass_through_the_backbone(tiny: Run, tmp_path):
     recipe = tmp_path / "pixels.yaml"
     recipe.write_text(
         "name: pixels\nfolds: 2\nmembers:\n  cnn: {tune: full, backbone: {name: small_cnn_16}, "
         "image_size: 16, epochs: 1}\n"
     )
     run = Run(tiny.dataset, recipe, tmp_path / "runs")
-    assert "0 s of it trunk features" in run.command("train-all", "--dry-run").said
+    assert "0 s of it backbone features" in run.command("train-all", "--dry-run").said
     assert run.command("train-all").code == 0
     assert not list((run.runs / "features").rglob("*.npy"))

@@ -95,7 +95,7 @@ def test_members_and_ensemble_are_nested_in_the_run_of_recipe_and_seed(tracked: 
     assert {one.data.tags["mlflow.parentRunId"] for one in runs.values()} == {parent.info.run_id}
     assert {one.info.status for one in runs.values()} == {"FINISHED"}
     assert parent.data.params["recipe.folds"] == "3"
-    assert parent.data.params["recipe.trunk.name"] == "test_efficientnet"
+    assert parent.data.params["recipe.backbone.name"] == "test_efficientnet"
     assert parent.data.params["dataset.minority"] == "odd"
     assert parent.data.params["seed"] == "0"
     assert parent.data.tags["command"].startswith("python cli.py train-all")
@@ -107,7 +107,7 @@ def test_settings_of_a_member_are_parameters(tracked: Run):
     assert params["type"] == "deep_svdd"
     assert params["kind"] == "oneclass"
     assert params["settings.hidden"] == "8"
-    assert params["trunk.name"] == "test_efficientnet"
+    assert params["backbone.name"] == "test_efficientnet"
     assert params["manifest_digest"] == read_json(tracked.folder / "config.json")["digests"]["manifest"]
 
 

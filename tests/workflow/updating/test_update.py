@@ -24,7 +24,7 @@ from tests.conftest import Outcome, Run, run_command
 from tests.pictures import picture, write_two_classes
 from workflow.ensembling.fitted_run import fit_finished
 from workflow.run.added import AddedRow, AddedRows, RowGuard, folds_of_added
-from workflow.run.features import load_trunks
+from workflow.run.features import load_backbones
 from workflow.run.prepared import load_prepared
 from workflow.settings.config import RunOptions, resolve_config
 
@@ -197,27 +197,27 @@ def test_no_row_is_scored_by_a_bank_that_holds_it(updated):
     scored = dict(zip(table["path"], table["score_patchcore"], strict=True))
     fold = dict(zip(table["path"], table["fold"], strict=True))
     data = load_prepared(config)
-    [trunk] = load_trunks(config, {config.recipe.trunk}).values()
+    [backbone] = load_backbones(config, {config.recipe.backbone}).values()
     arrays, _ = read_arrays(run.folder / "members" / "patchcore" / "final.npz")
     state = {name.removeprefix("state/"): value for name, value in arrays.items()}
 
     def member_with(added: list[ManifestRow]) -> PatchCore:
         member = PatchCore(config.member("patchcore").settings).restore(state, {})
         if added:
-            member.add_normal(trunk.rows(data, added, config.decode))
+            member.add_normal(backbone.rows(data, added, config.decode))
         return member
 
     normal = [row for row in data.added if row.label == "fine"]
     assert len({fold[row.path] for row in normal}) > 1
     for row in normal:
         others = [other for other in normal if fold[other.path] != fold[row.path]]
-        own = trunk.rows(data, [row], config.decode)
+        own = backbone.rows(data, [row], config.decode)
         honest = member_with(others).score(own)[0, 0]
         assert scored[row.path] == pytest.approx(honest, rel=1e-5)
         # By a bank that holds it, it would look far more normal than it is.
         assert member_with([*others, row]).score(own)[0, 0] < 0.9 * honest
     missed = [row for row in data.added if row.label == "odd"]
-    shipped = member_with(normal).score(trunk.rows(data, missed, config.decode))[:, 0]
+    shipped = member_with(normal).score(backbone.rows(data, missed, config.decode))[:, 0]
     np.testing.assert_allclose([scored[row.path] for row in missed], shipped, rtol=1e-5)
 
 

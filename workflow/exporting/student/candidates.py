@@ -17,7 +17,7 @@ from export.scoring.model import load_model
 from export.scoring.runtimes.sessions import open_onnxruntime
 from export.timing import Timed, as_timed, milliseconds_an_image
 from export.tracing import OPSET
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from reporting.terminal import console, note, progress_bar
 from supervised.tuned_module import TunedModule
 from workflow.exporting.student.plan import StudentPlan
@@ -116,17 +116,17 @@ def untrained_graphs(plans: dict[str, StudentPlan], n_classes: int) -> dict[str,
         plans: name → student, of networks in which nothing but the declared shapes depends on the size.
         n_classes: K.
     """
-    largest = {plan.trunk: plan for plan in sorted(plans.values(), key=lambda plan: plan.image_size)}
+    largest = {plan.backbone: plan for plan in sorted(plans.values(), key=lambda plan: plan.image_size)}
     sessions = {}
     with tempfile.TemporaryDirectory() as folder, progress_bar("making students", len(largest)) as bar:
-        for trunk, plan in largest.items():
-            path = Path(folder) / f"{trunk}.onnx"
+        for backbone, plan in largest.items():
+            path = Path(folder) / f"{backbone}.onnx"
             _write_of_any_size(plan, n_classes, path)
-            sessions[trunk] = open_onnxruntime(path, threads=1)
+            sessions[backbone] = open_onnxruntime(path, threads=1)
             bar.advance()
 
     def timed(plan: StudentPlan) -> Timed:
-        session = sessions[plan.trunk]
+        session = sessions[plan.backbone]
         return lambda images: session.run({"images": images}), plan.image_size
 
     return {name: timed(plan) for name, plan in plans.items()}
@@ -172,7 +172,7 @@ def _write_of_any_size(plan: StudentPlan, n_classes: int, path: Path) -> None:
 
 
 def _untrained(plan: StudentPlan, n_classes: int) -> TunedModule:
-    backbone = TrunkSettings(name=plan.trunk, weights="random", image_size=plan.image_size)
+    backbone = BackboneSettings(name=plan.backbone, weights="random", image_size=plan.image_size)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return TunedModule(plan.settings, backbone, n_classes).eval()

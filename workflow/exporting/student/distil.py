@@ -240,8 +240,8 @@ def _write(
         with console.status("timing both files", spinner="dots"):
             taken = milliseconds_an_image({name: as_timed(load_model(path)) for name, path in files.items()})
         costs = {name: {"ms": taken[name], "bytes": path.stat().st_size} for name, path in files.items()}
-        # No trunk is shared in a file of one whole network.
-        add_metadata(provisional, {**facts, "costs": costs, "trunks": []})
+        # No backbone is shared in a file of one whole network.
+        add_metadata(provisional, {**facts, "costs": costs, "backbones": []})
         provisional.replace(target)
     finally:
         provisional.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 from contracts.errors import UsageError
 from contracts.rows import FloatArray, LabelArray
 from ensemble.pipeline import out_of_fold_probabilities
-from features.settings import TrunkSettings
+from features.settings import BackboneSettings
 from supervised.settings import CnnSettings
 from workflow.ensembling.finished import FinishedRun
 from workflow.run.prepared import PreparedData
@@ -39,12 +39,12 @@ class StudentPlan:
     """A student, before anything is trained.
 
     Attributes:
-        trunk: name of its network; see :class:`features.settings.TrunkSettings`.
+        backbone: name of its network; see :class:`features.settings.BackboneSettings`.
         image_size: side of its working image in pixels.
         epochs: of its training.
     """
 
-    trunk: str
+    backbone: str
     image_size: int
     epochs: int = DEFAULT_EPOCHS
 
@@ -67,14 +67,14 @@ class StudentPlan:
     @property
     def name(self) -> str:
         """``NAME@SIZE``."""
-        return f"{self.trunk}@{self.image_size}"
+        return f"{self.backbone}@{self.image_size}"
 
     @property
     def settings(self) -> CnnSettings:
         """Of the member: a whole CNN on all rows; soft targets leave little to stop early for."""
         return CnnSettings(
             tune="full",
-            backbone=TrunkSettings(name=self.trunk, image_size=self.image_size),
+            backbone=BackboneSettings(name=self.backbone, image_size=self.image_size),
             image_size=self.image_size,
             epochs=self.epochs,
             validation_share=0.0,
@@ -87,7 +87,7 @@ class StudentPlan:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> StudentPlan:
         """Make the plan again; further facts in the document are passed over."""
-        return cls(document["trunk"], document["image_size"], document["epochs"])
+        return cls(document["backbone"], document["image_size"], document["epochs"])
 
 
 def student_config(config: RunConfig, plan: StudentPlan) -> RunConfig:
@@ -97,11 +97,11 @@ def student_config(config: RunConfig, plan: StudentPlan) -> RunConfig:
         config: of the teacher's run.
         plan: the student.
     """
-    # The recipe's trunk says at which size images are decoded; the member's own trunk is the teacher's, which
-    # is there already and of which a whole CNN reads nothing.
-    size = TrunkSettings(name=plan.trunk, image_size=plan.image_size)
-    recipe = config.recipe.model_copy(update={"trunk": size, "repeats": 1, "select": "first"})
-    member = MemberPlan(name=MEMBER, type=TYPE, settings=plan.settings, trunk=config.recipe.trunk)
+    # The recipe's backbone says at which size images are decoded; the member's own backbone is the teacher's,
+    # which is there already and of which a whole CNN reads nothing.
+    size = BackboneSettings(name=plan.backbone, image_size=plan.image_size)
+    recipe = config.recipe.model_copy(update={"backbone": size, "repeats": 1, "select": "first"})
+    member = MemberPlan(name=MEMBER, type=TYPE, settings=plan.settings, backbone=config.recipe.backbone)
     folder = config.folder / "student" / plan.name.replace(":", "_")
     return replace(config, recipe=recipe, members=(member,), folder=folder)
 

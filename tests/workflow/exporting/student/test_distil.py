@@ -18,7 +18,7 @@ from export.scoring import load_model
 from export.timing import milliseconds_an_image
 from tests.conftest import Outcome, Run, run_command
 from workflow.ensembling.finished import read_finished
-from workflow.exporting.student import candidates as student_trunk
+from workflow.exporting.student import candidates as student_backbone
 from workflow.exporting.student.candidates import strongest_within, untrained_graphs
 from workflow.exporting.student.distil import key_of
 from workflow.exporting.student.plan import LABEL_WEIGHT, StudentPlan, mixed_targets, soft_targets
@@ -119,14 +119,14 @@ def test_the_document_and_the_file_say_what_was_lost_and_gained(told):
         assert inside[key] == document[key]
     assert inside["student"] == {
         "name": NAME,
-        "trunk": "small_cnn_16",
+        "backbone": "small_cnn_16",
         "image_size": 16,
         "epochs": 1,
         "label_weight": LABEL_WEIGHT,
     }
     assert inside["decode"]["size"] == 16
     assert inside["members"] == ["student"]
-    # Nothing of the ensemble's trunk is in it.
+    # Nothing of the ensemble's backbone is in it.
     assert path.stat().st_size < 400_000
     assert "Student against ensemble on 20 held-out images" in told["kept"].said
 
@@ -220,7 +220,7 @@ def test_what_is_no_student(text):
 
 def test_names_of_students():
     plan = StudentPlan.parse("torchvision:resnet18@64", 3)
-    assert (plan.trunk, plan.image_size, plan.epochs) == ("torchvision:resnet18", 64, 3)
+    assert (plan.backbone, plan.image_size, plan.epochs) == ("torchvision:resnet18", 64, 3)
     assert StudentPlan.from_json(plan.to_json()) == plan
     assert plan.settings.backbone.name == "torchvision:resnet18"
 
@@ -236,33 +236,33 @@ def test_the_strongest_within_the_budget():
 def timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two candidates at 1 and 4 ms, an ensemble at 8."""
     taken = {"ensemble": 8.0, "small_cnn_16@16": 1.0, "small_cnn_16@32": 4.0}
-    monkeypatch.setattr(student_trunk, "CANDIDATES", ("small_cnn_16@16", "small_cnn_16@32"))
-    monkeypatch.setattr(student_trunk, "untrained_graphs", lambda plans, n_classes: dict.fromkeys(plans))
-    monkeypatch.setattr(student_trunk, "load_model", lambda path: path)
-    monkeypatch.setattr(student_trunk, "as_timed", lambda model: model)
+    monkeypatch.setattr(student_backbone, "CANDIDATES", ("small_cnn_16@16", "small_cnn_16@32"))
+    monkeypatch.setattr(student_backbone, "untrained_graphs", lambda plans, n_classes: dict.fromkeys(plans))
+    monkeypatch.setattr(student_backbone, "load_model", lambda path: path)
+    monkeypatch.setattr(student_backbone, "as_timed", lambda model: model)
     monkeypatch.setattr(
-        student_trunk, "milliseconds_an_image", lambda models: {name: taken[name] for name in models}
+        student_backbone, "milliseconds_an_image", lambda models: {name: taken[name] for name in models}
     )
 
 
 @pytest.mark.usefixtures("timed")
 def test_a_quarter_of_the_ensemble_is_the_default_budget(tmp_path):
-    plan, facts = student_trunk.choose_student(2, 5, None, tmp_path / "model.onnx")
+    plan, facts = student_backbone.choose_student(2, 5, None, tmp_path / "model.onnx")
     assert plan == StudentPlan("small_cnn_16", 16, 5)
     assert facts == {
         "budget_ms": 2.0,
         "ensemble_ms": 8.0,
         "candidates": {"small_cnn_16@16": 1.0, "small_cnn_16@32": 4.0},
     }
-    assert student_trunk.choose_student(2, 5, 4.0, None)[0].image_size == 32
+    assert student_backbone.choose_student(2, 5, 4.0, None)[0].image_size == 32
 
 
 @pytest.mark.usefixtures("timed")
 def test_a_budget_that_nothing_keeps_to_names_the_fastest():
     with pytest.raises(UsageError, match="the fastest, small_cnn_16@16, takes 1 ms an image"):
-        student_trunk.choose_student(2, 5, 0.5, None)
+        student_backbone.choose_student(2, 5, 0.5, None)
     with pytest.raises(UsageError, match="no ONNX file, so no budget follows"):
-        student_trunk.choose_student(2, 5, None, None)
+        student_backbone.choose_student(2, 5, None, None)
 
 
 def test_one_graph_of_a_network_is_that_of_all_its_sizes():
@@ -270,7 +270,7 @@ def test_one_graph_of_a_network_is_that_of_all_its_sizes():
     for plan, (run, size) in zip(plans.values(), untrained_graphs(plans, 2).values(), strict=True):
         assert size == plan.image_size
         pixels = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
-        network = student_trunk._untrained(plan, 2)
+        network = student_backbone._untrained(plan, 2)
         with torch.inference_mode():
             expected = network.logits(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
         np.testing.assert_allclose(run(pixels)["logits"], expected.numpy(), atol=1e-4)
@@ -297,7 +297,7 @@ def test_graphs_are_timed_in_turn_and_at_their_own_size():
         ),
         (("--distil", "--student", NAME, "--budget", "1"), "Give one of them"),
         (("--distil", "--budget", "0"), "--budget 0: it is in milliseconds an image, above 0"),
-        (("--distil", "--student", "small_cn@32"), "trunk 'small_cn': timm has no such model"),
+        (("--distil", "--student", "small_cn@32"), "backbone 'small_cn': timm has no such model"),
         (("--distil", "--student", "vit_tiny_patch16_224@64"), "the network takes no images of 64 px"),
         (("--distil", "--output", "."), "that is a folder. Name the file, such as student.onnx"),
     ],

@@ -1,4 +1,4 @@
-"""Trunks traced apart: joined they are what one trace of all gives, kept they give the same bytes."""
+"""Backbones traced apart: joined they are what one trace of all gives, kept they give the same bytes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
 
 from contracts.errors import ModelError  # noqa: E402
-from export import trunk_graph as kept_graphs  # noqa: E402
+from export import backbone_graph as kept_graphs  # noqa: E402
 from export.graph import FusedGraph, GraphMember  # noqa: E402
 from export.inspection import part_of  # noqa: E402
 from export.onnx_file import write_onnx  # noqa: E402
 from export.tracing import keep_outputs, put_into, trace  # noqa: E402
-from features.tensors import TrunkFeatures  # noqa: E402
+from features.tensors import BackboneFeatures  # noqa: E402
 
 SIZE = 16
 
 
-class SmallTrunk(nn.Module):
+class SmallBackbone(nn.Module):
     """Two convolutions; ``width`` channels behind the second."""
 
     def __init__(self, width: int, seed: int) -> None:
@@ -34,7 +34,7 @@ class SmallTrunk(nn.Module):
 
     def forward(self, images):
         maps = self.second(torch.relu(self.first(images / 255.0)))
-        return TrunkFeatures(images, maps.mean(dim=(2, 3)), maps.half().float())
+        return BackboneFeatures(images, maps.mean(dim=(2, 3)), maps.half().float())
 
 
 class Reader(nn.Module):
@@ -58,10 +58,10 @@ class Mean(nn.Module):
         return p, (p >= threshold).long()
 
 
-def graph_of(*whats: str, n_trunks: int = 1) -> FusedGraph:
-    trunks = {str(i): SmallTrunk(5 + i, i) for i in range(n_trunks)}
-    members = [GraphMember(f"{w}{i}", i, Reader(w)) for i in trunks for w in whats]
-    return FusedGraph(trunks, members, Mean(), SIZE).eval()
+def graph_of(*whats: str, n_backbones: int = 1) -> FusedGraph:
+    backbones = {str(i): SmallBackbone(5 + i, i) for i in range(n_backbones)}
+    members = [GraphMember(f"{w}{i}", i, Reader(w)) for i in backbones for w in whats]
+    return FusedGraph(backbones, members, Mean(), SIZE).eval()
 
 
 def write(path, graph, folders=None):
@@ -81,14 +81,14 @@ def images():
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """A file of two trunks and four members that is traced whole, and keeps its trunks."""
+    """A file of two backbones and four members that is traced whole, and keeps its backbones."""
     folder = tmp_path_factory.mktemp("fresh")
     folders = {"0": folder / "zero", "1": folder / "one"}
-    return write(folder / "model.onnx", graph_of("pooled", "patches", n_trunks=2), folders), folders
+    return write(folder / "model.onnx", graph_of("pooled", "patches", n_backbones=2), folders), folders
 
 
 def test_joined_is_what_one_trace_of_all_gives(fresh, tmp_path, images):
-    graph = graph_of("pooled", "patches", n_trunks=2)
+    graph = graph_of("pooled", "patches", n_backbones=2)
     given = (torch.from_numpy(images), torch.tensor(0.8), torch.tensor(0.5))
     axes = ({n: torch.export.Dim(name) for n, name in enumerate("NHW")}, None, None)
     names = ["probability", "decision", "member_scores", "anomaly_map"]
@@ -110,32 +110,32 @@ def test_inputs_outputs_and_parts_are_those_of_one_file(fresh):
     assert [each.name for each in graph.input] == ["images", "prior", "threshold"]
     names = ["probability", "decision", "member_scores", "anomaly_map"]
     assert [each.name for each in graph.output] == names
-    # Every node still says whose it is, each trunk by its own number.
+    # Every node still says whose it is, each backbone by its own number.
     convolutions = [part_of(node) for node in graph.node if node.op_type == "Conv"]
-    assert convolutions.count(("trunks", 0)) == convolutions.count(("trunks", 1)) == 2
+    assert convolutions.count(("backbones", 0)) == convolutions.count(("backbones", 1)) == 2
     assert len(convolutions) == 4
-    assert {part_of(node)[0] for node in graph.node} == {"input", "trunks", "members", "ensemble"}
+    assert {part_of(node)[0] for node in graph.node} == {"input", "backbones", "members", "ensemble"}
 
 
-def test_kept_trunks_give_the_bytes_of_fresh_ones_and_are_not_traced_again(fresh, tmp_path, monkeypatch):
+def test_kept_backbones_give_the_bytes_of_fresh_ones_and_are_not_traced_again(fresh, tmp_path, monkeypatch):
     path, folders = fresh
     assert [len(list(folder.glob("graph-*.onnx"))) for folder in folders.values()] == [1, 1]
     monkeypatch.setattr(kept_graphs, "trace", None)
-    again = write(tmp_path / "again.onnx", graph_of("pooled", "patches", n_trunks=2), folders)
+    again = write(tmp_path / "again.onnx", graph_of("pooled", "patches", n_backbones=2), folders)
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_a_damaged_kept_trunk_is_traced_anew(fresh, tmp_path):
+def test_a_damaged_kept_backbone_is_traced_anew(fresh, tmp_path):
     [whole] = fresh[1]["0"].iterdir()
     kept = tmp_path / whole.name
     kept.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    graph = kept_graphs.trunk_graph(SmallTrunk(5, 0).eval(), SIZE, tmp_path)
+    graph = kept_graphs.backbone_graph(SmallBackbone(5, 0).eval(), SIZE, tmp_path)
     assert kept.read_bytes() == whole.read_bytes()
     assert graph == onnx.load(str(whole))
 
 
 @pytest.mark.parametrize("damage", [b"", b"no graph", None])
-def test_what_is_no_graph_of_a_trunk_counts_for_nothing(tmp_path, damage):
+def test_what_is_no_graph_of_a_backbone_counts_for_nothing(tmp_path, damage):
     path = tmp_path / "graph.onnx"
     if damage is not None:
         path.write_bytes(damage)
@@ -149,11 +149,11 @@ def test_other_versions_of_the_tracer_keep_their_own(monkeypatch):
 
 
 def test_what_nobody_reads_is_left_out(fresh, tmp_path):
-    """A system of members that read pixels alone carries no trunk."""
+    """A system of members that read pixels alone carries no backbone."""
     model = onnx.load(str(write(tmp_path / "pixels.onnx", graph_of("images"), fresh[1])))
     assert not [node for node in model.graph.node if node.op_type == "Conv"]
     assert {tensor.name for tensor in model.graph.initializer} >= {"prior", "threshold"}
-    assert not [tensor.name for tensor in model.graph.initializer if tensor.name.startswith("trunks")]
+    assert not [tensor.name for tensor in model.graph.initializer if tensor.name.startswith("backbones")]
 
 
 def value(name):

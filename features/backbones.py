@@ -1,4 +1,4 @@
-"""A trunk: one frozen pass over an image, giving pooled and patch features to every member."""
+"""A backbone: one frozen pass over an image, giving pooled and patch features to every member."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from contracts.errors import UsageError
 from contracts.files import digest_of
 from contracts.rows import FeatureShapes
-from features.settings import TrunkSettings
-from features.tensors import TrunkFeatures
-from features.weights import TORCHVISION_PREFIX, build_backbone, normalisation
+from features.settings import BackboneSettings
+from features.tensors import BackboneFeatures
+from features.weights import TORCHVISION_PREFIX, build_network, normalisation
 
 
-class Trunk(nn.Module):
-    """Frozen backbone with its normalisation and the reductions that members read.
+class Backbone(nn.Module):
+    """Frozen network with its normalisation and the reductions that members read.
 
     Attributes:
         settings: as given.
@@ -29,17 +29,17 @@ class Trunk(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, settings: TrunkSettings) -> None:
+    def __init__(self, settings: BackboneSettings) -> None:
         super().__init__()
         self.settings = settings
-        backbone = build_backbone(settings.name, settings.weights_source)
-        mean, std = normalisation(backbone)
+        network = build_network(settings.name, settings.weights_source)
+        mean, std = normalisation(network)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
         self.layers: Any = (
-            _TorchvisionLayers(backbone, settings)
+            _TorchvisionLayers(network, settings)
             if settings.name.startswith(TORCHVISION_PREFIX)
-            else _TimmLayers(backbone, settings)
+            else _TimmLayers(network, settings)
         )
         self.eval().requires_grad_(False)
         self.weights_digest = _digest_of_state(self)
@@ -57,7 +57,7 @@ class Trunk(nn.Module):
         """Digest of everything that decides the features of an image at the working size."""
         return digest_of([self.settings.identity(), self.weights_digest])
 
-    def forward(self, images: Tensor) -> TrunkFeatures:
+    def forward(self, images: Tensor) -> BackboneFeatures:
         """Compute features.
 
         Args:
@@ -65,7 +65,7 @@ class Trunk(nn.Module):
         """
         by_stride, final = self.layers((images - self.mean) / self.std)
         pooled = [by_stride[stride].mean(dim=(2, 3)) for stride in self.settings.pooled_strides]
-        return TrunkFeatures(
+        return BackboneFeatures(
             images=images,
             pooled=torch.cat([*pooled, final], dim=1),
             patches=self._patches([by_stride[stride] for stride in self.settings.patch_strides]),
@@ -94,30 +94,30 @@ class Trunk(nn.Module):
         return torch.cat(on_grid, dim=1)
 
 
-class NoTrunk(nn.Module):
-    """Stands in a graph where a trunk's place is, when all members there read pixels alone."""
+class NoBackbone(nn.Module):
+    """Stands in a graph where a backbone's place is, when all members there read pixels alone."""
 
-    def forward(self, images: Tensor) -> TrunkFeatures:
+    def forward(self, images: Tensor) -> BackboneFeatures:
         """The images ``[N, 3, S, S]`` as they are; pooled and patch features are one zero an image."""
         nothing = images[:, 0, 0, 0] * 0.0
-        return TrunkFeatures(images, nothing[:, None], nothing[:, None, None, None])
+        return BackboneFeatures(images, nothing[:, None], nothing[:, None, None, None])
 
 
 class _TimmLayers(nn.Module):
     """Maps by stride, and pre-logits, of a timm model."""
 
-    def __init__(self, backbone: Any, settings: TrunkSettings) -> None:
+    def __init__(self, network: Any, settings: BackboneSettings) -> None:
         super().__init__()
-        self.backbone = backbone
-        if not hasattr(backbone, "forward_intermediates"):
+        self.network = network
+        if not hasattr(network, "forward_intermediates"):
             raise UsageError(
-                f"trunk '{settings.name}': timm gives no intermediate maps for it. "
+                f"backbone '{settings.name}': timm gives no intermediate maps for it. "
                 "Choose another, such as resnet18 or tf_efficientnet_lite0."
             )
         size = settings.image_size
-        backbone.eval()
+        network.eval()
         with torch.inference_mode():
-            _, maps = self.backbone.forward_intermediates(torch.zeros(1, 3, size, size))
+            _, maps = self.network.forward_intermediates(torch.zeros(1, 3, size, size))
         # Where several layers share a stride the last one counts.
         index_of_stride = {_stride(size, layer.shape[-1]): index for index, layer in enumerate(maps)}
         wanted = _wanted_strides(settings, list(index_of_stride))
@@ -125,20 +125,20 @@ class _TimmLayers(nn.Module):
         self.indices = [index_of_stride[stride] for stride in self.strides]
 
     def forward(self, normalised: Tensor) -> tuple[dict[int, Tensor], Tensor]:
-        final, maps = self.backbone.forward_intermediates(normalised, indices=self.indices)
-        return dict(zip(self.strides, maps, strict=True)), self.backbone.forward_head(final, pre_logits=True)
+        final, maps = self.network.forward_intermediates(normalised, indices=self.indices)
+        return dict(zip(self.strides, maps, strict=True)), self.network.forward_head(final, pre_logits=True)
 
 
 class _TorchvisionLayers(nn.Module):
     """Maps by stride of a torchvision model; its deepest map, averaged, stands for the pre-logits."""
 
-    def __init__(self, backbone: nn.Module, settings: TrunkSettings) -> None:
+    def __init__(self, network: nn.Module, settings: BackboneSettings) -> None:
         super().__init__()
         from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-        _, nodes = get_graph_node_names(backbone)
+        _, nodes = get_graph_node_names(network)
         size = settings.image_size
-        probe = create_feature_extractor(backbone, return_nodes={n: n for n in nodes if n != "x"}).eval()
+        probe = create_feature_extractor(network, return_nodes={n: n for n in nodes if n != "x"}).eval()
         with torch.inference_mode():
             outputs = probe(torch.zeros(1, 3, size, size))
         node_of_stride: dict[int, str] = {}
@@ -148,7 +148,7 @@ class _TorchvisionLayers(nn.Module):
         wanted = _wanted_strides(settings, list(node_of_stride))
         self.deepest = max(node_of_stride)
         chosen = {node_of_stride[stride]: str(stride) for stride in {*wanted, self.deepest}}
-        self.extractor: Any = create_feature_extractor(backbone, return_nodes=chosen)
+        self.extractor: Any = create_feature_extractor(network, return_nodes=chosen)
 
     def forward(self, normalised: Tensor) -> tuple[dict[int, Tensor], Tensor]:
         by_stride = {int(stride): layer for stride, layer in self.extractor(normalised).items()}
@@ -167,14 +167,14 @@ def _stride(size: int, side: int) -> int:
     return size // side
 
 
-def _wanted_strides(settings: TrunkSettings, available: list[int]) -> set[int]:
+def _wanted_strides(settings: BackboneSettings, available: list[int]) -> set[int]:
     wanted = {*settings.patch_strides, *settings.pooled_strides}
     missing = sorted(wanted - set(available))
     if missing:
         raise UsageError(
-            f"trunk '{settings.name}' at {settings.image_size} px: no layer of stride "
+            f"backbone '{settings.name}' at {settings.image_size} px: no layer of stride "
             f"{', '.join(map(str, missing))}; it has {', '.join(map(str, sorted(available)))}. "
-            "Choose with -o trunk.patch_strides=[...] and -o trunk.pooled_strides=[...]."
+            "Choose with -o backbone.patch_strides=[...] and -o backbone.pooled_strides=[...]."
         )
     return wanted
 

