@@ -102,7 +102,7 @@ def check(
     document = run(options, output, confirm_groups, show_leak, save)
     if as_json:
         print_json(document)
-    if not document["honest"]:
+    if not document["valid"]:
         raise typer.Exit(ExitCode.DATA)
 
 
@@ -212,7 +212,7 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train what is missing, and say which technique beats the null control here."""
+    """Train what is missing, and say which technique beats the calibrated baseline here."""
     from workflow.comparing.compare import compare as run
 
     names = tuple(name.strip() for name in (members or "").split(",") if name.strip())

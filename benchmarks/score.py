@@ -155,7 +155,7 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
 
 
 def write_jpegs(run: FinishedRun, folder: Path, count: int) -> list[Path]:
-    """Held-out images as JPEG files of one size; links to the same files where there are too few."""
+    """Test images as JPEG files of one size; links to the same files where there are too few."""
     from PIL import Image
 
     folder.mkdir(parents=True)

@@ -27,9 +27,10 @@ class FitContext:
     Attributes:
         seed: every random choice of the fit follows from it.
         device: ``"cpu"`` or ``"cuda"``.
-        report: receives one short sentence per noteworthy event (shown to the user, kept in the receipt).
+        report: receives one short sentence per noteworthy event (shown to the user, kept in the result).
         record: receives a figure of a step of training (metric, value, step), such as
-            ``("validation_loss", 0.31, 4)`` after the fourth epoch; steps count from 1. Kept in the receipt.
+            ``("validation_loss", 0.31, 4)`` after the fourth epoch; steps count from 1. Kept in the cached
+            result.
         keep: receives name and content of a small file that people may want to look at; nothing reads it.
         targets: ``[N, K]`` float32 class shares, each row summing to 1, that a whole CNN learns in place of
             the N rows' labels; None where the labels are all there is. Labels still count the classes.

@@ -39,7 +39,7 @@ def decide_class(p: Float64Array, threshold: float | Sequence[float]) -> LabelAr
 
 @dataclass(frozen=True)
 class FittedEnsemble:
-    """combination → calibrator → prior shift → threshold, for one stack, baseline or single member.
+    """combination → calibrator → prior shift → threshold, for one stack, simple fusion or single member.
 
     Attributes:
         method: ``stack``, ``best_single``, ``plain_mean``, ``greedy`` or ``single:<member>``.

@@ -1,4 +1,4 @@
-"""Fit the whole way from an out-of-fold table: the gated ensemble, its baselines, each member alone.
+"""Fit the whole way from an out-of-fold table: the gated ensemble, the simple fusions, each member alone.
 
 One story for all of them, so that they differ in the combination only:
 
@@ -31,7 +31,7 @@ from ensemble.threshold_rule import ThresholdRule, class_thresholds, parse_rule
 DeploymentPrior = float | Sequence[float] | None
 
 # Rows of the results table beside the members and the gated stack.
-BASELINES = ("best_single", "plain_mean", "greedy")
+SIMPLE_FUSIONS = ("best_single", "plain_mean", "greedy")
 
 
 def fit_ensemble(
@@ -77,7 +77,7 @@ def fit_single(
 ) -> FittedEnsemble:
     """Give one member its own logistic, calibrator, prior and threshold, all fitted out of fold.
 
-    Of plain cross-entropy this makes the null control. It reads the table's M columns and gives the
+    Of plain cross-entropy this makes the calibrated baseline. It reads the table's M columns and gives the
     others no weight.
 
     Args:
@@ -95,7 +95,7 @@ def fit_single(
     return _finish(oof, training, alone, _Target(deployment_prior, threshold_rule, seed))
 
 
-def fit_baseline(
+def fit_fusion(
     oof: ScoreTable,
     name: str,
     *,
@@ -140,8 +140,8 @@ def fit_all(
         )
         for member in oof.member_names
     }
-    for name in BASELINES:
-        fitted[name] = fit_baseline(
+    for name in SIMPLE_FUSIONS:
+        fitted[name] = fit_fusion(
             oof, name, deployment_prior=deployment_prior, threshold_rule=threshold_rule, seed=seed
         )
     fitted["ensemble"] = fit_ensemble(

@@ -1,4 +1,4 @@
-"""The results table: every model with intervals, and as a paired difference from the null control."""
+"""The results table: every model with intervals, and as a paired difference from the calibrated baseline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Predictions:
     """What one row of the table is computed from.
 
     Attributes:
-        kind: ``oneclass``, ``supervised``, ``control``, ``baseline`` or ``ensemble``; passed through.
+        kind: ``oneclass``, ``supervised``, ``baseline``, ``simple_fusion`` or ``ensemble``; passed through.
         p_minority: ``[N]`` minority probabilities after the prior shift.
         threshold: this model's own, fixed out of fold; compared as ``p_minority >= threshold``.
     """
@@ -53,20 +53,20 @@ def compare(
     labels: LabelArray,
     groups: npt.NDArray[np.int64],
     predictions: Mapping[str, Predictions],
-    control: str,
+    baseline: str,
     *,
     seed: int = 0,
     n_replicates: int = N_REPLICATES,
 ) -> list[dict[str, Any]]:
     """The table of one repeat; see :func:`compare_repeats`."""
-    return compare_repeats(labels, groups, [predictions], control, seed=seed, n_replicates=n_replicates)
+    return compare_repeats(labels, groups, [predictions], baseline, seed=seed, n_replicates=n_replicates)
 
 
 def compare_repeats(
     labels: LabelArray,
     groups: npt.NDArray[np.int64],
     repeats: Sequence[Mapping[str, Predictions]],
-    control: str,
+    baseline: str,
     *,
     seed: int = 0,
     n_replicates: int = N_REPLICATES,
@@ -75,37 +75,37 @@ def compare_repeats(
 
     With R repeats of the training, a model's figure is the mean of its R figures, and the bootstrap has two
     levels: each replicate draws rows and, independently, R repeats with replacement. Rows and repeats
-    are crossed, not nested, as every repeat scores the same held-out rows. R repeats drawn from R carry
+    are crossed, not nested, as every repeat scores the same test rows. R repeats drawn from R carry
     (R-1)/R of the variance between repeats, so intervals of two or three repeats are somewhat too narrow.
 
-    The same replicates serve all rows, so differences from the control are paired. Intervals are
+    The same replicates serve all rows, so differences from the baseline are paired. Intervals are
     the 2.5 % and 97.5 % percentiles of the bootstrap; recall's own interval is Clopper-Pearson's
     where every group is one row (rows independent), since the bootstrap collapses when all are hit.
     With several repeats it is the union of the two.
 
     Args:
-        labels: ``[N]`` 0 or 1 = minority, of held-out rows.
+        labels: ``[N]`` 0 or 1 = minority, of test rows.
         groups: ``[N]`` group index; rows of one group are drawn together.
         repeats: R times model name → its predictions on the same rows; the same models each time.
-        control: name of the null control among them.
+        baseline: name of the calibrated baseline among them.
         seed: of the bootstrap.
         n_replicates: of the bootstrap.
 
     Returns:
         One JSON-able dict a model: ``name``, ``kind``, a value for each of :data:`TABLE_METRICS`,
-        ``intervals`` {metric: [low, high]}, ``minus_control`` {metric: [estimate, low, high]}, and
+        ``intervals`` {metric: [low, high]}, ``minus_baseline`` {metric: [estimate, low, high]}, and
         ``p_values`` {metric: two-sided, of the difference, not corrected for many}. With several repeats
         also ``repeats`` {metric: [R values]}.
 
     Raises:
-        ModelError: ``control`` is not among the predictions, or the repeats hold different models.
+        ModelError: ``baseline`` is not among the predictions, or the repeats hold different models.
         DataError: a class is missing or probabilities are not probabilities.
     """
     names = list(repeats[0])
-    if control not in names:
+    if baseline not in names:
         raise ModelError(
-            f"comparison: no predictions of the control '{control}', only of {', '.join(names)}."
-            f"{nearest_match(control, names)} Train the control first."
+            f"comparison: no predictions of the baseline '{baseline}', only of {', '.join(names)}."
+            f"{nearest_match(baseline, names)} Train the baseline first."
         )
     different = next(
         (set(names) ^ set(of_repeat) for of_repeat in repeats if set(of_repeat) != set(names)), None
@@ -132,15 +132,15 @@ def compare_repeats(
             exact = clopper_pearson(_mean([one.hits for one in measured[name]]), n_minority)
             low, high = exact if len(repeats) == 1 else intervals["recall"]
             intervals["recall"] = [min(low, exact[0]), max(high, exact[1])]
-        minus_control = {
+        minus_baseline = {
             metric: [
-                points[name][metric] - points[control][metric],
-                *_percentiles(replicates[name][metric] - replicates[control][metric]),
+                points[name][metric] - points[baseline][metric],
+                *_percentiles(replicates[name][metric] - replicates[baseline][metric]),
             ]
             for metric in TABLE_METRICS
         }
         p_values = {
-            metric: bootstrap_p_value(replicates[name][metric] - replicates[control][metric])
+            metric: bootstrap_p_value(replicates[name][metric] - replicates[baseline][metric])
             for metric in TABLE_METRICS
         }
         row = {
@@ -148,7 +148,7 @@ def compare_repeats(
             "kind": repeats[0][name].kind,
             **points[name],
             "intervals": intervals,
-            "minus_control": minus_control,
+            "minus_baseline": minus_baseline,
             "p_values": p_values,
         }
         if len(repeats) > 1:

@@ -163,7 +163,7 @@ def curves(
     """Compute every model's curves; the same replicates serve all models.
 
     Args:
-        labels: ``[N]`` 0 or 1 = minority, of held-out rows.
+        labels: ``[N]`` 0 or 1 = minority, of test rows.
         groups: ``[N]`` group index; rows of one group are drawn together.
         p_of_model: model name → ``[N]`` minority probabilities at ``prior``.
         prior: share of the minority that the probabilities answer for, 0…1 exclusive.

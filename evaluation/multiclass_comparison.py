@@ -28,7 +28,7 @@ class MulticlassPredictions:
     """What one row of the table is computed from.
 
     Attributes:
-        kind: ``oneclass``, ``supervised``, ``control``, ``baseline`` or ``ensemble``; passed through.
+        kind: ``oneclass``, ``supervised``, ``baseline``, ``simple_fusion`` or ``ensemble``; passed through.
         p: ``[N, K]`` class probabilities after the prior shift.
         decision: ``[N]`` class index by the model's own rule, fixed out of fold.
     """
@@ -42,7 +42,7 @@ def compare_multiclass(
     labels: LabelArray,
     groups: npt.NDArray[np.int64],
     predictions: Mapping[str, MulticlassPredictions],
-    control: str,
+    baseline: str,
     class_names: tuple[str, ...],
     *,
     seed: int = 0,
@@ -50,7 +50,7 @@ def compare_multiclass(
 ) -> list[dict[str, Any]]:
     """The table of one repeat; see :func:`compare_multiclass_repeats`."""
     return compare_multiclass_repeats(
-        labels, groups, [predictions], control, class_names, seed=seed, n_replicates=n_replicates
+        labels, groups, [predictions], baseline, class_names, seed=seed, n_replicates=n_replicates
     )
 
 
@@ -58,7 +58,7 @@ def compare_multiclass_repeats(
     labels: LabelArray,
     groups: npt.NDArray[np.int64],
     repeats: Sequence[Mapping[str, MulticlassPredictions]],
-    control: str,
+    baseline: str,
     class_names: tuple[str, ...],
     *,
     seed: int = 0,
@@ -69,15 +69,15 @@ def compare_multiclass_repeats(
     With R repeats of the training, figures are means over them and the bootstrap has two levels, rows and
     repeats, as in :func:`evaluation.comparison.compare_repeats`.
 
-    The same replicates serve all rows, so differences from the control are paired. Intervals are the
+    The same replicates serve all rows, so differences from the baseline are paired. Intervals are the
     2.5 % and 97.5 % percentiles of the bootstrap; a class recall's own interval is Clopper-Pearson's
     where every group is one row, since the bootstrap collapses when all or none are hit.
 
     Args:
-        labels: ``[N]`` class index of held-out rows, minority last.
+        labels: ``[N]`` class index of test rows, minority last.
         groups: ``[N]`` group index; rows of one group are drawn together.
         repeats: R times model name → its predictions on the same rows; the same models each time.
-        control: name of the null control among them.
+        baseline: name of the calibrated baseline among them.
         class_names: K names.
         seed: of the bootstrap.
         n_replicates: of the bootstrap.
@@ -85,19 +85,19 @@ def compare_multiclass_repeats(
     Returns:
         One JSON-able dict a model: ``name``, ``kind``, a value for each of
         :data:`evaluation.multiclass.MULTICLASS_METRICS`, ``intervals`` {metric: [low, high]},
-        ``minus_control`` {metric: [estimate, low, high]}, ``p_values`` {metric: two-sided, of the
+        ``minus_baseline`` {metric: [estimate, low, high]}, ``p_values`` {metric: two-sided, of the
         difference, not corrected for many}, ``per_class_recall`` {class: [value, low, high]} and
-        ``per_class_recall_minus_control`` {class: [estimate, low, high]}.
+        ``per_class_recall_minus_baseline`` {class: [estimate, low, high]}.
 
     Raises:
-        ModelError: ``control`` is not among the predictions.
+        ModelError: ``baseline`` is not among the predictions.
         DataError: a class is missing or probabilities are not probabilities.
     """
     names = list(repeats[0])
-    if control not in names:
+    if baseline not in names:
         raise ModelError(
-            f"comparison: no predictions of the control '{control}', only of {', '.join(names)}."
-            f"{nearest_match(control, names)} Train the control first."
+            f"comparison: no predictions of the baseline '{baseline}', only of {', '.join(names)}."
+            f"{nearest_match(baseline, names)} Train the baseline first."
         )
     ones = [(name, r, of_repeat[name]) for r, of_repeat in enumerate(repeats) for name in names]
     by_repeat, recalls_by_repeat = evaluate_blocks(
@@ -141,7 +141,7 @@ def compare_multiclass_repeats(
 
     rows: list[dict[str, Any]] = []
     for name in names:
-        mine, theirs = values[name], values[control]
+        mine, theirs = values[name], values[baseline]
         recall_intervals = [_percentiles(of_class) for of_class in recall_values[name]]
         if independent_rows and len(repeats) == 1:
             decision = repeats[0][name].decision
@@ -155,9 +155,9 @@ def compare_multiclass_repeats(
                 "kind": repeats[0][name].kind,
                 **points[name],
                 "intervals": {metric: _percentiles(mine[metric]) for metric in MULTICLASS_METRICS},
-                "minus_control": {
+                "minus_baseline": {
                     metric: [
-                        points[name][metric] - points[control][metric],
+                        points[name][metric] - points[baseline][metric],
                         *_percentiles(mine[metric] - theirs[metric]),
                     ]
                     for metric in MULTICLASS_METRICS
@@ -169,10 +169,10 @@ def compare_multiclass_repeats(
                     class_name: [float(recalls[name][k]), *recall_intervals[k]]
                     for k, class_name in enumerate(class_names)
                 },
-                "per_class_recall_minus_control": {
+                "per_class_recall_minus_baseline": {
                     class_name: [
-                        float(recalls[name][k] - recalls[control][k]),
-                        *_percentiles(recall_values[name][k] - recall_values[control][k]),
+                        float(recalls[name][k] - recalls[baseline][k]),
+                        *_percentiles(recall_values[name][k] - recall_values[baseline][k]),
                     ]
                     for k, class_name in enumerate(class_names)
                 },

@@ -110,7 +110,7 @@ def multiclass_curves(
     """Compute every model's curves; the same replicates serve all models.
 
     Args:
-        labels: ``[N]`` class index of held-out rows, minority last.
+        labels: ``[N]`` class index of test rows, minority last.
         groups: ``[N]`` group index; rows of one group are drawn together.
         p_of_model: model name → ``[N, K]`` probabilities.
         seed: of the bootstrap.

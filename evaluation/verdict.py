@@ -1,4 +1,4 @@
-"""Plain verdicts on many comparisons with one control, corrected for having made many."""
+"""Plain verdicts on many comparisons with one baseline, corrected for having made many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def bootstrap_p_value(differences: npt.NDArray[np.float64]) -> float:
     counts and total, so that no finite number of replicates gives 0 (Davison & Hinkley 1997).
 
     Args:
-        differences: ``[B]`` replicates of model minus control.
+        differences: ``[B]`` replicates of model minus baseline.
     """
     n = len(differences)
     below, above = int((differences <= 0).sum()), int((differences >= 0).sum())
@@ -43,10 +43,10 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def verdict(difference: float, adjusted_p: float, higher_is_better: bool, level: float = 0.05) -> Verdict:
-    """``better`` or ``worse`` than the control where shown, else ``no difference shown``.
+    """``better`` or ``worse`` than the baseline where shown, else ``no difference shown``.
 
     Args:
-        difference: model minus control.
+        difference: model minus baseline.
         adjusted_p: see :func:`holm`.
         higher_is_better: direction of the metric.
         level: of the whole family of comparisons.

@@ -29,7 +29,7 @@ class ParityReport:
     """How closely the file repeats the trained system.
 
     Attributes:
-        images: number of held-out images compared, at every batch size.
+        images: number of test images compared, at every batch size.
         max_probability_difference: over images and batch sizes.
         max_score_difference: member column → largest difference, relative to the column's spread.
     """
@@ -50,10 +50,10 @@ def check_parity(
 
     Args:
         path: the exported file.
-        images: ``[n, S, S, 3]`` uint8 held-out images at working size.
+        images: ``[n, S, S, 3]`` uint8 test images at working size.
         member_scores: ``[n, M]`` the run's scores of these images.
         p_minority: ``[n]`` (``[n, K]`` for K > 2) the run's probabilities of these images.
-        spreads: ``[M]`` standard deviation of each column over the held-out split, for scale.
+        spreads: ``[M]`` standard deviation of each column over the test set, for scale.
 
     Raises:
         ModelError: a batch size fails, a probability differs by more than 1e-4, or a score by more than
@@ -94,7 +94,7 @@ def _failure(report: ParityReport) -> str:
     )
     stage = "ensemble" if difference <= 10 * TOLERANCE else f"member {member}"
     return (
-        f"export, parity gate: stage {stage}: on {report.images} held-out images the file's probabilities "
+        f"export, parity gate: stage {stage}: on {report.images} test images the file's probabilities "
         f"differ from the trained system's by up to {report.max_probability_difference:.1e} (limit "
         f"{TOLERANCE:.0e}), its member scores by up to {difference:.1e} standard deviations, in {member} "
         f"(limit {SCORE_TOLERANCE:g}). The file is not kept. Train the member again, or leave it out of the "

@@ -97,7 +97,7 @@ def build_manifest(
 
     In this order: broken files are marked; a tree of anomalies that keeps all of them for testing gives
     some to training; files that carry two labels, repeat another training file, or lie in the held-out
-    split as well leave training; a share is kept where the spec names one; held-out rows are drawn where
+    split as well leave training; a share is kept where the spec names one; test rows are drawn where
     the set brings none; minority rows are dropped to the spec's imbalance. Every draw is by a seeded hash of
     the file's bytes, so it does not depend on names, order or platform.
 
@@ -106,13 +106,13 @@ def build_manifest(
         root: folder the paths are relative to.
         listed: files and labels.
         findings: path → inspection.
-        seed: of the held-out draw and the dropping.
+        seed: of the draw of the test set and the dropping.
         near: SHA-256 → picture of files that have near copies. These leave training like equal files where
             labels contradict, the picture is held out, or two groups hold it; otherwise they stay and,
             without a group rule, form a group.
 
     Raises:
-        DataError: a class has no usable training or held-out image left, too few to hold out, or more
+        DataError: a class has no usable training or test image left, too few to hold out, or more
             minority rows are wanted than there are.
     """
     in_order = sorted(listed, key=lambda image: (image.split, image.path, image.label))
@@ -177,7 +177,7 @@ def _first_row(
 
 
 def _exclude_leaks(rows: list[ManifestRow], pictures: PictureOfFile) -> list[ManifestRow]:
-    """Take training rows out that repeat a picture; held-out rows stay as their owner set them."""
+    """Take training rows out that repeat a picture; test rows stay as their owner set them."""
     picture_of = {row.sha256: pictures.get(row.sha256, row.sha256) for row in rows}
     has_near = {picture for sha, picture in pictures.items() if sha in picture_of}
     held_out: dict[str, ManifestRow] = {}
@@ -190,7 +190,7 @@ def _exclude_leaks(rows: list[ManifestRow], pictures: PictureOfFile) -> list[Man
             if row.label != first_label:
                 labels_of.setdefault(picture, {first_label}).add(row.label)
         elif row.status == "ok" and row.split == "test":
-            # By its own bytes a held-out file is named before one that is only like it.
+            # By its own bytes a test file is named before one that is only like it.
             for key in (row.sha256, picture_of[row.sha256]):
                 held_out[key] = row
     first_with: dict[str, ManifestRow] = {}
@@ -220,7 +220,7 @@ def _same(row: ManifestRow, other: ManifestRow) -> str:
 
 
 def _exclude_shared_groups(rows: list[ManifestRow]) -> list[ManifestRow]:
-    """Take training rows out whose group (patient, lot) also lies in the held-out split."""
+    """Take training rows out whose group (patient, lot) also lies in the test set."""
     held_out = {row.group for row in rows if row.split == "test" and row.status == "ok"}
     return [
         replace(row, status="excluded", reason=f"group {row.group} is held out")

@@ -108,7 +108,7 @@ class DataSpec(Settings):
         test_fraction: share of each class to hold out where ``test_per_class`` is not given; only where
             the layout has no test folder.
         deployment_prior: share of the minority where the model will work; None means as held out. With more
-            than two classes the others share the rest as they do among the held-out rows.
+            than two classes the others share the rest as they do among the test rows.
         deployment_shares: class → its share where the model will work, for more than two classes; takes the
             place of ``deployment_prior``.
         group: regular expression with one group, searched in the relative path; or a number that says
@@ -123,7 +123,7 @@ class DataSpec(Settings):
         scaled_jpeg: reduce large JPEGs while they are decoded, in training and in scoring by the exported
             file; several times as fast, pixels differ slightly (see :mod:`imagedata.decoding.decode`).
         augment_minority: changed copies of the minority's training images for the supervised members to
-            learn from as well, all but the null control; None makes none.
+            learn from as well, all but the calibrated baseline; None makes none.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -239,9 +239,7 @@ class DataSpec(Settings):
                     if not isinstance(self.layout, AnomalyFolders):
                         setting = "split_column" if column else "test"
                         advice += f", or draw them from the training images with layout.{setting}=null"
-                    raise ValueError(
-                        f"{key} has no effect, because the held-out images lie in {place}; {advice}"
-                    )
+                    raise ValueError(f"{key} has no effect, because the test images lie in {place}; {advice}")
         return self
 
     @property

@@ -28,7 +28,7 @@ class PatchCoreSettings(BaseModel):
         bank_ratio: bank size as a share of all majority patches, as the paper and anomalib have it.
         bank_mb: bank size as megabytes (1e6 bytes) in the exported file.
         bank_ms: bank size as milliseconds that scoring may take an image, beyond the backbone's, as measured
-            where the member is fitted. It may differ from fit to fit; the receipt says what it came to.
+            where the member is fitted. It may differ from fit to fit; the cached result says what it came to.
         candidate_patches: patches that the bank is chosen from, drawn evenly from the majority images;
             bounds memory and time whatever the number of images.
         image_score: ``top_mean`` (mean of the ``top_patches`` farthest patches), ``knn_mean`` (the same,

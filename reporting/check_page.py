@@ -67,7 +67,7 @@ def render_check(
         .render(
             check=document,
             problems=problems,
-            worst=[p for p in problems if p["severity"] in {"dishonest", "refused"}],
+            worst=[p for p in problems if p["severity"] in {"invalid", "refused"}],
             sections=sections,
             style=page_style(),
         )

@@ -11,7 +11,7 @@ from evaluation.curves import Curves
 from evaluation.metrics import Float64Array
 from evaluation.multiclass_curves import MulticlassCurves
 
-Role = Literal["control", "best_single", "ensemble"]
+Role = Literal["baseline", "best_single", "ensemble"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Model:
         role: decides colour and line.
         name: as people read it.
         row_name: its row of the comparison table.
-        p_minority: ``[N]`` probabilities of the held-out rows.
+        p_minority: ``[N]`` probabilities of the test rows.
         threshold: its own, fixed out of fold.
-        curves: on the held-out rows.
+        curves: on the test rows.
     """
 
     role: Role
@@ -43,9 +43,9 @@ class MulticlassModel:
         role: decides colour and line.
         name: as people read it.
         row_name: its row of the comparison table.
-        p: ``[N, K]`` probabilities of the held-out rows, the minority's last.
+        p: ``[N, K]`` probabilities of the test rows, the minority's last.
         decision: ``[N]`` class index by its own rule, fixed out of fold.
-        curves: on the held-out rows.
+        curves: on the test rows.
     """
 
     role: Role
@@ -72,7 +72,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class Picture:
-    """A held-out image.
+    """A test image.
 
     Attributes:
         path: relative to the data set's root; hostile text.
@@ -129,7 +129,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class MaskedPicture:
-    """A held-out anomaly with its mask and the exported map.
+    """A test anomaly with its mask and the exported map.
 
     Attributes:
         path: relative to the data set's root; hostile text.
@@ -150,10 +150,10 @@ class MaskedPicture:
 
 @dataclass(frozen=True)
 class Localised:
-    """How well the exported map finds what masks mark, on held-out images.
+    """How well the exported map finds what masks mark, on test images.
 
     Attributes:
-        masks: held-out anomalies that have a mask.
+        masks: test anomalies that have a mask.
         document: as ``localise`` measured it of the present file; None where it did not.
         commands: command lines that measure it, in order; empty where it is measured, or nothing can be.
         pictures: the best, the middle and the worst one.
@@ -198,9 +198,9 @@ class Report(Generic[M]):
         facts: counts, folds and priors, as ``data_facts`` of workflow gives them.
         left_out_images: status → first few ``(path, reason)`` of images that stay out.
         shared: what was looked for on both sides of a border → how many there are; must be 0.
-        labels: ``[N]`` 1 = minority, of held-out rows; for K > 2 their class index, minority last.
+        labels: ``[N]`` 1 = minority, of test rows; for K > 2 their class index, minority last.
         threshold_rule: as the recipe writes it.
-        models: the control first; models that are one and the same appear once.
+        models: the baseline first; models that are one and the same appear once.
         n_replicates: behind every band.
         stack: the stack, member by member.
         galleries: surest wrong and right.

@@ -69,16 +69,14 @@ def histogram(values: npt.NDArray[np.float64], is_minority: MaskArray, xlabel: s
         return as_svg(figure)
 
 
-def groups(
-    counts: npt.NDArray[np.int64], minority_counts: npt.NDArray[np.int64], is_held_out: MaskArray
-) -> str:
+def groups(counts: npt.NDArray[np.int64], minority_counts: npt.NDArray[np.int64], is_test: MaskArray) -> str:
     """Share of the outnumbered class over the number of images, a mark a group."""
     with our_style():
         figure, axes = new_axes("images of the group", "of the outnumbered class (%)")
         shares = 100.0 * minority_counts / np.maximum(counts, 1)
         for mine, colour, marker, name in (
-            (~is_held_out, "#0072b2", "o", "training"),
-            (is_held_out, MINORITY, "D", "held out"),
+            (~is_test, "#0072b2", "o", "training"),
+            (is_test, MINORITY, "D", "held out"),
         ):
             if mine.any():
                 axes.scatter(

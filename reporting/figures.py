@@ -22,8 +22,8 @@ from reporting.content import AnyModel, Model, MulticlassModel, Role
 from reporting.drawing import FAINT, MAJORITY, MINORITY, as_svg, legend_below, new_axes, our_style
 
 # Okabe & Ito 2008: told apart under every common colour blindness; dashes serve print without colour.
-COLOURS: dict[Role, str] = {"control": "#555555", "best_single": "#d55e00", "ensemble": "#0072b2"}
-_DASHES: dict[Role, Any] = {"control": (0, (5, 2)), "best_single": (0, (1, 1.2)), "ensemble": "-"}
+COLOURS: dict[Role, str] = {"baseline": "#555555", "best_single": "#d55e00", "ensemble": "#0072b2"}
+_DASHES: dict[Role, Any] = {"baseline": (0, (5, 2)), "best_single": (0, (1, 1.2)), "ensemble": "-"}
 _VERDICT_COLOURS = {"better": "#009e73", "worse": "#d55e00"}
 _HISTOGRAM_BINS = 25
 
@@ -178,7 +178,7 @@ def _histogram(p_minority: Float64Array, labels: LabelArray, others: str, thresh
 
 
 def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """Paired differences from the control with their intervals, best first.
+    """Paired differences from the baseline with their intervals, best first.
 
     Args:
         rows: compared rows of the comparison table, in the order to be drawn.
@@ -188,7 +188,7 @@ def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         figure = Figure(figsize=(4.6, 0.9 + 0.25 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for place, row in enumerate(rows):
-            estimate, low, high = row["minus_control"][metric]
+            estimate, low, high = row["minus_baseline"][metric]
             colour = _VERDICT_COLOURS.get(row["verdict"], "#555555")
             shown = row["verdict"] in _VERDICT_COLOURS
             axes.plot([low, high], [place, place], color=colour, linewidth=2.4 if shown else 1.4)
@@ -197,7 +197,7 @@ def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("difference from the null control")
+        axes.set_xlabel("difference from the calibrated baseline")
         axes.locator_params(axis="x", nbins=6)
         return as_svg(figure)
 

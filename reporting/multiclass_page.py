@@ -36,11 +36,11 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _Line:
-    """What became of a class's held-out images; percentages are of them.
+    """What became of a class's test images; percentages are of them.
 
     Attributes:
         name: the true class.
-        count: its held-out images.
+        count: its test images.
         right_percent: how many were recognised.
         taken_for: ``(class, count, percent)`` of the classes most often decided instead, most often first.
     """
@@ -79,15 +79,17 @@ def rarest_first(report: Report[MulticlassModel]) -> list[int]:
 
 
 def _recalls(report: Report[MulticlassModel]) -> list[dict[str, Any]]:
-    """A line a class: recall of control and ensemble, and their paired difference, with intervals."""
-    row_of = {row["kind"]: row for row in report.comparison["rows"] if row["kind"] in {"control", "ensemble"}}
+    """A line a class: recall of baseline and ensemble, and their paired difference, with intervals."""
+    row_of = {
+        row["kind"]: row for row in report.comparison["rows"] if row["kind"] in {"baseline", "ensemble"}
+    }
     names = report.facts["classes"]
     return [
         {
             "name": names[label],
-            "control": row_of["control"]["per_class_recall"][names[label]],
+            "baseline": row_of["baseline"]["per_class_recall"][names[label]],
             "ensemble": row_of["ensemble"]["per_class_recall"][names[label]],
-            "difference": row_of["ensemble"]["per_class_recall_minus_control"][names[label]],
+            "difference": row_of["ensemble"]["per_class_recall_minus_baseline"][names[label]],
         }
         for label in rarest_first(report)
     ]

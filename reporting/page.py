@@ -87,13 +87,13 @@ def _difference_figure(report: Report[M]) -> Drawing | None:
         return None
     name = HEADINGS[metric]
     told = "; ".join(
-        f"{row['name']} {row['minus_control'][metric][0]:+.3f}, {row['verdict']}" for row in compared
+        f"{row['name']} {row['minus_baseline'][metric][0]:+.3f}, {row['verdict']}" for row in compared
     )
     return Drawing(
-        f"Difference from the null control in {name}",
+        f"Difference from the calibrated baseline in {name}",
         svg_uri(figures.differences(compared, metric)),
         f"Paired differences in {name}: {told}.",
-        "Paired on the same held-out rows. Filled and coloured: shown better (green) or worse (orange) "
+        "Paired on the same test rows. Filled and coloured: shown better (green) or worse (orange) "
         "after correction for many comparisons. An interval beside 0 with a hollow dot did not survive it.",
         is_wide=True,
     )
@@ -110,7 +110,7 @@ def _curve_figures(report: Report[Model]) -> list[Drawing]:
         ""
         if abs(prior - share) < 1e-9
         else f" Points must lie off the diagonal here: the probabilities answer for a share of {prior:.4g}, "
-        f"but {share:.4g} of the held-out rows are of the outnumbered class."
+        f"but {share:.4g} of the test rows are of the outnumbered class."
     )
     return [
         Drawing(

@@ -26,17 +26,17 @@ SHOWN = {
 
 
 def print_class_recalls(rows: list[dict[str, Any]]) -> None:
-    """Print each class's recall, of the control and of the ensemble, and their difference."""
-    shown = {row["kind"]: row for row in rows if row["kind"] in {"control", "ensemble"}}
-    if set(shown) != {"control", "ensemble"}:
+    """Print each class's recall, of the baseline and of the ensemble, and their difference."""
+    shown = {row["kind"]: row for row in rows if row["kind"] in {"baseline", "ensemble"}}
+    if set(shown) != {"baseline", "ensemble"}:
         return
     table = Table(title="Recall of each class, with 95 % intervals", padding=(0, 1))
     table.add_column("class", no_wrap=True)
-    for heading in ("null control", "ensemble", "difference"):
+    for heading in ("calibrated baseline", "ensemble", "difference"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name in shown["control"]["per_class_recall"]:
-        cells = [shown[kind]["per_class_recall"][name] for kind in ("control", "ensemble")]
-        difference = shown["ensemble"]["per_class_recall_minus_control"][name]
+    for name in shown["baseline"]["per_class_recall"]:
+        cells = [shown[kind]["per_class_recall"][name] for kind in ("baseline", "ensemble")]
+        difference = shown["ensemble"]["per_class_recall_minus_baseline"][name]
         table.add_row(
             escape(printable(name)),
             *(f"{value:.3f}\n{low:.3f} {high:.3f}" for value, low, high in cells),
@@ -63,14 +63,14 @@ _NAME_WIDTH, _NAME_MARGIN, _CELL_WIDTH, _LEAST_SHOWN = 18, 5, 14, 3
 
 
 def print_results(document: dict[str, Any], sentences: Any) -> None:
-    """Print values with intervals, then differences from the control, as wide as the terminal allows."""
-    print_values(f"{document['dataset']}: held-out rows, with 95 % intervals", document["rows"])
+    """Print values with intervals, then differences from the baseline, as wide as the terminal allows."""
+    print_values(f"{document['dataset']}: test rows, with 95 % intervals", document["rows"])
     shown = _shown_metrics(document["rows"])
-    differences = _metrics_table("Paired difference from the null control, with 95 % intervals", shown)
+    differences = _metrics_table("Paired difference from the calibrated baseline, with 95 % intervals", shown)
     several_classes = "acsa" in document["rows"][0]
     for row in document["rows"]:
-        if row["kind"] != "control":
-            compared = {m: row["minus_control"][m] for m in shown}
+        if row["kind"] != "baseline":
+            compared = {m: row["minus_baseline"][m] for m in shown}
             cells = [f"{d[0]:+.3f}\n{_interval(d[1:], '{:+.3f}')}" for d in compared.values()]
             differences.add_row(row["name"], *cells, style=_style(row))
     console.print(differences)

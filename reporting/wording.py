@@ -63,10 +63,11 @@ def headline(report: Report[Model]) -> tuple[str, list[str]]:
     others = n_train - train[minority]
     hits, misses, alarms, spared = confusion(report, report.final)
     sentences = [
-        f"Question: which technique finds images of “{minority}” better, in {metric}, than the null control, "
-        "plain cross-entropy, calibrated, shifted to the deployment prior, with a tuned threshold?",
+        f"Question: which technique finds images of “{minority}” better than the calibrated "
+        f"baseline, in {metric}? The baseline is "
+        "plain cross-entropy, calibrated, shifted to the deployment prior, with a tuned threshold.",
         f"Data: trained on {n_train:,} images, {train[minority]:,} of them “{minority}” "
-        f"(1 to {others / train[minority]:.3g}); measured on {n_test:,} held-out images, "
+        f"(1 to {others / train[minority]:.3g}); measured on {n_test:,} test images, "
         f"{test[minority]:,} of them “{minority}”, on which nothing was fitted or chosen.",
         *_shown_worse(report.comparison),
         f"At its threshold the final model, {report.final.name}, finds {hits} of {hits + misses} images of "
@@ -85,12 +86,12 @@ def multiclass_headline(report: Report[MulticlassModel]) -> tuple[str, list[str]
     minority, largest = report.minority, max(train, key=lambda name: int(train[name]))
     counts = confusion_matrix(report, final)
     sentences = [
-        f"Question: which technique tells the {len(train)} classes apart better, in {metric}, than the null "
-        "control, plain cross-entropy, calibrated, shifted to the deployment prior, with a tuned decision "
+        f"Question: which technique tells the {len(train)} classes apart better, in {metric}, than the "
+        "baseline, plain cross-entropy, calibrated, shifted to the deployment prior, with a tuned decision "
         "rule?",
         f"Data: trained on {sum(train.values()):,} images, from {train[largest]:,} of “{largest}” to "
         f"{train[minority]:,} of “{minority}” (1 to {train[largest] / train[minority]:.3g}); measured on "
-        f"{sum(test.values()):,} held-out images, {test[minority]:,} of them “{minority}”, on which nothing "
+        f"{sum(test.values()):,} test images, {test[minority]:,} of them “{minority}”, on which nothing "
         "was fitted or chosen.",
         *_shown_worse(report.comparison),
         f"The final model, {final.name}, decides {np.trace(counts):,} of {counts.sum():,} images rightly, "
@@ -112,19 +113,20 @@ def _found(comparison: Mapping[str, Any]) -> str:
     metric = HEADINGS[comparison["metric"]]
     compared, better = _compared(comparison), _compared(comparison, "better")
     if not compared:
-        return "Nothing was compared with the null control: the recipe holds no other technique."
+        return "Nothing was compared with the calibrated baseline: the recipe holds no other technique."
     if better:
         names = _listed([_with_difference(row, comparison["metric"]) for row in better[:3]])
         more = f", and {len(better) - 3} more" if len(better) > 3 else ""
         return (
-            f"{len(better)} of {len(compared)} shown better than the null control in {metric}: {names}{more}."
+            f"{len(better)} of {len(compared)} shown better than the calibrated baseline in {metric}: "
+            f"{names}{more}."
         )
-    return f"None of {len(compared)} was shown better than the null control in {metric}."
+    return f"None of {len(compared)} was shown better than the calibrated baseline in {metric}."
 
 
 def _shown_worse(comparison: Mapping[str, Any]) -> list[str]:
     worse = _compared(comparison, "worse")
-    return [f"Shown worse than the control: {_listed([row['name'] for row in worse])}."] if worse else []
+    return [f"Shown worse than the baseline: {_listed([row['name'] for row in worse])}."] if worse else []
 
 
 def _correction(comparison: Mapping[str, Any]) -> str:
@@ -189,7 +191,7 @@ def probability(p: float) -> str:
 
 
 def _with_difference(row: Mapping[str, Any], metric: str) -> str:
-    estimate, low, high = row["minus_control"][metric]
+    estimate, low, high = row["minus_baseline"][metric]
     return f"{row['name']} ({estimate:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
 
 

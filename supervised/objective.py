@@ -47,7 +47,7 @@ class PriorLedger:
         return tuple(float(torch.tensor(a / b, dtype=torch.double).log()) for a, b in shares)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON facts for receipts."""
+        """JSON facts for results."""
         return {
             "trained": list(self.trained),
             "effective": list(self.effective),

@@ -52,7 +52,7 @@ class Refitted:
         weight: ``[K, D]``.
         bias: ``[K]``.
         ledger: which class shares its probabilities answer for.
-        sentence: what was done, for the receipt; empty where there is nothing to add.
+        sentence: what was done, for the cached result; empty where there is nothing to add.
     """
 
     weight: Tensor

@@ -97,8 +97,8 @@ class Run:
             shutil.copytree(self.dataset, dataset)
         return Run(dataset, self.recipe, folder / "runs")
 
-    def unit_bytes(self) -> dict[str, bytes]:
-        """File of each unit → its content."""
+    def fit_bytes(self) -> dict[str, bytes]:
+        """File of each fit → its content."""
         members = self.folder / "members"
         return {str(path.relative_to(members)): path.read_bytes() for path in sorted(members.rglob("*.npz"))}
 
@@ -131,7 +131,7 @@ def trained(tiny: Run) -> Run:
     """``tiny`` after ``train-all``; not to be changed."""
     outcome = tiny.command("train-all", "--json")
     assert outcome.code == 0, outcome.err
-    assert outcome.json["units_run"] == 16
+    assert outcome.json["fits_run"] == 16
     assert outcome.json["left_out"] == {}
     # A copy of its own, so that ``fitted`` adds nothing to it.
     return tiny

@@ -33,7 +33,7 @@ def squares(labels: np.ndarray, seed: int, side: int = 20) -> np.ndarray:
 def write_idx_pack(
     folder: Path, train: tuple[int, ...], test: tuple[int, ...], *, seed: int = 0, compressed: bool = False
 ) -> Path:
-    """Write training and held-out images of as many classes as there are counts, in a mixed order."""
+    """Write training and test images of as many classes as there are counts, in a mixed order."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, counts in (("train", train), ("test", test)):
         rng = np.random.default_rng([seed, len(split)])

@@ -41,7 +41,7 @@ def write_two_classes(
     seed: int = 0,
     names: tuple[str, str] = ("fine", "odd"),
 ) -> Path:
-    """Write a data set laid out class by class, with a held-out split of ``test`` each if asked for.
+    """Write a data set laid out class by class, with a test set of ``test`` each if asked for.
 
     Returns:
         ``folder``, holding ``<class>/``, or ``train/<class>/`` and ``test/<class>/``.

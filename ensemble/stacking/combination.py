@@ -1,4 +1,4 @@
-"""What the stack and all its baselines come down to: a weighted sum of standardised columns."""
+"""What the stack and all simple fusions come down to: a weighted sum of standardised columns."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which member earns its place in the stack: its weight, and what the stack loses without it.
 
 Everything is measured on the out-of-fold rows by cross-fitting, as the gate is, so that no figure here
-has seen a held-out row.
+has seen a test row.
 """
 
 from __future__ import annotations

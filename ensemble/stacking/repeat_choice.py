@@ -28,7 +28,7 @@ _SINGLE = "single:"
 def out_of_fold_figure(oof: ScoreTable, fitted: FittedEnsemble, name: str) -> float:
     """One figure of a fitted ensemble on the rows it was fitted on, from cross-fitted logits.
 
-    No held-out row enters, so choosing by it leaves the held-out figures honest. Combination weights come
+    No test row enters, so choosing by it leaves the test figures honest. Combination weights come
     from the other folds; calibrator and threshold, a few numbers, from all out-of-fold rows, alike for
     every candidate. For two classes the figures are the minority's. For K > 2, ``average_precision`` and
     ``f1`` are means over classes, ``hter`` is one minus the mean class recall, and ``g_mean`` the product

@@ -1,6 +1,6 @@
-"""The ridge stack and its baselines, each fitted on out-of-fold rows and predicted across folds.
+"""The ridge stack and the simple fusions, each fitted on out-of-fold rows and predicted across folds.
 
-Baselines: the best single member, the plain mean, and greedy selection with replacement (Caruana et
+Simple fusions: the best single member, the plain mean, and greedy selection with replacement (Caruana et
 al. 2004). A method is a function from training rows to a :class:`LinearCombination`; it makes all of
 its choices (scales, weights, ridge, selection) from those rows alone. :func:`cross_fit` therefore
 leaks nothing: a fold's logits come from a method that never saw the fold.

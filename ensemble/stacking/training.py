@@ -91,7 +91,7 @@ class TrainingScores:
         if (table.fold_of_row < 0).any():
             raise ModelError(
                 f"out-of-fold scores: {int((table.fold_of_row < 0).sum())} rows belong to no fold. "
-                "Fit on the out-of-fold table, never on held-out rows."
+                "Fit on the out-of-fold table, never on test rows."
             )
         _check_folds(table)
         n_classes = len(table.class_names)

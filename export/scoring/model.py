@@ -67,7 +67,7 @@ class ScoringModel:
         document: the whole metadata document, for whoever wants its other facts.
         outputs: of the graph, in the file's order.
         adjustable: names of the inputs with a default, of ``prior`` and ``threshold``.
-        session: the loaded graph; one thread of control at a time.
+        session: the loaded graph; one thread of baseline at a time.
     """
 
     path: Path

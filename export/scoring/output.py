@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from contracts.errors import UsageError
 from contracts.files import read_json, write_json
 from export.scoring.plan import ScoreSettings, Shard
-from export.scoring.shard import ShardReceipt, read_receipt, writing_failed
+from export.scoring.shard import ShardResult, read_shard_result, writing_failed
 
 PLAN_NAME = "_plan.json"
 """The leading underscore keeps it out of the data set when the folder is read as one."""
@@ -91,7 +91,7 @@ class OutputFolder:
 
     def take_up(
         self, settings: ScoreSettings, shards: Sequence[Shard], columns: pa.Schema
-    ) -> Mapping[str, ShardReceipt]:
+    ) -> Mapping[str, ShardResult]:
         """Find out which shards earlier runs have finished, and write the plan.
 
         Args:
@@ -100,7 +100,7 @@ class OutputFolder:
             columns: of the part files.
 
         Returns:
-            Receipts of the finished shards, by shard id.
+            Cached results of the finished shards, by shard id.
 
         Raises:
             UsageError: the folder holds results of something else, or files that are not ours.
@@ -110,9 +110,9 @@ class OutputFolder:
         finished = {}
         for shard in shards:
             part = self.path / shard.file_name
-            receipt = read_receipt(part, shard) if part.exists() else None
-            if receipt is not None:
-                finished[shard.id] = receipt
+            result = read_shard_result(part, shard) if part.exists() else None
+            if result is not None:
+                finished[shard.id] = result
         try:
             write_json(
                 self.path / PLAN_NAME,

@@ -21,7 +21,7 @@ from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.output import OutputFolder, chosen_before
 from export.scoring.plan import DEFAULT_SHARD_SIZE, Override, ScoreSettings, Shard, make_shards
 from export.scoring.pools.pool import score_in_processes
-from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardReceipt, columns_of, score_shard
+from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardResult, columns_of, score_shard
 
 FEW_IMAGES = 64
 """Up to this many images are scored in this process; starting another takes longer than they do."""
@@ -158,9 +158,9 @@ def score_images(
         tally.add(*earlier.values())
         already_done = tally.done
         missing = [shard for shard in shards if shard.id not in earlier]
-        with closing(_score(model, job, missing, processes, ray)) as receipts:
-            for receipt in receipts:
-                tally.add(receipt)
+        with closing(_score(model, job, missing, processes, ray)) as results:
+            for result in results:
+                tally.add(result)
         seconds = time.perf_counter() - started
         if on_finished:
             on_finished(FinishedRun(model, job, shards))
@@ -189,14 +189,14 @@ def _fastest(model: ScoringModel, shards: Sequence[Shard]) -> str:
 
 def _score(
     model: ScoringModel, job: ShardJob, shards: Sequence[Shard], processes: int | None, ray: str | None
-) -> Generator[ShardReceipt]:
+) -> Generator[ShardResult]:
     """Score shards here, in worker processes or on a cluster; the rows are the same."""
     if ray is not None:
         if shards:
             from export.scoring.pools.ray_pool import score_on_ray
 
-            with closing(score_on_ray(job, shards, ray, processes)) as receipts:
-                yield from receipts
+            with closing(score_on_ray(job, shards, ray, processes)) as results:
+                yield from results
         return
     n_images = sum(len(shard.paths) for shard in shards)
     processes = min(processes or usable_cpus(), len(shards))
@@ -205,8 +205,8 @@ def _score(
         for shard in shards:
             yield score_shard(model, job, shard, containers=containers)
     else:
-        with closing(score_in_processes(job, shards, processes)) as receipts:
-            yield from receipts
+        with closing(score_in_processes(job, shards, processes)) as results:
+            yield from results
 
 
 class _Tally:
@@ -218,9 +218,9 @@ class _Tally:
         self._images = images
         self._on_progress = on_progress
 
-    def add(self, *receipts: ShardReceipt) -> None:
+    def add(self, *results: ShardResult) -> None:
         """Count finished shards."""
-        self.done += sum(receipt.images for receipt in receipts)
-        self.failed += sum(receipt.failed for receipt in receipts)
+        self.done += sum(result.images for result in results)
+        self.failed += sum(result.failed for result in results)
         if self._on_progress:
             self._on_progress(self.done, self.failed, self._images)

@@ -1,6 +1,6 @@
 """One shard: decode, score, write one part file. One row an image, whatever the image is like.
 
-A part file is its own receipt: its rows and its counts (in the parquet footer) appear together by one
+A part file is its own cached result: its rows and its counts (in the parquet footer) appear together by one
 rename, so that no moment of a crash leaves the one without the other.
 """
 
@@ -31,13 +31,13 @@ DEFAULT_BATCH_SIZE = 4
 """Images a call of the graph. On processors 1 to 32 are equally fast (within 4 %), and memory grows with it:
 the default ensemble takes 400 MB by four, 715 MB by sixteen. A graphics card wants more."""
 
-_RECEIPT_KEY = b"outnumbered_receipt"
+_RESULT_KEY = b"outnumbered_result"
 
 BeforeImage = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class ShardReceipt:
+class ShardResult:
     """What became of a shard.
 
     Attributes:
@@ -80,7 +80,7 @@ def score_shard(
     before_image: BeforeImage | None = None,
     given_up: Mapping[int, str] | None = None,
     containers: ContainerReader | None = None,
-) -> ShardReceipt:
+) -> ShardResult:
     """Score the images of a shard and write its part file.
 
     Args:
@@ -121,9 +121,9 @@ def score_shard(
             positions.append(position)
         if pixels:
             rows.fill(positions, model, np.stack(pixels), job)
-    receipt = ShardReceipt(shard.id, len(shard.paths), rows.failed)
-    _write_part(job.output / shard.file_name, rows.to_table(receipt))
-    return receipt
+    result = ShardResult(shard.id, len(shard.paths), rows.failed)
+    _write_part(job.output / shard.file_name, rows.to_table(result))
+    return result
 
 
 def decode_row(
@@ -157,14 +157,14 @@ def columns_of(model: ScoringModel) -> pa.Schema:
     )
 
 
-def read_receipt(part: Path, shard: Shard) -> ShardReceipt | None:
+def read_shard_result(part: Path, shard: Shard) -> ShardResult | None:
     """Read the counts of a part file that is there, or None where it is no whole part of this shard."""
     try:
         footer = pq.read_metadata(part)
-        receipt = ShardReceipt(**json.loads((footer.metadata or {})[_RECEIPT_KEY]))
+        result = ShardResult(**json.loads((footer.metadata or {})[_RESULT_KEY]))
     except (OSError, pa.ArrowInvalid, KeyError, ValueError, TypeError):
         return None
-    return receipt if (receipt.shard, footer.num_rows) == (shard.id, len(shard.paths)) else None
+    return result if (result.shard, footer.num_rows) == (shard.id, len(shard.paths)) else None
 
 
 def writing_failed(output: Path, error: OSError) -> DataError:
@@ -220,8 +220,8 @@ class _Rows:
             self._scores[position] = scores.member_scores[row]
             self._decision[position] = self._classes[int(scores.decision[row])]
 
-    def to_table(self, receipt: ShardReceipt) -> pa.Table:
-        """The finished columns, with the receipt in the schema's metadata."""
+    def to_table(self, result: ShardResult) -> pa.Table:
+        """The finished columns, with the cached result in the schema's metadata."""
         status = ["ok" if error is None else "failed" for error in self._errors]
         columns = {"path": text_column([printable_path(path) for path in self._shard.paths])}
         for index, name in enumerate(self._probability_names):
@@ -231,7 +231,7 @@ class _Rows:
             columns[name] = _number_column(self._scores[:, index])
         columns["status"] = text_column(status)
         columns["error"] = text_column(self._errors)
-        schema = self._columns.with_metadata({_RECEIPT_KEY: json.dumps(asdict(receipt)).encode()})
+        schema = self._columns.with_metadata({_RESULT_KEY: json.dumps(asdict(result)).encode()})
         return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 

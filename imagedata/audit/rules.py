@@ -14,8 +14,8 @@ from PIL import Image
 from imagedata.audit.fact_table import FactTable
 from imagedata.audit.facts import THUMBNAIL_SIDE, FileFacts
 
-Severity = Literal["dishonest", "warning", "note"]
-"""``dishonest``: results would claim more than is true. ``warning``: worth a look; training copes.
+Severity = Literal["invalid", "warning", "note"]
+"""``invalid``: results would claim more than is true. ``warning``: worth a look; training copes.
 ``note``: a fact that decoding takes care of."""
 
 TINY_SIDE = 32
@@ -70,8 +70,8 @@ RULES: dict[str, Rule] = {
         Rule("broken", "Broken", "warning", f"The decoder refuses it. {_REFUSED}"),
         Rule("bomb", "Too large to open", "warning", f"Its header or size would exhaust memory. {_REFUSED}"),
         Rule("too_small", "Too small", "warning", f"Below the least size that is decoded. {_REFUSED}"),
-        Rule("crashed", "Crashes its reader", "dishonest", "It ended the process that read it; remove it."),
-        Rule("stalled", "Never ends", "dishonest", "It kept its reader busy until it was killed; remove it."),
+        Rule("crashed", "Crashes its reader", "invalid", "It ended the process that read it; remove it."),
+        Rule("stalled", "Never ends", "invalid", "It kept its reader busy until it was killed; remove it."),
         Rule("lacks_end", "Lacks its end mark", "warning", "All pixels are there; a copy was cut short."),
         Rule(
             "grey_below",

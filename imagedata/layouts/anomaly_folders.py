@@ -14,7 +14,7 @@ from imagedata.layouts.one_image import ListedImage, image_files
 def list_anomaly_folders(
     layout: AnomalyFolders, root: Path, normal_class: str, anomaly_class: str
 ) -> Iterator[ListedImage]:
-    """Normal training images, normal held-out images, and anomalies with their kind and mask.
+    """Normal training images, normal test images, and anomalies with their kind and mask.
 
     Args:
         layout: of the data set.
@@ -40,7 +40,7 @@ def list_anomaly_folders(
 
 
 def kinds_of_anomalies(layout: AnomalyFolders, root: Path) -> list[str]:
-    """Folders of the held-out images other than the normal ones', sorted.
+    """Folders of the test images other than the normal ones', sorted.
 
     Raises:
         DataError: the folder cannot be read.

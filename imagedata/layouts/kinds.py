@@ -28,7 +28,7 @@ class ClassFolders(Settings):
         roots: folders below the data directory that may hold the set; the first that exists is taken.
         train: path pattern below the root; ``{class}`` stands for the class folder. A part with ``*`` in it
             stands for every folder whose name it matches, as in ``*/{class}`` for a folder a patient.
-        test: the same for the held-out images, or None when they are to be drawn from ``train``.
+        test: the same for the test images, or None when they are to be drawn from ``train``.
         folder_of_class: folder names where they differ from the class names.
         region_masks: path pattern of folders with a mask for each image, by the image's file name; what a
             mask leaves dark is made black in the image before anything else sees it (see
@@ -69,7 +69,7 @@ class AnomalyFolders(Settings):
         kind: which layout this is.
         roots: folders below the data directory that may be the category's; the first that exists is taken.
         train: folder of the training images; only its folder ``normal`` is read.
-        test: folder of the held-out images; every folder in it but ``normal`` is a kind of anomaly.
+        test: folder of the test images; every folder in it but ``normal`` is a kind of anomaly.
         normal: name of the folders of normal images.
         masks: folder of the anomalies' masks, ``<masks>/<kind of anomaly>/<name>_mask.png`` or
             ``<name>.png``; kept in the manifest, for scores of localisation. A mask that is missing is
@@ -187,7 +187,7 @@ class ImageList(Settings):
         path_column: column with the image path, absolute or relative to the list.
         label_column: column that decides the class.
         group_column: column with the patient or lot; None leaves groups to the spec's ``group``.
-        split_column: column that says ``train`` or ``test``; None draws the held-out rows.
+        split_column: column that says ``train`` or ``test``; None draws the test rows.
         values_of_class: class name → the labels that mean it; empty where labels are class names. Rows with
             other labels are left out.
     """
@@ -222,7 +222,7 @@ class Packed(Settings):
             (MATLAB files of cropped digits).
         roots: folders below the data directory that may hold the files; an absolute one is taken as it is.
         train: file names of the training images; for ``idx`` the images and then the labels.
-        test: the same of the held-out images, or None when they are to be drawn from ``train``.
+        test: the same of the test images, or None when they are to be drawn from ``train``.
         label_of_class: class name → its label value in the files; others are left out.
     """
 
@@ -278,7 +278,7 @@ class Shards(Settings):
         hub: data set on Hugging Face's hub that holds the shards, in place of ``roots``; they are fetched
             into the hub's cache once (see :mod:`imagedata.hub`).
         train: file names or patterns with ``*``, below the root, of the training images.
-        test: the same of the held-out images, or None when they are to be drawn from ``train``.
+        test: the same of the test images, or None when they are to be drawn from ``train``.
         image: parquet: the column of images, of bytes or of Hugging Face's bytes and path; ``image`` where it
             is None. webdataset: ending of the image's member; any ending of an image where it is None.
         label: parquet: the column of labels, ``label`` where it is None; webdataset: ending of the member

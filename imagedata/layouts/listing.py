@@ -197,7 +197,7 @@ def _listed(spec: DataSpec, layout: Layout, root: Path) -> Iterator[ListedImage]
 
 
 def _places(layout: Layout, splits: set[Split]) -> list[tuple[Split, str]]:
-    """Where the images of each split lie; a held-out split that the set brings must hold every class too."""
+    """Where the images of each split lie; a test set that the set brings must hold every class too."""
     if isinstance(layout, AnomalyFolders):
         # Anomalies come to the training images later, out of the held-out ones.
         return [("test", layout.test)]

@@ -22,7 +22,7 @@ class ListedImage:
     Attributes:
         path: relative to the set's root, with forward slashes.
         label: class name.
-        split: ``train`` (the pool that folds and held-out rows are drawn from) or ``test`` (held out by
+        split: ``train`` (the pool that folds and test rows are drawn from) or ``test`` (held out by
             the data set itself).
         group: patient or lot where the data set itself names it; None leaves it to the spec's rule.
         subtype: a finer name than the class where the data set has one, such as the kind of a defect.

@@ -1,4 +1,4 @@
-"""``bench oneclass``: the protocol, its receipts, and what it refuses."""
+"""``bench oneclass``: the protocol, its results, and what it refuses."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def bench(data, tmp_path):
     return run
 
 
-def test_figures_and_receipts(bench, tmp_path):
+def test_figures_and_cached_results(bench, tmp_path):
     arguments = ("--members", "knn,deep_svdd_pixels", "--classes", "t_shirt,1", *BACKBONE, *SMALL, "--json")
     outcome = bench(*arguments)
     assert outcome.code == 0, outcome.err
@@ -83,19 +83,19 @@ def test_figures_and_receipts(bench, tmp_path):
     assert {"method": "PANDA", "mean_percent": 95.6, "source": "Reiss et al. 2021"} in document["published"]
     assert "PANDA" in outcome.said
 
-    receipts = sorted((tmp_path / "runs" / "bench").rglob("*.json"))
-    before = {path: path.stat().st_mtime_ns for path in receipts}
+    results = sorted((tmp_path / "runs" / "bench").rglob("*.json"))
+    before = {path: path.stat().st_mtime_ns for path in results}
     assert len(before) == 4
     again = bench(*arguments)
     assert "Nothing to do" in again.said
     assert again.json == document
-    receipts[0].unlink()
+    results[0].unlink()
     assert bench(*arguments).code == 0
-    after = {path: path.stat().st_mtime_ns for path in receipts}
-    assert {path for path in before if after[path] != before[path]} == {receipts[0]}
+    after = {path: path.stat().st_mtime_ns for path in results}
+    assert {path for path in before if after[path] != before[path]} == {results[0]}
 
 
-def test_another_setting_has_receipts_of_its_own(bench, tmp_path):
+def test_another_setting_has_cached_results_of_its_own(bench, tmp_path):
     one = ("--members", "knn", "--classes", "0", "--train", "20", *BACKBONE)
     assert bench(*one).code == 0
     assert bench(*one, "-o", "knn.neighbours=3").code == 0

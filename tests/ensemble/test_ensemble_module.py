@@ -14,7 +14,7 @@ from contracts.errors import ModelError  # noqa: E402
 from ensemble.calibration.calibrator import Calibrator  # noqa: E402
 from ensemble.calibration.fitting import CALIBRATORS  # noqa: E402
 from ensemble.module import EnsembleModule  # noqa: E402
-from ensemble.pipeline import fit_baseline  # noqa: E402
+from ensemble.pipeline import fit_fusion  # noqa: E402
 from ensemble.stacking.stacker import METHODS, cross_fit  # noqa: E402
 from ensemble.stacking.training import TrainingScores  # noqa: E402
 
@@ -27,8 +27,8 @@ def fitted_by_kind(make_table, make_table_3):
     table = make_table(1200, 520, strengths=(1.0, 0.5), n_folds=3)
     training = TrainingScores.from_table(table)
     logits = cross_fit(training, METHODS["plain_mean"])
-    two = fit_baseline(table, "plain_mean", deployment_prior=0.5)
-    three = fit_baseline(make_table_3(), "plain_mean", deployment_prior=(0.2, 0.3, 0.5))
+    two = fit_fusion(table, "plain_mean", deployment_prior=0.5)
+    three = fit_fusion(make_table_3(), "plain_mean", deployment_prior=(0.2, 0.3, 0.5))
     fitted = {
         kind: replace(two, calibrator=CALIBRATORS[kind].fit(logits, training.labels))
         for kind in KINDS
@@ -77,7 +77,7 @@ def test_large_offsets_do_not_lose_digits(make_table):
     table = make_table(200, 40)
     shifted = table.scores.copy()
     shifted[:, 0] = shifted[:, 0] + 4096
-    fitted = fit_baseline(replace(table, scores=shifted), "stack", deployment_prior=0.5)
+    fitted = fit_fusion(replace(table, scores=shifted), "stack", deployment_prior=0.5)
     prior, threshold = default_inputs(fitted)
     p, _ = EnsembleModule(fitted)(*map(torch.from_numpy, (shifted.copy(), prior, threshold)))
     np.testing.assert_allclose(p.numpy(), fitted.predict(shifted), atol=2e-6, rtol=0)

@@ -13,7 +13,7 @@ from scipy.special import logit
 
 from contracts.errors import DataError, ModelError, UsageError
 from ensemble.fitted import FittedEnsemble
-from ensemble.pipeline import BASELINES, fit_all, fit_baseline, fit_ensemble, fit_single
+from ensemble.pipeline import SIMPLE_FUSIONS, fit_all, fit_ensemble, fit_fusion, fit_single
 from evaluation.metrics import ece, point_metrics
 
 
@@ -88,7 +88,7 @@ def test_single_reads_only_its_own_column(make_table):
 def test_fit_all_gives_every_row_of_the_table(make_table):
     table = make_table(150, 25)
     fitted = fit_all(table, deployment_prior=0.5, threshold_rule="recall>=0.9", seed=3)
-    assert list(fitted) == ["cnn0", "cnn1", "patchcore0", *BASELINES, "ensemble"]
+    assert list(fitted) == ["cnn0", "cnn1", "patchcore0", *SIMPLE_FUSIONS, "ensemble"]
     alone = fit_single(table, "cnn0", deployment_prior=0.5, threshold_rule="recall>=0.9", seed=3)
     assert fitted["cnn0"].to_json() == alone.to_json()
     for model in fitted.values():
@@ -99,7 +99,7 @@ def test_fit_all_gives_every_row_of_the_table(make_table):
 @pytest.mark.parametrize("n_pos", [12, 36, 150, 520])
 def test_round_trip_is_exact_for_every_calibrator(make_table, n_pos):
     table = make_table(600, n_pos, n_folds=3)
-    fitted = fit_baseline(table, "plain_mean", deployment_prior=0.4)
+    fitted = fit_fusion(table, "plain_mean", deployment_prior=0.4)
     again = FittedEnsemble.from_json(json.loads(json.dumps(fitted.to_json())))
     np.testing.assert_array_equal(again.predict(table.scores), fitted.predict(table.scores))
     assert again.to_json() == fitted.to_json()
@@ -122,7 +122,7 @@ def test_the_order_of_rows_does_not_matter_for_the_weights(make_table):
         groups=table.groups[order],
         scores=table.scores[order],
     )
-    one, two = fit_baseline(table, "stack"), fit_baseline(shuffled, "stack")
+    one, two = fit_fusion(table, "stack"), fit_fusion(shuffled, "stack")
     np.testing.assert_allclose(one.predict(table.scores), two.predict(table.scores), atol=1e-5)
 
 
@@ -142,15 +142,15 @@ def test_three_classes(make_table_3):
 
 def test_three_classes_are_decided_by_share_or_by_cost(make_table_3):
     table = make_table_3()
-    alike = fit_baseline(table, "plain_mean", threshold_rule="min_hter")
+    alike = fit_fusion(table, "plain_mean", threshold_rule="min_hter")
     p = alike.predict(table.scores)
     assert alike.deployment_prior == alike.threshold == tuple(np.array([150, 80, 25]) / 255)
     np.testing.assert_array_equal(
         alike.decide(table.scores), (p / np.asarray(alike.threshold)).argmax(axis=1)
     )
-    likely = fit_baseline(table, "plain_mean", threshold_rule="cost:1:1")
+    likely = fit_fusion(table, "plain_mean", threshold_rule="cost:1:1")
     np.testing.assert_array_equal(likely.decide(table.scores), p.argmax(axis=1))
-    dear = fit_baseline(table, "plain_mean", threshold_rule="cost:1:5")
+    dear = fit_fusion(table, "plain_mean", threshold_rule="cost:1:5")
     # A missed row of the last class costs 5 and any other error 1: the least expected cost, computed.
     cost = np.array([[0, 1, 1], [1, 0, 1], [5, 5, 0]])  # [true, decided]
     np.testing.assert_array_equal(dear.decide(table.scores), (p @ cost).argmin(axis=1))
@@ -173,7 +173,7 @@ def test_refusals_reach_the_caller(make_table):
     with pytest.raises(UsageError, match="Did you mean 'max_f1'"):
         fit_ensemble(table, threshold_rule="maxf1")
     with pytest.raises(UsageError, match="Did you mean 'greedy'"):
-        fit_baseline(table, "gredy")
+        fit_fusion(table, "gredy")
     with pytest.raises(ModelError, match="format None"):
         FittedEnsemble.from_json({})
 

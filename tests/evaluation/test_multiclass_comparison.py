@@ -104,31 +104,31 @@ def test_rows_have_the_promised_shape():
         labels,
         np.arange(len(labels)),
         {
-            "null_control": MulticlassPredictions("control", p, decision),
+            "calibrated_baseline": MulticlassPredictions("baseline", p, decision),
             "ensemble": MulticlassPredictions("ensemble", better, better.argmax(axis=1)),
         },
-        "null_control",
+        "calibrated_baseline",
         names,
         n_replicates=200,
     )
     assert json.loads(json.dumps(rows)) == rows
-    control, ensemble = rows
-    tail = ["intervals", "minus_control", "p_values", "per_class_recall", "per_class_recall_minus_control"]
+    baseline, ensemble = rows
+    tail = ["intervals", "minus_baseline", "p_values", "per_class_recall", "per_class_recall_minus_baseline"]
     assert list(ensemble) == ["name", "kind", *MULTICLASS_METRICS, *tail]
     for metric in MULTICLASS_METRICS:
         low, high = ensemble["intervals"][metric]
         assert low <= ensemble[metric] <= high or metric == "ece"
-        estimate, below, above = ensemble["minus_control"][metric]
-        assert estimate == pytest.approx(ensemble[metric] - control[metric])
+        estimate, below, above = ensemble["minus_baseline"][metric]
+        assert estimate == pytest.approx(ensemble[metric] - baseline[metric])
         assert below <= above
-        assert control["minus_control"][metric] == [0.0, 0.0, 0.0]
-        assert control["p_values"][metric] == 1.0
-    assert ensemble["minus_control"]["acsa"][1] > 0
+        assert baseline["minus_baseline"][metric] == [0.0, 0.0, 0.0]
+        assert baseline["p_values"][metric] == 1.0
+    assert ensemble["minus_baseline"]["acsa"][1] > 0
     assert ensemble["p_values"]["acsa"] < 0.05
     assert list(ensemble["per_class_recall"]) == list(names)
     hits = int((decision[labels == 3] == 3).sum())
-    assert control["per_class_recall"]["d"] == [hits / 7, *clopper_pearson(hits, 7)]
-    assert control["acsa"] == pytest.approx(np.mean([v[0] for v in control["per_class_recall"].values()]))
+    assert baseline["per_class_recall"]["d"] == [hits / 7, *clopper_pearson(hits, 7)]
+    assert baseline["acsa"] == pytest.approx(np.mean([v[0] for v in baseline["per_class_recall"].values()]))
 
 
 def test_intervals_are_those_of_plain_resampling():
@@ -137,7 +137,7 @@ def test_intervals_are_those_of_plain_resampling():
     (row,) = compare_multiclass(
         labels,
         np.arange(len(labels)),
-        {"c": MulticlassPredictions("control", p, decision)},
+        {"c": MulticlassPredictions("baseline", p, decision)},
         "c",
         ("a", "b", "c", "d"),
         n_replicates=4000,
@@ -158,7 +158,7 @@ def test_groups_are_drawn_whole():
     widths = []
     for groups in (np.repeat(np.arange(len(labels)), 10), np.arange(10 * len(labels))):
         (row,) = compare_multiclass(
-            ten[0], groups, {"c": MulticlassPredictions("control", ten[1], ten[2])}, "c", tuple("abcd")
+            ten[0], groups, {"c": MulticlassPredictions("baseline", ten[1], ten[2])}, "c", tuple("abcd")
         )
         low, high = row["intervals"]["acsa"]
         widths.append(high - low)
@@ -172,7 +172,7 @@ def test_memory_stays_bounded_where_rows_are_many():
         compare_multiclass(
             labels,
             np.arange(len(labels)),
-            {"c": MulticlassPredictions("control", p, decision)},
+            {"c": MulticlassPredictions("baseline", p, decision)},
             "c",
             tuple("abcde"),
             n_replicates=500,
@@ -184,9 +184,9 @@ def test_memory_stays_bounded_where_rows_are_many():
     assert peak < 70e6
 
 
-def test_no_control_no_comparison():
+def test_no_baseline_no_comparison():
     labels, p, decision = made_up()
-    with pytest.raises(ModelError, match="no predictions of the control 'null', only of cnn"):
+    with pytest.raises(ModelError, match="no predictions of the baseline 'null', only of cnn"):
         compare_multiclass(
             labels,
             np.arange(len(labels)),

@@ -32,7 +32,7 @@ def noisy(strength, seed):
 def three_repeats():
     return [
         {
-            "null_control": Predictions("control", noisy(1.0, 10 * r), 0.4 + 0.05 * r),
+            "calibrated_baseline": Predictions("baseline", noisy(1.0, 10 * r), 0.4 + 0.05 * r),
             "other": Predictions("supervised", noisy(1.5, 10 * r + 1), 0.5),
         }
         for r in range(3)
@@ -42,7 +42,7 @@ def three_repeats():
 @pytest.mark.parametrize("rows_per_group", [1, 4])
 def test_equals_drawing_rows_and_repeats_one_by_one(rows_per_group):
     groups, repeats, seed, n = np.arange(80) // rows_per_group, three_repeats(), 5, 6
-    rows = compare_repeats(LABELS, groups, repeats, "null_control", seed=seed, n_replicates=n)
+    rows = compare_repeats(LABELS, groups, repeats, "calibrated_baseline", seed=seed, n_replicates=n)
 
     (weights,) = replicate_weights(LABELS, groups, n_replicates=n, seed=seed)
     drawn_repeats = repeat_counts(3, n, seed)
@@ -63,7 +63,7 @@ def test_equals_drawing_rows_and_repeats_one_by_one(rows_per_group):
         whole = [point_metrics(LABELS, r[row["name"]].p_minority, r[row["name"]].threshold) for r in repeats]
         for metric in DRAWN_METRICS:
             replicates = np.array(slow[row["name"]][metric])
-            difference = replicates - np.array(slow["null_control"][metric])
+            difference = replicates - np.array(slow["calibrated_baseline"][metric])
             assert row[metric] == pytest.approx(np.mean([value[metric] for value in whole]))
             assert row["repeats"][metric] == pytest.approx([value[metric] for value in whole])
             bounds = list(np.percentile(replicates, [2.5, 97.5]))
@@ -71,7 +71,7 @@ def test_equals_drawing_rows_and_repeats_one_by_one(rows_per_group):
                 exact = clopper_pearson(20 * row["recall"], 20)
                 bounds = [min(bounds[0], exact[0]), max(bounds[1], exact[1])]
             assert row["intervals"][metric] == pytest.approx(bounds)
-            assert row["minus_control"][metric][1:] == pytest.approx(
+            assert row["minus_baseline"][metric][1:] == pytest.approx(
                 list(np.percentile(difference, [2.5, 97.5]))
             )
             # The sums differ in the last bit, which counts only for a difference of exactly 0.
@@ -80,46 +80,46 @@ def test_equals_drawing_rows_and_repeats_one_by_one(rows_per_group):
 
 def test_one_repeat_is_the_table_without_repeats():
     predictions = three_repeats()[0]
-    one = compare_repeats(LABELS, np.arange(80), [predictions], "null_control", n_replicates=100)
-    assert one == compare(LABELS, np.arange(80), predictions, "null_control", n_replicates=100)
+    one = compare_repeats(LABELS, np.arange(80), [predictions], "calibrated_baseline", n_replicates=100)
+    assert one == compare(LABELS, np.arange(80), predictions, "calibrated_baseline", n_replicates=100)
     assert "repeats" not in one[0]
 
 
 def test_equal_repeats_change_no_figure():
     predictions = three_repeats()[0]
     alone, many = (
-        compare_repeats(LABELS, np.arange(80), [predictions] * k, "null_control", n_replicates=100)[1]
+        compare_repeats(LABELS, np.arange(80), [predictions] * k, "calibrated_baseline", n_replicates=100)[1]
         for k in (1, 3)
     )
     for metric in TABLE_METRICS:
         assert many[metric] == pytest.approx(alone[metric])
-        assert many["minus_control"][metric] == pytest.approx(alone["minus_control"][metric])
+        assert many["minus_baseline"][metric] == pytest.approx(alone["minus_baseline"][metric])
 
 
 def test_repeats_that_disagree_widen_the_interval_of_the_difference():
     # The same rows decided in opposite ways: no row shows it, only the choice of the repeat does.
     good, bad = Predictions("supervised", noisy(4.0, 0), 0.5), Predictions("supervised", noisy(0.2, 1), 0.5)
-    control = Predictions("control", noisy(1.5, 2), 0.5)
+    baseline = Predictions("baseline", noisy(1.5, 2), 0.5)
 
     def width(models):
-        repeats = [{"null_control": control, "other": model} for model in models]
-        row = compare_repeats(LABELS, np.arange(80), repeats, "null_control", n_replicates=300)[1]
-        return row["minus_control"]["auroc"][2] - row["minus_control"]["auroc"][1]
+        repeats = [{"calibrated_baseline": baseline, "other": model} for model in models]
+        row = compare_repeats(LABELS, np.arange(80), repeats, "calibrated_baseline", n_replicates=300)[1]
+        return row["minus_baseline"]["auroc"][2] - row["minus_baseline"]["auroc"][1]
 
     assert width([good, bad, good, bad]) > 1.5 * width([good] * 4)
 
 
-def test_the_control_is_paired_with_itself_whatever_the_repeats():
-    row = compare_repeats(LABELS, np.arange(80), three_repeats(), "null_control", n_replicates=50)[0]
+def test_the_baseline_is_paired_with_itself_whatever_the_repeats():
+    row = compare_repeats(LABELS, np.arange(80), three_repeats(), "calibrated_baseline", n_replicates=50)[0]
     for metric in TABLE_METRICS:
-        assert row["minus_control"][metric] == [0.0, 0.0, 0.0]
+        assert row["minus_baseline"][metric] == [0.0, 0.0, 0.0]
 
 
 def test_repeats_of_different_models_are_refused():
     repeats = three_repeats()
     del repeats[2]["other"]
     with pytest.raises(ModelError, match="'other' has predictions in some repeats and none in others"):
-        compare_repeats(LABELS, np.arange(80), repeats, "null_control")
+        compare_repeats(LABELS, np.arange(80), repeats, "calibrated_baseline")
 
 
 def test_the_macro_form_of_the_g_mean_is_the_balanced_accuracy_for_two_classes():

@@ -18,7 +18,7 @@ from contracts.member import FitContext  # noqa: E402
 from contracts.scores import ScoreColumn, ScoreTable  # noqa: E402
 from ensemble.fitted import FittedEnsemble  # noqa: E402
 from ensemble.module import EnsembleModule  # noqa: E402
-from ensemble.pipeline import fit_baseline  # noqa: E402
+from ensemble.pipeline import fit_fusion  # noqa: E402
 from export import onnx_file, parity  # noqa: E402
 from export.graph import FusedGraph, GraphMember  # noqa: E402
 from export.onnx_file import write_onnx  # noqa: E402
@@ -116,7 +116,7 @@ def system(tmp_path_factory):
         class_names=("good", "bad"),
         manifest_digest="0" * 16,
     )
-    fitted = fit_baseline(table, "plain_mean", deployment_prior=0.1)
+    fitted = fit_fusion(table, "plain_mean", deployment_prior=0.1)
     made = System(backbone, members, fitted, held_out.base.images[:28], scores[:28], None)
     made.path = made.write(tmp_path_factory.mktemp("graph") / "model.onnx")
     return made

@@ -225,7 +225,7 @@ def test_held_out_class_of_broken_files_names_the_first():
     with pytest.raises(DataError) as caught:
         manifest_of(spec_of(**WITH_TEST_FOLDER), files)
     assert str(caught.value) == (
-        "toys: class b has no usable held-out image. 1 of it stay out; the first: test/b/1.png: no image. "
+        "toys: class b has no usable test image. 1 of it stay out; the first: test/b/1.png: no image. "
         "Add images of it."
     )
 

@@ -84,7 +84,7 @@ def test_ratio_that_is_none(text):
         (with_layout(FOLDERS, train="train"), "{class} must stand"),
         (
             {**with_layout(FOLDERS, test="test/{class}"), "test_per_class": 5},
-            "test_per_class has no effect, because the held-out images lie in test/{class}",
+            "test_per_class has no effect, because the test images lie in test/{class}",
         ),
         ({**with_layout(FOLDERS, test="test/{class}"), "test_fraction": 0.3}, "test_fraction has no effect"),
         (

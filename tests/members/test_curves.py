@@ -1,4 +1,4 @@
-"""What members record a step, and that it comes back from the receipt."""
+"""What members record a step, and that it comes back from the cached result."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from supervised.settings import CnnSettings
 from supervised.tuned import TunedCnn
 from tests.conftest import Run
 from tests.rows import synthetic_rows
+from workflow.run.fits import fits_of, read_result
 from workflow.run.prepared import load_prepared
-from workflow.run.units import read_result, units_of
 from workflow.settings.config import RunOptions, resolve_config
 
 SMALL_SVDD = DeepSVDDSettings(hidden=8, embedding_dim=4, epochs=3, batch_size=16)
@@ -64,20 +64,20 @@ def test_a_new_initialisation_goes_on_counting(monkeypatch):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_curves_are_kept_in_the_receipt_and_older_receipts_are_read(trained: Run, tmp_path, old):
+def test_curves_are_kept_in_the_cached_result_and_older_cached_results_are_read(trained: Run, tmp_path, old):
     run = trained.copy(tmp_path)
     config = resolve_config(RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs))
-    units = units_of(config, load_prepared(config), (config.member("deep_svdd"),))
-    path = units[0].path
+    fits = fits_of(config, load_prepared(config), (config.member("deep_svdd"),))
+    path = fits[0].path
     arrays, meta = read_arrays(path)
     if old:
         del meta["curves"]
         write_arrays(path, arrays, meta)
-    result = read_result(units[0])
+    result = read_result(fits[0])
     assert result is not None
     if old:
         assert result.curves == {}
-        assert run.command("train-all", "--json").json["units_run"] == 0
+        assert run.command("train-all", "--json").json["fits_run"] == 0
     else:
         assert [step for step, _ in result.curves["training_loss"]] == [1, 2]
         assert json.loads(json.dumps(meta["curves"])) == {

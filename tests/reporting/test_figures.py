@@ -18,16 +18,26 @@ from reporting.content import Model
 from reporting.pictures import SIDE, heat_scale, jpeg_uri, overlay, svg_uri
 
 LABELS = np.repeat([0, 1], [40, 12]).astype(np.int64)
-VALUES = {"null_control": 0.5, "ensemble": 0.75}
+VALUES = {"calibrated_baseline": 0.5, "ensemble": 0.75}
 
 
 @pytest.fixture(scope="module")
 def models() -> list[Model]:
     rng = np.random.default_rng(0)
-    p = {name: np.clip(rng.normal(0.2 + 0.3 * LABELS, 0.15), 0, 1) for name in ("null control", "ensemble")}
+    p = {
+        name: np.clip(rng.normal(0.2 + 0.3 * LABELS, 0.15), 0, 1)
+        for name in ("calibrated baseline", "ensemble")
+    }
     drawn = curves(LABELS, np.arange(52), p, prior=0.25, seed=0, n_replicates=100)
     return [
-        Model("control", "null control", "null_control", p["null control"], 0.4, drawn["null control"]),
+        Model(
+            "baseline",
+            "calibrated baseline",
+            "calibrated_baseline",
+            p["calibrated baseline"],
+            0.4,
+            drawn["calibrated baseline"],
+        ),
         Model("ensemble", "ensemble", "ensemble", p["ensemble"], 0.5, drawn["ensemble"]),
     ]
 
@@ -37,7 +47,7 @@ def all_figures(models: list[Model]) -> dict[str, str]:
         {
             "name": f"member_{i}",
             "verdict": verdict,
-            "minus_control": {"f1": [i / 10, i / 10 - 0.1, i / 10 + 0.1]},
+            "minus_baseline": {"f1": [i / 10, i / 10 - 0.1, i / 10 + 0.1]},
         }
         for i, verdict in enumerate(("better", "worse", "no difference shown"))
     ]

@@ -17,9 +17,9 @@ from supervised.settings import AugmentSettings, CnnSettings
 from supervised.tuned import TunedCnn
 from tests.rows import synthetic_rows
 from workflow.exporting.student.plan import StudentPlan
-from workflow.run.units import FINAL, Unit
+from workflow.run.fits import FINAL, Fit
 from workflow.settings.recipe import MemberPlan
-from workflow.training.train import run_unit
+from workflow.training.train import run_fit
 
 
 def member(**settings) -> TunedCnn:
@@ -106,21 +106,21 @@ def test_other_losses_take_no_soft_targets(settings):
         member(**settings).fit(rows, FitContext(0, targets=one_hot(rows.labels)))
 
 
-def test_a_unit_learns_no_target_of_its_own_fold(tmp_path):
+def test_a_fit_learns_no_target_of_its_own_fold(tmp_path):
     rows = synthetic_rows((20, 16))
     fold_of_row = np.arange(36) % 2
     sources = np.array([1, 2, 30, 31])  # rows 32 to 35 stand for copies of these
     plan = StudentPlan("small_cnn_16", 16, 1)
     settings = plan.settings
-    unit_member = MemberPlan(name="student", type="cnn_tuned", settings=settings, backbone=BackboneSettings())
+    fit_member = MemberPlan(name="student", type="cnn_tuned", settings=settings, backbone=BackboneSettings())
     train, n_rows = rows, 32
     targets = one_hot(rows.labels[:n_rows]) * 0.5 + 0.25
 
     def scores(fold: int, changed: np.ndarray) -> bytes:
-        unit = Unit(unit_member, fold, 0, "", tmp_path / "unit.npz")
+        fit = Fit(fit_member, fold, 0, "", tmp_path / "fit.npz")
         given = targets.copy()
         given[changed] = given[changed, ::-1]
-        return run_unit(unit, train, rows, fold_of_row[:n_rows], "cpu", sources, given).scores.tobytes()
+        return run_fit(fit, train, rows, fold_of_row[:n_rows], "cpu", sources, given).scores.tobytes()
 
     nothing = np.array([], dtype=np.int64)
     mine, others = np.flatnonzero(fold_of_row[:n_rows] == 1), np.flatnonzero(fold_of_row[:n_rows] == 0)
@@ -144,7 +144,7 @@ def test_a_copy_learns_the_target_of_its_source(tmp_path, monkeypatch):
     settings = StudentPlan("small_cnn_16", 16, 1).settings
     plan = MemberPlan(name="student", type="cnn_tuned", settings=settings, backbone=BackboneSettings())
     targets = np.stack([np.arange(n_rows), -np.arange(n_rows)], axis=1).astype(np.float32)
-    run_unit(Unit(plan, 1, 0, "", tmp_path / "unit.npz"), rows, rows, fold_of_row, "cpu", sources, targets)
+    run_fit(Fit(plan, 1, 0, "", tmp_path / "fit.npz"), rows, rows, fold_of_row, "cpu", sources, targets)
     # Rows of fold 0, and the copies of rows 2 and 30, which stand at 33 and 34.
     assert seen["positions"].tolist() == [*range(0, n_rows, 2), 33, 34]
     assert seen["targets"][:, 0].tolist() == [*range(0, n_rows, 2), 2, 30]

@@ -309,7 +309,7 @@ def _document(
             split: {name: listed[split, name] for name in config.spec.class_names}
             for split in ("train", "test")
         },
-        "honest": not any(problem.severity in {"dishonest", "refused"} for problem in problems),
+        "valid": not any(problem.severity in {"invalid", "refused"} for problem in problems),
         "problems": [vars(problem) for problem in problems],
         "findings": [asdict(finding) for finding in audit.findings],
         "rules": dict(Counter(finding.rule for finding in audit.findings)),
@@ -356,7 +356,7 @@ def _write_page(audit: Audit, problems: list[Problem], document: dict[str, Any],
     write_text(page, render_check(document, [vars(p) for p in problems], sections_of(audit)))
 
 
-_COLOURS = {"refused": "bold red", "dishonest": "bold red", "warning": "yellow", "note": "", "fine": "green"}
+_COLOURS = {"refused": "bold red", "invalid": "bold red", "warning": "yellow", "note": "", "fine": "green"}
 
 
 def _print(audit: Audit, problems: list[Problem], document: dict[str, Any]) -> None:
@@ -370,10 +370,10 @@ def _print(audit: Audit, problems: list[Problem], document: dict[str, Any]) -> N
         count = "" if problem.count is None else f"{problem.count:,}"
         table.add_row(escape(printable(problem.title)), count, verdict, escape(printable(problem.sentence)))
     console.print(table)
-    if document["honest"]:
-        note("Nothing found that would make results dishonest.")
+    if document["valid"]:
+        note("Nothing found that would make results invalid.")
     else:
-        worst = [p.title for p in problems if p.severity in {"dishonest", "refused"}]
+        worst = [p.title for p in problems if p.severity in {"invalid", "refused"}]
         note(f"Results would not be honest yet, hence exit 3: {'; '.join(dict.fromkeys(worst))}.")
     if document["saved"]:
         groups = f"groups by {audit.config.spec.group}" if audit.config.spec.group else "no group rule"

@@ -14,11 +14,11 @@ from contracts.errors import UsageError
 from contracts.rows import ImageRows, LabelArray
 from features.devices import pick_device
 from reporting.terminal import progress_bar
+from workflow.run.fits import Fit
 from workflow.run.prepared import PreparedData, group_numbers, prepare_data, seed_of
-from workflow.run.units import Unit
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
-from workflow.settings.registry import CONTROL, entry_of
+from workflow.settings.registry import BASELINE, entry_of
 
 _REPLICATES = 500
 
@@ -26,7 +26,7 @@ Float64Array = npt.NDArray[np.float64]
 
 
 def measure_leak(config: RunConfig, rule: str | int) -> dict[str, Any]:
-    """Train the recipe's control on the same rows with random and with grouped folds.
+    """Train the recipe's baseline on the same rows with random and with grouped folds.
 
     Only a head on cached features is trained, which takes seconds; other members leak alike.
 
@@ -46,7 +46,7 @@ def measure_leak(config: RunConfig, rule: str | int) -> dict[str, Any]:
 
     config = replace(config, spec=config.spec.model_copy(update={"group": rule}))
     heads = [plan for plan in config.members if _is_head(plan)]
-    heads.sort(key=lambda plan: plan.name != CONTROL)
+    heads.sort(key=lambda plan: plan.name != BASELINE)
     heads = heads[:1]
     if not heads:
         raise UsageError(f"recipe {config.recipe.name}: it has no head to show a leak with. Use quick.")
@@ -84,13 +84,13 @@ def _out_of_fold(
     plan: MemberPlan, rows: ImageRows, fold_of_row: npt.NDArray[np.int64], seed: int, device: str
 ) -> Float64Array:
     """``[N]`` log-odds of the minority by models that did not see the row."""
-    from workflow.training.train import run_unit
+    from workflow.training.train import run_fit
 
     scores = np.empty(len(fold_of_row), dtype=np.float64)
     with tempfile.TemporaryDirectory() as folder:
         for fold in np.unique(fold_of_row).tolist():
-            unit = Unit(plan, fold, seed_of(seed, plan.name, fold), "", Path(folder) / "unit.npz")
-            result = run_unit(unit, rows, rows, fold_of_row, device)
+            fit = Fit(plan, fold, seed_of(seed, plan.name, fold), "", Path(folder) / "fit.npz")
+            result = run_fit(fit, rows, rows, fold_of_row, device)
             scores[fold_of_row == fold] = _minority_log_odds(result.scores.astype(np.float64))
     return scores
 

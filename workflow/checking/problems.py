@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imagedata.layouts.listing import ListedImage
     from workflow.checking.check import Audit
 
-Verdict = Literal["refused", "dishonest", "warning", "note", "fine"]
+Verdict = Literal["refused", "invalid", "warning", "note", "fine"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Problem:
         name: for machines.
         title: for people.
         count: how many; None where nothing is counted.
-        severity: ``refused`` (training would not start), ``dishonest`` (results would claim more than is
+        severity: ``refused`` (training would not start), ``invalid`` (results would claim more than is
             true), ``warning``, ``note`` (training takes care of it), ``fine``.
         sentence: what it means and what to do.
     """
@@ -89,7 +89,7 @@ def _title(kind: str, relation: Relation) -> str:
 
 
 def _of_exact(audit: Audit) -> Iterator[Problem]:
-    """Equal files: training drops its own; what the held-out split contradicts, nothing can mend."""
+    """Equal files: training drops its own; what the test set contradicts, nothing can mend."""
     duplicates, images = audit.duplicates, audit.images
     for relation in RELATIONS:
         sets = duplicates.of("exact", relation)
@@ -103,7 +103,7 @@ def _of_exact(audit: Audit) -> Iterator[Problem]:
             continue
         n_files = sum(len(each.members) for each in sets)
         told = f"{n_files} files in {number_of(len(sets), 'set')}"
-        text = f"{told}; training keeps the first and no held-out file's copy."
+        text = f"{told}; training keeps the first and no test file's copy."
         verdict: Verdict = "note"
         if relation == "across splits":
             text = f"{told}; they leave training and stay held out."
@@ -111,9 +111,9 @@ def _of_exact(audit: Audit) -> Iterator[Problem]:
             text = f"{told}; those in training leave it."
             held_out = [each for each in sets if _labels_held_out(each, audit) > 1]
             if held_out:
-                verdict = "dishonest"
+                verdict = "invalid"
                 text += (
-                    f" {len(held_out)} of the sets carry two labels in the held-out split, so no model can "
+                    f" {len(held_out)} of the sets carry two labels in the test set, so no model can "
                     "be right on them: mend the labels."
                 )
             else:
@@ -165,12 +165,12 @@ def _of_near(audit: Audit, near_file: Path) -> Iterator[Problem]:
         if heeded:
             yield Problem(name, title, len(sets), "note", f"{text} Heeded by {spec.near_duplicates}.")
             continue
-        # Within a class they leak only where folds or a drawn held-out split part them; a split that the
+        # Within a class they leak only where folds or a drawn test set part them; a split that the
         # set brings is crossed by the sets of the next line.
         draws = not any(image.split == "test" for image in audit.images)
         grave = relation != "within a class" or draws
         advice = f" Heed them with -o near_duplicates={near_file}."
-        yield Problem(name, title, len(sets), "dishonest" if grave else "warning", text + advice)
+        yield Problem(name, title, len(sets), "invalid" if grave else "warning", text + advice)
 
 
 def _of_groups(audit: Audit, *, denied: bool) -> Iterator[Problem]:
@@ -191,7 +191,7 @@ def _of_groups(audit: Audit, *, denied: bool) -> Iterator[Problem]:
                 "groups",
                 "guessed groups",
                 guess.n_groups,
-                "dishonest",
+                "invalid",
                 f"{_told(guess)} Random folds would part them: say --confirm-groups or --deny-groups.",
             )
 
@@ -222,7 +222,7 @@ def _of_shortcuts(audit: Audit) -> Iterator[Problem]:
         text += f": {each.shown}." if each.shown else "."
         if each.fact in SOURCE_FACTS:
             text += " Sources, not lungs: a model may learn where files come from."
-            yield Problem(name, f"shortcut: {each.fact}", None, "dishonest", text)
+            yield Problem(name, f"shortcut: {each.fact}", None, "invalid", text)
         else:
             text += " It may be of the subject itself, or of where pictures come from."
             yield Problem(name, f"shortcut: {each.fact}", None, "warning", text)

@@ -57,7 +57,7 @@ def imbalance_facts(
 
     Args:
         train: class → usable training images, minority last.
-        test: class → held-out images; all 0 where none could be drawn.
+        test: class → test images; all 0 where none could be drawn.
         groups: class → independent training images: patients, lots, or pictures.
         minority: the outnumbered class.
         folds: of the recipe.
@@ -118,7 +118,7 @@ def imbalance_facts(
         support.append(
             Support(
                 "recall",
-                f"A recall of {_RECALL:.0%} on {held_out} held-out images of {minority} would be known to "
+                f"A recall of {_RECALL:.0%} on {held_out} test images of {minority} would be known to "
                 f"lie between {low:.1%} and {high:.1%} (Clopper-Pearson, 95 %).",
                 high - low > _WIDE,
             )

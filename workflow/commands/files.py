@@ -56,7 +56,7 @@ def export(
     ] = None,
     most_lost: Annotated[
         float | None,
-        typer.Option("--most-lost", min=0.0, max=1.0, help="Held-out AUROC that the student may lose; 0.02."),
+        typer.Option("--most-lost", min=0.0, max=1.0, help="Test AUROC that the student may lose; 0.02."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Epochs of the student's training; 12.")

@@ -92,7 +92,7 @@ def localise(
     minority: Minority = None,
     as_json: Json = False,
 ) -> None:
-    """Measure where the exported map points: pixel AUROC and PRO against masks, on held-out images."""
+    """Measure where the exported map points: pixel AUROC and PRO against masks, on test images."""
     from workflow.explaining.localise import localise as run
 
     document = run(run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority))

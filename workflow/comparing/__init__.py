@@ -1,1 +1,1 @@
-"""``compare``: which technique is shown better than the control."""
+"""``compare``: which technique is shown better than the baseline."""

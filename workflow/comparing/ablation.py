@@ -19,7 +19,7 @@ WITHOUT = "supervised members alone"
 
 
 def worth_of_oneclass(run: FittedRun, metric: str) -> dict[str, Any] | None:
-    """Compare the ensemble with one of the supervised members alone, on the held-out rows.
+    """Compare the ensemble with one of the supervised members alone, on the test rows.
 
     Args:
         run: fitted.
@@ -46,7 +46,7 @@ def worth_of_oneclass(run: FittedRun, metric: str) -> dict[str, Any] | None:
             )
             predictions.append(
                 {
-                    WITHOUT: prediction_of("control", without, _supervised(test)),
+                    WITHOUT: prediction_of("baseline", without, _supervised(test)),
                     ENSEMBLE_ROW: prediction_of("ensemble", fitted[ENSEMBLE_ROW], test),
                 }
             )
@@ -59,7 +59,7 @@ def worth_of_oneclass(run: FittedRun, metric: str) -> dict[str, Any] | None:
         "members": oneclass,
         "ensemble": of[ENSEMBLE_ROW][metric],
         "without": of[WITHOUT][metric],
-        "difference": list(of[ENSEMBLE_ROW]["minus_control"][metric]),
+        "difference": list(of[ENSEMBLE_ROW]["minus_baseline"][metric]),
     }
     return {**worth, "sentence": _sentence(worth)}
 

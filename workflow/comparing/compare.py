@@ -18,13 +18,13 @@ from evaluation.verdict import holm, verdict
 from reporting.result_tables import print_values
 from reporting.terminal import console, note
 from workflow.comparing.ablation import worth_of_oneclass
-from workflow.comparing.files import figures_table, markdown_page, sort_rows, write_figures, write_held_out
+from workflow.comparing.files import figures_table, markdown_page, sort_rows, write_figures, write_test_list
 from workflow.ensembling.fitted_run import FittedRun, fit_finished
-from workflow.ensembling.measuring import CONTROL_ROW, measure_repeats, models_of, predictions_of
+from workflow.ensembling.measuring import BASELINE_ROW, measure_repeats, models_of, predictions_of
+from workflow.run.fits import Fit, FitResult
 from workflow.run.state import ensemble_key
-from workflow.run.units import Unit, UnitResult
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
-from workflow.settings.registry import CONTROL
+from workflow.settings.registry import BASELINE
 from workflow.tracking.tracker import track_comparison
 from workflow.training.train import train_all
 
@@ -39,11 +39,11 @@ def compare(
     csv: Path | None = None,
     markdown: Path | None = None,
 ) -> dict[str, Any]:
-    """Train what is missing, and judge every technique against the null control.
+    """Train what is missing, and judge every technique against the calibrated baseline.
 
     Args:
         options: data set, recipe and the rest of the command line.
-        members: members of the recipe to compare; all when empty. The control always takes part.
+        members: members of the recipe to compare; all when empty. The baseline always takes part.
         metric: the one that verdicts are about; None for average precision, or ACSA for K > 2 classes.
         csv: file for the figures of ``comparison.parquet`` as text.
         markdown: file for the tables, with the command line that makes them.
@@ -69,7 +69,7 @@ def compare(
             f"{nearest_match(metric, known)}"
         )
     names = [config.member(name).name for name in members] or [plan.name for plan in config.members]
-    chosen = tuple(plan for plan in config.members if plan.name in {CONTROL, *names})
+    chosen = tuple(plan for plan in config.members if plan.name in {BASELINE, *names})
     train_all(options, only=[plan.name for plan in chosen])
     config = replace(config, members=chosen)
     with console.status("calibrating and measuring", spinner="dots"):
@@ -77,7 +77,7 @@ def compare(
         document = comparison_of(run, metric)
     figures = figures_table(document)
     predictions = [predictions_of(config, *repeat) for repeat in run.repeats]
-    write_held_out(config.folder / "comparison_heldout.parquet", run.test, predictions, thresholds_of(run))
+    write_test_list(config.folder / "comparison_test.parquet", run.test, predictions, thresholds_of(run))
     write_figures(config.folder / "comparison.parquet", figures)
     write_json(config.folder / "comparison.json", document)
     _print(config, document)
@@ -96,7 +96,7 @@ def compare(
 def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
     """Measure a fitted run and judge it; the document of ``comparison.json``.
 
-    ``key`` says which units and settings it was made of, ``members`` which members took part.
+    ``key`` says which fits and settings it was made of, ``members`` which members took part.
     """
     rows = measure_repeats(run.config, run.repeats)
     higher_is_better = directions(len(run.config.spec.classes))[metric]
@@ -131,13 +131,13 @@ def _command(options: RunOptions, members: tuple[str, ...], metric: str) -> str:
 def _judge(
     rows: list[dict[str, Any]],
     thresholds: Mapping[str, list[Threshold]],
-    results: dict[Unit, UnitResult],
+    results: dict[Fit, FitResult],
     metric: str,
     higher_is_better: bool,
 ) -> list[dict[str, Any]]:
     """Add verdicts, corrected over all comparisons made, and costs."""
-    # The control's own member row is the control itself: no comparison is made there.
-    compared = [row for row in rows if row["name"] not in {CONTROL_ROW, CONTROL}]
+    # The baseline's own member row is the baseline itself: no comparison is made there.
+    compared = [row for row in rows if row["name"] not in {BASELINE_ROW, BASELINE}]
     adjusted = dict(
         zip(
             (row["name"] for row in compared),
@@ -147,8 +147,8 @@ def _judge(
     )
     judged = []
     for row in rows:
-        mine = [result for unit, result in results.items() if unit.member.name == row["name"]]
-        difference = row["minus_control"][metric][0]
+        mine = [result for fit, result in results.items() if fit.member.name == row["name"]]
+        difference = row["minus_baseline"][metric][0]
         p = adjusted.get(row["name"])
         judged.append(
             {
@@ -166,20 +166,20 @@ def _judge(
 def _print(config: RunConfig, document: dict[str, Any]) -> None:
     metric = document["metric"]
     best_first = sort_rows(document)
-    print_values(f"{document['dataset']}: held-out rows, with 95 % intervals", best_first, first=metric)
+    print_values(f"{document['dataset']}: test rows, with 95 % intervals", best_first, first=metric)
     table = Table(
-        title=f"{document['dataset']}: {metric.replace('_', ' ')} on held-out rows, against the null control"
+        title=f"{document['dataset']}: {metric.replace('_', ' ')} on the test set, against the baseline"
     )
     table.add_column("technique", no_wrap=True)
     for heading in ("value", "difference", "verdict", "seconds", "ms/image"):
         table.add_column(heading, justify="left" if heading == "verdict" else "right")
     for row in best_first:
-        estimate, low, high = row["minus_control"][metric]
+        estimate, low, high = row["minus_baseline"][metric]
         table.add_row(
             row["name"],
             f"{row[metric]:.3f}",
             "" if row["verdict"] is None else f"{estimate:+.3f} ({low:+.3f} to {high:+.3f})",
-            row["verdict"] or "the control",
+            row["verdict"] or "the baseline",
             "" if row["train_seconds"] is None else f"{row['train_seconds']:.1f}",
             "" if row["score_ms"] is None else f"{row['score_ms']:.2f}",
             style={"better": "green", "worse": "red"}.get(row["verdict"] or ""),

@@ -1,4 +1,4 @@
-"""A comparison as files: figures as parquet or CSV, held-out probabilities, and a page of Markdown."""
+"""A comparison as files: figures as parquet or CSV, test probabilities, and a page of Markdown."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def figures_table(document: dict[str, Any]) -> pa.Table:
     """A row a technique and metric.
 
     Returns:
-        ``name``, ``kind``, ``metric``, ``value`` with ``low`` and ``high``, ``minus_control`` with its low
+        ``name``, ``kind``, ``metric``, ``value`` with ``low`` and ``high``, ``minus_baseline`` with its low
         and high, ``p_value`` of that difference, and, for the metric of the verdicts alone, ``adjusted_p``
-        and ``verdict``; the control's are null.
+        and ``verdict``; the baseline's are null.
     """
     flat = []
     for row in document["rows"]:
         for metric, (low, high) in row["intervals"].items():
             judged = metric == document["metric"]
-            difference = row["minus_control"][metric]
+            difference = row["minus_baseline"][metric]
             flat.append(
                 {
                     "name": row["name"],
@@ -71,9 +71,9 @@ def figures_table(document: dict[str, Any]) -> pa.Table:
                     "value": row[metric],
                     "low": low,
                     "high": high,
-                    "minus_control": difference[0],
-                    "minus_control_low": difference[1],
-                    "minus_control_high": difference[2],
+                    "minus_baseline": difference[0],
+                    "minus_baseline_low": difference[1],
+                    "minus_baseline_high": difference[2],
                     "p_value": row["p_values"][metric],
                     "adjusted_p": row["adjusted_p"] if judged else None,
                     "verdict": row["verdict"] if judged else None,
@@ -91,13 +91,13 @@ def write_figures(path: Path, figures: pa.Table) -> None:
             pyarrow.csv.write_csv(figures, handle)
 
 
-def write_held_out(
+def write_test_list(
     path: Path,
     test: ScoreTable,
     predictions: Sequence[dict[str, Predictions] | dict[str, MulticlassPredictions]],
     thresholds: Mapping[str, list[Threshold]],
 ) -> None:
-    """Write what every technique said of the held-out rows.
+    """Write what every technique said of the test rows.
 
     Columns are ``repeat`` (from 0), ``path``, ``label``, ``group`` and ``p_<technique>``, the probability of
     the minority, or ``p_<technique>_<class>`` for K > 2 classes; a row a repeat and image. Thresholds, one a
@@ -105,7 +105,7 @@ def write_held_out(
 
     Args:
         path: target.
-        test: held-out rows, the same in every repeat.
+        test: test rows, the same in every repeat.
         predictions: technique → its predictions, one mapping a repeat.
         thresholds: technique → its decision threshold in each repeat.
     """
@@ -152,9 +152,9 @@ def markdown_page(document: dict[str, Any], command: str, footnote: str) -> str:
         [
             row["name"],
             f"{row[metric]:.3f}",
-            "" if row["verdict"] is None else _difference(row["minus_control"][metric]),
+            "" if row["verdict"] is None else _difference(row["minus_baseline"][metric]),
             "" if row["verdict"] is None else f"{row['adjusted_p']:.3g}",
-            row["verdict"] or "the control",
+            row["verdict"] or "the baseline",
             "" if row["train_seconds"] is None else f"{row['train_seconds']:.1f}",
             "" if row["score_ms"] is None else f"{row['score_ms']:.2f}",
         ]
@@ -165,9 +165,9 @@ def markdown_page(document: dict[str, Any], command: str, footnote: str) -> str:
     parts = [
         f"# {document['dataset']}, recipe {document['recipe']}",
         f"Made by `{command}`.",
-        "## Held-out rows, with 95 % intervals",
+        "## Test rows, with 95 % intervals",
         _table(["technique", *(_HEADINGS[m] for m in shown)], values),
-        f"## {name[:1].upper()}{name[1:]} against the null control",
+        f"## {name[:1].upper()}{name[1:]} against the calibrated baseline",
         _table(
             ["technique", "value", "difference", "adjusted p", "verdict", "seconds", "ms/image"], verdicts
         ),

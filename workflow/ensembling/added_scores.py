@@ -12,7 +12,7 @@ normal rows of one fold are scored by the final bank grown by those of the *othe
 shipped bank, grown by all of them, will say of the next image of their kind. Where all lie in one fold,
 the bank that scores them has not grown at all. Missed rows enter no bank and are scored by the shipped one.
 
-Held-out rows are scored anew by the grown bank; they are what they were, and nothing was fitted on them.
+Test rows are scored anew by the grown bank; they are what they were, and nothing was fitted on them.
 Known limit: out-of-fold scores of the training rows stay those of banks that did not grow.
 """
 
@@ -33,8 +33,8 @@ from ensemble.fitted import FittedEnsemble
 from features.devices import pick_device
 from reporting.terminal import note, progress_bar
 from workflow.run.added import AddedRows, folds_of_added
+from workflow.run.fits import FINAL, Fit, FitResult
 from workflow.run.prepared import PreparedData
-from workflow.run.units import FINAL, Unit, UnitResult
 from workflow.settings.config import RunConfig
 from workflow.settings.registry import build_member
 
@@ -44,62 +44,62 @@ _STATE = "state/"
 
 
 def with_added_rows(
-    config: RunConfig, data: PreparedData, results: dict[Unit, UnitResult]
-) -> dict[Unit, UnitResult]:
-    """Results as an update leaves them: final units with scores of the added rows, grown where they can.
+    config: RunConfig, data: PreparedData, results: dict[Fit, FitResult]
+) -> dict[Fit, FitResult]:
+    """Results as an update leaves them: final fits with scores of the added rows, grown where they can.
 
-    What is missing is computed, in seconds, and kept beside the units' own receipts, which stay as they
+    What is missing is computed, in seconds, and kept beside the fits' own results, which stay as they
     were trained.
 
     Args:
         config: the run.
         data: its rows, with those added.
-        results: receipts of finished units.
+        results: cached results of finished fits.
 
     Raises:
         DataError: the copy of an added image is gone, and so are its features.
     """
     if not data.added:
         return results
-    finals = [unit for unit, result in results.items() if unit.fold == FINAL and not result.collapsed]
-    updated = {unit: _read(unit, data, results[unit]) for unit in finals}
-    pending = [unit for unit, result in updated.items() if result is None]
+    finals = [fit for fit, result in results.items() if fit.fold == FINAL and not result.collapsed]
+    updated = {fit: _read(fit, data, results[fit]) for fit in finals}
+    pending = [fit for fit, result in updated.items() if result is None]
     if pending:
         # torch is imported from here on, and only when there is work.
         from workflow.run.features import load_backbones
 
-        backbones = load_backbones(config, {unit.member.backbone for unit in pending})
+        backbones = load_backbones(config, {fit.member.backbone for fit in pending})
         rows = [*data.added, *data.test]
         for backbone in backbones.values():
             backbone.fill(data, rows, config.decode, pick_device(config.options.device))
         with progress_bar("scoring added images", len(pending)) as bar:
-            for unit in pending:
-                bar.describe(f"added images, {unit.member.name}")
-                backbone = backbones[unit.member.backbone]
+            for fit in pending:
+                bar.describe(f"added images, {fit.member.name}")
+                backbone = backbones[fit.member.backbone]
                 added, test = (
                     backbone.rows(data, list(some), config.decode) for some in (data.added, data.test)
                 )
-                _compute(unit, data, results[unit], added, test)
-                updated[unit] = _read(unit, data, results[unit])
+                _compute(fit, data, results[fit], added, test)
+                updated[fit] = _read(fit, data, results[fit])
                 bar.advance()
-    return {unit: updated.get(unit) or result for unit, result in results.items()}
+    return {fit: updated.get(fit) or result for fit, result in results.items()}
 
 
-def _path(unit: Unit) -> Path:
-    return unit.path.with_name("added.npz")
+def _path(fit: Fit) -> Path:
+    return fit.path.with_name("added.npz")
 
 
-def _key(unit: Unit, data: PreparedData) -> str:
-    return digest_of([_VERSION, unit.key, data.added_digest])
+def _key(fit: Fit, data: PreparedData) -> str:
+    return digest_of([_VERSION, fit.key, data.added_digest])
 
 
-def _read(unit: Unit, data: PreparedData, trained: UnitResult) -> UnitResult | None:
-    """The receipt laid over the trained result; None where it is missing, torn or of other rows."""
+def _read(fit: Fit, data: PreparedData, trained: FitResult) -> FitResult | None:
+    """The cached result laid over the trained result; None where it is missing, torn or of other rows."""
     try:
-        arrays, meta = read_arrays(_path(unit))
+        arrays, meta = read_arrays(_path(fit))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    if meta.get("key") != _key(unit, data):
+    if meta.get("key") != _key(fit, data):
         return None
     scores = np.asarray(arrays["added"], dtype=np.float32)
     if not meta["has_grown"]:
@@ -114,18 +114,18 @@ def _read(unit: Unit, data: PreparedData, trained: UnitResult) -> UnitResult | N
     )
 
 
-def _compute(unit: Unit, data: PreparedData, trained: UnitResult, added: ImageRows, test: ImageRows) -> None:
-    """Score the added rows, grow the member where it can, and write the receipt."""
+def _compute(fit: Fit, data: PreparedData, trained: FitResult, added: ImageRows, test: ImageRows) -> None:
+    """Score the added rows, grow the member where it can, and write the cached result."""
 
     def restored() -> Member:
-        plan = unit.member
+        plan = fit.member
         member = build_member(plan.type, plan.settings, plan.backbone)
         return member.restore(trained.state, trained.state_meta)
 
     member = restored()
     is_normal = added.labels != added.n_classes - 1
     arrays: Arrays
-    meta: dict[str, Any] = {"key": _key(unit, data), "member": unit.member.name, "has_grown": False}
+    meta: dict[str, Any] = {"key": _key(fit, data), "member": fit.member.name, "has_grown": False}
     if isinstance(member, GrowingMember) and is_normal.any():
         fold_of_row = folds_of_added(data.added, int(data.fold_of_row.max()) + 1)
         scores = np.empty((len(added), trained.scores.shape[1]), dtype=np.float32)
@@ -141,7 +141,7 @@ def _compute(unit: Unit, data: PreparedData, trained: UnitResult, added: ImageRo
         meta.update(has_grown=True, state_meta=state_meta)
     else:
         arrays = {"added": member.score(added)}
-    write_arrays(_path(unit), arrays, meta)
+    write_arrays(_path(fit), arrays, meta)
 
 
 def _grown_score(

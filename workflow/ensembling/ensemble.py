@@ -17,7 +17,7 @@ from reporting.result_tables import print_results
 from reporting.terminal import console, note
 from workflow.ensembling.added_scores import note_left_out, with_added_rows, with_sentence
 from workflow.ensembling.measuring import ENSEMBLE_ROW, measure
-from workflow.ensembling.repeats import select_repeats, units_to_select_from
+from workflow.ensembling.repeats import fits_to_select_from, select_repeats
 from workflow.ensembling.score_tables import (
     collapsed_members,
     finished_results,
@@ -25,11 +25,11 @@ from workflow.ensembling.score_tables import (
     score_tables,
     write_score_table,
 )
+from workflow.run.fits import fits_of
 from workflow.run.prepared import load_prepared
 from workflow.run.state import ensemble_key, finished_document
 from workflow.run.student_file import note_stale_student
 from workflow.run.summary import deployment_prior
-from workflow.run.units import units_of
 from workflow.settings.config import RunOptions, resolve_config
 from workflow.tracking.tracker import track_ensemble
 
@@ -48,12 +48,12 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
 
     config = resolve_config(options)
     data = load_prepared(config)
-    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
-    results = finished_results(config, units)
+    fits = fits_to_select_from(config.recipe, fits_of(config, data, config.members))
+    results = finished_results(config, fits)
     left_out = collapsed_members(results)
     for name, reason in left_out.items():
         note(f"{name} is left out: {reason}")
-    key = ensemble_key(config, units)
+    key = ensemble_key(config, fits)
     finished = finished_document(config, key)
     if finished is not None:
         note(finished.get("not_exported") or f"Nothing to do: {finished['model']} is fitted and exported.")
@@ -74,7 +74,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
             oof, deployment_prior=prior, threshold_rule=config.recipe.threshold, seed=config.seed
         )
     stack = with_sentence(fitted[ENSEMBLE_ROW], data)
-    with console.status("measuring on held-out rows", spinner="dots"):
+    with console.status("measuring on test rows", spinner="dots"):
         rows = measure(config, fitted, test)
     for row in rows:
         # Of use only with a correction for many comparisons, which is compare's business.
@@ -93,7 +93,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     write_score_table(config.folder / "oof.parquet", oof)
     decision = np.array(test.class_names)[stack.decide(test.scores)]
     write_score_table(
-        config.folder / "heldout.parquet", test, {**probability_columns(stack, test), "decision": decision}
+        config.folder / "test.parquet", test, {**probability_columns(stack, test), "decision": decision}
     )
     write_json(config.folder / "ensemble.json", stack.to_json())
     _write_metrics_parquet(config.folder / "metrics.parquet", rows)
@@ -118,7 +118,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
 
 
 def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One row a model and metric: value, interval, and the difference from the control with its interval."""
+    """One row a model and metric: value, interval, and the difference from the baseline with its interval."""
     flat = [
         {
             "name": row["name"],
@@ -127,9 +127,9 @@ def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
             "value": row[metric],
             "low": row["intervals"][metric][0],
             "high": row["intervals"][metric][1],
-            "minus_control": row["minus_control"][metric][0],
-            "minus_control_low": row["minus_control"][metric][1],
-            "minus_control_high": row["minus_control"][metric][2],
+            "minus_baseline": row["minus_baseline"][metric][0],
+            "minus_baseline_low": row["minus_baseline"][metric][1],
+            "minus_baseline_high": row["minus_baseline"][metric][2],
         }
         for row in rows
         for metric in row["intervals"]

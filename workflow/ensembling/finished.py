@@ -10,11 +10,11 @@ from contracts.files import read_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from workflow.ensembling.added_scores import with_added_rows
-from workflow.ensembling.repeats import units_to_select_from
+from workflow.ensembling.repeats import fits_to_select_from
 from workflow.ensembling.score_tables import collapsed_members, finished_results, score_tables
+from workflow.run.fits import Fit, FitResult, fits_of
 from workflow.run.prepared import PreparedData, load_prepared
 from workflow.run.state import ensemble_key
-from workflow.run.units import Unit, UnitResult, units_of
 from workflow.settings.config import RunConfig
 
 
@@ -25,17 +25,17 @@ class FinishedRun:
     Attributes:
         config: the run.
         data: its rows.
-        results: receipts of the units that the ensemble depends on, as the last update leaves them.
+        results: cached results of the fits that the ensemble depends on, as the last update leaves them.
         fitted: the ensemble.
         oof: out-of-fold scores that it was fitted on.
-        test: scores of the held-out rows.
+        test: scores of the test rows.
         repeats: whose members it is made of.
         document: that of ``ensemble --json``.
     """
 
     config: RunConfig
     data: PreparedData
-    results: dict[Unit, UnitResult]
+    results: dict[Fit, FitResult]
     fitted: FittedEnsemble
     oof: ScoreTable
     test: ScoreTable
@@ -51,15 +51,15 @@ def read_finished(config: RunConfig) -> FinishedRun:
             command to run.
     """
     data = load_prepared(config)
-    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
-    results = finished_results(config, units)
+    fits = fits_to_select_from(config.recipe, fits_of(config, data, config.members))
+    results = finished_results(config, fits)
     left_out = collapsed_members(results)
     metrics_path = config.folder / "metrics.json"
     command = config.options.command("ensemble")
     if not metrics_path.exists():
         raise ModelError(f"{config.folder}: no ensemble fitted yet. First run: {command}")
     metrics = read_json(metrics_path)
-    if metrics["key"] != ensemble_key(config, units):
+    if metrics["key"] != ensemble_key(config, fits):
         raise ModelError(
             f"{config.folder}: its ensemble was fitted on other members or with other settings. "
             f"Run: {command}"

@@ -1,4 +1,4 @@
-"""A trained run with everything that follows from its receipts fitted once more, in seconds."""
+"""A trained run with everything that follows from its cached results fitted once more, in seconds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ensemble.pipeline import fit_all
 from workflow.ensembling.added_scores import with_added_rows
 from workflow.ensembling.measuring import Repeat
 from workflow.ensembling.score_tables import collapsed_members, finished_results, score_tables
+from workflow.run.fits import Fit, FitResult, fits_of
 from workflow.run.prepared import PreparedData, load_prepared
 from workflow.run.summary import deployment_prior
-from workflow.run.units import Unit, UnitResult, units_of
 from workflow.settings.config import RunConfig
 
 
@@ -23,15 +23,15 @@ class FittedRun:
     Attributes:
         config: the run, with the members that take part.
         data: its rows.
-        results: receipts of all units.
+        results: cached results of all fits.
         left_out: member → why it is left out.
         oof: scores of the training rows, each by the fold that held it out; of the first repeat.
-        repeats: each repeat's fitted rows of the results table beside its scores of the held-out rows.
+        repeats: each repeat's fitted rows of the results table beside its scores of the test rows.
     """
 
     config: RunConfig
     data: PreparedData
-    results: dict[Unit, UnitResult]
+    results: dict[Fit, FitResult]
     left_out: dict[str, str]
     oof: ScoreTable
     repeats: list[Repeat]
@@ -43,19 +43,19 @@ class FittedRun:
 
     @property
     def test(self) -> ScoreTable:
-        """Scores of the held-out rows; of the first repeat."""
+        """Scores of the test rows; of the first repeat."""
         return self.repeats[0][1]
 
 
 def fit_finished(config: RunConfig) -> FittedRun:
-    """Read the receipts of the configuration's members and fit every row of the results table.
+    """Read the cached results of the configuration's members and fit every row of the results table.
 
     Raises:
-        ModelError: nothing is trained, members are missing, or the null control collapsed.
+        ModelError: nothing is trained, members are missing, or the calibrated baseline collapsed.
         DataError: rows do not suffice for calibration or threshold.
     """
     data = load_prepared(config)
-    results = finished_results(config, units_of(config, data, config.members))
+    results = finished_results(config, fits_of(config, data, config.members))
     left_out = collapsed_members(results)
     results = with_added_rows(config, data, results)
     tables = [score_tables(data, results, left_out, [repeat]) for repeat in range(config.recipe.repeats)]

@@ -1,4 +1,4 @@
-"""The rows of the results table, measured on the held-out rows."""
+"""The rows of the results table, measured on the test rows."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from ensemble.fitted import FittedEnsemble
 from evaluation.comparison import Predictions, compare_repeats
 from evaluation.multiclass_comparison import MulticlassPredictions, compare_multiclass_repeats
 from workflow.settings.config import RunConfig
-from workflow.settings.registry import CONTROL, entry_of
+from workflow.settings.registry import BASELINE, entry_of
 
-CONTROL_ROW = "null_control"
+BASELINE_ROW = "calibrated_baseline"
 
 
 ENSEMBLE_ROW = "ensemble"
 
 
 Repeat = tuple[dict[str, FittedEnsemble], ScoreTable]
-"""What was fitted on one repeat's out-of-fold scores, and that repeat's held-out scores."""
+"""What was fitted on one repeat's out-of-fold scores, and that repeat's test scores."""
 
 
 def measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable) -> list[dict[str, Any]]:
-    """The table's rows: control first, then members, baselines and the ensemble."""
+    """The table's rows: baseline first, then members, simple fusions and the ensemble."""
     return measure_repeats(config, [(fitted, test)])
 
 
 def measure_repeats(config: RunConfig, repeats: Sequence[Repeat]) -> list[dict[str, Any]]:
     """The same over several repeats; see :func:`evaluation.comparison.compare_repeats`."""
     predictions = [predictions_of(config, *repeat) for repeat in repeats]
-    return measure_predictions(config, predictions, repeats[0][1], CONTROL_ROW)
+    return measure_predictions(config, predictions, repeats[0][1], BASELINE_ROW)
 
 
 def measure_predictions(
     config: RunConfig,
     predictions: Sequence[dict[str, Predictions] | dict[str, MulticlassPredictions]],
     test: ScoreTable,
-    control: str,
+    baseline: str,
 ) -> list[dict[str, Any]]:
-    """Rows of a table from what each of its models says of the held-out rows, repeat by repeat."""
+    """Rows of a table from what each of its models says of the test rows, repeat by repeat."""
     if len(test.class_names) > 2:
         return compare_multiclass_repeats(
             test.labels,
             test.groups,
             predictions,  # type: ignore[arg-type]
-            control,
+            baseline,
             test.class_names,
             seed=config.seed,
             n_replicates=config.recipe.bootstrap,
@@ -57,21 +57,21 @@ def measure_predictions(
         minority,
         test.groups,
         predictions,  # type: ignore[arg-type]
-        control,
+        baseline,
         seed=config.seed,
         n_replicates=config.recipe.bootstrap,
     )
 
 
 def models_of(config: RunConfig, fitted: dict[str, FittedEnsemble]) -> dict[str, tuple[str, FittedEnsemble]]:
-    """Row of the table → its kind and what gets from scores to decisions; the control first."""
+    """Row of the table → its kind and what gets from scores to decisions; the baseline first."""
     types = {plan.name: plan.type for plan in config.members}
-    models = {CONTROL_ROW: ("control", fitted[CONTROL])}
+    models = {BASELINE_ROW: ("baseline", fitted[BASELINE])}
     for name, pipeline in fitted.items():
         if name in types:
             kind: str = entry_of(types[name]).kind
         else:
-            kind = "ensemble" if name == ENSEMBLE_ROW else "baseline"
+            kind = "ensemble" if name == ENSEMBLE_ROW else "simple_fusion"
         models[name] = (kind, pipeline)
     return models
 
@@ -79,7 +79,7 @@ def models_of(config: RunConfig, fitted: dict[str, FittedEnsemble]) -> dict[str,
 def predictions_of(
     config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable
 ) -> dict[str, Predictions] | dict[str, MulticlassPredictions]:
-    """What each row of the table says of the held-out rows."""
+    """What each row of the table says of the test rows."""
     return {
         name: prediction_of(kind, pipeline, test)
         for name, (kind, pipeline) in models_of(config, fitted).items()
@@ -87,7 +87,7 @@ def predictions_of(
 
 
 def prediction_of(kind: str, fitted: FittedEnsemble, test: ScoreTable) -> Predictions | MulticlassPredictions:
-    """What one fitted row says of the held-out rows."""
+    """What one fitted row says of the test rows."""
     if len(test.class_names) > 2:
         return MulticlassPredictions(kind, fitted.predict(test.scores), fitted.decide(test.scores))
     return Predictions(kind, fitted.p_minority(test.scores), fitted.binary_threshold)

@@ -16,8 +16,8 @@ from ensemble.fitted import FittedEnsemble
 from imagedata.decoding.decode import decode_file
 from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from reporting.terminal import console, note
+from workflow.run.fits import FINAL, Fit, FitResult
 from workflow.run.prepared import PreparedData
-from workflow.run.units import FINAL, Unit, UnitResult
 from workflow.settings.config import RunConfig
 from workflow.settings.registry import build_member
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from export.parity import ParityReport
 
 _PARITY_IMAGES = 56
-"""Held-out images that the parity gate compares; a multiple of 1, 2 and 7, and as many of each class."""
+"""Test images that the parity gate compares; a multiple of 1, 2 and 7, and as many of each class."""
 
 
 def check_output(output: Path | None, name: str) -> None:
@@ -41,7 +41,7 @@ def check_output(output: Path | None, name: str) -> None:
 def export_model(
     config: RunConfig,
     data: PreparedData,
-    results: dict[Unit, UnitResult],
+    results: dict[Fit, FitResult],
     fitted: FittedEnsemble,
     test: ScoreTable,
     rows: list[dict[str, Any]],
@@ -71,7 +71,7 @@ def export_model(
     }
     write_json(config.folder / "export.json", document)
     note(
-        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} held-out images at "
+        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} test images at "
         f"batches 1, 2 and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
     )
     note(f"Model card, configurations and examples: {deployed[0].parent}")
@@ -81,7 +81,7 @@ def export_model(
 def write_gated(
     config: RunConfig,
     data: PreparedData,
-    results: dict[Unit, UnitResult],
+    results: dict[Fit, FitResult],
     fitted: FittedEnsemble,
     test: ScoreTable,
     rows: list[dict[str, Any]],
@@ -141,7 +141,7 @@ def write_gated(
 
 def _blame_members(
     config: RunConfig,
-    results: dict[Unit, UnitResult],
+    results: dict[Fit, FitResult],
     fitted: FittedEnsemble,
     repeats: tuple[int, ...],
     error: ModelError,
@@ -169,7 +169,7 @@ def _blame_members(
 
 def fused_graph(
     config: RunConfig,
-    results: dict[Unit, UnitResult],
+    results: dict[Fit, FitResult],
     fitted: FittedEnsemble,
     repeats: tuple[int, ...],
 ) -> Any:
@@ -182,7 +182,7 @@ def fused_graph(
 
 
 def _graph_parts(
-    results: dict[Unit, UnitResult],
+    results: dict[Fit, FitResult],
     fitted: FittedEnsemble,
     repeats: tuple[int, ...],
 ) -> tuple[dict[str, Any], list[Any]]:
@@ -192,9 +192,9 @@ def _graph_parts(
 
     names = list(dict.fromkeys(column.member for column in fitted.columns))
     finals = {
-        (unit.member.name, unit.repeat): (unit.member, result)
-        for unit, result in results.items()
-        if unit.fold == FINAL
+        (fit.member.name, fit.repeat): (fit.member, result)
+        for fit, result in results.items()
+        if fit.fold == FINAL
     }
     members = []
     backbones: dict[str, Any] = {}
@@ -213,7 +213,7 @@ def _graph_parts(
 
 
 def _parity_rows(test: ScoreTable) -> np.ndarray:
-    """Positions of held-out rows, as many of each class as far as there are any, spread evenly."""
+    """Positions of test rows, as many of each class as far as there are any, spread evenly."""
     chosen: list[int] = []
     for label in range(len(test.class_names)):
         mine = np.flatnonzero(test.labels == label)
@@ -244,7 +244,7 @@ def _metadata(
         "threshold": {"rule": fitted.threshold_rule, "value": fitted.threshold},
         "prior": fitted.deployment_prior,
         "trained_prior": fitted.trained_prior,
-        "metrics": {key: value for key, value in of_model.items() if key != "minus_control"},
+        "metrics": {key: value for key, value in of_model.items() if key != "minus_baseline"},
         "data": {
             "title": config.spec.title,
             "source": config.spec.source or "the user's own",

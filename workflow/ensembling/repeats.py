@@ -8,9 +8,9 @@ from typing import Any
 from ensemble.pipeline import fit_ensemble
 from ensemble.stacking.repeat_choice import HIGHER_IS_BETTER, out_of_fold_figure
 from workflow.ensembling.score_tables import score_tables
+from workflow.run.fits import Fit, FitResult
 from workflow.run.prepared import PreparedData
 from workflow.run.summary import deployment_prior
-from workflow.run.units import Unit, UnitResult
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import Recipe
 
@@ -36,13 +36,13 @@ class Selection:
         return {"select": self.rule, "repeats": list(self.repeats), "figures": list(self.figures)}
 
 
-def units_to_select_from(recipe: Recipe, units: list[Unit]) -> list[Unit]:
-    """Units that the ensemble depends on: those of the first repeat where the recipe selects the first."""
-    return [unit for unit in units if unit.repeat == 0] if recipe.select == "first" else units
+def fits_to_select_from(recipe: Recipe, fits: list[Fit]) -> list[Fit]:
+    """Fits that the ensemble depends on: those of the first repeat where the recipe selects the first."""
+    return [fit for fit in fits if fit.repeat == 0] if recipe.select == "first" else fits
 
 
 def select_repeats(
-    config: RunConfig, data: PreparedData, results: dict[Unit, UnitResult], left_out: dict[str, str]
+    config: RunConfig, data: PreparedData, results: dict[Fit, FitResult], left_out: dict[str, str]
 ) -> Selection:
     """Select by the recipe's rule.
 
@@ -52,7 +52,7 @@ def select_repeats(
     Args:
         config: the run.
         data: its rows.
-        results: of the units of :func:`units_to_select_from`.
+        results: of the fits of :func:`fits_to_select_from`.
         left_out: members without a part in it.
     """
     recipe = config.recipe

@@ -1,4 +1,4 @@
-"""Score tables of a run: assembled from the units' receipts, kept as parquet."""
+"""Score tables of a run: assembled from the fits' results, kept as parquet."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from contracts.scores import ScoreColumn, ScoreTable
 from ensemble.fitted import FittedEnsemble
 from imagedata.manifest_row import ManifestRow
 from workflow.run.added import folds_of_added
+from workflow.run.fits import FINAL, Fit, FitResult, read_result
 from workflow.run.prepared import PreparedData, group_numbers
-from workflow.run.units import FINAL, Unit, UnitResult, read_result
 from workflow.settings.config import RunConfig
-from workflow.settings.registry import CONTROL, entry_of
+from workflow.settings.registry import BASELINE, entry_of
 
 
-def finished_results(config: RunConfig, units: list[Unit]) -> dict[Unit, UnitResult]:
-    """Results of all units.
+def finished_results(config: RunConfig, fits: list[Fit]) -> dict[Fit, FitResult]:
+    """Results of all fits.
 
     Raises:
         ModelError: some are missing; says which members and which command trains them.
     """
-    results = {unit: read_result(unit) for unit in units}
-    missing = list(dict.fromkeys(unit.member.name for unit, result in results.items() if result is None))
+    results = {fit: read_result(fit) for fit in fits}
+    missing = list(dict.fromkeys(fit.member.name for fit, result in results.items() if result is None))
     if missing:
         everything = len(missing) == len(config.members)
         if everything or len(missing) > 1:
@@ -41,48 +41,48 @@ def finished_results(config: RunConfig, units: list[Unit]) -> dict[Unit, UnitRes
         raise ModelError(
             f"{config.folder}: not trained yet, or with other settings: {', '.join(missing)}. Run: {command}"
         )
-    return {unit: result for unit, result in results.items() if result is not None}
+    return {fit: result for fit, result in results.items() if result is not None}
 
 
-def collapsed_members(results: dict[Unit, UnitResult]) -> dict[str, str]:
+def collapsed_members(results: dict[Fit, FitResult]) -> dict[str, str]:
     """Member → why it is left out, for members that collapsed on any fold.
 
     Raises:
-        ModelError: the null control is among them.
+        ModelError: the calibrated baseline is among them.
     """
     reasons: dict[str, str] = {}
-    for unit, result in results.items():
+    for fit, result in results.items():
         if result.collapsed:
-            reasons.setdefault(unit.member.name, f"{unit.label}: {result.collapsed}")
-    if CONTROL in reasons:
-        raise ModelError(f"the null control cannot be left out: {reasons[CONTROL]}")
+            reasons.setdefault(fit.member.name, f"{fit.label}: {result.collapsed}")
+    if BASELINE in reasons:
+        raise ModelError(f"the calibrated baseline cannot be left out: {reasons[BASELINE]}")
     return reasons
 
 
 def score_tables(
     data: PreparedData,
-    results: dict[Unit, UnitResult],
+    results: dict[Fit, FitResult],
     left_out: dict[str, str],
     repeats: Sequence[int] = (0,),
 ) -> tuple[ScoreTable, ScoreTable]:
-    """The out-of-fold table of the training rows and the table of the held-out rows.
+    """The out-of-fold table of the training rows and the table of the test rows.
 
     Rows that ``update`` added stand behind the training rows; see :mod:`workflow.ensembling.added_scores`.
 
     Args:
         data: the rows.
-        results: of all units, with scores of the added rows.
+        results: of all fits, with scores of the added rows.
         left_out: members without columns.
         repeats: which repeats' scores; the mean over them where there are several. Each of the averaged
             scores of a training row is by a member that did not see the row, and so is their mean. The
             table's folds, which the stacker is cross-fitted on, are then those of the first one given.
     """
-    names = [n for n in dict.fromkeys(unit.member.name for unit in results) if n not in left_out]
+    names = [n for n in dict.fromkeys(fit.member.name for fit in results) if n not in left_out]
     columns: list[ScoreColumn] = []
     oof_parts: list[np.ndarray] = []
     test_parts: list[np.ndarray] = []
     for name in names:
-        mine = {unit: result for unit, result in results.items() if unit.member.name == name}
+        mine = {fit: result for fit, result in results.items() if fit.member.name == name}
         pairs = [_scores_of_repeat(data, mine, repeat) for repeat in repeats]
         oof_parts.append(_mean([oof for oof, _ in pairs]))
         test_parts.append(_mean([test for _, test in pairs]))
@@ -96,10 +96,10 @@ def score_tables(
 
 
 def _scores_of_repeat(
-    data: PreparedData, mine: dict[Unit, UnitResult], repeat: int
+    data: PreparedData, mine: dict[Fit, FitResult], repeat: int
 ) -> tuple[FloatArray, FloatArray]:
-    """One member's ``[N, C]`` scores of rows it has not seen, and its ``[N_test, C]`` held-out scores."""
-    of_repeat = {unit.fold: result for unit, result in mine.items() if unit.repeat == repeat}
+    """One member's ``[N, C]`` scores of rows it has not seen, and its ``[N_test, C]`` test scores."""
+    of_repeat = {fit.fold: result for fit, result in mine.items() if fit.repeat == repeat}
     fold_of_row = data.of_repeat(repeat).fold_of_row
     test, added = of_repeat[FINAL].scores, of_repeat[FINAL].added_scores
     oof = np.full((len(data.train) + len(data.added), test.shape[1]), np.nan, dtype=np.float32)
@@ -118,11 +118,11 @@ def _mean(scores: list[FloatArray]) -> FloatArray:
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
 
 
-def _columns(unit: Unit, width: int, class_names: tuple[str, ...]) -> list[ScoreColumn]:
-    kind = entry_of(unit.member.type).kind
+def _columns(fit: Fit, width: int, class_names: tuple[str, ...]) -> list[ScoreColumn]:
+    kind = entry_of(fit.member.type).kind
     meaning = "logit" if kind == "supervised" else "anomaly_score"
     names: list[str | None] = [None] if width == 1 else list(class_names)
-    return [ScoreColumn(unit.member.name, kind, meaning, name) for name in names]  # type: ignore[arg-type]
+    return [ScoreColumn(fit.member.name, kind, meaning, name) for name in names]  # type: ignore[arg-type]
 
 
 def _table(
@@ -160,7 +160,7 @@ def write_score_table(path: Path, table: ScoreTable, extra: dict[str, np.ndarray
 
 
 def probability_columns(fitted: FittedEnsemble, test: ScoreTable) -> dict[str, npt.NDArray[np.float64]]:
-    """Columns of ``heldout.parquet``: ``p_minority`` for two classes, ``p_<class>`` for more."""
+    """Columns of ``test.parquet``: ``p_minority`` for two classes, ``p_<class>`` for more."""
     p = fitted.predict(test.scores)
     if p.ndim == 1:
         return {"p_minority": p}

@@ -19,7 +19,7 @@ from oneclass.patchcore.member import PatchCore
 from oneclass.patchcore.nearest_patches import DecidingPatch, deciding_patches
 from workflow.ensembling.finished import FinishedRun
 from workflow.run.features import BackboneWithStore, load_backbones
-from workflow.run.units import FINAL, Unit
+from workflow.run.fits import FINAL, Fit
 from workflow.settings.registry import build_member
 
 _USUAL_ROWS = 32
@@ -73,36 +73,36 @@ def evidence_of(
         images: path, digest and pixels at the working size of each; at least one.
         n_nearest: normal patches beside each deciding one.
     """
-    units = {
-        (unit.member.name, unit.repeat): unit
-        for unit in run.results
-        if unit.fold == FINAL and unit.repeat in run.repeats
+    fit_of = {
+        (fit.member.name, fit.repeat): fit
+        for fit in run.results
+        if fit.fold == FINAL and fit.repeat in run.repeats
     }
     names = list(dict.fromkeys(column.member for column in run.fitted.columns))
-    fits = {name: [_restored(run, units[name, repeat]) for repeat in run.repeats] for name in names}
-    backbone_of = {name: units[name, run.repeats[0]].member.backbone for name in names}
+    restored = {name: [_restored(run, fit_of[name, repeat]) for repeat in run.repeats] for name in names}
+    backbone_of = {name: fit_of[name, run.repeats[0]].member.backbone for name in names}
     backbones = load_backbones(run.config, set(backbone_of.values()))
     rows_of_backbone = {settings: _rows(run, backbone, images) for settings, backbone in backbones.items()}
     scores = np.concatenate(
-        [_mean_scores(fits[name], rows_of_backbone[backbone_of[name]]) for name in names], axis=1
+        [_mean_scores(restored[name], rows_of_backbone[backbone_of[name]]) for name in names], axis=1
     )
     notes: list[str] = []
     heat: FloatArray | None = None
     usual, heat_of = (0.0, 0.0), ""
-    for name in _by_weight(run, names, fits):
+    for name in _by_weight(run, names, restored):
         rows = rows_of_backbone[backbone_of[name]]
-        maps = [_mean_maps(fits[name], rows.subset(np.array([i]))) for i in range(len(rows))]
+        maps = [_mean_maps(restored[name], rows.subset(np.array([i]))) for i in range(len(rows))]
         if maps[0] is not None:
             heat = np.concatenate([each for each in maps if each is not None])
-            heat_of, usual = name, _usual(run, fits[name], backbones[backbone_of[name]])
+            heat_of, usual = name, _usual(run, restored[name], backbones[backbone_of[name]])
             break
     patches: list[list[DecidingPatch]] = [[] for _ in images]
     shapes = next(iter(backbones.values())).store.shapes
-    explainer = fits[heat_of][0] if heat_of else None
+    explainer = restored[heat_of][0] if heat_of else None
     if isinstance(explainer, PatchCore):
         shapes = backbones[backbone_of[heat_of]].store.shapes
         if explainer.origin is None:
-            path = units[heat_of, run.repeats[0]].path
+            path = fit_of[heat_of, run.repeats[0]].path
             notes.append(
                 f"{heat_of} was fitted by an older version, which did not keep where its bank's patches come "
                 f"from, so none is shown. To fit it again, delete {path} and run: "
@@ -122,8 +122,8 @@ def evidence_of(
     return AllEvidence(of_images, heat_of, usual, shapes.patch_grid, tuple(notes))
 
 
-def _restored(run: FinishedRun, unit: Unit) -> Member:
-    plan, result = unit.member, run.results[unit]
+def _restored(run: FinishedRun, fit: Fit) -> Member:
+    plan, result = fit.member, run.results[fit]
     return build_member(plan.type, plan.settings, plan.backbone).restore(result.state, result.state_meta)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _NEAREST = 3
 _OF_SPLIT = {
     "train": "a training image: the members have learnt from it, so their scores flatter them",
-    "test": "a held-out image",
+    "test": "a test image",
     "added": "an image that update added",
 }
 

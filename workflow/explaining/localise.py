@@ -20,10 +20,10 @@ from imagedata.decoding.masks import read_mask
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note, progress_bar
 from workflow.ensembling.finished import FinishedRun, read_finished
-from workflow.ensembling.repeats import units_to_select_from
+from workflow.ensembling.repeats import fits_to_select_from
+from workflow.run.fits import fits_of
 from workflow.run.prepared import group_numbers
 from workflow.run.state import ensemble_key, finished_document
-from workflow.run.units import units_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 
 FILE = "localisation.json"
@@ -32,13 +32,13 @@ FILE = "localisation.json"
 _BATCH = 16
 _ALL = "all"
 _SENTENCE = (
-    "Held-out images; anomalies that were moved into training are no part of it. Pixel AUROC: 0.5 is "
+    "Test images; anomalies that were moved into training are no part of it. Pixel AUROC: 0.5 is "
     f"guessing. PRO: overlap per region up to {FPR_LIMIT:.0%} false positive pixels; guessing gives 0.15."
 )
 
 
 def localise(options: RunOptions) -> dict[str, Any]:
-    """Measure the exported map of a finished run against masks, on held-out images.
+    """Measure the exported map of a finished run against masks, on test images.
 
     Args:
         options: which run.
@@ -51,7 +51,7 @@ def localise(options: RunOptions) -> dict[str, Any]:
         where ``report`` finds it.
 
     Raises:
-        DataError: the data set has no masks, or none of its held-out images' can be used.
+        DataError: the data set has no masks, or none of its test images' can be used.
         ModelError: the run is not finished, or its file has no map.
     """
     from export.inspection import member_of_output
@@ -84,7 +84,7 @@ def localise(options: RunOptions) -> dict[str, Any]:
 
 
 def _usable(run: FinishedRun) -> tuple[list[ManifestRow], list[Path | None], list[dict[str, str]]]:
-    """Held-out rows that can be compared, the mask of each (None: all of it is normal), and the others."""
+    """Test rows that can be compared, the mask of each (None: all of it is normal), and the others."""
     minority = run.data.manifest.class_names[-1]
     if not any(row.mask for row in run.data.manifest.rows):
         raise DataError(
@@ -112,7 +112,7 @@ def _usable(run: FinishedRun) -> tuple[list[ManifestRow], list[Path | None], lis
             masks.append(run.data.manifest.root / str(row.mask))
     if all(mask is None for mask in masks):
         raise DataError(
-            f"{run.config.spec.name}: none of the {len(left_out)} held-out anomalies has a usable mask; the "
+            f"{run.config.spec.name}: none of the {len(left_out)} test anomalies has a usable mask; the "
             f"first: {left_out[0]['path']}: {left_out[0]['reason']} Put the masks beside the images."
         )
     return rows, masks, left_out
@@ -123,8 +123,8 @@ def _maps(run: FinishedRun, rows: list[ManifestRow]) -> tuple[FloatArray, str]:
     from export.scoring.model import load_model
 
     config, path = run.config, run.config.folder / "model.onnx"
-    units = units_to_select_from(config.recipe, units_of(config, run.data, config.members))
-    finished = finished_document(config, ensemble_key(config, units))
+    fits = fits_to_select_from(config.recipe, fits_of(config, run.data, config.members))
+    finished = finished_document(config, ensemble_key(config, fits))
     if finished is None:
         raise ModelError(
             f"{path}: missing, or not the file of this ensemble. Run: {config.options.command('export')}"
@@ -133,7 +133,7 @@ def _maps(run: FinishedRun, rows: list[ManifestRow]) -> tuple[FloatArray, str]:
         raise ModelError(f"{config.folder}: {finished['not_exported']}")
     model = load_model(path)
     maps = []
-    with progress_bar(f"mapping {len(rows)} held-out images", len(rows)) as bar:
+    with progress_bar(f"mapping {len(rows)} test images", len(rows)) as bar:
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
             found = model.run(read_pixels([run.data.file_of(row) for row in batch], config.decode))
@@ -213,6 +213,6 @@ def _print(config: RunConfig, kinds: dict[str, Localisation], left_out: list[dic
     if left_out:
         first = left_out[0]
         note(
-            f"Held-out anomalies that are left out: {len(left_out)}; the first: {first['path']}: "
+            f"Test anomalies that are left out: {len(left_out)}; the first: {first['path']}: "
             f"{first['reason']}"
         )

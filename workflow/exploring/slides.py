@@ -85,7 +85,7 @@ class DrawnSlide:
 
 
 def predictions_of(config: RunConfig, manifest: Manifest) -> tuple[Predictions | None, str]:
-    """Out-of-fold and held-out predictions of the run in the configuration's folder.
+    """Out-of-fold and test predictions of the run in the configuration's folder.
 
     A training row's member scores are those of the fold that held it out, so that no member has seen it; the
     few numbers of stacker and calibrator were fitted on these very scores.
@@ -106,7 +106,7 @@ def predictions_of(config: RunConfig, manifest: Manifest) -> tuple[Predictions |
             )
         p: dict[str, float] = {}
         flagged: dict[str, bool] = {}
-        for name in ("oof.parquet", "heldout.parquet"):
+        for name in ("oof.parquet", "test.parquet"):
             table = pq.read_table(folder / name)
             scores = np.stack([table[f"score_{column.name}"].to_numpy() for column in fitted.columns], axis=1)
             paths = [str(path) for path in table["path"].to_pylist()]
@@ -117,7 +117,7 @@ def predictions_of(config: RunConfig, manifest: Manifest) -> tuple[Predictions |
         return None, f"The files in {folder} are not whole, so no probabilities are shown. Run: {again}"
     return Predictions(p, flagged), (
         f"Probabilities are those of the ensemble of recipe {config.recipe.name}: on training images from "
-        "members that did not see the image's fold, on held-out images from the final members."
+        "members that did not see the image's fold, on test images from the final members."
     )
 
 
@@ -157,9 +157,9 @@ def choose_slides(
         labels = {row.label for row, _ in slides[name]}
         return not (minority in labels and len(labels) > 1), seeded_rank(seed, "slides", name)
 
-    is_held_out = {name: any(row.split == "test" for row, _ in rows) for name, rows in slides.items()}
-    held_out = sorted((name for name in slides if is_held_out[name]), key=order)
-    training = sorted((name for name in slides if not is_held_out[name]), key=order)
+    is_test = {name: any(row.split == "test" for row, _ in rows) for name, rows in slides.items()}
+    held_out = sorted((name for name in slides if is_test[name]), key=order)
+    training = sorted((name for name in slides if not is_test[name]), key=order)
     n_held_out = min(len(held_out), max(count // 2, count - len(training)))
     return [*held_out[:n_held_out], *training[: count - n_held_out]]
 

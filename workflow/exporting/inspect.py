@@ -77,7 +77,7 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
     if "student" in metadata:
         metric, of_metric = next(iter(metadata["figures"].items()))
         sentences.append(
-            f"A student, {metadata['student']['name']}, of the run's ensemble: {metric} on held-out images "
+            f"A student, {metadata['student']['name']}, of the run's ensemble: {metric} on test images "
             f"{of_metric['student']:.4f}, the ensemble's {of_metric['ensemble']:.4f}."
         )
     if "method" in metadata:

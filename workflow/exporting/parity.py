@@ -63,7 +63,7 @@ def parity(options: RunOptions) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Held:
-    """Held-out images, and what the trained system behind a file said of them."""
+    """Test images, and what the trained system behind a file said of them."""
 
     images: ImageArray
     trained: Outputs
@@ -72,7 +72,7 @@ class _Held:
 def _held_files(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
     """The ensemble's file and its variants; or why one is held to nothing."""
     source = float32_file(run)
-    held = _Held(_decoded(run, rows, "decoding held-out images"), _said(run.fitted, run.test, rows))
+    held = _Held(_decoded(run, rows, "decoding test images"), _said(run.fitted, run.test, rows))
     digest = sha256_of_file(source)
     files = [source, *sorted(run.config.folder.glob("model.*.onnx"))]
     made_of = {path: load_model(path).document.get("variant_of", digest) for path in files}

@@ -28,7 +28,7 @@ from workflow.settings.config import RunConfig, RunOptions, resolve_config
 PRECISIONS = ("fp32", "bf16", "int8")
 
 GATE_IMAGES = 1000
-"""Most held-out images that the gate looks at, as many of each class as there are."""
+"""Most test images that the gate looks at, as many of each class as there are."""
 
 CALIBRATION_IMAGES = 200
 """Training images whose activations set the int8 ranges."""
@@ -76,7 +76,7 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
     try:
         with console.status(f"writing the {precision} file", spinner="dots"):
             facts = _write_variant(run, source, provisional, precision)
-        images = _decoded(run, rows, "decoding held-out images")
+        images = _decoded(run, rows, "decoding test images")
         reference = _run(load_model(source), images, "reference")
         gate = {runtime: _gate(provisional, runtime, images, labels, reference) for runtime in runtimes}
         passed = [runtime for runtime, of_runtime in gate.items() if of_runtime.accepted]
@@ -151,7 +151,7 @@ def _gating_runtimes(precision: str) -> tuple[str, ...]:
 
 
 def _gate_rows(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of held-out rows, as many of each class as far as there are any, and their labels."""
+    """Positions of test rows, as many of each class as far as there are any, and their labels."""
     classes = range(len(run.test.class_names))
     share = GATE_IMAGES // len(classes)
     chosen: list[int] = []
@@ -198,7 +198,7 @@ def _run(model: ScoringModel, images: ImageArray, description: str) -> Outputs:
 
 def _show(figures: dict[str, Any], title: str) -> None:
     counted = {row.images for row in figures.values() if not isinstance(row, str)}
-    table = Table(title=f"{title}, {max(counted):,} held-out images" if counted else title)
+    table = Table(title=f"{title}, {max(counted):,} test images" if counted else title)
     table.add_column("")
     for heading in ("AUROC", "change", "max |Δp|", "flips", "least rho"):
         table.add_column(heading, justify="right", no_wrap=True)

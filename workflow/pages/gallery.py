@@ -10,8 +10,8 @@ from features.rows import read_pixels
 from reporting.content import Decided, Gallery, Picture
 from workflow.ensembling.fitted_run import FittedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW
+from workflow.run.fits import FINAL
 from workflow.run.state import ensemble_key, finished_document
-from workflow.run.units import FINAL
 from workflow.settings.registry import build_member
 
 PICTURES = 8
@@ -187,9 +187,9 @@ def _maps_of_member(run: FittedRun, rows: npt.NDArray[np.int64]) -> tuple[FloatA
     from workflow.run.features import load_backbones
 
     manifest_rows = [run.data.test[i] for i in rows]
-    for unit, result in run.results.items():
-        plan = unit.member
-        if unit.fold != FINAL or plan.name in run.left_out:
+    for fit, result in run.results.items():
+        plan = fit.member
+        if fit.fold != FINAL or plan.name in run.left_out:
             continue
         member = build_member(plan.type, plan.settings, plan.backbone).restore(
             result.state, result.state_meta

@@ -15,18 +15,18 @@ from contracts.rows import MaskArray
 from features.rows import read_pixels
 from imagedata.decoding.masks import read_mask
 from reporting.content import Localised, MaskedPicture
-from workflow.ensembling.repeats import units_to_select_from
+from workflow.ensembling.repeats import fits_to_select_from
 from workflow.explaining.localise import FILE
+from workflow.run.fits import fits_of
 from workflow.run.prepared import PreparedData
 from workflow.run.state import ensemble_key, finished_document
-from workflow.run.units import units_of
 from workflow.settings.config import RunConfig
 
 _KEYS = {"model_sha256", "map_of", "fpr_limit", "kinds", "examples", "left_out"}
 
 
 def localised(config: RunConfig, data: PreparedData, pictures: bool) -> Localised | None:
-    """How well the map of ``model.onnx`` finds what masks mark; None where no held-out image has a mask.
+    """How well the map of ``model.onnx`` finds what masks mark; None where no test image has a mask.
 
     Args:
         config: of the whole run, also where a report is of some of its members: the file is of all.
@@ -42,8 +42,8 @@ def localised(config: RunConfig, data: PreparedData, pictures: bool) -> Localise
         return None
     model = config.folder / "model.onnx"
     measure = config.options.command("localise")
-    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
-    finished = finished_document(config, ensemble_key(config, units))
+    fits = fits_to_select_from(config.recipe, fits_of(config, data, config.members))
+    finished = finished_document(config, ensemble_key(config, fits))
     if finished is None:
         return Localised(masks, commands=[config.options.command("ensemble"), measure])
     if finished.get("not_exported") or not _has_map(model):

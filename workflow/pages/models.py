@@ -1,4 +1,4 @@
-"""The models that a report draws, with their curves: control, best single member and ensemble."""
+"""The models that a report draws, with their curves: baseline, best single member and ensemble."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from evaluation.curves import curves
 from evaluation.multiclass_curves import multiclass_curves
 from reporting.content import Model, MulticlassModel, Role
 from workflow.ensembling.fitted_run import FittedRun
-from workflow.ensembling.measuring import CONTROL_ROW, ENSEMBLE_ROW
-from workflow.settings.registry import CONTROL
+from workflow.ensembling.measuring import BASELINE_ROW, ENSEMBLE_ROW
+from workflow.settings.registry import BASELINE
 
 _BEST_SINGLE = "best_single"
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A row of the results table; ``p`` ``[N]`` or ``[N, K]`` are its held-out probabilities."""
+    """A row of the results table; ``p`` ``[N]`` or ``[N, K]`` are its test probabilities."""
 
     role: Role
     name: str
@@ -31,7 +31,7 @@ class _Candidate:
 
 
 def minority_labels(run: FittedRun) -> LabelArray:
-    """``[N]`` 1 where a held-out row is of the minority."""
+    """``[N]`` 1 where a test row is of the minority."""
     return np.asarray(run.test.labels == len(run.test.class_names) - 1, dtype=np.int64)
 
 
@@ -77,12 +77,12 @@ def multiclass_models(run: FittedRun) -> list[MulticlassModel]:
 
 
 def _candidates(run: FittedRun) -> list[_Candidate]:
-    """Control, best single member and ensemble; those with equal probabilities and threshold are one."""
+    """Baseline, best single member and ensemble; those with equal probabilities and threshold are one."""
     best = run.fitted[_BEST_SINGLE]
     used = (best.combination.weights != 0).any(axis=1).tolist()
     best_member = next(c.member for c, is_used in zip(best.columns, used, strict=True) if is_used)
     rows: list[tuple[Role, str, str, str]] = [
-        ("control", "null control", CONTROL_ROW, CONTROL),
+        ("baseline", "calibrated baseline", BASELINE_ROW, BASELINE),
         ("best_single", f"best single ({best_member})", _BEST_SINGLE, _BEST_SINGLE),
         ("ensemble", "ensemble", ENSEMBLE_ROW, ENSEMBLE_ROW),
     ]
@@ -95,7 +95,7 @@ def _candidates(run: FittedRun) -> list[_Candidate]:
             merged.remove(same)
             new = replace(
                 new,
-                role="control" if same.role == "control" else role,
+                role="baseline" if same.role == "baseline" else role,
                 name=f"{same.name} = {name}",
             )
         merged.append(new)

@@ -25,7 +25,7 @@ from workflow.pages.models import minority_labels, models, multiclass_models
 from workflow.run.state import ensemble_key, finished_document
 from workflow.run.summary import data_facts, shared_across
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
-from workflow.settings.registry import CONTROL
+from workflow.settings.registry import BASELINE
 
 _LISTED_IMAGES = {"broken": 5, "excluded": 5, "dropped": 1}
 """Images that stay out, named in the report, of each status; the dropped all share one reason."""
@@ -66,7 +66,7 @@ def report(options: RunOptions, output: Path | None = None, pictures: bool = Tru
             f"--output {output}: that is a folder. Name the file, such as {output / 'report.html'}."
         )
     config = resolve_config(options)
-    with console.status("fitting what the receipts give", spinner="dots"):
+    with console.status("fitting what the cached results give", spinner="dots"):
         run, comparison = _compared_run(config)
     with console.status("drawing", spinner="dots"):
         commands = _commands(options, config, comparison, output, pictures)
@@ -88,7 +88,7 @@ def _compared_run(config: RunConfig) -> tuple[FittedRun, dict[str, Any]]:
     if path.exists():
         try:
             saved = read_json(path)
-            chosen = {CONTROL, *saved["members"]}
+            chosen = {BASELINE, *saved["members"]}
             key = saved["key"]
         except (ValueError, KeyError, TypeError):  # edited, or of an older version
             raise ModelError(f"{path}: cannot be read. Run again: {again}") from None

@@ -1,1 +1,1 @@
-"""A run: its prepared rows, its features, its units and what they left."""
+"""A run: its prepared rows, its features, its fits and what they left."""

@@ -144,12 +144,12 @@ class RowGuard:
     """Says of a new image why it must not stand beside a run's rows.
 
     Members' scores of a new image are only worth something where the members never saw it, nor anything of
-    its group; and what held-out rows measure is only worth something where nothing of theirs was fitted on.
+    its group; and what test rows measure is only worth something where nothing of theirs was fitted on.
 
     Args:
         spec: the data set.
         train: usable training rows.
-        test: usable held-out rows.
+        test: usable test rows.
     """
 
     def __init__(self, spec: DataSpec, train: Sequence[ManifestRow], test: Sequence[ManifestRow]) -> None:

@@ -1,6 +1,6 @@
 """Changed copies of the minority's training images: made once, listed in the manifest, tied to a source.
 
-Copies made by hand before training leak: those of one image land in several folds and in the held-out split,
+Copies made by hand before training leak: those of one image land in several folds and in the test set,
 and they stand in every count of the classes. Here a copy is made of a training image only, after the held-out
 split is drawn; it carries its source's group, belongs to no fold, and says in the manifest what it is.
 

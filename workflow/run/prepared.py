@@ -36,7 +36,7 @@ class PreparedData:
     Attributes:
         manifest: every listed image.
         train: usable training rows, in manifest order.
-        test: usable held-out rows.
+        test: usable test rows.
         fold_of_row: ``[N]`` fold that holds each training row out.
         more_folds: the same of each further repeat of the cross-fitting.
         augmented: changed copies of training rows, for supervised members to fit on beside their sources;
@@ -71,12 +71,12 @@ class PreparedData:
 
     @property
     def train_digest(self) -> str:
-        """Digest of all that a fit and its out-of-fold scores depend on: held-out rows are no part of it."""
+        """Digest of all that a fit and its out-of-fold scores depend on: test rows are no part of it."""
         return digest_of([self._facts(self.train), self.folds_digest])
 
     @property
     def test_digest(self) -> str:
-        """Digest of the held-out rows."""
+        """Digest of the test rows."""
         return digest_of(self._facts(self.test))
 
     @property

@@ -6,14 +6,14 @@ from typing import Any
 
 from contracts.files import digest_of, read_json, sha256_of_file
 from workflow.run.added import AddedRows
-from workflow.run.units import Unit
+from workflow.run.fits import Fit
 from workflow.settings.config import RunConfig
 
 # Raised when the fitting or the measuring changes, so that finished ensembles are fitted anew.
 _ENSEMBLE_VERSION = 1
 
 
-def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
+def ensemble_key(config: RunConfig, fits: list[Fit]) -> str:
     """Digest of everything that the ensemble depends on."""
     recipe = config.recipe
     # The first repeat makes the same ensemble whether or not there are more.
@@ -22,7 +22,7 @@ def ensemble_key(config: RunConfig, units: list[Unit]) -> str:
     return digest_of(
         [
             _ENSEMBLE_VERSION,
-            [unit.key for unit in units],
+            [fit.key for fit in fits],
             recipe.threshold,
             recipe.bootstrap,
             config.spec.deployment_shares or config.spec.deployment_prior,

@@ -39,10 +39,10 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
 
 
 def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[float, ...]:
-    """Share of the minority where the model will work: as stated, else as in the held-out split.
+    """Share of the minority where the model will work: as stated, else as in the test set.
 
     For K > 2 classes the shares of all, minority last. Where only the minority's is stated, the others
-    share the rest as they do in the held-out split.
+    share the rest as they do in the test set.
     """
     names = data.manifest.class_names
     test = data.manifest.counts("test")
@@ -71,10 +71,8 @@ def shared_across(data: PreparedData) -> dict[str, int]:
         copies = {"augmented copies parted from their training image": strays}
     return {
         **copies,
-        "groups shared by training and held-out rows": len(
-            folds_of_group.keys() & {r.group for r in data.test}
-        ),
-        "equal files shared by training and held-out rows": len(
+        "groups shared by training and test rows": len(folds_of_group.keys() & {r.group for r in data.test}),
+        "equal files shared by training and test rows": len(
             folds_of_file.keys() & {row.sha256 for row in data.test}
         ),
         "groups shared by folds": sum(len(folds) > 1 for folds in folds_of_group.values()),

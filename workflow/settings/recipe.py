@@ -13,10 +13,10 @@ from contracts.errors import UsageError, nearest_match
 from features.settings import BackboneSettings
 from imagedata.resolve import read_yaml_mapping
 from workflow.settings.documents import validated
-from workflow.settings.registry import CONTROL, entry_of, settings_class
+from workflow.settings.registry import BASELINE, entry_of, settings_class
 
 # Rows of the results table that are no members.
-_ROW_NAMES = ("null_control", "best_single", "plain_mean", "greedy", "ensemble")
+_ROW_NAMES = ("calibrated_baseline", "best_single", "plain_mean", "greedy", "ensemble")
 
 RECIPES_DIR = Path(recipes.__file__).parent
 
@@ -111,12 +111,12 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
     """Resolve and check every member of a recipe.
 
     Raises:
-        UsageError: unknown type or setting, or the control is missing.
+        UsageError: unknown type or setting, or the baseline is missing.
     """
-    if recipe.members.get(CONTROL, False) is False:
+    if recipe.members.get(BASELINE, False) is False:
         raise UsageError(
-            f"recipe {recipe.name}: it has no member '{CONTROL}', and without the null control no member "
-            f"can be judged. Add '{CONTROL}: {{}}' to its members."
+            f"recipe {recipe.name}: no member '{BASELINE}', and without the calibrated baseline no member "
+            f"can be judged. Add '{BASELINE}: {{}}' to its members."
         )
     plans = []
     for name, given in recipe.members.items():
@@ -144,25 +144,25 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
                     f"{recipe.backbone.image_size} px. Images are decoded once: give all one image_size."
                 )
         settings = validated(settings_class(member_type), merged(entry_of(member_type).defaults, keys), where)
-        if name == CONTROL and (member_type != CONTROL or _is_more_than_plain(settings)):
+        if name == BASELINE and (member_type != BASELINE or _is_more_than_plain(settings)):
             raise UsageError(
-                f"{where}: the null control is a '{CONTROL}' with plain cross-entropy, or nothing could be "
-                "judged by it. Give other losses, samplers and types a member of their own."
+                f"{where}: the calibrated baseline is '{BASELINE}' with plain cross-entropy, or nothing "
+                "could be judged by it. Give other losses, samplers and types a member of their own."
             )
         plans.append(MemberPlan(name=name, type=member_type, settings=settings, backbone=backbone))
     return plans
 
 
-def _is_more_than_plain(control: Any) -> bool:
-    """Whether settings of the control hold any technique that is to be judged by it."""
+def _is_more_than_plain(baseline: Any) -> bool:
+    """Whether settings of the baseline hold any technique that is to be judged by it."""
     return (
-        control.loss != "cross_entropy"
-        or control.smoothing > 0.0
-        or control.sampler.kind != "none"
-        or control.synthetic is not None
-        or control.simclr is not None
-        or control.retrain.method != "none"
-        or control.augment.mix != "none"
+        baseline.loss != "cross_entropy"
+        or baseline.smoothing > 0.0
+        or baseline.sampler.kind != "none"
+        or baseline.synthetic is not None
+        or baseline.simclr is not None
+        or baseline.retrain.method != "none"
+        or baseline.augment.mix != "none"
     )
 
 

@@ -16,8 +16,8 @@ from features.settings import BackboneSettings
 from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from oneclass.from_anomalib.catalogue import facts_of
 
-CONTROL = "cnn"
-"""The member that, calibrated and with a tuned threshold, is the null control."""
+BASELINE = "cnn"
+"""The member that, calibrated and with a tuned threshold, is the calibrated baseline."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ MEMBERS: dict[str, MemberEntry] = {
         "nearest majority rows once the backbone's last stage is adapted by contrast (Reiss 2021)",
         seconds_per_row=0.3,
     ),
-    "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the null control"),
+    "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the calibrated baseline"),
     "cnn_weighted": _cnn("cross-entropy with inverse-frequency class weights", loss="weighted_cross_entropy"),
     "cnn_effective": _cnn(
         "cross-entropy weighted by the effective number of samples (Cui 2019)",

@@ -20,7 +20,7 @@ from imagedata.spec import (
 # Keys that decide nothing about what is trained: words for people, and what comes after training.
 NOT_OF_TRAINING = {
     "dataset": ("title", "source", "licence", "tree", "deployment_prior", "deployment_shares"),
-    # Every unit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
+    # Every fit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
     "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by"),
 }
 

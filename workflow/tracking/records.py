@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from contracts.files import digest_of, read_json
+from workflow.run.fits import FINAL, Fit, FitResult, read_result
 from workflow.run.prepared import PreparedData
-from workflow.run.units import FINAL, Unit, UnitResult, read_result
 from workflow.settings.config import RunConfig
 from workflow.settings.registry import entry_of
 from workflow.settings.trained_settings import NOT_OF_TRAINING
@@ -83,35 +83,35 @@ def run_entry(config: RunConfig) -> Entry:
     return Entry(digest_of(["run", params]), [file], build)
 
 
-def member_entry(parent: Entry, data: PreparedData, units: list[Unit]) -> Entry:
+def member_entry(parent: Entry, data: PreparedData, fits: list[Fit]) -> Entry:
     """A member with its units, those of all folds and the final one."""
-    folder = units[0].path.parent
-    key = digest_of(["member", parent.key, units[0].member.name, [unit.key for unit in units]])
-    return Entry(key, figures_in(folder), lambda: _member_run(data, units))
+    folder = fits[0].path.parent
+    key = digest_of(["member", parent.key, fits[0].member.name, [fit.key for fit in fits]])
+    return Entry(key, figures_in(folder), lambda: _member_run(data, fits))
 
 
-def _member_run(data: PreparedData, units: list[Unit]) -> TrackedRun | None:
-    results: list[tuple[Unit, UnitResult]] = []
-    for unit in units:
-        result = read_result(unit)
+def _member_run(data: PreparedData, fits: list[Fit]) -> TrackedRun | None:
+    results: list[tuple[Fit, FitResult]] = []
+    for fit in fits:
+        result = read_result(fit)
         if result is None:
             return None
-        results.append((unit, result))
-    plan = units[0].member
+        results.append((fit, result))
+    plan = fits[0].member
     collapsed = next((result.collapsed for _, result in results if result.collapsed), "")
     metrics: list[tuple[str, float, int]] = []
-    for unit, result in results:
-        metrics.append((f"{unit.path.stem}/seconds", result.seconds, 0))
+    for fit, result in results:
+        metrics.append((f"{fit.path.stem}/seconds", result.seconds, 0))
         for metric, points in result.curves.items():
-            metrics += [(f"{unit.path.stem}/{metric}", value, step) for step, value in points]
+            metrics += [(f"{fit.path.stem}/{metric}", value, step) for step, value in points]
     seconds = sum(result.seconds for _, result in results)
     metrics += [("seconds", seconds, 0), ("score_ms", float(np.median([r.score_ms for _, r in results])), 0)]
     if not collapsed:
         metrics += _out_of_fold(data, results)
-    sentences = [f"{unit.label}: {sentence}" for unit, r in results for sentence in r.sentences]
+    sentences = [f"{fit.label}: {sentence}" for fit, r in results for sentence in r.sentences]
     return TrackedRun(
         name=plan.name,
-        ended=max(unit.path.stat().st_mtime for unit in units),
+        ended=max(fit.path.stat().st_mtime for fit in fits),
         params=flat({"member": plan.name, "kind": entry_of(plan.type).kind, **plan.identity()})
         | {"manifest_digest": data.manifest.digest, "folds_digest": data.folds_digest},
         metrics=metrics,
@@ -121,7 +121,7 @@ def _member_run(data: PreparedData, units: list[Unit]) -> TrackedRun | None:
     )
 
 
-def _out_of_fold(data: PreparedData, results: list[tuple[Unit, UnitResult]]) -> list[tuple[str, float, int]]:
+def _out_of_fold(data: PreparedData, results: list[tuple[Fit, FitResult]]) -> list[tuple[str, float, int]]:
     """Ranking metrics of the first repeat: of each fold (the step is its number, from 0) and of all."""
     from evaluation.metrics import METRICS
 
@@ -129,15 +129,15 @@ def _out_of_fold(data: PreparedData, results: list[tuple[Unit, UnitResult]]) -> 
     minority = (labels == len(data.manifest.class_names) - 1).astype(np.int64)
     scores = np.full(len(minority), np.nan)
     metrics = []
-    for unit, result in results:
-        if unit.fold == FINAL or unit.repeat:
+    for fit, result in results:
+        if fit.fold == FINAL or fit.repeat:
             continue
-        mine = data.fold_of_row == unit.fold
+        mine = data.fold_of_row == fit.fold
         scores[mine] = result.scores[:, -1]
         # Folds of whole groups may hold out rows of one class only; nothing can be ranked there.
         if len(set(minority[mine].tolist())) == 2:
             metrics += [
-                (f"fold/{name}", METRICS[name].compute(minority[mine], scores[mine], 0.0), unit.fold)
+                (f"fold/{name}", METRICS[name].compute(minority[mine], scores[mine], 0.0), fit.fold)
                 for name in _RANKING_METRICS
             ]
     metrics += [
@@ -180,7 +180,7 @@ def ensemble_entry(config: RunConfig, parent: Entry, key: str, document: dict[st
 
 
 def comparison_entry(config: RunConfig, parent: Entry, document: dict[str, Any]) -> Entry:
-    """A comparison with the null control.
+    """A comparison with the calibrated baseline.
 
     Args:
         config: of the run, with the members compared.

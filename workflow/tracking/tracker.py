@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from reporting.terminal import note
+from workflow.run.fits import Fit
 from workflow.run.prepared import PreparedData
-from workflow.run.units import Unit
 from workflow.settings.config import RunConfig, RunOptions
 from workflow.tracking.database import TrackingPlace
 from workflow.tracking.mlflow_store import MlflowTracker
@@ -63,12 +63,12 @@ def tracking_is_installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in PACKAGES)
 
 
-def track_training(config: RunConfig, data: PreparedData, units: list[Unit]) -> None:
-    """Log every member whose units are given and finished."""
-    units_of_member: dict[str, list[Unit]] = {}
-    for unit in units:
-        units_of_member.setdefault(unit.member.name, []).append(unit)
-    _sync(config, lambda run: [member_entry(run, data, mine) for mine in units_of_member.values()])
+def track_training(config: RunConfig, data: PreparedData, fits: list[Fit]) -> None:
+    """Log every member whose fits are given and finished."""
+    fits_of_member: dict[str, list[Fit]] = {}
+    for fit in fits:
+        fits_of_member.setdefault(fit.member.name, []).append(fit)
+    _sync(config, lambda run: [member_entry(run, data, mine) for mine in fits_of_member.values()])
 
 
 def track_ensemble(config: RunConfig, key: str, document: dict[str, Any]) -> None:

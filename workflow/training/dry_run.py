@@ -11,11 +11,11 @@ from rich.table import Table
 
 from features.devices import pick_device
 from reporting.terminal import console, note
+from workflow.run.fits import Fit, fits_of, read_result
 from workflow.run.prepared import PreparedData, prepare_data
 from workflow.run.summary import data_facts, print_data_facts
-from workflow.run.units import Unit, read_result, units_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
-from workflow.training.estimates import rows_to_fit, unit_seconds
+from workflow.training.estimates import fit_seconds, rows_to_fit
 
 _PROBE_IMAGES = 16
 
@@ -30,14 +30,14 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     members = tuple(config.member(name) for name in only) or config.members
     data = prepare_data(config)
     print_data_facts(config, data)
-    units = units_of(config, data, members)
-    pending = [unit for unit in units if read_result(unit) is None]
+    fits = fits_of(config, data, members)
+    pending = [fit for fit in fits if read_result(fit) is None]
     seconds, disk = _features_estimate(config, data, pending)
     estimates = {}
     for plan in members:
-        mine = [unit for unit in pending if unit.member.name == plan.name]
-        estimates[plan.name] = round(sum(unit_seconds(plan, rows_to_fit(plan, data)) for _ in mine), 1)
-    table = Table(title=f"recipe {config.recipe.name}: {len(pending)} of {len(units)} units to train")
+        mine = [fit for fit in pending if fit.member.name == plan.name]
+        estimates[plan.name] = round(sum(fit_seconds(plan, rows_to_fit(plan, data)) for _ in mine), 1)
+    table = Table(title=f"recipe {config.recipe.name}: {len(pending)} of {len(fits)} fits to train")
     for heading in ("member", "type", "backbone", "estimated seconds"):
         table.add_column(heading, justify="right" if heading.startswith("est") else "left")
     for plan in members:
@@ -51,14 +51,14 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     return {
         **data_facts(config, data),
         "members": estimates,
-        "units": len(units),
-        "units_pending": len(pending),
+        "fits": len(fits),
+        "fits_pending": len(pending),
         "estimated_seconds": round(total, 1),
         "estimated_bytes": disk,
     }
 
 
-def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Unit]) -> tuple[float, int]:
+def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Fit]) -> tuple[float, int]:
     """Seconds and bytes of the features still missing, from timing a few images through each backbone."""
     if not pending:
         return 0.0, 0
@@ -68,7 +68,7 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Unit
 
     device = pick_device(config.options.device)
     seconds, size = 0.0, 0
-    for loaded in load_backbones(config, backbones_read_by(unit.member for unit in pending)).values():
+    for loaded in load_backbones(config, backbones_read_by(fit.member for fit in pending)).values():
         rows = [*data.train, *data.test, *data.augmented]
         missing = {row.sha256 for row in rows if row.sha256 not in loaded.store}
         side = config.decode.size

@@ -1,12 +1,12 @@
-"""What training will take: seconds of a unit on two cores, and how many processes are worth starting."""
+"""What training will take: seconds of a fit on two cores, and how many processes are worth starting."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from contracts.machine import usable_cpus
+from workflow.run.fits import Fit
 from workflow.run.prepared import PreparedData
-from workflow.run.units import Unit
 from workflow.settings.recipe import MemberPlan
 from workflow.settings.registry import entry_of
 
@@ -24,7 +24,7 @@ def rows_to_fit(plan: MemberPlan, data: PreparedData) -> int:
     return len(data.train) + copies
 
 
-def unit_seconds(plan: MemberPlan, rows: int) -> float:
+def fit_seconds(plan: MemberPlan, rows: int) -> float:
     """Estimated seconds to fit a member once on ``rows`` images, by rates of a 2-core machine."""
     if trains_whole_network(plan):
         pixels = float(rows * plan.settings.epochs * plan.settings.image_size**2)
@@ -37,7 +37,7 @@ def trains_whole_network(plan: MemberPlan) -> bool:
     return getattr(plan.settings, "tune", "head") == "full"
 
 
-def processes_for(pending: Sequence[Unit], data: PreparedData, device: str) -> int:
+def processes_for(pending: Sequence[Fit], data: PreparedData, device: str) -> int:
     """Processes to train with when the user names no number.
 
     Whole CNNs on a CPU train faster side by side with a processor each than one after another with all of
@@ -52,8 +52,8 @@ def processes_for(pending: Sequence[Unit], data: PreparedData, device: str) -> i
     Returns:
         1, or up to one process a processor.
     """
-    whole = [unit for unit in pending if trains_whole_network(unit.member)]
-    seconds = sum(unit_seconds(unit.member, rows_to_fit(unit.member, data)) for unit in whole)
+    whole = [fit for fit in pending if trains_whole_network(fit.member)]
+    seconds = sum(fit_seconds(fit.member, rows_to_fit(fit.member, data)) for fit in whole)
     if device != "cpu" or seconds < _SECONDS_WORTH_SHARING:
         return 1
     return min(usable_cpus(), len(whole), _MOST_PROCESSES)

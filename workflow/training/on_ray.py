@@ -1,4 +1,4 @@
-"""Units of training as tasks on a Ray cluster: the same work, the same receipts."""
+"""Fits of training as tasks on a Ray cluster: the same work, the same results."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from contracts.workers import work_in_processes
 from features.devices import pick_device
 from reporting.terminal import console, note, progress_bar
 from workflow.run.added import AddedRows
+from workflow.run.fits import FINAL, Curves, Fit, FitResult, fits_of, learns_from_copies, read_result
 from workflow.run.prepared import PreparedData, prepare_data, save_prepared
 from workflow.run.summary import print_data_facts
-from workflow.run.units import FINAL, Curves, Unit, UnitResult, learns_from_copies, read_result, units_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import build_member
 from workflow.tracking.tracker import track_training
@@ -42,8 +42,8 @@ class TrainSummary:
         dataset: name.
         recipe: name.
         folder: the run folder.
-        units_done: finished before and now.
-        units_run: finished now.
+        fits_done: finished before and now.
+        fits_run: finished now.
         seconds: wall time of this call.
         left_out: member → why it is left out of the ensemble.
     """
@@ -51,8 +51,8 @@ class TrainSummary:
     dataset: str
     recipe: str
     folder: str
-    units_done: int
-    units_run: int
+    fits_done: int
+    fits_run: int
     seconds: float
     left_out: dict[str, str]
 
@@ -78,35 +78,35 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
             f"{len(added)} images that update added are kept: no member is trained on them, and ensemble "
             "takes them in again. To do without them, delete added.json in the run folder."
         )
-    units = units_of(config, data, members)
-    pending = [unit for unit in units if read_result(unit) is None]
+    fits = fits_of(config, data, members)
+    pending = [fit for fit in fits if read_result(fit) is None]
     if pending:
-        run_units(config, data, pending)
+        run_fits(config, data, pending)
     else:
-        note(f"Nothing to do: all {len(units)} units of {config.folder} are trained.")
-    left_out = print_members(data, units)
-    track_training(config, data, units)
+        note(f"Nothing to do: all {len(fits)} fits of {config.folder} are trained.")
+    left_out = print_members(data, fits)
+    track_training(config, data, fits)
     if not only:
         note(f"Next: {options.command('ensemble')}")
     return TrainSummary(
         dataset=config.spec.name,
         recipe=config.recipe.name,
         folder=str(config.folder),
-        units_done=len(units),
-        units_run=len(pending),
+        fits_done=len(fits),
+        fits_run=len(pending),
         seconds=round(time.monotonic() - started, 3),
         left_out=left_out,
     )
 
 
-def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> None:
-    """Compute missing features, then every pending unit."""
+def run_fits(config: RunConfig, data: PreparedData, pending: list[Fit]) -> None:
+    """Compute missing features, then every pending fit."""
     # torch is imported from here on, and only when there is work.
     from workflow.run.features import backbones_read_by, load_backbones
 
     device = pick_device(config.options.device)
-    backbones = load_backbones(config, {unit.member.backbone for unit in pending})
-    for settings in backbones_read_by(unit.member for unit in pending):
+    backbones = load_backbones(config, {fit.member.backbone for fit in pending})
+    for settings in backbones_read_by(fit.member for fit in pending):
         loaded = backbones[settings]
         started = time.monotonic()
         rows = [*data.train, *data.test, *data.augmented]
@@ -116,34 +116,34 @@ def run_units(config: RunConfig, data: PreparedData, pending: list[Unit]) -> Non
             rate = computed / seconds
             note(f"Features of {computed} images computed in {seconds:.0f} s ({rate:.0f} images/s).")
     stores = {settings: loaded.store for settings, loaded in backbones.items()}
-    work = UnitWork(config, data, stores, device)
+    work = FitWork(config, data, stores, device)
     cluster = config.options.ray
     with progress_bar("training", len(pending)) as bar:
         if cluster is not None:
             from workflow.training.on_ray import work_on_ray
 
             work = replace(work, threads=1)
-            for unit in work_on_ray(work, pending, cluster, config.options.jobs, lambda unit: unit.label):
-                bar.describe(f"{unit.label} done, on the cluster")
+            for fit in work_on_ray(work, pending, cluster, config.options.jobs, lambda fit: fit.label):
+                bar.describe(f"{fit.label} done, on the cluster")
                 bar.advance()
             return
         jobs = min(config.options.jobs or processes_for(pending, data, device), len(pending))
         if jobs == 1:
-            for unit in pending:
-                bar.describe(unit.label)
-                work(unit)
+            for fit in pending:
+                bar.describe(fit.label)
+                work(fit)
                 bar.advance()
             return
         # Each process gets its share of the processors.
         work = replace(work, threads=max(1, usable_cpus() // jobs))
-        for unit in work_in_processes(work, pending, jobs, lambda unit: unit.label):
-            bar.describe(f"{unit.label} done, {jobs} at a time")
+        for fit in work_in_processes(work, pending, jobs, lambda fit: fit.label):
+            bar.describe(f"{fit.label} done, {jobs} at a time")
             bar.advance()
 
 
 @dataclass(frozen=True)
-class UnitWork:
-    """Does a unit and keeps its receipt, in whatever process it is called in.
+class FitWork:
+    """Does a fit and keeps its result, in whatever process it is called in.
 
     Attributes:
         config: the run.
@@ -159,26 +159,26 @@ class UnitWork:
     device: str
     threads: int | None = None
 
-    def __call__(self, unit: Unit) -> None:
-        """Fit and score, and write the receipt; nothing where the unit is finished.
+    def __call__(self, fit: Fit) -> None:
+        """Fit and score, and write the cached result; nothing where the fit is finished.
 
         It was not when this command began, but another command on the same run may have been faster.
         """
-        if read_result(unit) is not None:
+        if read_result(fit) is not None:
             return
         from workflow.run.features import rows_of
 
         if self.threads is not None:
             _limit_threads(self.threads)
-        store = self.stores[unit.member.backbone]
+        store = self.stores[fit.member.backbone]
         copies: list[ManifestRow] = []
         sources = np.empty(0, dtype=np.int64)
-        if learns_from_copies(unit.member):
+        if learns_from_copies(fit.member):
             copies, sources = list(self.data.augmented), self.data.source_of_copy
         train = rows_of(store, self.data, self.data.train + copies, self.config.decode)
         test = rows_of(store, self.data, self.data.test, self.config.decode)
-        fold_of_row = self.data.of_repeat(unit.repeat).fold_of_row
-        run_unit(unit, train, test, fold_of_row, self.device, sources, self.data.targets).write(unit)
+        fold_of_row = self.data.of_repeat(fit.repeat).fold_of_row
+        run_fit(fit, train, test, fold_of_row, self.device, sources, self.data.targets).write(fit)
 
 
 def _limit_threads(threads: int) -> None:
@@ -193,7 +193,7 @@ def _limit_threads(threads: int) -> None:
 def positions_to_fit(
     fold_of_row: npt.NDArray[np.int64], source_of_copy: npt.NDArray[np.int64], fold: int
 ) -> npt.NDArray[np.int64]:
-    """Positions that a unit fits on: rows that the fold leaves, and behind them the copies of these.
+    """Positions that a fit fits on: rows that the fold leaves, and behind them the copies of these.
 
     Args:
         fold_of_row: ``[N]`` fold of each training row.
@@ -204,21 +204,21 @@ def positions_to_fit(
     return np.flatnonzero(np.concatenate([is_left, is_left[source_of_copy]])).astype(np.int64)
 
 
-def run_unit(
-    unit: Unit,
+def run_fit(
+    fit: Fit,
     train: ImageRows,
     test: ImageRows,
     fold_of_row: npt.NDArray[np.int64],
     device: str,
     source_of_copy: npt.NDArray[np.int64] | None = None,
     targets: FloatArray | None = None,
-) -> UnitResult:
-    """Fit on the rows the fold leaves, score the rows it holds out; the final unit scores the test split.
+) -> FitResult:
+    """Fit on the rows the fold leaves, score the rows it holds out; the final fit scores the test split.
 
     Args:
-        unit: which member, which fold.
+        fit: which member, which fold.
         train: all N training rows, and behind them the M augmented copies to learn from.
-        test: the held-out split.
+        test: the test set.
         fold_of_row: ``[N]`` fold of each training row.
         device: ``cpu`` or ``cuda``.
         source_of_copy: ``[M]`` position of each copy's source; None where there are no copies.
@@ -231,35 +231,35 @@ def run_unit(
     def record(metric: str, value: float, step: int) -> None:
         curves.setdefault(metric, []).append((step, value))
 
-    member = build_member(unit.member.type, unit.member.settings, unit.member.backbone)
+    member = build_member(fit.member.type, fit.member.settings, fit.member.backbone)
 
     def keep(name: str, content: bytes) -> None:
-        with atomic_writer(unit.path.with_name(f"{unit.path.stem}-{name}")) as handle:
+        with atomic_writer(fit.path.with_name(f"{fit.path.stem}-{name}")) as handle:
             handle.write(content)
 
     sources = np.empty(0, dtype=np.int64) if source_of_copy is None else source_of_copy
-    positions = positions_to_fit(fold_of_row, sources, unit.fold)
+    positions = positions_to_fit(fold_of_row, sources, fit.fold)
     if targets is not None:
         targets = targets[np.concatenate([np.arange(len(fold_of_row)), sources])[positions]]
-    context = FitContext(unit.seed, device, sentences.append, record, keep, targets)
+    context = FitContext(fit.seed, device, sentences.append, record, keep, targets)
     fit_rows = train.subset(positions)
     # A copy has no fold, so none is ever among the rows that a fold holds out.
-    score_rows = test if unit.fold == FINAL else train.subset(np.flatnonzero(fold_of_row == unit.fold))
+    score_rows = test if fit.fold == FINAL else train.subset(np.flatnonzero(fold_of_row == fit.fold))
     try:
         member.fit(fit_rows, context)
     except MemberCollapsedError as collapse:
         nothing = np.full((len(score_rows), 1), np.nan, dtype=np.float32)
         seconds = time.monotonic() - started
-        return UnitResult(nothing, {}, {}, seconds, 0.0, sentences, str(collapse), curves)
+        return FitResult(nothing, {}, {}, seconds, 0.0, sentences, str(collapse), curves)
     fitted = time.monotonic()
     scores = member.score(score_rows)
     now = time.monotonic()
-    state, meta = member.state() if unit.fold == FINAL else ({}, {})
+    state, meta = member.state() if fit.fold == FINAL else ({}, {})
     milliseconds = 1000 * (now - fitted) / len(score_rows)
-    return UnitResult(scores, state, meta, now - started, milliseconds, sentences, "", curves)
+    return FitResult(scores, state, meta, now - started, milliseconds, sentences, "", curves)
 
 
-def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
+def print_members(data: PreparedData, fits: list[Fit]) -> dict[str, str]:
     """Print a line a member; returns why members are left out."""
     from evaluation.table_metrics import out_of_fold_figure
 
@@ -269,9 +269,9 @@ def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
     for heading in ("member", "kind", auroc, "seconds", "notes"):
         table.add_column(heading, justify="right" if heading in {auroc, "seconds"} else "left")
     left_out: dict[str, str] = {}
-    for name in dict.fromkeys(unit.member.name for unit in units):
-        mine = [unit for unit in units if unit.member.name == name]
-        results = [(unit, result) for unit in mine if (result := read_result(unit)) is not None]
+    for name in dict.fromkeys(fit.member.name for fit in fits):
+        mine = [fit for fit in fits if fit.member.name == name]
+        results = [(fit, result) for fit in mine if (result := read_result(fit)) is not None]
         collapsed = next((result.collapsed for _, result in results if result.collapsed), "")
         seconds = sum(result.seconds for _, result in results)
         if collapsed:
@@ -280,10 +280,10 @@ def print_members(data: PreparedData, units: list[Unit]) -> dict[str, str]:
         else:
             n_columns = results[0][1].scores.shape[1]
             scores = np.empty((1 + len(data.more_folds), len(data.train), n_columns), dtype=np.float64)
-            for unit, result in results:
-                if unit.fold != FINAL:
-                    held_out = data.of_repeat(unit.repeat).fold_of_row == unit.fold
-                    scores[unit.repeat, held_out] = result.scores
+            for fit, result in results:
+                if fit.fold != FINAL:
+                    held_out = data.of_repeat(fit.repeat).fold_of_row == fit.fold
+                    scores[fit.repeat, held_out] = result.scores
             figure = out_of_fold_figure(labels, scores, n_classes)
         sentences = [sentence for _, result in results for sentence in result.sentences]
         more = f" (+{len(sentences) - 1})" if len(sentences) > 1 else ""

@@ -17,7 +17,7 @@ from imagedata.decoding.decode import decode_file
 from reporting.terminal import console, note
 from workflow.ensembling.finished import read_finished
 from workflow.run.added import FILE, AddedRows
-from workflow.run.units import FINAL
+from workflow.run.fits import FINAL
 from workflow.settings.config import RunConfig
 
 NORMAL, MISSED = "--normal", "--missed"
@@ -102,9 +102,9 @@ def effects(config: RunConfig, known: AddedRows, given: Sequence[Given]) -> dict
         for name in (name for name in _COMPARED if name in new.document["metrics"])
     }
     taken_in = {
-        unit.label if unit.repeat else unit.member.name: result.taken_in
-        for unit, result in run.results.items()
-        if unit.fold == FINAL and result.taken_in
+        fit.label if fit.repeat else fit.member.name: result.taken_in
+        for fit, result in run.results.items()
+        if fit.fold == FINAL and result.taken_in
     }
     return {
         "dataset": config.spec.name,
@@ -150,7 +150,7 @@ def print_effects(config: RunConfig, document: dict[str, Any]) -> None:
     ]
     if changes:
         note(
-            f"Held-out rows, none of which was added: {', '.join(changes)}. They say what the update costs "
+            f"Test rows, none of which was added: {', '.join(changes)}. They say what the update costs "
             "elsewhere; how well it does on further images like those added, only such images can say."
         )
     _note_contrary(config, document)

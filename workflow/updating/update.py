@@ -27,11 +27,11 @@ from imagedata.decoding.decode import decode_bytes, read_image_bytes
 from imagedata.layouts.listing import image_files
 from reporting.terminal import note, progress_bar
 from workflow.ensembling.ensemble import ensemble
-from workflow.ensembling.repeats import units_to_select_from
+from workflow.ensembling.repeats import fits_to_select_from
 from workflow.run.added import FOLDER, AddedRow, AddedRows, RowGuard
+from workflow.run.fits import fits_of
 from workflow.run.prepared import PreparedData, load_prepared
 from workflow.run.state import ensemble_key, finished_document
-from workflow.run.units import units_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.updating.effects import MISSED, NORMAL, Given, effects, kept_model, print_effects
 
@@ -47,7 +47,7 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
     Returns:
         ``{dataset, recipe, model, replaced, added, skipped, images, taken_in, held_out, seconds}``: counts
         added now, images that were not used with reasons, probability and decision of each image before
-        and after, what banks have taken in, and the ensemble's held-out figures before and after.
+        and after, what banks have taken in, and the ensemble's test figures before and after.
 
     Raises:
         UsageError: no folder named, or one that does not exist; ``normal`` with more than two classes.
@@ -104,8 +104,8 @@ def _check_finished(config: RunConfig, data: PreparedData, known: AddedRows) -> 
         ModelError: the ensemble was never finished, so that there is nothing to update. An update that was
             cut off, or a training after one, is no reason: fitting goes on from there.
     """
-    units = units_to_select_from(config.recipe, units_of(config, data, config.members))
-    if finished_document(config, ensemble_key(config, units)) is not None:
+    fits = fits_to_select_from(config.recipe, fits_of(config, data, config.members))
+    if finished_document(config, ensemble_key(config, fits)) is not None:
         return True
     if not known.rows:
         raise ModelError(

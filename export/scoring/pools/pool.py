@@ -19,7 +19,7 @@ from contracts.errors import ModelError
 from contracts.processes import end_process, interrupts_held_back
 from export.scoring.plan import Shard
 from export.scoring.pools.worker import AtImage, Failure, Ready, Task, run_worker
-from export.scoring.shard import ShardJob, ShardReceipt
+from export.scoring.shard import ShardJob, ShardResult
 
 _FAILED_STARTS_ALLOWED = 2
 """Workers in a row that may die before they have loaded the model."""
@@ -28,8 +28,8 @@ _GUILTY_IMAGES_ALLOWED = 16
 """Images of one shard that may end a worker; beyond it the machine is at fault, not the images."""
 
 
-def score_in_processes(job: ShardJob, shards: Sequence[Shard], processes: int) -> Generator[ShardReceipt]:
-    """Score shards in worker processes; yield a receipt as each part file is in place.
+def score_in_processes(job: ShardJob, shards: Sequence[Shard], processes: int) -> Generator[ShardResult]:
+    """Score shards in worker processes; yield a cached result as each part file is in place.
 
     Close the generator (or let an exception pass through it) to end the workers at once.
 
@@ -86,7 +86,7 @@ class _Pool:
         """True when no task waits and none is in work."""
         return not self._waiting and all(worker.task is None for worker in self._workers.values())
 
-    def step(self) -> Iterator[ShardReceipt]:
+    def step(self) -> Iterator[ShardResult]:
         """Start workers that are wanted, wait for news, act on it."""
         in_work = sum(worker.task is not None for worker in self._workers.values())
         wanted = min(self._processes, in_work + len(self._waiting))
@@ -109,7 +109,7 @@ class _Pool:
                 worker.ready, self._failed_starts = True, 0
             worker.task = None
             self._give_next_task(worker)
-            if isinstance(message, ShardReceipt):
+            if isinstance(message, ShardResult):
                 yield message
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Shards on a Ray cluster: the same shard function, in actors that come and go.
 
 An actor is what a worker process is on one machine: it loads the model once and scores one shard after
-another. The part file is the receipt, written by the actor into the folder that all nodes share, so a
+another. The part file is the result, written by the actor into the folder that all nodes share, so a
 node that vanishes loses the shards in its hands and nothing else; they are given to another. A shard that
 has ended two actors is scored on the driver's machine by :mod:`export.scoring.pools.pool`, which finds the
 guilty image.
@@ -21,7 +21,7 @@ from export.scoring.model import load_model
 from export.scoring.plan import Shard
 from export.scoring.pools.pool import score_in_processes
 from export.scoring.pools.ray_cluster import ray_cluster
-from export.scoring.shard import ShardJob, ShardReceipt, read_receipt, score_shard
+from export.scoring.shard import ShardJob, ShardResult, read_shard_result, score_shard
 from imagedata.decoding.decode import reuse_pixel_memory
 
 _DEATHS_ALLOWED = 2
@@ -44,7 +44,7 @@ class ShardScorer:
         self._model = load_model(job.model_path, runtime=job.runtime)
         self._containers = ContainerReader()
 
-    def score(self, shard: Shard) -> ShardReceipt | OutnumberedError:
+    def score(self, shard: Shard) -> ShardResult | OutnumberedError:
         """Score a shard; an error that is the user's is an answer, not a death."""
         try:
             return score_shard(self._model, self._job, shard, containers=self._containers)
@@ -54,8 +54,8 @@ class ShardScorer:
 
 def score_on_ray(
     job: ShardJob, shards: Sequence[Shard], address: str, actors: int | None
-) -> Generator[ShardReceipt]:
-    """Score shards on a cluster; yield a receipt as each part file is in place.
+) -> Generator[ShardResult]:
+    """Score shards on a cluster; yield a cached result as each part file is in place.
 
     Close the generator (or let an exception pass through it) to end the actors at once.
 
@@ -99,7 +99,7 @@ class _Actors:
         """True while a shard waits or is in work."""
         return bool(self._waiting or self._in_work)
 
-    def step(self) -> Generator[ShardReceipt]:
+    def step(self) -> Generator[ShardResult]:
         """Start actors for which there is room, wait for news, act on it."""
         while self._waiting and len(self._in_work) < self._room():
             remote = self._ray.remote(num_cpus=1, max_restarts=0)(ShardScorer)
@@ -156,7 +156,7 @@ class _Actors:
 
     def _check_visible(self, shard: Shard) -> None:
         part = self._job.output / shard.file_name
-        if read_receipt(part, shard) is None:
+        if read_shard_result(part, shard) is None:
             raise DataError(
                 f"output {self._job.output}: a node wrote {part.name} and this machine does not see it. Name "
                 "a folder that all nodes share."

@@ -1,7 +1,7 @@
 """A worker process of the batch scorer: one session, one thread, shards one after another.
 
 The driver sends a :class:`Task` at a time through the worker's own pipe and gets a :class:`Ready`, any
-number of :class:`AtImage`, then a :class:`~export.scoring.shard.ShardReceipt` or a :class:`Failure`. No
+number of :class:`AtImage`, then a :class:`~export.scoring.shard.ShardResult` or a :class:`Failure`. No
 lock or queue is shared between workers: one that dies while holding nothing can hurt nobody.
 """
 
@@ -68,7 +68,7 @@ def run_worker(job: ShardJob, driver: Connection) -> None:
             if task is None:
                 return
             announce = (lambda position: driver.send(AtImage(position))) if task.careful else None
-            receipt = score_shard(
+            result = score_shard(
                 model,
                 job,
                 task.shard,
@@ -76,7 +76,7 @@ def run_worker(job: ShardJob, driver: Connection) -> None:
                 given_up=task.given_up,
                 containers=containers,
             )
-            driver.send(receipt)
+            driver.send(result)
     except (EOFError, ConnectionError):  # closed, also with something unread in it
         return
     except OutnumberedError as error:

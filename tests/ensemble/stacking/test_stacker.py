@@ -1,4 +1,4 @@
-"""The stack and its baselines: no leaks, sensible choices, two classes and three."""
+"""The stack and the simple fusions: no leaks, sensible choices, two classes and three."""
 
 from __future__ import annotations
 

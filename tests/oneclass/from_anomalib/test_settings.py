@@ -108,5 +108,5 @@ def test_a_member_of_a_recipe_can_be_left_out():
 
     assert "deep_svdd" in names()
     assert names("members.deep_svdd=false") == [name for name in names() if name != "deep_svdd"]
-    with pytest.raises(UsageError, match="without the null control"):
+    with pytest.raises(UsageError, match="without the calibrated baseline"):
         names("members.cnn=false")

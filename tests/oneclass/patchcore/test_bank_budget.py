@@ -86,7 +86,7 @@ def test_what_is_measured_is_a_time():
     assert 0.0 < milliseconds_per_image(module, SHAPES) < 1000.0
 
 
-def test_the_receipt_says_what_a_budget_came_to():
+def test_the_cached_result_says_what_a_budget_came_to():
     sentences = []
     rows = synthetic_rows((40, 0))
     member = PatchCore(PatchCoreSettings(bank_ratio=0.05)).fit(rows, FitContext(0, report=sentences.append))

@@ -19,11 +19,11 @@ from supervised.synthetic.settings import ten_synthetic_models
 from supervised.tuned import TunedCnn
 from tests.rows import scrambled, synthetic_rows
 from tests.supervised.synthetic.conftest import SMALL
-from workflow.run.units import Unit
+from workflow.run.fits import Fit
 from workflow.settings.documents import validated
 from workflow.settings.recipe import MemberPlan, Recipe, load_recipe_document, plan_members
 from workflow.settings.registry import settings_class
-from workflow.training.train import run_unit
+from workflow.training.train import run_fit
 
 BACKBONE = BackboneSettings(name="test_resnet", weights="random", image_size=32)
 FULL = {"tune": "full", "image_size": 32, "epochs": 1, "batch_size": 16, "synthetic": SMALL}
@@ -130,20 +130,20 @@ def test_the_recipe_holds_the_ten():
     plans = {plan.name: plan for plan in plan_members(validated(Recipe, document, where))}
     for name, settings in ten_synthetic_models().items():
         assert plans[name].settings.synthetic == settings.model_copy(update={"epochs": 12, "width": 8})
-        # What differs from the control is how rows are made up, and that four times the rows are passed
+        # What differs from the baseline is how rows are made up, and that four times the rows are passed
         # over a quarter as often.
-        made, control = plans[name].settings, plans["cnn"].settings
-        assert made.epochs * 4 == control.epochs
-        assert made.model_copy(update={"synthetic": None, "epochs": control.epochs}) == control
+        made, baseline = plans[name].settings, plans["cnn"].settings
+        assert made.epochs * 4 == baseline.epochs
+        assert made.model_copy(update={"synthetic": None, "epochs": baseline.epochs}) == baseline
     made_up = {name for name, plan in plans.items() if plan.settings.synthetic is not None}
     assert made_up == set(ten_synthetic_models())
 
 
-def test_a_unit_leaves_the_sheet_beside_its_receipt(tmp_path):
+def test_a_fit_leaves_the_sheet_beside_its_cached_result(tmp_path):
     settings = settings_class("cnn_deep_smote")(**FULL)
     plan = MemberPlan(name="made", type="cnn_deep_smote", settings=settings, backbone=BACKBONE)
-    unit = Unit(plan, 1, 0, "key", tmp_path / "members" / "made" / "fold-1.npz")
+    fit = Fit(plan, 1, 0, "key", tmp_path / "members" / "made" / "fold-1.npz")
     rows = synthetic_rows((60, 20))
-    run_unit(unit, rows, rows, np.arange(80) % 3, "cpu")
-    names = sorted(path.name for path in unit.path.parent.iterdir())
+    run_fit(fit, rows, rows, np.arange(80) % 3, "cpu")
+    names = sorted(path.name for path in fit.path.parent.iterdir())
     assert names == ["fold-1-generated.json", "fold-1-generated.png"]

@@ -110,7 +110,7 @@ def test_document_counts_what_is_zero_too(hostile):
 
 
 def two_classes(folder: Path, n: int = 24) -> Path:
-    """Photographs in two classes that nothing tells apart, without a held-out split."""
+    """Photographs in two classes that nothing tells apart, without a test set."""
     for name, start, count in (("fine", 0, n), ("odd", 500, n // 2)):
         (folder / name).mkdir(parents=True)
         for k in range(count):
@@ -138,18 +138,18 @@ def sentence(outcome, name: str) -> str:
 def test_honest_set_ends_well(tmp_path):
     outcome = checked(two_classes(tmp_path / "set"), "--output", tmp_path / "there" / "page.html")
     assert outcome.code == 0, outcome.err
-    assert outcome.json["honest"]
+    assert outcome.json["valid"]
     assert (tmp_path / "there" / "page.html").is_file()
-    assert "Nothing found that would make results dishonest." in outcome.said
-    assert not set(verdicts(outcome).values()) & {"dishonest", "refused"}
+    assert "Nothing found that would make results invalid." in outcome.said
+    assert not set(verdicts(outcome).values()) & {"invalid", "refused"}
 
 
-def test_near_copy_is_dishonest_until_it_is_heeded(tmp_path):
+def test_near_copy_is_invalid_until_it_is_heeded(tmp_path):
     folder = two_classes(tmp_path / "set")
     (folder / "odd" / "again.jpg").write_bytes(encode(photo(3, 40), "JPEG", quality=80))
     outcome = checked(folder)
     assert outcome.code == 3
-    assert verdicts(outcome)["near_across_labels"] == "dishonest"
+    assert verdicts(outcome)["near_across_labels"] == "invalid"
     assert outcome.json["duplicates"]["sets"][0]["files"] == ["fine/fined.png", "odd/again.jpg"]
     listed = outcome.json["duplicates"]["near_duplicates_file"]
     again = checked(folder, "-o", f"near_duplicates={listed}")
@@ -167,7 +167,7 @@ def test_near_copy_is_dishonest_until_it_is_heeded(tmp_path):
     ]
 
 
-def test_two_labels_in_the_held_out_split_are_dishonest_and_in_training_are_mended(tmp_path):
+def test_two_labels_in_the_held_out_split_are_invalid_and_in_training_are_mended(tmp_path):
     folder = two_classes(tmp_path / "set")
     shutil.copy(folder / "fine" / "finea.png", folder / "odd" / "copy.png")
     outcome = checked(folder)
@@ -176,8 +176,8 @@ def test_two_labels_in_the_held_out_split_are_dishonest_and_in_training_are_mend
     shutil.copytree(folder, split / "train")
     shutil.copytree(folder, split / "test")
     outcome = checked(split)
-    assert (outcome.code, verdicts(outcome)["exact_across_labels"]) == (3, "dishonest")
-    assert verdicts(outcome)["training"] == "refused"  # for all of training lies in the held-out split
+    assert (outcome.code, verdicts(outcome)["exact_across_labels"]) == (3, "invalid")
+    assert verdicts(outcome)["training"] == "refused"  # for all of training lies in the test set
 
 
 def patients(folder: Path, n: int = 12) -> Path:
@@ -211,7 +211,7 @@ def test_groups_are_guessed_confirmed_denied_and_enforced(tmp_path):
         return outcome, verdicts(outcome)["groups"]
 
     outcome, severity = verdict()
-    assert severity == "dishonest"
+    assert severity == "invalid"
     assert outcome.code == 3
     assert outcome.json["groups"]["guesses"][0]["n_groups"] == 12
     override = outcome.json["groups"]["override"]

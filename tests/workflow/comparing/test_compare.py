@@ -19,15 +19,15 @@ def test_compare_trains_what_is_missing_and_judges_it(tiny: Run, trained: Run, t
     document = outcome.json
     assert (document["metric"], document["correction"]) == ("average_precision", "Holm")
     rows = {row["name"]: row for row in document["rows"]}
-    assert {"null_control", "cnn", "cnn_weighted", "patchcore", "ensemble"} <= rows.keys()
+    assert {"calibrated_baseline", "cnn", "cnn_weighted", "patchcore", "ensemble"} <= rows.keys()
     assert "deep_svdd" not in rows
-    for name in ("null_control", "cnn"):
+    for name in ("calibrated_baseline", "cnn"):
         assert rows[name]["verdict"] is None
     compared = [row for row in rows.values() if row["verdict"] is not None]
     for row in compared:
         assert row["verdict"] in {"better", "worse", "no difference shown"}
         assert row["p_values"]["average_precision"] <= row["adjusted_p"] <= 1.0
-        low, high = row["minus_control"]["average_precision"][1:]
+        low, high = row["minus_baseline"]["average_precision"][1:]
         if row["verdict"] != "no difference shown":
             assert low > 0 or high < 0
     assert rows["patchcore"]["train_seconds"] > 0

@@ -18,8 +18,8 @@ from imagedata.decoding.decode import decode_file
 from tests.conftest import Outcome, Run
 from workflow.ensembling.measuring import measure
 from workflow.ensembling.score_tables import finished_results, score_tables
+from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import load_prepared, prepare_data
-from workflow.run.units import FINAL, units_of
 from workflow.settings.config import RunOptions, resolve_config
 
 REPEATS = ("-o", "repeats=2")
@@ -31,7 +31,7 @@ def repeated(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = trained.copy(tmp_path_factory.mktemp("repeated"))
     outcome = run.command("train-all", *REPEATS, "--json")
     assert outcome.code == 0, outcome.err
-    assert (outcome.json["units_done"], outcome.json["units_run"]) == (32, 16)
+    assert (outcome.json["fits_done"], outcome.json["fits_run"]) == (32, 16)
     return run
 
 
@@ -52,18 +52,18 @@ def options_of(run: Run, *overrides: str) -> RunOptions:
 def tables_of(run: Run, *repeats: int) -> tuple[ScoreTable, ScoreTable]:
     config = resolve_config(options_of(run, "repeats=2"))
     data = load_prepared(config)
-    return score_tables(data, finished_results(config, units_of(config, data, config.members)), {}, repeats)
+    return score_tables(data, finished_results(config, fits_of(config, data, config.members)), {}, repeats)
 
 
 # ---- training
 
 
 def test_the_first_repeat_is_the_run_without_repeats(trained: Run, repeated: Run):
-    after = repeated.unit_bytes()
-    for unit, content in trained.unit_bytes().items():
-        assert after[unit] == content
-    more = {unit for unit in after if unit not in trained.unit_bytes()}
-    assert more == {unit.replace("/", "/repeat-1/") for unit in trained.unit_bytes()}
+    after = repeated.fit_bytes()
+    for fit, content in trained.fit_bytes().items():
+        assert after[fit] == content
+    more = {fit for fit in after if fit not in trained.fit_bytes()}
+    assert more == {fit.replace("/", "/repeat-1/") for fit in trained.fit_bytes()}
     assert read_json(repeated.folder / "folds.json") == read_json(trained.folder / "folds.json")
 
 
@@ -75,9 +75,9 @@ def test_a_repeat_has_folds_seeds_and_keys_of_its_own(repeated: Run):
     for one in folds:
         assert sorted(np.bincount(one[minority])) == [4, 4, 4]
     assert len({one.tobytes() for one in folds}) == 3
-    units = units_of(config, data, config.members)
-    for facts in ({unit.seed for unit in units}, {unit.key for unit in units}, {unit.path for unit in units}):
-        assert len(facts) == len(units) == 3 * 16
+    fits = fits_of(config, data, config.members)
+    for facts in ({fit.seed for fit in fits}, {fit.key for fit in fits}, {fit.path for fit in fits}):
+        assert len(facts) == len(fits) == 3 * 16
     meta = read_arrays(repeated.folder / "members" / "cnn" / "repeat-1" / "fold-2.npz")[1]
     assert (meta["repeat"], meta["fold"]) == (1, 2)
 
@@ -137,7 +137,7 @@ def test_a_comparison_is_the_mean_over_repeats(compared: tuple[Run, Outcome]):
 
 def test_what_a_report_needs_lies_beside_the_comparison(compared: tuple[Run, Outcome]):
     run, outcome = compared
-    table = pq.read_table(run.folder / "comparison_heldout.parquet")
+    table = pq.read_table(run.folder / "comparison_test.parquet")
     columns = table.to_pydict()
     assert len(columns["path"]) == 2 * 20
     assert columns["repeat"] == [0] * 20 + [1] * 20
@@ -161,8 +161,8 @@ def test_figures_as_parquet_and_text(compared: tuple[Run, Outcome]):
         for metric, interval in row["intervals"].items():
             one = flat.pop((row["name"], metric))
             assert (one["value"], [one["low"], one["high"]]) == (row[metric], interval)
-            difference = [one["minus_control"], one["minus_control_low"], one["minus_control_high"]]
-            assert difference == row["minus_control"][metric]
+            difference = [one["minus_baseline"], one["minus_baseline_low"], one["minus_baseline_high"]]
+            assert difference == row["minus_baseline"][metric]
             assert one["p_value"] == row["p_values"][metric]
             judged = metric == "average_precision"
             assert one["adjusted_p"] == (row["adjusted_p"] if judged else None)
@@ -187,7 +187,7 @@ def test_the_page_has_tables_and_the_command_that_makes_them(compared: tuple[Run
         low, high = row["intervals"]["f1"]
         (values, verdicts) = (line for line in lines if line.startswith(f"| {row['name']} |"))
         assert f"{row['f1']:.3f} ({low:.3f} to {high:.3f})" in values
-        assert f"| {row['verdict'] or 'the control'} |" in verdicts
+        assert f"| {row['verdict'] or 'the baseline'} |" in verdicts
 
 
 def test_a_folder_is_no_file_for_figures(repeated: Run, tmp_path: Path):
@@ -215,7 +215,7 @@ def test_repeats_vote_in_the_exported_file(repeated: Run, tmp_path: Path):
     assert outcome.json["selection"] == {"select": "vote", "repeats": [0, 1], "figures": []}
     assert "mean over 2 repeats" in outcome.said
     model = load_model(run.folder / "model.onnx")
-    held_out = pq.read_table(run.folder / "heldout.parquet").to_pydict()
+    held_out = pq.read_table(run.folder / "test.parquet").to_pydict()
     _, test = tables_of(run, 0, 1)
     config = resolve_config(options_of(run))
     images = np.stack([decode_file(run.dataset / path, config.decode).pixels for path in held_out["path"]])
@@ -242,7 +242,7 @@ def test_the_best_repeat_is_shipped(repeated: Run, tmp_path: Path, monkeypatch: 
     assert outcome.json["selection"] == {"select": "best", "repeats": [1], "figures": [0.3, 0.2]}
     assert "repeat 2 of 2, whose out-of-fold hter is best: 0.3000, 0.2000" in outcome.said
     final = read_arrays(run.folder / "members" / "cnn" / "repeat-1" / "final.npz")[0]["scores"]
-    held_out = pq.read_table(run.folder / "heldout.parquet").to_pydict()
+    held_out = pq.read_table(run.folder / "test.parquet").to_pydict()
     assert held_out["score_cnn"] == final[:, 0].tolist()
     assert FINAL == -1
 
@@ -253,10 +253,10 @@ def test_selection_is_by_development_rows_alone(repeated: Run):
 
     config = resolve_config(options_of(repeated, "repeats=2", "select=best"))
     data = load_prepared(config)
-    results = finished_results(config, units_of(config, data, config.members))
+    results = finished_results(config, fits_of(config, data, config.members))
     before = select_repeats(config, data, results, collapsed_members(results))
-    for unit, result in results.items():
-        if unit.fold == FINAL:
+    for fit, result in results.items():
+        if fit.fold == FINAL:
             result.scores[:] = result.scores[::-1].copy()
     assert select_repeats(config, data, results, {}) == before
     assert len(before.figures) == 2

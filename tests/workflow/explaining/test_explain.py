@@ -62,7 +62,7 @@ def test_document_has_its_shape(explained):
 def test_probability_is_the_runs_and_the_parts_make_it_up(explained):
     run, outcome, _ = explained
     image = outcome.json["images"][0]
-    table = pq.read_table(run.folder / "heldout.parquet").to_pydict()
+    table = pq.read_table(run.folder / "test.parquet").to_pydict()
     row = table["path"].index(ODD)
     assert image["probability"] == pytest.approx(table["p_minority"][row], abs=1e-5)
     assert image["decision"] == table["decision"][row]
@@ -118,7 +118,7 @@ def test_pictures_are_drawn_and_equal_bytes_again(explained, tmp_path):
     assert again.code == 0
     assert again.out == ""
     assert (tmp_path / paths[0].name).read_bytes() == paths[0].read_bytes()
-    for word in ("patchcore", "nearest normal patches", "It is a held-out image; its label is odd."):
+    for word in ("patchcore", "nearest normal patches", "It is a test image; its label is odd."):
         assert word in again.said
 
 

@@ -83,5 +83,5 @@ def test_story_of_a_category_with_masks(tmp_path):
         Image.new("L", (96, 96)).save(mask)
     outcome = run_command("localise", "mvtec_tile", *options)
     assert outcome.code == 3
-    assert "none of the 16 held-out anomalies has a usable mask" in outcome.said
+    assert "none of the 16 test anomalies has a usable mask" in outcome.said
     assert "marks nothing" in outcome.said

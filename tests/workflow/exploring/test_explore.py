@@ -156,7 +156,7 @@ def test_probabilities_are_those_of_the_run(fitted, config_of):
     manifest = Manifest.read(run.folder / "manifest.parquet")
     found, sentence = predictions_of(config_of(), manifest)
     assert "did not see the image's fold" in sentence
-    held_out = pq.read_table(run.folder / "heldout.parquet").to_pylist()
+    held_out = pq.read_table(run.folder / "test.parquet").to_pylist()
     for row in held_out:
         assert found.p_minority[row["path"]] == row["p_minority"]
         assert found.is_flagged[row["path"]] == (row["decision"] == "odd")

@@ -88,9 +88,9 @@ def test_tells_what_compare_found(folder, page):
             low, high = row["intervals"][metric]
             assert f"{row[metric]:.3f} {low:.3f}–{high:.3f}" in page.text
     for name, (own, low, high) in rows["ensemble"]["per_class_recall"].items():
-        control = rows["null_control"]["per_class_recall"][name]
-        change = rows["ensemble"]["per_class_recall_minus_control"][name]
-        said = f"{control[0]:.3f} {control[1]:.3f}–{control[2]:.3f} {own:.3f} {low:.3f}–{high:.3f} "
+        baseline = rows["calibrated_baseline"]["per_class_recall"][name]
+        change = rows["ensemble"]["per_class_recall_minus_baseline"][name]
+        said = f"{baseline[0]:.3f} {baseline[1]:.3f}–{baseline[2]:.3f} {own:.3f} {low:.3f}–{high:.3f} "
         said += f"{change[0]:+.3f} {change[1]:+.3f} to {change[2]:+.3f}"
         assert said in page.text
     assert "Cost and decision curves weigh one kind of error against one other and are left out" in page.text

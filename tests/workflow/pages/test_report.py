@@ -79,7 +79,7 @@ def test_tells_what_compare_found(reported, page):
     better = sum(row["verdict"] == "better" for row in comparison["rows"])
     compared = sum(row["verdict"] is not None for row in comparison["rows"])
     assert f"{better} of {compared} shown better" in page.text or f"None of {compared} was shown" in page.text
-    assert "0 groups shared by training and held-out rows (checked for this report)" in page.text
+    assert "0 groups shared by training and test rows (checked for this report)" in page.text
     assert "0 groups shared by folds (checked for this report)" in page.text
     assert "by patchcore: the brighter" in page.text
     assert f"cli.py compare {run.dataset} --recipe {run.recipe}" in page.text

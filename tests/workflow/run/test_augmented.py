@@ -28,11 +28,11 @@ from tests.pictures import write_pictures, write_two_classes
 from workflow.ensembling.score_tables import finished_results, score_tables
 from workflow.run import augmented
 from workflow.run.augmented import copies_of_each
+from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import PreparedData, load_prepared, prepare_data, save_prepared
 from workflow.run.summary import data_facts, shared_across
-from workflow.run.units import FINAL, units_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
-from workflow.training.train import UnitWork, positions_to_fit
+from workflow.training.train import FitWork, positions_to_fit
 
 ROOT = Path(__file__).parents[3]
 COPIES = "augment_minority.copies=2"
@@ -292,7 +292,7 @@ def test_copies_never_cross_folds(seed: int):
     assert positions_to_fit(fold_of_row, source_of_copy, FINAL).tolist() == list(range(n + m))
 
 
-def test_units_fit_on_copies_of_their_own_rows_and_score_none(tiny: Run, tmp_path, monkeypatch):
+def test_fits_fit_on_copies_of_their_own_rows_and_score_none(tiny: Run, tmp_path, monkeypatch):
     from features.cache import FeatureStore
     from workflow.training import train as train_all
 
@@ -315,28 +315,28 @@ def test_units_fit_on_copies_of_their_own_rows_and_score_none(tiny: Run, tmp_pat
     monkeypatch.setattr(train_all, "build_member", lambda *_: Watching())
     backbone = config.members[0].backbone
     store = FeatureStore(tmp_path / "none", None)  # type: ignore[arg-type]
-    work = UnitWork(config, data, {backbone: store}, "cpu")
+    work = FitWork(config, data, {backbone: store}, "cpu")
     copies = {row.sha256: row for row in data.augmented}
     fold_of_path = {row.path: int(f) for row, f in zip(data.train, data.fold_of_row, strict=True)}
     members = tuple(config.member(name) for name in ("cnn", "cnn_weighted", "patchcore"))
-    for unit in units_of(config, data, members):
-        work(unit)
-        fit, scored = seen["fit"], seen["scored"]
+    for fit in fits_of(config, data, members):
+        work(fit)
+        learnt, scored = seen["fit"], seen["scored"]
         assert not scored.is_copy.any()
         assert not set(scored._digests) & set(copies)
-        assert not set(fit._digests) & set(scored._digests)
-        assert len(scored) == (20 if unit.fold == FINAL else np.sum(data.fold_of_row == unit.fold))
-        mine = [copies[d] for d, copy in zip(fit._digests, fit.is_copy, strict=True) if copy]
-        if unit.member.name in {"cnn", "patchcore"}:  # the null control stays plain
+        assert not set(learnt._digests) & set(scored._digests)
+        assert len(scored) == (20 if fit.fold == FINAL else np.sum(data.fold_of_row == fit.fold))
+        mine = [copies[d] for d, copy in zip(learnt._digests, learnt.is_copy, strict=True) if copy]
+        if fit.member.name in {"cnn", "patchcore"}:  # the calibrated baseline stays plain
             assert mine == []
             continue
-        learnt = {row.source for row in mine}
-        assert learnt == {
-            row.path for row in data.train if row.label == "odd" and fold_of_path[row.path] != unit.fold
+        sources = {row.source for row in mine}
+        assert sources == {
+            row.path for row in data.train if row.label == "odd" and fold_of_path[row.path] != fit.fold
         }
-        assert len(mine) == 2 * len(learnt)
+        assert len(mine) == 2 * len(sources)
         group_of = {row.path: row.group for row in data.train}
-        number = dict(zip(fit._digests, fit.groups.tolist(), strict=True))
+        number = dict(zip(learnt._digests, learnt.groups.tolist(), strict=True))
         by_path = {row.path: row.sha256 for row in data.train}
         for row in mine:
             assert number[row.sha256] == number[by_path[str(row.source)]]
@@ -348,8 +348,8 @@ def test_keys_cover_the_copies_of_those_who_learn_from_them(tiny: Run, tmp_path)
     data = prepare_data(plain)
     config = config_of(tiny, tmp_path, COPIES)
     with_copies = prepare_data(config)
-    before = {unit.path: unit.key for unit in units_of(plain, data, plain.members)}
-    after = {unit.path: unit.key for unit in units_of(config, with_copies, config.members)}
+    before = {fit.path: fit.key for fit in fits_of(plain, data, plain.members)}
+    after = {fit.path: fit.key for fit in fits_of(config, with_copies, config.members)}
     changed = {path.parent.name for path in before if before[path] != after[path]}
     same = {path.parent.name for path in before if before[path] == after[path]}
     assert (changed, same) == ({"cnn_weighted"}, {"cnn", "patchcore", "deep_svdd"})
@@ -363,12 +363,12 @@ def test_training_with_copies_measures_the_same_rows(trained: Run, tmp_path):
     run = trained.copy(tmp_path)
     outcome = run.command("train-all", "-o", COPIES, "--json")
     assert outcome.code == 0, outcome.err
-    assert outcome.json["units_run"] == 4  # results of the one-class members and the control stay
+    assert outcome.json["fits_run"] == 4  # results of the one-class members and the baseline stay
     assert "24 augmented copies of 12 odd training images" in outcome.said
-    assert run.command("train-all", "-o", COPIES, "--json").json["units_run"] == 0
+    assert run.command("train-all", "-o", COPIES, "--json").json["fits_run"] == 0
     config = config_of(run, run.runs, COPIES)
     data = load_prepared(config)
-    results = finished_results(config, units_of(config, data, config.members))
+    results = finished_results(config, fits_of(config, data, config.members))
     for table, rows in zip(score_tables(data, results, {}), (data.train, data.test), strict=True):
         table.require_complete()
         assert list(table.row_ids) == [row.path for row in rows]

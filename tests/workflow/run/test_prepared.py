@@ -9,8 +9,8 @@ import pytest
 
 from contracts.errors import ModelError
 from tests.conftest import Run
+from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import load_prepared, prepare_data, save_prepared
-from workflow.run.units import FINAL, units_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 
 
@@ -37,8 +37,8 @@ def test_saved_rows_come_back(tiny: Run, tmp_path):
     assert (again.train, again.test) == (data.train, data.test)
     assert np.array_equal(again.fold_of_row, data.fold_of_row)
     assert (again.train_digest, again.test_digest) == (data.train_digest, data.test_digest)
-    assert [unit.key for unit in units_of(config, again, config.members)] == [
-        unit.key for unit in units_of(config, data, config.members)
+    assert [fit.key for fit in fits_of(config, again, config.members)] == [
+        fit.key for fit in fits_of(config, data, config.members)
     ]
 
 
@@ -62,25 +62,22 @@ def test_start_that_was_cut_off_is_seen(tiny: Run, tmp_path):
             load_prepared(config)
 
 
-def test_units_and_their_seeds(tiny: Run, tmp_path):
+def test_fits_and_their_seeds(tiny: Run, tmp_path):
     config = config_of(tiny, tmp_path)
     data = prepare_data(config)
-    units = units_of(config, data, config.members)
-    assert [unit.fold for unit in units[:4]] == [0, 1, 2, FINAL]
+    fits = fits_of(config, data, config.members)
+    assert [fit.fold for fit in fits[:4]] == [0, 1, 2, FINAL]
     assert (
-        len({unit.seed for unit in units})
-        == len({unit.key for unit in units})
-        == len({u.path for u in units})
-        == 16
+        len({fit.seed for fit in fits}) == len({fit.key for fit in fits}) == len({u.path for u in fits}) == 16
     )
-    assert [unit.label for unit in units[:4]] == [
+    assert [fit.label for fit in fits[:4]] == [
         "patchcore, fold 1",
         "patchcore, fold 2",
         "patchcore, fold 3",
         "patchcore, all rows",
     ]
     other = config_of(tiny, tmp_path, seed=1)
-    assert not {unit.seed for unit in units} & {u.seed for u in units_of(other, data, other.members)}
+    assert not {fit.seed for fit in fits} & {u.seed for u in fits_of(other, data, other.members)}
 
 
 @pytest.mark.parametrize(
@@ -89,8 +86,8 @@ def test_units_and_their_seeds(tiny: Run, tmp_path):
 def test_key_changes_with_what_a_result_depends_on(tiny: Run, tmp_path, override):
     config, other = config_of(tiny, tmp_path), config_of(tiny, tmp_path, override)
     data = prepare_data(config)
-    mine = {unit.path: unit.key for unit in units_of(config, data, (config.member("cnn"),))}
-    theirs = {unit.path: unit.key for unit in units_of(other, data, (other.member("cnn"),))}
+    mine = {fit.path: fit.key for fit in fits_of(config, data, (config.member("cnn"),))}
+    theirs = {fit.path: fit.key for fit in fits_of(other, data, (other.member("cnn"),))}
     assert mine.keys() == theirs.keys()
     assert all(mine[path] != theirs[path] for path in mine)
 
@@ -114,7 +111,7 @@ def test_scaled_decoding_is_recorded_where_it_is_on_and_nowhere_else(tiny: Run, 
 def test_key_does_not_change_with_what_comes_later(tiny: Run, tmp_path, override):
     config, other = config_of(tiny, tmp_path), config_of(tiny, tmp_path, override)
     data = prepare_data(config)
-    assert units_of(config, data, config.members) == units_of(other, data, other.members)
+    assert fits_of(config, data, config.members) == fits_of(other, data, other.members)
 
 
 def test_images_are_looked_at_once_for_all_recipes(tiny: Run, tmp_path, monkeypatch):

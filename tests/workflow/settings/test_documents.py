@@ -153,7 +153,7 @@ REFUSED = [
     ("layout.train.x=1", "key 'layout.train': Input should be a valid string."),
     (
         "test_per_class=9",
-        "test_per_class has no effect, because the held-out images lie in Validation/{class}",
+        "test_per_class has no effect, because the test images lie in Validation/{class}",
     ),
     # what does not go together
     (
@@ -162,7 +162,7 @@ REFUSED = [
     ),
     (
         "members={patchcore: {}}",
-        "it has no member 'cnn', and without the null control no member can be judged.",
+        "no member 'cnn', and without the calibrated baseline no member can be judged.",
     ),
 ]
 

@@ -55,12 +55,12 @@ def test_another_kind_takes_nothing_over():
         "{tune: full, augment: {mix: mixup}}",
     ],
 )
-def test_the_null_control_stays_plain(override):
+def test_the_calibrated_baseline_stays_plain(override):
     key = f"members.cnn={override}" if override.startswith("{") else f"members.cnn.{override}"
-    with pytest.raises(UsageError, match="null control is a 'cnn' with plain cross-entropy"):
+    with pytest.raises(UsageError, match="calibrated baseline is a 'cnn' with plain cross-entropy"):
         resolve_config(RunOptions("elpv", recipe="quick", overrides=[key]))
 
 
-def test_the_null_control_may_be_a_whole_cnn():
+def test_the_calibrated_baseline_may_be_a_whole_cnn():
     options = RunOptions("elpv", recipe="quick", overrides=["members.cnn={tune: full, epochs: 3}"])
     assert resolve_config(options).member("cnn").settings.tune == "full"

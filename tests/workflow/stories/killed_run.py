@@ -1,7 +1,7 @@
 """A training command as a process of its own, which ends itself at a chosen moment.
 
 Usage: python killed_run.py MOMENT ARGUMENTS... with MOMENT one of ``never``, ``mid-write:N`` (killed
-half-way through writing the N-th receipt), ``interrupt:N`` (as if Ctrl-C was pressed while the N-th unit
+half-way through writing the N-th result), ``interrupt:N`` (as if Ctrl-C was pressed while the N-th fit
 is fitted), ``measuring`` (killed between the files of a comparison), ``taking-in`` (an update
 is killed half-way through writing what a member says of the added images).
 """
@@ -14,7 +14,7 @@ import cli
 from tests.signals import listen_to_interrupts
 from workflow.comparing import compare
 from workflow.ensembling import added_scores
-from workflow.run import units
+from workflow.run import fits
 from workflow.training import train as train_all
 
 
@@ -24,7 +24,7 @@ def die(number: int = signal.SIGKILL) -> None:
 
 
 def half_written(path, *_):
-    """Begin to write a receipt, and end the process in the middle."""
+    """Begin to write a cached result, and end the process in the middle."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.{os.getpid()}.tmp").open("wb") as handle:
         handle.write(b"PK\x03\x04 half")
@@ -37,7 +37,7 @@ def sabotage(moment: str) -> None:
     kind, _, count = moment.partition(":")
     left = int(count or 0)
     if kind == "mid-write":
-        write_arrays = units.write_arrays
+        write_arrays = fits.write_arrays
 
         def kill_in_the_middle(path, arrays, meta):
             nonlocal left
@@ -46,9 +46,9 @@ def sabotage(moment: str) -> None:
                 half_written(path)
             write_arrays(path, arrays, meta)
 
-        units.write_arrays = kill_in_the_middle
+        fits.write_arrays = kill_in_the_middle
     elif kind == "interrupt":
-        run_unit = train_all.run_unit
+        run_fit = train_all.run_fit
 
         def interrupt_later(*arguments):
             nonlocal left
@@ -56,9 +56,9 @@ def sabotage(moment: str) -> None:
             if left == 0:
                 signal.signal(signal.SIGALRM, lambda *_: die(signal.SIGINT))
                 signal.setitimer(signal.ITIMER_REAL, 0.02)
-            return run_unit(*arguments)
+            return run_fit(*arguments)
 
-        train_all.run_unit = interrupt_later
+        train_all.run_fit = interrupt_later
     elif kind == "measuring":
         compare.write_json = lambda *_: die()
     elif kind == "taking-in":

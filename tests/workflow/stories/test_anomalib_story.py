@@ -58,7 +58,7 @@ def with_it(run: Run, file_without: Path) -> Outcome:
 
 def test_ensemble_measures_and_says_that_there_is_no_file(with_it: Outcome) -> None:
     assert with_it.json["model"] is None
-    assert {row["name"] for row in with_it.json["rows"]} >= {"null_control", "density", "ensemble"}
+    assert {row["name"] for row in with_it.json["rows"]} >= {"calibrated_baseline", "density", "ensemble"}
     for said in (with_it.json["not_exported"], with_it.said):
         assert "no ONNX file, because of density" in said
         assert "-o members.density=false" in said

@@ -100,8 +100,8 @@ def test_story(tmp_path):
         folds[patient_of(path)].add(fold)
     assert all(len(each) == 1 for each in folds.values())
     assert {fold for each in folds.values() for fold in each} == {0, 1, 2}
-    tables = {name: pq.read_table(run / f"{name}.parquet").to_pylist() for name in ("oof", "heldout")}
-    held_out = {patient_of(row["path"]) for row in tables["heldout"]}
+    tables = {name: pq.read_table(run / f"{name}.parquet").to_pylist() for name in ("oof", "test")}
+    held_out = {patient_of(row["path"]) for row in tables["test"]}
     assert held_out
     assert held_out & set(folds) == set()
     assert {row["path"] for row in tables["oof"]} == set(read_json(run / "folds.json"))
@@ -116,7 +116,7 @@ def test_story(tmp_path):
     assert sum(slide["predicted"] for slide in slides) == usable
     of_held_out = [slide for slide in slides if slide["split"] == "held out"]
     assert {slide["name"] for slide in of_held_out} == held_out
-    wrong = [row for row in tables["heldout"] if row["decision"] != row["label"]]
+    wrong = [row for row in tables["test"] if row["decision"] != row["label"]]
     assert sum(slide["missed"] + slide["false_alarms"] for slide in of_held_out) == len(wrong)
     pictures = [name for name in after.json["pictures"] if name.startswith("slide-")]
     assert len(pictures) == 2 * 24

@@ -193,12 +193,12 @@ def test_nothing_truncated_or_broken_is_accepted_and_each_has_a_reason_of_its_ki
     assert sum(rule == "truncated" for rule in refused.values()) >= 15
     kind_of = {each["path"]: each["rule"] for each in story.check.json["findings"]}
     oof = set(pq.read_table(story.run / "oof.parquet")["path"].to_pylist())
-    heldout = set(pq.read_table(story.run / "heldout.parquet")["path"].to_pylist())
+    test_table = set(pq.read_table(story.run / "test.parquet")["path"].to_pylist())
     for path, rule in refused.items():
         assert kind_of[path] == rule
         assert story.manifest[path]["status"] == "broken"
         assert story.manifest[path]["reason"].startswith(SAID[rule])
-        assert path not in oof | heldout
+        assert path not in oof | test_table
         row = story.scored[path]
         assert (row["status"], row["probability"], row["decision"]) == ("failed", None, None)
         assert row["error"].startswith(SAID[rule])

@@ -62,7 +62,7 @@ def finish(run: Run, moment: str, name: str = "train-all") -> tuple[int, str]:
 
 
 def results_of(run: Run) -> dict[str, tuple[dict[str, bytes], dict]]:
-    """Arrays and facts of each unit; seconds differ from run to run."""
+    """Arrays and facts of each fit; seconds differ from run to run."""
     results = {}
     for path in sorted((run.folder / "members").rglob("*.npz")):
         arrays, meta = read_arrays(path)

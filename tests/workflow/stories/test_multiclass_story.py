@@ -70,7 +70,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, Outcome, Out
 
 def test_members_are_trained_and_shown(story):
     _, trained, _ = story
-    assert trained.json["units_run"] == 9
+    assert trained.json["fits_run"] == 9
     assert trained.json["left_out"] == {}
     assert "two (outnumbered)" in trained.err
     assert "out-of-fold macro" in trained.err
@@ -84,7 +84,7 @@ def test_the_table_has_its_documented_shape(story):
     assert document["prior"] == pytest.approx([1 / 3] * 3)  # as held out
     assert document["threshold"] == document["prior"]  # min_hter: every class counts alike
     assert [row["name"] for row in document["rows"]] == [
-        "null_control",
+        "calibrated_baseline",
         "patchcore",
         "cnn",
         "cnn_logit_adjusted",
@@ -94,9 +94,9 @@ def test_the_table_has_its_documented_shape(story):
         "ensemble",
     ]
     for row in document["rows"]:
-        tail = ["intervals", "minus_control", "per_class_recall", "per_class_recall_minus_control"]
+        tail = ["intervals", "minus_baseline", "per_class_recall", "per_class_recall_minus_baseline"]
         assert list(row) == ["name", "kind", *MULTICLASS_METRICS, *tail]
-        assert list(row["intervals"]) == list(row["minus_control"]) == list(MULTICLASS_METRICS)
+        assert list(row["intervals"]) == list(row["minus_baseline"]) == list(MULTICLASS_METRICS)
         assert list(row["per_class_recall"]) == CLASSES
         assert row["acsa"] == pytest.approx(np.mean([value[0] for value in row["per_class_recall"].values()]))
     assert document["rows"][-1]["acsa"] > 0.6
@@ -111,15 +111,15 @@ def test_the_table_has_its_documented_shape(story):
 
 def test_tables_of_the_run(story):
     there, _, _ = story
-    oof, heldout = (
-        pq.read_table(there.folder / name).to_pydict() for name in ("oof.parquet", "heldout.parquet")
+    oof, test_table = (
+        pq.read_table(there.folder / name).to_pydict() for name in ("oof.parquet", "test.parquet")
     )
-    assert (len(oof["path"]), len(heldout["path"])) == (74, 36)
-    for table in (oof, heldout):
+    assert (len(oof["path"]), len(test_table["path"])) == (74, 36)
+    for table in (oof, test_table):
         assert [name for name in table if name.startswith("score_")] == [f"score_{c}" for c in COLUMNS]
-    p = np.stack([heldout[f"p_{name}"] for name in CLASSES], axis=1)
+    p = np.stack([test_table[f"p_{name}"] for name in CLASSES], axis=1)
     np.testing.assert_allclose(p.sum(axis=1), 1.0)
-    assert heldout["decision"] == np.array(CLASSES)[p.argmax(axis=1)].tolist()
+    assert test_table["decision"] == np.array(CLASSES)[p.argmax(axis=1)].tolist()
 
 
 def test_the_exported_file_repeats_the_run_with_its_own_and_with_other_shares(story, tmp_path):
@@ -127,7 +127,7 @@ def test_the_exported_file_repeats_the_run_with_its_own_and_with_other_shares(st
     assert json.loads((there.folder / "export.json").read_text())["parity"]["images"] == 36
     (root,) = (there.runs / "unpacked").iterdir()
     model = there.folder / "model.onnx"
-    rows = pq.read_table(there.folder / "heldout.parquet").to_pylist()
+    rows = pq.read_table(there.folder / "test.parquet").to_pylist()
     fitted = FittedEnsemble.from_json(json.loads((there.folder / "ensemble.json").read_text()))
     scores = np.array([[row[f"score_{column}"] for column in COLUMNS] for row in rows])
     shares = (0.7, 0.2, 0.1)
@@ -170,7 +170,7 @@ def test_compare_judges_by_acsa_and_knows_the_metrics_of_many_classes(story):
     document = outcome.json
     assert document["metric"] == "acsa"
     rows = {row["name"]: row for row in document["rows"]}
-    assert rows["null_control"]["verdict"] is None
+    assert rows["calibrated_baseline"]["verdict"] is None
     assert rows["patchcore"]["verdict"] in {"better", "worse", "no difference shown"}
     assert rows["patchcore"]["p_values"]["acsa"] <= rows["patchcore"]["adjusted_p"]
     assert there.command("compare", "--metric", "log_loss").code == 0

@@ -71,7 +71,7 @@ def test_provoked_collapses_are_named_and_left_out(tmp_path):
     assert "the centre is the origin, which all-zero weights reach" in left_out["zero_centre"]
     assert "2 layers have a bias (of_cell.0.bias)" in left_out["biases"]
     assert left_out["pixels_with_biases"].startswith("deep_sad_pixels: collapsed")
-    assert trained.json["units_done"] == 15
+    assert trained.json["fits_done"] == 15
     assert "left out" in trained.said
 
 

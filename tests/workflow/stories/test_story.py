@@ -30,8 +30,8 @@ METRICS = [
 MEMBERS = ["patchcore", "deep_svdd", "cnn", "cnn_weighted"]
 
 
-def scores_of(run: Run, unit: str) -> np.ndarray:
-    return read_arrays(run.folder / "members" / unit)[0]["scores"]
+def scores_of(run: Run, fit: str) -> np.ndarray:
+    return read_arrays(run.folder / "members" / fit)[0]["scores"]
 
 
 # ---- the documents
@@ -47,23 +47,23 @@ def test_json_of_the_ensemble_has_its_documented_shape(fitted: tuple[Run, Outcom
     assert document["prior"] == 0.5
     kinds = {row["name"]: row["kind"] for row in document["rows"]}
     assert kinds == {
-        "null_control": "control",
+        "calibrated_baseline": "baseline",
         "patchcore": "oneclass",
         "deep_svdd": "oneclass",
         "cnn": "supervised",
         "cnn_weighted": "supervised",
-        "best_single": "baseline",
-        "plain_mean": "baseline",
-        "greedy": "baseline",
+        "best_single": "simple_fusion",
+        "plain_mean": "simple_fusion",
+        "greedy": "simple_fusion",
         "ensemble": "ensemble",
     }
     for row in document["rows"]:
-        assert list(row) == ["name", "kind", *METRICS, "intervals", "minus_control"]
-        assert list(row["intervals"]) == list(row["minus_control"]) == METRICS
+        assert list(row) == ["name", "kind", *METRICS, "intervals", "minus_baseline"]
+        assert list(row["intervals"]) == list(row["minus_baseline"]) == METRICS
         for metric in METRICS:
             low, high = row["intervals"][metric]
             assert 0 <= low <= high <= 1
-            estimate, below, above = row["minus_control"][metric]
+            estimate, below, above = row["minus_baseline"][metric]
             assert below <= above
             assert estimate == pytest.approx(row[metric] - document["rows"][0][metric])
         assert row["hter"] == pytest.approx(1 - row["balanced_accuracy"])
@@ -77,26 +77,26 @@ def test_the_planted_difference_is_found(fitted: tuple[Run, Outcome]):
 
 
 def test_people_read_tables_on_standard_error(fitted: tuple[Run, Outcome]):
-    assert "null_control" in fitted[1].err
-    assert "Parity on 20 held-out images" in fitted[1].said
+    assert "calibrated_baseline" in fitted[1].err
+    assert "Parity on 20 test images" in fitted[1].said
 
 
 def test_tables_of_the_run(fitted: tuple[Run, Outcome]):
     run, outcome = fitted
-    oof, heldout = (
-        pq.read_table(run.folder / name).to_pydict() for name in ("oof.parquet", "heldout.parquet")
+    oof, test_table = (
+        pq.read_table(run.folder / name).to_pydict() for name in ("oof.parquet", "test.parquet")
     )
     assert len(oof["path"]) == 57
-    assert len(heldout["path"]) == 20
+    assert len(test_table["path"]) == 20
     assert set(oof["fold"]) == {0, 1, 2}
-    assert set(heldout["fold"]) == {-1}
-    for table in (oof, heldout):
+    assert set(test_table["fold"]) == {-1}
+    for table in (oof, test_table):
         assert [name for name in table if name.startswith("score_")] == [f"score_{name}" for name in MEMBERS]
         assert np.isfinite([table[f"score_{name}"] for name in MEMBERS]).all()
-    p_minority = np.array(heldout["p_minority"])
+    p_minority = np.array(test_table["p_minority"])
     assert ((p_minority >= 0) & (p_minority <= 1)).all()
     called_odd = p_minority >= outcome.json["threshold"]
-    assert heldout["decision"] == np.where(called_odd, "odd", "fine").tolist()
+    assert test_table["decision"] == np.where(called_odd, "odd", "fine").tolist()
     metrics = pq.read_table(run.folder / "metrics.parquet").to_pylist()
     auroc = {row["name"]: row["value"] for row in metrics if row["metric"] == "auroc"}
     assert auroc == {row["name"]: row["auroc"] for row in outcome.json["rows"]}
@@ -124,7 +124,7 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
     ]
     assert (outcome.json["images"], outcome.json["scored"], outcome.json["failed"]) == (20, 20, 0)
     scored = {row["path"]: row for row in pads.dataset(tmp_path / "scores").to_table().to_pylist()}
-    for row in pq.read_table(run.folder / "heldout.parquet").to_pylist():
+    for row in pq.read_table(run.folder / "test.parquet").to_pylist():
         again = scored[str(run.dataset / row["path"])]
         assert again["probability"] == pytest.approx(row["p_minority"], abs=1e-4)
         assert again["decision"] == row["decision"]
@@ -134,12 +134,12 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
 
 
 def test_trained_run_is_a_no_op_that_says_so(trained: Run):
-    before = trained.unit_bytes()
+    before = trained.fit_bytes()
     outcome = trained.command("train-all", "--json")
     assert outcome.code == 0
-    assert outcome.json["units_run"] == 0
-    assert "Nothing to do: all 16 units" in outcome.said
-    assert trained.unit_bytes() == before
+    assert outcome.json["fits_run"] == 0
+    assert "Nothing to do: all 16 fits" in outcome.said
+    assert trained.fit_bytes() == before
 
 
 def test_finished_ensemble_is_a_no_op_that_says_so(fitted: tuple[Run, Outcome]):
@@ -154,12 +154,12 @@ def test_finished_ensemble_is_a_no_op_that_says_so(fitted: tuple[Run, Outcome]):
 def test_dry_run_says_what_is_left_and_writes_no_run(trained: Run, tmp_path):
     outcome = trained.command("train-all", "--dry-run", "--json")
     assert outcome.code == 0
-    assert (outcome.json["units"], outcome.json["units_pending"]) == (16, 0)
+    assert (outcome.json["fits"], outcome.json["fits_pending"]) == (16, 0)
     assert outcome.json["train"] == {"fine": 45, "odd": 12}
     assert outcome.json["minority_per_fold"] == [4, 4, 4]
     other = Run(trained.dataset, trained.recipe, tmp_path / "runs")
     fresh = other.command("train-all", "--dry-run", "--json")
-    assert fresh.json["units_pending"] == 16
+    assert fresh.json["fits_pending"] == 16
     assert fresh.json["estimated_bytes"] > 0
     assert not other.folder.exists()
 
@@ -169,12 +169,12 @@ def test_dry_run_says_what_is_left_and_writes_no_run(trained: Run, tmp_path):
 
 def test_changed_setting_retrains_that_member_alone(trained: Run, tmp_path):
     run = trained.copy(tmp_path)
-    before = run.unit_bytes()
+    before = run.fit_bytes()
     outcome = run.command("train-all", "-o", "members.patchcore.bank_size=50", "--json")
-    assert outcome.json["units_run"] == 4
-    after = run.unit_bytes()
+    assert outcome.json["fits_run"] == 4
+    after = run.fit_bytes()
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {f"patchcore/{unit}.npz" for unit in ("fold-0", "fold-1", "fold-2", "final")}
+    assert changed == {f"patchcore/{fit}.npz" for fit in ("fold-0", "fold-1", "fold-2", "final")}
     # The run now answers for the new setting only.
     stale = run.command("ensemble")
     assert stale.code == 5
@@ -182,36 +182,36 @@ def test_changed_setting_retrains_that_member_alone(trained: Run, tmp_path):
 
 
 @pytest.mark.parametrize("torn", [b"", b"PK\x03\x04", None])
-def test_torn_receipt_is_repeated_with_the_same_bytes(trained: Run, tmp_path, torn):
+def test_torn_cached_result_is_repeated_with_the_same_bytes(trained: Run, tmp_path, torn):
     run = trained.copy(tmp_path)
-    receipt = run.folder / "members" / "cnn" / "fold-1.npz"
+    result = run.folder / "members" / "cnn" / "fold-1.npz"
     whole = scores_of(run, "cnn/fold-1.npz")
-    receipt.write_bytes(receipt.read_bytes()[:200] if torn is None else torn)
+    result.write_bytes(result.read_bytes()[:200] if torn is None else torn)
     outcome = run.command("train-all", "--json")
-    assert outcome.json["units_run"] == 1
+    assert outcome.json["fits_run"] == 1
     assert scores_of(run, "cnn/fold-1.npz").tobytes() == whole.tobytes()
 
 
 def test_what_another_command_finished_meanwhile_is_not_done_again(trained: Run, tmp_path, monkeypatch):
     run = trained.copy(tmp_path)
-    receipt = run.folder / "members" / "cnn" / "fold-1.npz"
-    content = receipt.read_bytes()
-    receipt.unlink()
-    original = train_all.run_units
+    result = run.folder / "members" / "cnn" / "fold-1.npz"
+    content = result.read_bytes()
+    result.unlink()
+    original = train_all.run_fits
 
     def after_another_has(config, data, pending):
-        assert [unit.path for unit in pending] == [receipt]
-        receipt.write_bytes(content)
+        assert [fit.path for fit in pending] == [result]
+        result.write_bytes(content)
         original(config, data, pending)
 
     def never(*_arguments):
-        raise AssertionError("a finished unit is done again")
+        raise AssertionError("a finished fit is done again")
 
-    monkeypatch.setattr(train_all, "run_units", after_another_has)
-    monkeypatch.setattr(train_all, "run_unit", never)
+    monkeypatch.setattr(train_all, "run_fits", after_another_has)
+    monkeypatch.setattr(train_all, "run_fit", never)
     outcome = run.command("train-all", "--jobs", "1")
     assert outcome.code == 0, outcome.err
-    assert receipt.read_bytes() == content
+    assert result.read_bytes() == content
 
 
 # ---- what the folds held out
@@ -221,10 +221,10 @@ def test_held_out_pixels_change_no_model(trained: Run, tmp_path):
     run = trained.copy(tmp_path, with_dataset=True)
     file = run.dataset / "test" / "odd" / "003.png"
     Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
-    before = run.unit_bytes()
+    before = run.fit_bytes()
     outcome = run.command("train-all", "--json")
-    assert outcome.json["units_run"] == len(MEMBERS)
-    after = run.unit_bytes()
+    assert outcome.json["fits_run"] == len(MEMBERS)
+    after = run.fit_bytes()
     assert {name for name in after if after[name] != before[name]} == {
         f"{name}/final.npz" for name in MEMBERS
     }
@@ -248,7 +248,7 @@ def test_a_row_does_not_teach_the_model_that_scores_its_fold(trained: Run, tmp_p
     file = run.dataset / path
     Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
     outcome = run.command("train", member, "--json")
-    assert outcome.json["units_run"] == 4
+    assert outcome.json["fits_run"] == 4
     assert json.loads((run.folder / "folds.json").read_text()) == folds
     mine = [other for other, fold in folds.items() if fold == 1]
     was, now = scores_of(trained, f"{member}/fold-1.npz"), scores_of(run, f"{member}/fold-1.npz")
@@ -287,10 +287,10 @@ def test_collapsed_member_is_left_out_with_a_sentence_and_the_run_goes_on(
     assert fused.code == 0
     assert "deep_svdd is left out: deep_svdd, fold 1: deep_svdd: collapsed" in fused.said
     assert "deep_svdd" not in [row["name"] for row in fused.json["rows"]]
-    assert run.command("train-all", "--json").json["units_run"] == 0
+    assert run.command("train-all", "--json").json["fits_run"] == 0
 
 
-def test_control_cannot_be_left_out(trained: Run, tmp_path, monkeypatch):
+def test_baseline_cannot_be_left_out(trained: Run, tmp_path, monkeypatch):
     from supervised.head import HeadCnn
 
     run = trained.copy(tmp_path)
@@ -303,7 +303,7 @@ def test_control_cannot_be_left_out(trained: Run, tmp_path, monkeypatch):
     assert run.command("train", "cnn").code == 0
     outcome = run.command("ensemble")
     assert outcome.code == 5
-    assert "the null control cannot be left out: cnn, fold 1: cnn: collapsed." in outcome.said
+    assert "the calibrated baseline cannot be left out: cnn, fold 1: cnn: collapsed." in outcome.said
 
 
 # ---- commands out of order, and of other options
@@ -369,7 +369,7 @@ def test_equal_names_are_not_equal_data(trained: Run, tmp_path):
         in outcome.said
     )
     moved = run.command("train-all", "--json")
-    assert moved.json["units_run"] == 0
+    assert moved.json["fits_run"] == 0
 
 
 def test_export_before_the_ensemble_names_the_command(trained: Run):

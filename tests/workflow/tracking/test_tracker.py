@@ -125,18 +125,18 @@ def test_metrics_of_folds_are_those_of_the_out_of_fold_table(tracked: Run):
             assert step == fold
             assert value == pytest.approx(compute(label[mine], oof["score_cnn"][mine]))
     seconds = [
-        read_arrays(tracked.folder / "members" / "cnn" / f"{unit}.npz")[1]["seconds"]
-        for unit in ("fold-0", "fold-1", "fold-2", "final")
+        read_arrays(tracked.folder / "members" / "cnn" / f"{fit}.npz")[1]["seconds"]
+        for fit in ("fold-0", "fold-1", "fold-2", "final")
     ]
     assert run.data.metrics["fold-0/seconds"] == seconds[0]
     assert run.data.metrics["seconds"] == pytest.approx(sum(seconds))
 
 
-@pytest.mark.parametrize("unit", ["fold-2", "final"])
-def test_curves_are_those_of_the_receipts(tracked: Run, unit):
-    meta = read_arrays(tracked.folder / "members" / "deep_svdd" / f"{unit}.npz")[1]
+@pytest.mark.parametrize("fit", ["fold-2", "final"])
+def test_curves_are_those_of_the_cached_results(tracked: Run, fit):
+    meta = read_arrays(tracked.folder / "members" / "deep_svdd" / f"{fit}.npz")[1]
     run_id = runs_of(tracked)["deep_svdd"].info.run_id
-    history = client_of(tracked).get_metric_history(run_id, f"{unit}/training_loss")
+    history = client_of(tracked).get_metric_history(run_id, f"{fit}/training_loss")
     assert sorted([m.step, m.value] for m in history) == meta["curves"]["training_loss"]
     assert [step for step, _ in meta["curves"]["training_loss"]] == [1, 2]
 
@@ -299,7 +299,7 @@ def refused(run: Run, reason: str) -> None:
     """The command works all the same and says in one sentence that it was not tracked."""
     outcome = run.command("train-all", "--tracking", "--json")
     assert outcome.code == 0
-    assert outcome.json["units_done"] == 16
+    assert outcome.json["fits_done"] == 16
     assert outcome.said.count("Not tracked") == 1
     assert f"tracking.db: {reason}" in outcome.said
     assert "The run itself is whole" in outcome.said

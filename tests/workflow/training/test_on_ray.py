@@ -1,4 +1,4 @@
-"""Units on a Ray cluster leave the receipts that one machine leaves."""
+"""Fits on a Ray cluster leave the cached results that one machine leaves."""
 
 import pytest
 
@@ -7,16 +7,16 @@ from tests.conftest import Run
 
 
 @pytest.mark.slow
-def test_units_on_a_cluster_are_those_of_one_process(trained: Run, tmp_path):
+def test_fits_on_a_cluster_are_those_of_one_process(trained: Run, tmp_path):
     pytest.importorskip("ray", reason="needs the extra cluster")
     run = trained.copy(tmp_path)
-    before = run.unit_bytes()
-    for receipt in (run.folder / "members" / "cnn").glob("fold-*.npz"):
-        receipt.unlink()
+    before = run.fit_bytes()
+    for result in (run.folder / "members" / "cnn").glob("fold-*.npz"):
+        result.unlink()
     outcome = run.command("train-all", "--ray", "local", "--json")
     assert outcome.code == 0, outcome.err
-    assert outcome.json["units_run"] == 3
-    after = run.unit_bytes()
+    assert outcome.json["fits_run"] == 3
+    after = run.fit_bytes()
     assert after.keys() == before.keys()
     for name in ("fold-0", "fold-1", "fold-2"):
         one, two = (

@@ -163,12 +163,12 @@ def test_document_says_what_was_done(updated, fitted):
 
 def test_no_member_was_trained_and_held_out_rows_are_the_same(updated, fitted):
     run, before = updated[0], fitted[0]
-    was, now = before.unit_bytes(), run.unit_bytes()
+    was, now = before.fit_bytes(), run.fit_bytes()
     assert {name for name in now if name not in was} == {
         f"{name}/added.npz" for name in ("patchcore", "deep_svdd", "cnn", "cnn_weighted")
     }
     assert all(now[name] == was[name] for name in was)
-    held_out = [pq.read_table(r.folder / "heldout.parquet").to_pydict() for r in (before, run)]
+    held_out = [pq.read_table(r.folder / "test.parquet").to_pydict() for r in (before, run)]
     for column in ("path", "label", "fold", "score_cnn", "score_deep_svdd"):
         assert held_out[0][column] == held_out[1][column]
     # The grown bank scores them anew, and never higher.
@@ -258,19 +258,19 @@ def test_updates_accumulate_in_any_order(updated, fitted, given, tmp_path, witho
     added = read_json(run.folder / "added.json")
     assert [row["update"] for row in added["rows"]] == [0] * N_NEW + [1] * N_NEW
     assert added["digest"] == read_json(updated[0].folder / "added.json")["digest"]
-    for name in ("ensemble.json", "oof.parquet", "heldout.parquet"):
+    for name in ("ensemble.json", "oof.parquet", "test.parquet"):
         assert (run.folder / name).read_bytes() == (updated[0].folder / name).read_bytes()
     for name in ("patchcore", "cnn"):
-        receipts = [read_arrays(r.folder / "members" / name / "added.npz") for r in (run, updated[0])]
-        assert receipts[0][1] == receipts[1][1]
-        assert all((receipts[0][0][key] == receipts[1][0][key]).all() for key in receipts[0][0])
+        results = [read_arrays(r.folder / "members" / name / "added.npz") for r in (run, updated[0])]
+        assert results[0][1] == results[1][1]
+        assert all((results[0][0][key] == results[1][0][key]).all() for key in results[0][0])
 
 
 def test_without_its_list_a_run_is_what_it_was(updated, fitted, tmp_path, without_export):
     run = updated[0].copy(tmp_path)
     (run.folder / "added.json").unlink()
     assert run.command("ensemble").code == 0
-    for name in ("ensemble.json", "oof.parquet", "heldout.parquet"):
+    for name in ("ensemble.json", "oof.parquet", "test.parquet"):
         assert (run.folder / name).read_bytes() == (fitted[0].folder / name).read_bytes()
 
 
@@ -286,7 +286,7 @@ def test_training_again_keeps_added_images_and_says_so(updated, tmp_path, withou
     assert np.isfinite(now["score_patchcore"]).all()
 
 
-def test_torn_receipt_is_computed_again(updated, tmp_path):
+def test_torn_cached_result_is_computed_again(updated, tmp_path):
     run = updated[0].copy(tmp_path)
     path = run.folder / "members" / "patchcore" / "added.npz"
     whole = read_arrays(path)
@@ -332,7 +332,7 @@ def test_images_that_may_not_enter_are_named_and_the_others_are_used(
     said = outcome.said
     for name, reason in (
         ("a-train.png", f"the same file as the training image {train.relative_to(run.dataset)}"),
-        ("b-test.png", f"the same file as the held-out image {test.relative_to(run.dataset)}"),
+        ("b-test.png", f"the same file as the test image {test.relative_to(run.dataset)}"),
         ("c-broken.png", "not an image that Pillow can identify"),
         ("d-empty.jpg", "file is empty"),
         ("e-fine.png", "it was added as fine before"),
@@ -427,7 +427,7 @@ def test_groups_that_members_have_seen_are_refused():
     train, test = [manifest_row("lot1/a.png", "1", "s1")], [manifest_row("lot2/b.png", "2", "s2", "test")]
     guard = RowGuard(spec, train, test)
     assert guard.objection("lot1/new.png", "n1").startswith("group 1 has training images")
-    assert guard.objection("lot2/new.png", "n2").startswith("group 2 has held-out images")
+    assert guard.objection("lot2/new.png", "n2").startswith("group 2 has test images")
     assert (
         guard.objection("new.png", "n3") == "the data set's group rule 'lot(\\d+)' finds no group in its path"
     )

@@ -4,7 +4,7 @@
 2. a network that keeps to the budget, unless one is named (:mod:`workflow.exporting.student.candidates`);
 3. its training on the run's own folds, interruptible as any training;
 4. its calibrator and threshold, on its own out-of-fold scores, by the code that every member gets them by;
-5. ensemble against student on the held-out rows; refused where too much is lost;
+5. ensemble against student on the test rows; refused where too much is lost;
 6. the file, through the parity gate; its milliseconds beside the ensemble's.
 """
 
@@ -23,7 +23,7 @@ from ensemble.pipeline import fit_single
 from reporting.terminal import console, note
 from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.ensembling.model_file import check_output, write_gated
-from workflow.ensembling.repeats import units_to_select_from
+from workflow.ensembling.repeats import fits_to_select_from
 from workflow.ensembling.score_tables import score_tables
 from workflow.exporting.student.gate import (
     STUDENT,
@@ -41,11 +41,11 @@ from workflow.exporting.student.plan import (
     student_config,
     student_data,
 )
+from workflow.run.fits import Fit, FitResult, fits_of, read_result
 from workflow.run.prepared import PreparedData
 from workflow.run.state import ensemble_key
 from workflow.run.student_file import DEPLOY_FOLDER, DOCUMENT, FILE
 from workflow.run.summary import deployment_prior
-from workflow.run.units import Unit, UnitResult, read_result, units_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 
 DEFAULT_MOST_LOST = 0.02
@@ -58,7 +58,7 @@ class StudentRequest:
     Attributes:
         budget: most milliseconds an image; a quarter of the ensemble's.
         student: ``NAME@SIZE``, in place of a budget.
-        most_lost: most held-out AUROC (ACSA for K > 2 classes) to lose; 0.02.
+        most_lost: most test AUROC (ACSA for K > 2 classes) to lose; 0.02.
         epochs: of the training; 12.
     """
 
@@ -70,19 +70,19 @@ class StudentRequest:
 
 @dataclass(frozen=True)
 class TrainedStudent:
-    """A student whose units are all trained.
+    """A student whose fits are all trained.
 
     Attributes:
         config: of the run that trained it.
         data: the teacher's rows, with soft targets.
-        results: receipts of its units.
+        results: cached results of its fits.
         fitted: its calibrator, prior shift and threshold.
-        test: its scores of the held-out rows.
+        test: its scores of the test rows.
     """
 
     config: RunConfig
     data: PreparedData
-    results: dict[Unit, UnitResult]
+    results: dict[Fit, FitResult]
     fitted: FittedEnsemble
     test: ScoreTable
 
@@ -140,29 +140,29 @@ def export_student(
 
 def key_of(run: FinishedRun) -> str:
     """What a student is of: :func:`workflow.run.state.ensemble_key` of its teacher."""
-    units = units_of(run.config, run.data, run.config.members)
-    return ensemble_key(run.config, units_to_select_from(run.config.recipe, units))
+    fits = fits_of(run.config, run.data, run.config.members)
+    return ensemble_key(run.config, fits_to_select_from(run.config.recipe, fits))
 
 
 def read_student(run: FinishedRun, plan: StudentPlan) -> TrainedStudent | None:
-    """Read a student's receipts and fit what follows from its scores; None where some are missing.
+    """Read a student's cached results and fit what follows from its scores; None where some are missing.
 
     Raises:
         ModelError: it collapsed.
         DataError: rows do not suffice for calibration or threshold.
     """
     config, data = student_config(run.config, plan), student_data(run)
-    results: dict[Unit, UnitResult] = {}
-    for unit in units_of(config, data, config.members):
-        result = read_result(unit)
+    results: dict[Fit, FitResult] = {}
+    for fit in fits_of(config, data, config.members):
+        result = read_result(fit)
         if result is None:
             return None
         if result.collapsed:
             raise ModelError(
-                f"{config.folder}: the student collapsed, {unit.label}: {result.collapsed} "
+                f"{config.folder}: the student collapsed, {fit.label}: {result.collapsed} "
                 "Name another with --student, or other --epochs."
             )
-        results[unit] = result
+        results[fit] = result
     oof, test = score_tables(data, results, {})
     fitted = fit_single(
         oof,
@@ -201,20 +201,20 @@ def _plan(
 
 def _train(run: FinishedRun, plan: StudentPlan) -> None:
     """Train what is not trained yet."""
-    from workflow.training.train import print_members, run_units
+    from workflow.training.train import print_members, run_fits
 
     config, data = student_config(run.config, plan), student_data(run)
-    units = units_of(config, data, config.members)
-    pending = [unit for unit in units if read_result(unit) is None]
+    fits = fits_of(config, data, config.members)
+    pending = [fit for fit in fits if read_result(fit) is None]
     if pending:
         note(
             f"{plan.name} learns from {len(data.train):,} training images: {LABEL_WEIGHT:.0%} the label, "
             "the rest what the ensemble says of each out of fold."
         )
-        run_units(config, data, pending)
+        run_fits(config, data, pending)
     else:
-        note(f"Nothing to train: all {len(units)} units of {config.folder} are there.")
-    print_members(data, units)
+        note(f"Nothing to train: all {len(fits)} fits of {config.folder} are there.")
+    print_members(data, fits)
 
 
 def _write(
@@ -249,7 +249,7 @@ def _write(
     deployed = write_deploy_folder(load_model(target), target.parent / DEPLOY_FOLDER)
     size = target.stat().st_size
     note(
-        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} held-out images at batches 1, 2 "
+        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} test images at batches 1, 2 "
         f"and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
     )
     note(f"Model card, configurations and examples: {deployed[0].parent}")

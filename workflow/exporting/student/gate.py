@@ -1,4 +1,4 @@
-"""What a student lost against its teacher and what was gained, on the held-out rows; and the gate on it."""
+"""What a student lost against its teacher and what was gained, on the test rows; and the gate on it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _LOWER_IS_BETTER = {"brier", "ece"}
 def compare_with_teacher(
     run: FinishedRun, fitted: FittedEnsemble, test: ScoreTable
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Measure teacher and student on the same held-out rows, under the same bootstrap replicates.
+    """Measure teacher and student on the same test rows, under the same bootstrap replicates.
 
     Args:
         run: the teacher's.
         fitted: the student's calibrator and threshold.
-        test: the student's scores of the held-out rows.
+        test: the student's scores of the test rows.
 
     Returns:
         The student's row of a results table, and metric → ``{ensemble, student, difference}`` with
@@ -57,12 +57,12 @@ def compare_with_teacher(
         metric: {
             TEACHER: of_teacher[metric],
             STUDENT: of_student[metric],
-            "difference": of_student["minus_control"][metric],
+            "difference": of_student["minus_baseline"][metric],
         }
         for metric in shown_metrics(len(test.class_names))
     }
-    row = {key: value for key, value in of_student.items() if key not in {"minus_control", "p_values"}}
-    row.pop("per_class_recall_minus_control", None)
+    row = {key: value for key, value in of_student.items() if key not in {"minus_baseline", "p_values"}}
+    row.pop("per_class_recall_minus_baseline", None)
     return row, figures
 
 
@@ -94,7 +94,7 @@ def gate(
     if not -difference <= most_lost:
         heading = shown_metrics(len(config.spec.classes))[metric]
         raise ModelError(
-            f"{config.folder}: the student {student} is not kept: its {heading} on held-out images is "
+            f"{config.folder}: the student {student} is not kept: its {heading} on test images is "
             f"{of_metric[STUDENT]:.4f} where the ensemble's is {of_metric[TEACHER]:.4f}, {-difference:.4f} "
             f"less (95 % interval {-high:.4f} to {-low:.4f}); --most-lost is {most_lost:g}. Its training is "
             "kept: allow more with --most-lost, train longer with --epochs, or name a larger --student."
@@ -104,7 +104,7 @@ def gate(
 
 def print_figures(n_images: int, n_classes: int, figures: dict[str, dict[str, Any]]) -> None:
     """Print both sides' figures and the paired difference."""
-    table = Table(title=f"Student against ensemble on {n_images:,} held-out images")
+    table = Table(title=f"Student against ensemble on {n_images:,} test images")
     table.add_column("")
     for heading in ("ensemble", "student", "difference", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -1,8 +1,8 @@
 """What a student is: its network, its size, its training; and the run that trains it.
 
 A student is a run of one member. It lies in the teacher's run folder, below ``student/NAME@SIZE/``, works at
-the student's own image size, and has the teacher's rows, folds and groups; its receipts are those of any
-other run, so it goes on where it was interrupted, and other limits need no new training.
+the student's own image size, and has the teacher's rows, folds and groups; its cached results are those of
+any other run, so it goes on where it was interrupted, and other limits need no new training.
 """
 
 from __future__ import annotations

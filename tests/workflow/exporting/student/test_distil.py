@@ -22,9 +22,9 @@ from workflow.exporting.student import candidates as student_backbone
 from workflow.exporting.student.candidates import strongest_within, untrained_graphs
 from workflow.exporting.student.distil import key_of
 from workflow.exporting.student.plan import LABEL_WEIGHT, StudentPlan, mixed_targets, soft_targets
+from workflow.run.fits import fits_of
 from workflow.run.prepared import load_prepared
 from workflow.run.state import ensemble_key
-from workflow.run.units import units_of
 from workflow.settings.config import RunOptions, resolve_config
 from workflow.training import train as train_all
 
@@ -33,8 +33,8 @@ STUDENT = ("--distil", "--student", NAME, "--epochs", "1")
 METRICS = ["auroc", "average_precision", "balanced_accuracy", "brier", "ece"]
 
 
-def receipts(run: Run) -> dict[str, int]:
-    """Receipt → when it was written."""
+def results(run: Run) -> dict[str, int]:
+    """Cached result → when it was written."""
     found = sorted((run.folder / "student" / NAME / "members" / "student").glob("*.npz"))
     return {path.name: path.stat().st_mtime_ns for path in found}
 
@@ -46,7 +46,7 @@ def told(fitted: tuple[Run, Outcome], tmp_path_factory: pytest.TempPathFactory) 
     before = {
         path: path.read_bytes() for path in [run.folder / "model.onnx", *(run.folder / "deploy").rglob("*.*")]
     }
-    one_unit = train_all.run_unit
+    one_unit = train_all.run_fit
     calls = []
 
     def interrupted(*given):
@@ -56,11 +56,11 @@ def told(fitted: tuple[Run, Outcome], tmp_path_factory: pytest.TempPathFactory) 
         return one_unit(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_all, "run_unit", interrupted)
+        patch.setattr(train_all, "run_fit", interrupted)
         stopped = run.command("export", *STUDENT)
-    half = receipts(run)
+    half = results(run)
     refused = run.command("export", *STUDENT, "--most-lost", "0")
-    whole = receipts(run)
+    whole = results(run)
     none_yet = not list(run.folder.glob("*student.onnx*"))
     kept = run.command("export", *STUDENT, "--most-lost", "1", "--json")
     return {
@@ -84,15 +84,15 @@ def test_interrupted_training_goes_on_where_it_was(told):
 
 def test_too_much_lost_is_refused_with_the_figures(told):
     assert told["refused"].code == 5
-    assert f"the student {NAME} is not kept: its AUROC on held-out images is 0." in told["refused"].said
+    assert f"the student {NAME} is not kept: its AUROC on test images is 0." in told["refused"].said
     assert "--most-lost is 0. Its training is kept" in told["refused"].said
     assert told["none_yet"]
 
 
 def test_another_limit_trains_nothing(told):
     assert told["kept"].code == 0, told["kept"].err
-    assert "Nothing to train: all 4 units" in told["kept"].said
-    assert receipts(told["run"]) == told["whole"]
+    assert "Nothing to train: all 4 fits" in told["kept"].said
+    assert results(told["run"]) == told["whole"]
 
 
 def test_the_document_and_the_file_say_what_was_lost_and_gained(told):
@@ -128,7 +128,7 @@ def test_the_document_and_the_file_say_what_was_lost_and_gained(told):
     assert inside["members"] == ["student"]
     # Nothing of the ensemble's backbone is in it.
     assert path.stat().st_size < 400_000
-    assert "Student against ensemble on 20 held-out images" in told["kept"].said
+    assert "Student against ensemble on 20 test images" in told["kept"].said
 
 
 def test_the_ensembles_own_file_and_folder_stay(told):
@@ -150,7 +150,7 @@ def test_score_inspect_and_parity_take_it_for_what_it_is(told, tmp_path):
     of_path = {
         str(run.dataset / p): s
         for p, s in zip(
-            pq.read_table(run.folder / "heldout.parquet")["path"].to_pylist(),
+            pq.read_table(run.folder / "test.parquet")["path"].to_pylist(),
             final["scores"][:, 0],
             strict=True,
         )
@@ -160,7 +160,7 @@ def test_score_inspect_and_parity_take_it_for_what_it_is(told, tmp_path):
     )
     shown = run_command("inspect", path, "--json")
     assert [part["name"] for part in shown.json["parts"]] == ["input", "student", "ensemble"]
-    assert f"A student, {NAME}, of the run's ensemble: auroc on held-out images" in shown.said
+    assert f"A student, {NAME}, of the run's ensemble: auroc on test images" in shown.said
     held = {
         row["file"]: row
         for row in run.command("parity", "--json").json["rows"]
@@ -176,8 +176,8 @@ def test_a_student_of_an_earlier_ensemble_is_called_stale(told, tmp_path):
     assert "is stale" not in run.command("ensemble").said
     options = RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs)
     refitted = replace(options, overrides=("threshold=max_f1",))
-    units = units_of(config := resolve_config(refitted), load_prepared(config), config.members)
-    earlier = ensemble_key(config, units)
+    fits = fits_of(config := resolve_config(refitted), load_prepared(config), config.members)
+    earlier = ensemble_key(config, fits)
     assert earlier != key_of(read_finished(resolve_config(options)))
     document = run.folder / "export.student.json"
     write_json(document, read_json(document) | {"student_of": earlier})

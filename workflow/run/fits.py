@@ -1,9 +1,9 @@
-"""Units of training work, a member on a fold of a repeat each, and their receipts.
+"""Fits of training work, a member on a fold of a repeat each, and their results.
 
-A unit's result is one file, written whole: scores of the rows it held out, and for the final unit
-(all training rows) the fitted state and the held-out split's scores. The file carries a key made of
-everything the result depends on, so a unit whose key fits needs no repeating, and one whose settings
-changed is repeated alone. Held-out rows enter the key of the final unit only, which scores them, and
+A fit's result is one file, written whole: scores of the rows it held out, and for the final fit
+(all training rows) the fitted state and the test set's scores. The file carries a key made of
+everything the result depends on, so a fit whose key fits needs no repeating, and one whose settings
+changed is repeated alone. Test rows enter the key of the final fit only, which scores them, and
 no seed: what they look like can change no model. Augmented copies enter the keys of members
 that see the minority.
 """
@@ -24,10 +24,10 @@ from features.settings import BackboneSettings
 from workflow.run.prepared import PreparedData, seed_of
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
-from workflow.settings.registry import CONTROL, entry_of
+from workflow.settings.registry import BASELINE, entry_of
 
 # Raised when the code of a member changes so that old results should not be reused.
-_UNITS_VERSION = 4
+_FITS_VERSION = 4
 FINAL = -1
 _STATE = "state/"
 
@@ -36,7 +36,7 @@ Curves = dict[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
-class Unit:
+class Fit:
     """One member on one fold of one repeat.
 
     Attributes:
@@ -63,20 +63,22 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class UnitResult:
-    """What a finished unit left.
+class FitResult:
+    """What a finished fit left.
 
     Attributes:
-        scores: ``[n, C]`` of the fold's rows; of the held-out split's rows for the final unit.
-        state: fitted arrays (final unit only).
+        scores: ``[n, C]`` of the fold's rows; of the test set's rows for the final fit.
+        state: fitted arrays (final fit only).
         state_meta: facts beside them.
         seconds: of fitting and scoring.
         score_ms: milliseconds an image of scoring, beyond the backbone's.
         sentences: noteworthy events.
         collapsed: why the member is to be left out; empty when it is not.
-        curves: figures a step, as the member recorded them; empty in receipts of older versions.
-        added_scores: ``[n, C]`` of the rows that ``update`` added, of a final unit; never in its receipt.
-        taken_in: how much of them a member with a bank has taken in; in ``state``, never in the receipt.
+        curves: figures a step, as the member recorded them; empty in cached results of older versions.
+        added_scores: ``[n, C]`` of the rows that ``update`` added, of a final fit; never in its cached
+            result.
+        taken_in: how much of them a member with a bank has taken in; in ``state``, never in the cached
+            result.
     """
 
     scores: FloatArray
@@ -90,14 +92,14 @@ class UnitResult:
     added_scores: FloatArray | None = None
     taken_in: int = 0
 
-    def write(self, unit: Unit) -> None:
-        """Write the receipt, whole or not at all."""
+    def write(self, fit: Fit) -> None:
+        """Write the result, whole or not at all."""
         arrays: Arrays = {"scores": self.scores}
         arrays.update({_STATE + name: array for name, array in self.state.items()})
         meta = {
-            "key": unit.key,
-            "member": unit.member.name,
-            "fold": unit.fold,
+            "key": fit.key,
+            "member": fit.member.name,
+            "fold": fit.fold,
             "state_meta": self.state_meta,
             "seconds": round(self.seconds, 3),
             "score_ms": round(self.score_ms, 4),
@@ -105,28 +107,28 @@ class UnitResult:
             "collapsed": self.collapsed,
             "curves": self.curves,
         }
-        if unit.repeat:
-            meta["repeat"] = unit.repeat
-        write_arrays(unit.path, arrays, meta)
+        if fit.repeat:
+            meta["repeat"] = fit.repeat
+        write_arrays(fit.path, arrays, meta)
 
 
 def learns_from_copies(plan: MemberPlan) -> bool:
     """Whether a member is given the augmented copies of minority images.
 
-    One-class members have no use for the minority, and the null control stays plain: what copies do shows
-    as the difference of another member from it, such as ``cnn_copies: {type: cnn}``.
+    One-class members have no use for the minority, and the calibrated baseline stays plain: what copies do
+    shows as the difference of another member from it, such as ``cnn_copies: {type: cnn}``.
     """
-    return entry_of(plan.type).kind != "oneclass" and plan.name != CONTROL
+    return entry_of(plan.type).kind != "oneclass" and plan.name != BASELINE
 
 
-def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Unit]:
+def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Fit]:
     """All units of the given members, repeat by repeat and fold by fold, each repeat's final one last."""
     repeats = range(config.recipe.repeats)
     # Folds are part of the digest, so it is another one each repeat.
     train_digests = [data.of_repeat(repeat).train_digest for repeat in repeats]
     test_digest, targets_digest = data.test_digest, data.targets_digest
     backbone_files = {plan.backbone: _weights_file_digest(plan.backbone) for plan in members}
-    units = []
+    fits = []
     for plan in members:
         folder = config.folder / "members" / plan.name
         copies = [data.augmented_digest] if data.augmented and learns_from_copies(plan) else []
@@ -135,7 +137,7 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
             seed = seed_of(config.seed, plan.name, fold, *([repeat] if repeat else []))
             key = digest_of(
                 [
-                    _UNITS_VERSION,
+                    _FITS_VERSION,
                     plan.identity(),
                     backbone_files[plan.backbone],
                     config.spec.window,
@@ -151,8 +153,8 @@ def units_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, .
             )
             place = folder / f"repeat-{repeat}" if repeat else folder
             name = "final" if fold == FINAL else f"fold-{fold}"
-            units.append(Unit(plan, fold, seed, key, place / f"{name}.npz", repeat))
-    return units
+            fits.append(Fit(plan, fold, seed, key, place / f"{name}.npz", repeat))
+    return fits
 
 
 def _weights_file_digest(backbone: BackboneSettings) -> str:
@@ -160,18 +162,18 @@ def _weights_file_digest(backbone: BackboneSettings) -> str:
     return sha256_of_file(path) if path.is_file() else ""
 
 
-def read_result(unit: Unit) -> UnitResult | None:
-    """The unit's result, or None when it is missing, torn, or of other settings."""
-    if not unit.path.exists():
+def read_result(fit: Fit) -> FitResult | None:
+    """The fit's result, or None when it is missing, torn, or of other settings."""
+    if not fit.path.exists():
         return None
     try:
-        arrays, meta = read_arrays(unit.path)
+        arrays, meta = read_arrays(fit.path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    if meta.get("key") != unit.key:
+    if meta.get("key") != fit.key:
         return None
     state = {name.removeprefix(_STATE): a for name, a in arrays.items() if name.startswith(_STATE)}
-    return UnitResult(
+    return FitResult(
         scores=np.asarray(arrays["scores"], dtype=np.float32),
         state=state,
         state_meta=meta["state_meta"],
