@@ -32,7 +32,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.main
+	$(BIN)/python -m benchmarks all
 
 # Resolve the lock anew; needs uv (pip install uv).
 lock:

@@ -19,7 +19,6 @@ try:
 except ImportError:
     sys.exit("Error: packages are missing here. Run make setup, and then .venv/bin/python cli.py.")
 
-from benchmarks.commands import bench
 from contracts.errors import ExitCode, OutnumberedError
 from contracts.text import printable_lines
 from workflow.commands.datasets import datasets
@@ -54,7 +53,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(datasets, name="datasets")
-app.add_typer(bench, name="bench")
 app.add_typer(files)
 app.add_typer(finished)
 
@@ -318,11 +316,11 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
         raise typer.Exit(ExitCode.MODEL)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, commands: typer.Typer = app) -> int:
     """Run a command; a user's mistake becomes one sentence and an exit code, never a traceback."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        outcome = app(args=arguments, standalone_mode=False)
+        outcome = commands(args=arguments, standalone_mode=False)
     except OutnumberedError as error:
         errors.print(f"[bold red]Error:[/] {escape(printable_lines(str(error)))}")
         return int(error.exit_code)

@@ -1,12 +1,17 @@
-"""``bench``: measure the parts on public protocols; a command is a few lines here and a story of its own."""
+"""``python -m benchmarks NAME``: measure the parts on public protocols.
+
+Each command is a few lines here; the work is in the file of the same name. Heavy imports happen inside.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import cli
 from workflow.commands.options import (
     DEFAULT_RUNS,
     Data,
@@ -23,11 +28,18 @@ from workflow.commands.options import (
     run_options,
 )
 
-bench = typer.Typer(help="Measure the parts on public protocols.", no_args_is_help=True)
+app = typer.Typer(
+    name="python -m benchmarks",
+    help="Measure the parts on public protocols. Prints ratios and medians; nothing passes or fails.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
-@bench.command("oneclass")
-def bench_oneclass(
+@app.command()
+def oneclass(
     dataset: Annotated[str, typer.Option("--set", help="fashion_mnist, mnist or cifar10.")],
     members: Annotated[
         str, typer.Option("--members", help="Member types, a,b,c.")
@@ -56,8 +68,7 @@ def bench_oneclass(
     as_json: Json = False,
 ) -> None:
     """Train on one class, tell it from all others, class by class; beside published figures."""
-    from benchmarks.oneclass import BenchOptions
-    from benchmarks.oneclass import bench_oneclass as run
+    from benchmarks.oneclass import BenchOptions, bench_oneclass
 
     def split(text: str | None) -> tuple[str, ...]:
         return tuple(part.strip() for part in (text or "").split(",") if part.strip())
@@ -75,13 +86,13 @@ def bench_oneclass(
         seed=seed,
         device=device.value,
     )
-    document = run(options)
+    document = bench_oneclass(options)
     if as_json:
         print_json(document)
 
 
-@bench.command("coreset")
-def bench_coreset(
+@app.command()
+def coreset(
     points: Annotated[int, typer.Option("--points", min=2, help="Points to choose from.")] = 50_000,
     dim: Annotated[int, typer.Option("--dim", min=1, help="Coordinates of a point.")] = 384,
     centers: Annotated[int, typer.Option("--centers", min=3, help="Points to choose.")] = 5_000,
@@ -98,15 +109,15 @@ def bench_coreset(
     as_json: Json = False,
 ) -> None:
     """Time the selection of PatchCore's bank beside anomalib's, on the same points."""
-    from benchmarks.coreset import bench_coreset as run
+    from benchmarks.coreset import bench_coreset
 
-    document = run(points, dim, centers, seed, repeats, file, iterations)
+    document = bench_coreset(points, dim, centers, seed, repeats, file, iterations)
     if as_json:
         print_json(document)
 
 
-@bench.command("bank")
-def bench_bank(
+@app.command()
+def bank(
     dataset: Dataset,
     member: Annotated[str, typer.Option("--member", help="A patchcore of the recipe.")] = "patchcore",
     most: Annotated[int, typer.Option("--most", help="Patches of the largest bank.")] = 8000,
@@ -120,15 +131,16 @@ def bench_bank(
     as_json: Json = False,
 ) -> None:
     """Print PatchCore's out-of-fold accuracy against the size of its bank, and what the bank costs."""
-    from benchmarks.bank import bench_bank as run
+    from benchmarks.bank import bench_bank
 
-    document = run(run_options(dataset, data, recipe, override, runs, seed, device, minority), member, most)
+    options = run_options(dataset, data, recipe, override, runs, seed, device, minority)
+    document = bench_bank(options, member, most)
     if as_json:
         print_json(document)
 
 
-@bench.command("score")
-def bench_score(
+@app.command()
+def score(
     dataset: Dataset,
     images: Annotated[int, typer.Option("--images", help="JPEG files to score.")] = 512,
     rounds: Annotated[int, typer.Option("--rounds", help="Times that every way is measured.")] = 3,
@@ -146,10 +158,38 @@ def bench_score(
     as_json: Json = False,
 ) -> None:
     """Time a run's exported files in every runtime, beside torch and anomalib, on the same JPEGs."""
-    from benchmarks.score import ScoreBench
-    from benchmarks.score import bench_score as run
+    from benchmarks.score import ScoreBench, bench_score
 
     options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
-    document = run(options, ScoreBench(images, rounds, processes, anomalib, markdown))
+    document = bench_score(options, ScoreBench(images, rounds, processes, anomalib, markdown))
     if as_json:
         print_json(document)
+
+
+@app.command("all")
+def run_all(
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Data set whose run of recipe quick is exported.")
+    ] = "elpv",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Time bank selection and, where an exported run exists, scoring (this is make bench)."""
+    from benchmarks.coreset import bench_coreset
+    from benchmarks.score import ScoreBench, bench_score
+    from reporting.terminal import note
+    from workflow.settings.config import RunOptions
+
+    bench_coreset(points=50_000, dim=128, centers=2_000, repeats=2)
+    if (runs / dataset / "quick" / "model.onnx").exists():
+        bench_score(RunOptions(dataset, runs=runs), ScoreBench(anomalib=True))
+    else:
+        note(f"{dataset} has no exported run in {runs}, so scoring is not timed. Run: make demo")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a benchmark; a user's mistake becomes one sentence and an exit code, as in :func:`cli.main`."""
+    return cli.main(arguments, app)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""``bench bank``: how accurate PatchCore is with how large a bank, and what the bank costs.
+"""``python -m benchmarks bank``: how accurate PatchCore is with how large a bank, and what the bank costs.
 
 Greedy selection of m patches is the beginning of greedy selection of more, so one selection a fold gives
 the banks of all sizes. Every figure is of rows that their fold held out.
@@ -79,9 +79,9 @@ def bench_bank(options: RunOptions, member: str = "patchcore", most: int = 8000)
     config = resolve_config(options)
     plan = config.member(member)
     if plan.type != "patchcore":
-        raise UsageError(f"bench bank: member '{member}' is a {plan.type}. Name a patchcore with --member.")
+        raise UsageError(f"member '{member}' is a {plan.type}. Name a patchcore with --member.")
     if most < _LEAST:
-        raise UsageError(f"bench bank: --most {most} is below the smallest bank, {_LEAST}. Give more.")
+        raise UsageError(f"--most {most} is below the smallest bank, {_LEAST}. Give more.")
     data = prepare_data(config)
     sizes, scores, costs = _scores_by_size(config, plan, data, most)
     is_minority = (data.labels(data.train) == len(data.manifest.class_names) - 1).astype(np.int64)
@@ -138,9 +138,7 @@ def _scores_by_size(
             bar.advance()
     sizes = [size for size in wanted if size < largest] + [largest]
     if largest < _LEAST:
-        raise DataError(
-            f"bench bank: a fold has no {_LEAST} different patches, only {largest}. Give more images."
-        )
+        raise DataError(f"a fold has no {_LEAST} different patches, only {largest}. Give more images.")
     return [size for size in sizes if size in costs], scores, costs
 
 
@@ -166,7 +164,7 @@ def _one_fold(
     try:
         module = member.fit(fit_rows, context).to_module()
     except MemberCollapsedError as collapse:
-        raise DataError(f"bench bank: {collapse} There is no curve to draw.") from collapse
+        raise DataError(f"{collapse} There is no curve to draw.") from collapse
     for size, of_size in scores.items():
         # Where there are no more patches than that, the bank of all of them stands for the larger ones.
         prefix = module.bank[:size]

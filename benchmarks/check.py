@@ -10,12 +10,14 @@ import argparse
 import io
 import json
 import re
+import select
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -63,18 +65,19 @@ def main() -> None:
         command += ["--runs", f"{folder}/runs", "--json"]
         started = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            peak = _peak_while(process)
             assert process.stdout is not None
+            peak = _peak_while(process, process.stdout)
             document = json.loads(process.stdout.read())
         seconds = time.monotonic() - started
     found = Counter(each["kind"] for each in document["duplicates"]["sets"])
     print(json.dumps({"files": arguments.files, "seconds": round(seconds, 1), **peak, "copies_found": found}))
 
 
-def _peak_while(process: subprocess.Popen[bytes]) -> dict[str, int]:
+def _peak_while(process: subprocess.Popen[bytes], answer: IO[bytes]) -> dict[str, int]:
     """Most resident memory in MB of the command, of any worker, and of all at a time, sampled."""
     peak = {"parent_mb": 0, "worker_mb": 0, "tree_mb": 0}
-    while not _has_output(process):
+    # The command has ended, or has begun to print its document.
+    while process.poll() is None and not select.select([answer], [], [], 0)[0]:
         now = 0
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
@@ -92,13 +95,6 @@ def _peak_while(process: subprocess.Popen[bytes]) -> dict[str, int]:
         peak["tree_mb"] = max(peak["tree_mb"], now)
         time.sleep(0.2)
     return peak
-
-
-def _has_output(process: subprocess.Popen[bytes]) -> bool:
-    """Whether the command has begun to print its document, or has ended."""
-    import select
-
-    return process.poll() is not None or bool(select.select([process.stdout], [], [], 0)[0])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``bench coreset``: our selection beside anomalib's, on the same points, in one run.
+"""``python -m benchmarks coreset``: our selection beside anomalib's, on the same points, in one run.
 
 Every selection runs in a process of its own, so that one's memory cannot hide in what another has freed.
 Runs are interleaved (ours before and after anomalib's), and times are medians: a machine that slows down
@@ -144,7 +144,7 @@ def _checked(case: CoresetCase) -> CoresetCase:
         case = replace(case, points=array.shape[0], dim=array.shape[1])
     if case.centers >= case.points:
         raise UsageError(
-            f"bench coreset: {case.centers} centres of {case.points} points leave nothing to choose. "
+            f"{case.centers} centres of {case.points} points leave nothing to choose. "
             "Give fewer --centers or more --points."
         )
     return case

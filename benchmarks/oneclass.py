@@ -1,4 +1,6 @@
-"""``bench oneclass``: one class is normal, all others are not; class by class, beside published figures.
+"""``python -m benchmarks oneclass``: each class in turn is normal and the rest anomalous.
+
+Our figures are shown beside published ones.
 
 Every (member, class) is a cached result of its own, so that the same command goes on where it was
 interrupted.

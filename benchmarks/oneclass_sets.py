@@ -1,4 +1,4 @@
-"""The image sets of ``bench oneclass``: small, public, ten classes each, and published figures."""
+"""Image sets of the one-class benchmark: small, public, ten classes each, with published figures."""
 
 from __future__ import annotations
 

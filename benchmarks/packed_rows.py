@@ -1,4 +1,4 @@
-"""Rows of ``bench oneclass``: images in memory, backbone features through the same store as everywhere."""
+"""Rows of the one-class benchmark: images in memory, backbone features cached in the usual store."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def load_images(
 ) -> None:
     """Write the data set's pixels at the working size: majority training images, and held-out ones."""
     if name == DIGITS:
-        np.savez(folder / "images.npz", **_digits(n_train, n_test))
+        np.savez(folder / "images.npz", allow_pickle=False, **_digits(n_train, n_test))
         return
     from imagedata.decoding.decode import decode_file
     from workflow.run.prepared import prepare_data
@@ -112,7 +112,7 @@ def run_arm(arm: str, folder: Path) -> dict[str, Any]:
     train, test = images["train"], images["test"]
     if arm == "anomalib":
         # Our members take our own choice of the bank; here anomalib's is what is measured.
-        training.exact_coreset = _their_own_coreset
+        training.exact_coreset = _their_own_coreset  # type: ignore[assignment]
         member: Any = _their_member()
         # Imports are no part of a fit.
         import anomalib.engine
@@ -188,7 +188,7 @@ def same_bank(folder: Path, n_images: int = 32) -> dict[str, float]:
     from features.settings import BackboneSettings
     from features.tensors import BackboneFeatures
     from oneclass.from_anomalib.module import search_settings
-    from oneclass.patchcore.member import PatchCoreModule
+    from oneclass.patchcore.module import PatchCoreModule
 
     images = np.load(folder / "images.npz")["test"]
     test = images[:: max(1, len(images) // n_images)]
@@ -224,8 +224,9 @@ def _their_member() -> Any:
     return AnomalibMember(AnomalibSettings(model="patchcore", weights="packaged", arguments=arguments))
 
 
-def _their_own_coreset(_seed: int) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext()
+@contextlib.contextmanager
+def _their_own_coreset(_seed: int) -> Iterator[None]:
+    yield
 
 
 def _their_scores(member: Any, pixels: np.ndarray) -> np.ndarray:

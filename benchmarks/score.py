@@ -1,8 +1,8 @@
-"""``bench score``: images a second, of the graph alone and from a folder to parquet, beside other ways.
+"""``python -m benchmarks score``: images per second of the graph alone, folder to parquet, and others.
 
-Everything is measured in one run, in turn, round after round: a machine that slows down is fair to all, and
-ratios are to be trusted more than figures. The graph alone runs in as many single-threaded processes as
-the scorer uses, so that what decoding and writing cost is what lies between the two.
+All cases are measured in one run, in turn, round after round, so a machine that slows down affects all of
+them alike; trust the ratios more than the figures. The graph alone runs in as many single-threaded
+processes as the scorer uses, so the difference between the two is the cost of decoding and writing.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
         UsageError: a figure out of range, or anomalib cannot have this backbone.
     """
     if bench.images < _GRAPH_IMAGES or bench.rounds < 1:
-        raise UsageError(f"bench score: --images at least {_GRAPH_IMAGES}, --rounds at least 1.")
+        raise UsageError(f"--images must be at least {_GRAPH_IMAGES}, and --rounds at least 1. Give more.")
     run = read_finished(resolve_config(options))
     files = sorted(run.config.folder.glob("model*.onnx"))
     if not files:
@@ -352,7 +352,7 @@ def _as_markdown(document: dict[str, Any], options: RunOptions, bench: ScoreBenc
         flags += ["--images", str(bench.images)]
     if bench.rounds != ScoreBench.rounds:
         flags += ["--rounds", str(bench.rounds)]
-    command = options.command("score", *flags).replace(" score ", " bench score ", 1)
+    command = options.command("score", *flags).replace("cli.py", "-m benchmarks", 1)
     lines = [f"# Scoring, {document['dataset']}, recipe {document['recipe']}", ""]
     lines += [f"Made by `{command}`.", "", _facts(document), ""]
     lines += ["| " + " | ".join(_HEADINGS) + " |", "|---|" + "---:|" * (len(_HEADINGS) - 1)]

@@ -48,7 +48,7 @@ def anomalib_cases(
     """
     backbone = config.recipe.backbone
     if ":" in backbone.name or backbone.name.startswith("small_cnn"):
-        raise UsageError(f"bench score: anomalib has no backbone {backbone.name}. Leave --anomalib out.")
+        raise UsageError(f"anomalib has no backbone {backbone.name}. Leave --anomalib out.")
     with _quiet():
         import torch
         from anomalib.data import Folder

@@ -62,9 +62,20 @@ def run_command(*arguments: object) -> Outcome:
     """Run a command in this process as ``python cli.py ARGUMENTS`` would."""
     import cli
 
+    return _captured(cli.main, arguments)
+
+
+def run_benchmark(*arguments: object) -> Outcome:
+    """Run a benchmark in this process as ``python -m benchmarks ARGUMENTS`` would."""
+    from benchmarks.__main__ import main
+
+    return _captured(main, arguments)
+
+
+def _captured(main: Callable[[list[str]], int], arguments: tuple[object, ...]) -> Outcome:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main([str(argument) for argument in arguments])
+        code = main([str(argument) for argument in arguments])
     outcome = Outcome(code, out.getvalue(), err.getvalue())
     assert "Traceback" not in outcome.out + outcome.err
     return outcome

@@ -1,4 +1,4 @@
-"""``bench bank``: the curve is that of members fitted with each size by themselves."""
+"""``python -m benchmarks bank``: the curve is that of members fitted with each size by themselves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.bank import bank_sizes
 from contracts.member import FitContext
 from oneclass.patchcore.member import PatchCore
+from tests.conftest import run_benchmark
 from workflow.run.features import load_backbones
 from workflow.run.prepared import load_prepared, seed_of
 from workflow.settings.config import RunOptions, resolve_config
@@ -20,9 +21,9 @@ def test_sizes():
     assert bank_sizes(2000) == [100, 200, 500, 1000, 2000]
 
 
-def test_curve_of_a_run(trained, command):
+def test_curve_of_a_run(trained):
     options = ("--recipe", trained.recipe, "--runs", trained.runs)
-    outcome = command("bench", "bank", trained.dataset, "--most", 250, *options, "--json")
+    outcome = run_benchmark("bank", trained.dataset, "--most", 250, *options, "--json")
     assert outcome.code == 0, outcome.err
     figures = outcome.json["figures"]
     assert [figure["size"] for figure in figures] == [100, 200, 250]
@@ -57,9 +58,9 @@ def test_curve_of_a_run(trained, command):
         (("-o", "members.patchcore.bank_mb=1"), "name one of bank_size, bank_ratio, bank_mb, bank_ms"),
     ],
 )
-def test_what_cannot_be(trained, command, arguments, said):
-    outcome = command(
-        "bench", "bank", trained.dataset, *arguments, "--recipe", trained.recipe, "--runs", trained.runs
+def test_what_cannot_be(trained, arguments, said):
+    outcome = run_benchmark(
+        "bank", trained.dataset, *arguments, "--recipe", trained.recipe, "--runs", trained.runs
     )
     assert outcome.code == 2
     assert said in outcome.said

@@ -1,4 +1,4 @@
-"""``bench coreset``: what is timed and measured, and what is said about it."""
+"""``python -m benchmarks coreset``: what is timed and measured, and what is said about it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from benchmarks import coreset as bench
 from benchmarks.coreset import CoresetCase, CoresetRun, extra_memory
 from oneclass.patchcore.coreset import cover_radius, k_center_greedy
+from tests.conftest import run_benchmark
 
 CASE = CoresetCase(points=700, dim=24, centers=220, seed=3, threads=1)
 
@@ -69,8 +70,8 @@ def runs(monkeypatch):
     return asked
 
 
-def test_document_and_table(runs, command):
-    outcome = command("bench", "coreset", "--points", 700, "--dim", 24, "--centers", 50, "--json")
+def test_document_and_table(runs):
+    outcome = run_benchmark("coreset", "--points", 700, "--dim", 24, "--centers", 50, "--json")
     assert outcome.code == 0
     assert runs == [("ours", None), ("anomalib", None), ("ours", None)]
     ours, theirs = (outcome.json["selections"][name] for name in ("ours", "anomalib"))
@@ -86,12 +87,12 @@ def test_document_and_table(runs, command):
     assert "extrapolated" not in outcome.said
 
 
-def test_an_extrapolated_time_is_called_so(runs, command, monkeypatch):
+def test_an_extrapolated_time_is_called_so(runs, monkeypatch):
     monkeypatch.setattr(bench, "_MOST_PAIRS_IN_FULL", 1000)
     monkeypatch.setattr(bench, "_TIMED_ITERATIONS", 18)
-    outcome = command("bench", "coreset", "--points", 700, "--dim", 24, "--centers", 50, "--json")
+    outcome = run_benchmark("coreset", "--points", 700, "--dim", 24, "--centers", 50, "--json")
     assert runs[1] == ("anomalib", 18)
-    wished = command("bench", "coreset", "--points", 700, "--dim", 24, "--centers", 50, "--iterations", 30)
+    wished = run_benchmark("coreset", "--points", 700, "--dim", 24, "--centers", 50, "--iterations", 30)
     assert runs[4] == ("anomalib", 30)
     assert "extrapolated from 30 iterations" in wished.said
     assert "100.00*" in outcome.said
@@ -105,14 +106,14 @@ def test_an_extrapolated_time_is_called_so(runs, command, monkeypatch):
     assert ours["cover_radius_of_all"] < ours["cover_radius"]
 
 
-def test_points_of_a_file(runs, command, tmp_path):
+def test_points_of_a_file(runs, tmp_path):
     np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(90, 5)).astype(np.float16))
-    outcome = command("bench", "coreset", "--file", tmp_path / "points.npy", "--centers", 9, "--json")
+    outcome = run_benchmark("coreset", "--file", tmp_path / "points.npy", "--centers", 9, "--json")
     assert (outcome.json["points"], outcome.json["dim"]) == (90, 5)
 
 
-def test_what_cannot_be(command, tmp_path):
-    few = command("bench", "coreset", "--points", 50, "--centers", 50)
+def test_what_cannot_be(tmp_path):
+    few = run_benchmark("coreset", "--points", 50, "--centers", 50)
     assert few.code == 2
     assert "50 centres of 50 points leave nothing to choose" in few.said
     np.save(tmp_path / "labels.npy", np.arange(5))
@@ -120,6 +121,6 @@ def test_what_cannot_be(command, tmp_path):
         ("labels.npy", "holds int64 of shape (5,)"),
         ("none.npy", "cannot be read as a .npy file"),
     ):
-        wrong = command("bench", "coreset", "--file", tmp_path / name, "--centers", 3)
+        wrong = run_benchmark("coreset", "--file", tmp_path / name, "--centers", 3)
         assert wrong.code == 3
         assert said in wrong.said

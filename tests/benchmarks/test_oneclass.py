@@ -1,4 +1,4 @@
-"""``bench oneclass``: the protocol, its results, and what it refuses."""
+"""``python -m benchmarks oneclass``: the protocol, its results, and what it refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.oneclass import rows_to_train
 from benchmarks.oneclass_sets import load_set
 from benchmarks.packed_rows import PackedRows, resized
 from contracts.errors import DataError
-from tests.conftest import run_command
+from tests.conftest import run_benchmark
 from tests.packs import write_idx_pack
 from tests.threads import one_thread  # noqa: F401
 
@@ -61,7 +61,7 @@ def plain_runner(monkeypatch):
 def bench(data, tmp_path):
     def run(*arguments):
         where = ("--data", data, "--runs", tmp_path / "runs")
-        return run_command("bench", "oneclass", "--set", "fashion_mnist", *where, *arguments)
+        return run_benchmark("oneclass", "--set", "fashion_mnist", *where, *arguments)
 
     return run
 
@@ -196,15 +196,14 @@ def test_no_digits_at_all(tmp_path, monkeypatch):
         (("--classes", "hat"), "--classes hat: fashion_mnist has t_shirt"),
         (("--members", "deep_sad"), "there are none. Say how many with --labelled 0.05."),
         (("--labelled", "0.1"), "no member named learns from labelled rows"),
-        (("-o", "patchcore.bank_size=9"), "write MEMBER.key=value with a member of --members"),
+        (("-o", "patchcore.bank_size=9"), "write MEMBER.key=value with one of --members"),
         (("-o", "knn.neighbour=9"), "neighbours"),
     ],
 )
 def test_mistakes_are_one_sentence(data, tmp_path, arguments, said):
     given = {"--set": "fashion_mnist", "--members": "knn"}
     given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
-    outcome = run_command(
-        "bench",
+    outcome = run_benchmark(
         "oneclass",
         "--data",
         data,
@@ -218,7 +217,7 @@ def test_mistakes_are_one_sentence(data, tmp_path, arguments, said):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, cli; cli.main(['bench', 'oneclass', '--help']); "
+        "import sys; from benchmarks.__main__ import main; main(['oneclass', '--help']); "
         "sys.exit(sorted({'torch', 'sklearn', 'timm', 'lightning'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""``bench score``: every way is measured, on the same files, and the page says what was done."""
+"""``python -m benchmarks score``: every case is measured on the same files; the page names the command."""
 
 import subprocess
 import sys
@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks.memory import peak_memory_mb
 from benchmarks.peaks import gemm_peaks
-from tests.conftest import Outcome, Run, run_command
+from tests.conftest import Outcome, Run, run_benchmark
 
 
 def bench_score(run: Run, *options: object) -> Outcome:
-    return run_command("bench", "score", run.dataset, "--recipe", run.recipe, "--runs", run.runs, *options)
+    return run_benchmark("score", run.dataset, "--recipe", run.recipe, "--runs", run.runs, *options)
 
 
 def test_peaks_are_positive_and_leave_threads_as_they_were():
@@ -41,7 +41,7 @@ def test_every_file_and_way_has_a_row(fitted: tuple[Run, Outcome], tmp_path):
     assert outcome.json["gflop_per_image"] > 0
     assert outcome.json["start_seconds"] > 0
     assert "| model, onnxruntime: graph alone |" in page.read_text()
-    assert "Made by `python cli.py bench score " in page.read_text()
+    assert "Made by `python -m benchmarks score " in page.read_text()
 
 
 def test_memory_counts_a_command_with_all_that_it_starts():
@@ -64,4 +64,4 @@ def test_a_command_that_fails_is_not_measured():
 def test_too_few_images_are_refused(fitted: tuple[Run, Outcome]):
     outcome = bench_score(fitted[0], "--images", "3")
     assert outcome.code == 2
-    assert "bench score: --images at least 64" in outcome.said
+    assert "--images must be at least 64" in outcome.said
