@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from imagedata.audit.duplicates import RELATIONS, DuplicateSet, Relation
 from imagedata.audit.groups import GroupGuess
+from imagedata.audit.result import Audit
 from imagedata.audit.rules import RULES
 from imagedata.audit.shortcuts import ALL_FACTS, SOURCE_FACTS, WARNING_AUROC
-
-if TYPE_CHECKING:
-    from imagedata.layouts.listing import ListedImage
-    from workflow.checking.check import Audit
+from imagedata.layouts.listing import ListedImage
 
 Verdict = Literal["refused", "invalid", "warning", "note", "fine"]
 
@@ -40,20 +37,14 @@ class Problem:
     sentence: str
 
 
-def problems_of(audit: Audit, near_file: Path, *, denied: bool) -> list[Problem]:
-    """Every point of the check with its verdict, points that are fine included.
-
-    Args:
-        audit: what was found.
-        near_file: where near copies were written to.
-        denied: the user said that there are no groups.
-    """
+def problems_of(audit: Audit) -> list[Problem]:
+    """Every point of the check with its verdict, points that are fine included."""
     return [
         *_of_training(audit),
         *_of_files(audit),
         *_of_exact(audit),
-        *_of_near(audit, near_file),
-        *_of_groups(audit, denied=denied),
+        *_of_near(audit),
+        *_of_groups(audit),
         *_of_shortcuts(audit),
         *_of_imbalance(audit),
     ]
@@ -95,7 +86,7 @@ def _of_exact(audit: Audit) -> Iterator[Problem]:
         sets = duplicates.of("exact", relation)
         title = _title("exact", relation)
         name = f"exact_{relation.replace(' ', '_')}"
-        if relation == "across groups" and audit.config.spec.group is None:
+        if relation == "across groups" and audit.spec.group is None:
             yield Problem(name, title, None, "note", "No group rule, so nothing to cross.")
             continue
         if not sets:
@@ -129,9 +120,9 @@ def _first(each: DuplicateSet, images: list[ListedImage]) -> str:
     return " = ".join(images[i].path for i in each.members[:3])
 
 
-def _of_near(audit: Audit, near_file: Path) -> Iterator[Problem]:
+def _of_near(audit: Audit) -> Iterator[Problem]:
     """Near copies: training knows of them only by the file that a check writes."""
-    duplicates, spec = audit.duplicates, audit.config.spec
+    duplicates, spec = audit.duplicates, audit.spec
     heeded = spec.near_duplicates is not None
     if duplicates.is_strict:
         yield Problem(
@@ -169,19 +160,19 @@ def _of_near(audit: Audit, near_file: Path) -> Iterator[Problem]:
         # set brings is crossed by the sets of the next line.
         draws = not any(image.split == "test" for image in audit.images)
         grave = relation != "within a class" or draws
-        advice = f" Heed them with -o near_duplicates={near_file}."
+        advice = f" Heed them with -o near_duplicates={audit.near_file}."
         yield Problem(name, title, len(sets), "invalid" if grave else "warning", text + advice)
 
 
-def _of_groups(audit: Audit, *, denied: bool) -> Iterator[Problem]:
-    rule, guesses = audit.config.spec.group, audit.guesses
+def _of_groups(audit: Audit) -> Iterator[Problem]:
+    rule, guesses = audit.spec.group, audit.guesses
     if rule is not None and not guesses:
         yield Problem("groups", "groups", None, "fine", f"The spec keeps groups together by {rule}.")
     elif rule is not None:
         yield Problem(
             "groups", "groups", guesses[0].n_groups, "fine", f"Confirmed for this check: {_told(guesses[0])}"
         )
-    elif denied:
+    elif audit.groups_denied:
         yield Problem("groups", "groups", None, "fine", "You say that there are none.")
     elif not guesses:
         yield Problem("groups", "groups", 0, "fine", "Neither folders nor names tell patients or lots.")
@@ -208,7 +199,7 @@ def _told(guess: GroupGuess) -> str:
 
 
 def _of_shortcuts(audit: Audit) -> Iterator[Problem]:
-    minority = audit.config.spec.minority
+    minority = audit.spec.minority
     if audit.not_measured:
         yield Problem("shortcuts", "shortcuts", None, "note", f"Not measured: {audit.not_measured}")
         return

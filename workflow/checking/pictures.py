@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from contracts.text import printable
 from imagedata.audit.duplicates import RELATIONS
+from imagedata.audit.result import Audit
 from imagedata.audit.rules import RULES
 from imagedata.audit.thumbnails import thumbnail_jpeg
+from imagedata.audit.verdicts import number_of
 from reporting.check_page import CheckPicture, CheckSection
-from workflow.checking.problems import number_of
-
-if TYPE_CHECKING:
-    from workflow.checking.check import Audit
 
 _FILES_SHOWN = 12
 _SETS_SHOWN = 8
@@ -38,7 +35,7 @@ class _Album:
         audit = self._audit
         jpeg = None
         if audit.facts.is_usable[place]:
-            jpeg = thumbnail_jpeg(audit.root / path, audit.config.spec.window)
+            jpeg = thumbnail_jpeg(audit.root / path, audit.spec.window)
         return CheckPicture(printable(path), printable(caption), jpeg)
 
 

@@ -139,7 +139,8 @@ def test_honest_set_ends_well(tmp_path):
     outcome = checked(two_classes(tmp_path / "set"), "--output", tmp_path / "there" / "page.html")
     assert outcome.code == 0, outcome.err
     assert outcome.json["valid"]
-    assert (tmp_path / "there" / "page.html").is_file()
+    page = Page((tmp_path / "there" / "page.html").read_text(encoding="utf-8"))
+    assert "Nothing found that would make results invalid." in page.text
     assert "Nothing found that would make results invalid." in outcome.said
     assert not set(verdicts(outcome).values()) & {"invalid", "refused"}
 
