@@ -1,114 +1,291 @@
-"""Tasks in several processes, for work that keeps its own results: one process, one task, one pipe each.
+"""A pool of worker processes that may die or hang at any task without harming the other tasks.
 
-No lock or queue is shared, so a worker that dies can hurt nobody else, and it is known what it was
-doing. Nothing is tried again here: a finished task is on disk, and the same command goes on from there.
+Training, scoring and the audit of files share it. Each worker has a pipe of its own, one task at a time,
+and shares no lock or queue, so a worker that dies cannot block another, and its task is known. What a lost
+task means differs (a fit is reported, a shard is tried again, a file becomes a finding), so the pool hands
+it to its user as a :class:`Lost` and goes on.
+
+No process outlives the parent, even after ``kill -9``, and Ctrl+C is handled by the parent alone.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+import os
+import signal
+import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
 from contracts.errors import ModelError, OutnumberedError
-from contracts.processes import end_process, interrupts_held_back, leave_interrupts_to_parent
 
 Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+Announce = Callable[[int], None]
+"""Tells the parent which step of its task a worker is about to begin. Also counts as a sign of life."""
+
+Work = Callable[[Task, Announce], Result]
+"""Does one task within a worker."""
+
+_FAILED_STARTS_ALLOWED = 2
+"""Workers in a row that may die before they are ready for a task."""
+
+_LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker died or hung at a task.
+
+    Attributes:
+        ending: how the process ended, such as ``signal SIGKILL`` or ``exit code 1``.
+        step: the last step that it announced of this task; None where it announced none.
+        stalled: it gave no sign of life for too long and was killed for that.
+    """
+
+    ending: str
+    step: int | None
+    stalled: bool
+
+
+# What a worker says to the parent, beside the steps of its task, which are plain integers.
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The worker waits for its first task."""
 
 
 @dataclass(frozen=True)
 class _Done:
     """The task is finished."""
 
+    result: Any
+
 
 @dataclass(frozen=True)
-class _Failure:
-    """The task cannot be done: an error for the user, or ``unexpected`` with a traceback as its text."""
+class _Failed:
+    """An error that is the user's, or else ``bug``, a traceback as text."""
 
-    error: Exception | None
-    unexpected: str = ""
+    error: OutnumberedError | OSError | None
+    bug: str = ""
 
 
-def work_in_processes(
-    work: Callable[[Task], None], tasks: Sequence[Task], processes: int, label: Callable[[Task], str]
-) -> Generator[Task]:
-    """Do tasks in spawned processes; yield each as it is done, in no certain order.
+class WorkerPool(Generic[Task, Result]):
+    """Spawned processes that do tasks; iterate over it for the outcomes, in the order they arrive.
 
-    Close the generator (or let an exception pass through it) to end the workers at once.
+    Use it as a context manager: leaving the block kills the workers at once. At most one task per worker is
+    taken ahead from ``tasks``, so memory does not grow with their number.
 
     Args:
-        work: picklable; called in a worker, once a task. It keeps what it makes.
-        tasks: picklable.
+        prepare: picklable; called once in each worker, returns what does one task.
+        tasks: picklable; may be a generator.
         processes: most workers at a time.
+        name: what to call the workers in messages, in the plural.
+        advice: what to do when workers cannot be started, as the beginning of a sentence.
         label: names a task in messages.
+        patience_s: seconds without a sign of life after which a worker's task is lost.
+
+    Yields:
+        Each task with its result, or with a :class:`Lost`. A lost task is done with, unless its parts or the
+        task itself are handed in again by :meth:`put_first`.
 
     Raises:
-        OutnumberedError, OSError: as raised by ``work``.
-        ModelError: a worker died; names its task.
+        OutnumberedError, OSError: as raised in a worker.
+        RuntimeError: another exception in a worker, with its traceback as text.
+        ModelError: workers die before they are ready, several in a row.
     """
-    waiting = deque(tasks)
-    workers: dict[Connection, tuple[Any, Task]] = {}
-    context = multiprocessing.get_context("spawn")
-    try:
-        while waiting or workers:
-            while waiting and len(workers) < processes:
-                pipe, far_end = context.Pipe()
-                process = context.Process(target=_serve, args=(work, far_end), daemon=True)
-                with interrupts_held_back():
-                    process.start()
-                far_end.close()  # the worker's copy is now the only one, so its death closes the pipe
-                workers[pipe] = (process, _send(pipe, waiting.popleft()))
-            for ready in wait(list(workers)):
-                pipe = ready  # type: ignore[assignment]  # only our connections were waited for
-                process, task = workers[pipe]
-                try:
-                    message = pipe.recv()
-                except (EOFError, OSError):
-                    raise ModelError(
-                        f"{label(task)}: the process that worked on it ended by {end_process(process)}. Use "
-                        "fewer --jobs, or give the machine more memory; what is finished is kept, and the "
-                        "same command goes on."
-                    ) from None
-                if isinstance(message, _Failure):
-                    raise message.error or RuntimeError(
-                        f"{label(task)}: a worker process failed:\n{message.unexpected}"
-                    )
-                if waiting:
-                    workers[pipe] = (process, _send(pipe, waiting.popleft()))
-                else:
-                    del workers[pipe]
-                    pipe.close()  # ends the worker
-                    process.join()
-                yield task
-    finally:
-        for process, _ in workers.values():
-            end_process(process)
+
+    def __init__(
+        self,
+        prepare: Callable[[], Work[Task, Result]],
+        tasks: Iterable[Task],
+        processes: int,
+        *,
+        name: str,
+        advice: str,
+        label: Callable[[Task], str] = str,
+        patience_s: float = math.inf,
+    ) -> None:
+        self._prepare = prepare
+        self._tasks = iter(tasks)
+        self._waiting: deque[Task] = deque()
+        self._processes = processes
+        self._name, self._advice, self._label = name, advice, label
+        self._patience_s = patience_s
+        self._workers: dict[Connection, _Worker[Task]] = {}
+        self._failed_starts = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers.values():
+            worker.end()
+        self._workers.clear()
+
+    def put_first(self, tasks: Iterable[Task]) -> None:
+        """Hand in tasks that are done before all that wait, in this order."""
+        self._waiting.extendleft(reversed(list(tasks)))
+
+    def __iter__(self) -> Iterator[tuple[Task, Result | Lost]]:
+        while self._staff():
+            # Without patience nothing but a message can happen, and the death of a worker is one, too.
+            timeout = None if math.isinf(self._patience_s) else min(_LOOK_EVERY_S, self._patience_s)
+            for pipe in wait(list(self._workers), timeout):
+                yield from self._hear(self._workers[pipe])  # type: ignore[index]  # our own connections
+            for worker in list(self._workers.values()):
+                if worker.tasks and time.monotonic() - worker.last_sign > self._patience_s:
+                    yield from self._bury(worker, stalled=True)
+
+    def _staff(self) -> bool:
+        """Give tasks to idle workers, start or dismiss workers as needed; False when all is done."""
+        for worker in list(self._workers.values()):
+            if worker.is_ready and not worker.tasks and not self._give_next(worker):
+                del self._workers[worker.pipe]  # the others can use its memory
+                worker.end()
+        self._look_ahead()
+        in_work = sum(bool(worker.tasks) for worker in self._workers.values())
+        while len(self._workers) < min(self._processes, in_work + len(self._waiting)):
+            started = _Worker[Task](self._prepare)
+            self._workers[started.pipe] = started
+        return bool(in_work or self._waiting)
+
+    def _give_next(self, worker: _Worker[Task]) -> bool:
+        """Give an idle worker the next task, if there is one."""
+        self._look_ahead()
+        if self._waiting:
+            worker.give(self._waiting.popleft())
+        return bool(worker.tasks)
+
+    def _look_ahead(self) -> None:
+        """Take tasks from the iterator, as many as workers could be started for."""
+        self._waiting.extend(islice(self._tasks, max(0, self._processes - len(self._waiting))))
+
+    def _hear(self, worker: _Worker[Task]) -> Iterator[tuple[Task, Result]]:
+        """Act on a worker's message, or on its death, which closes its pipe."""
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            yield from self._bury(worker, stalled=False)
+            return
+        worker.last_sign = time.monotonic()
+        match message:
+            case _Ready():
+                worker.is_ready, self._failed_starts = True, 0
+                self._give_next(worker)
+            case _Failed(error, bug):
+                where = self._label(worker.tasks[0]) if worker.tasks else self._name
+                raise error or RuntimeError(f"{where}: a worker process failed:\n{bug}")
+            case _Done(result):
+                task = worker.tasks.pop()
+                self._give_next(worker)  # first, so that it works while the result is dealt with
+                yield task, result
+            case step:
+                worker.step = step
+
+    def _bury(self, worker: _Worker[Task], stalled: bool) -> Iterator[tuple[Task, Any]]:
+        """End a worker that is dead or hangs, and tell what it was doing."""
+        ending = worker.end()
+        del self._workers[worker.pipe]
+        if not worker.is_ready:
+            self._failed_starts += 1
+            if self._failed_starts > _FAILED_STARTS_ALLOWED:
+                raise ModelError(
+                    f"{self._name} end while they start ({ending}), {self._failed_starts} in a row. "
+                    f"{self._advice}; in a script of your own, make the call under "
+                    "if __name__ == '__main__', because workers import the script again."
+                )
+        for task in worker.tasks:
+            yield task, Lost(ending, worker.step, stalled)
 
 
-def _send(pipe: Connection, task: Task) -> Task:
-    with suppress(OSError):  # the worker is dead, which reading from it will show
-        pipe.send(task)
-    return task
+class _Worker(Generic[Task]):
+    """The parent's side of one worker."""
+
+    def __init__(self, prepare: Callable[[], Work[Task, Any]]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(prepare, far_end), daemon=True)
+        with _interrupts_held_back():
+            self._process.start()
+        far_end.close()  # the worker's copy is now the only one, so its death closes the pipe
+        self.is_ready = False
+        self.tasks: list[Task] = []  # at most one; a task may be None
+        self.step: int | None = None
+        self.last_sign = time.monotonic()
+
+    def give(self, task: Task) -> None:
+        """Send the next task."""
+        self.tasks, self.step, self.last_sign = [task], None, time.monotonic()
+        with suppress(OSError):  # the worker is dead, which reading from its pipe will show
+            self.pipe.send(task)
+
+    def end(self) -> str:
+        """Kill the process if it still runs; return how it ended, in words."""
+        self.pipe.close()
+        self._process.kill()
+        self._process.join()
+        code = self._process.exitcode or 0
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _serve(work: Callable[[Any], None], parent: Connection) -> None:
-    """Do tasks until the parent closes the pipe or dies."""
-    leave_interrupts_to_parent()
-    try:
-        while True:
-            task = parent.recv()
-            try:
-                work(task)
-            except (OutnumberedError, OSError) as error:
-                parent.send(_Failure(error))
-            except Exception:
-                parent.send(_Failure(None, traceback.format_exc()))
-            else:
-                parent.send(_Done())
-    except (EOFError, ConnectionError):  # closed, also with something unread in it
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Start a child that never sees Ctrl+C: it inherits the mask, and prints no traceback of its own."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
         return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# ---- within a worker
+
+
+def _serve(prepare: Callable[[], Work[Any, Any]], parent: Connection) -> None:
+    """Do tasks until the parent closes the pipe or dies."""
+    # Ctrl+C reaches the whole group of processes; what it means is for the parent to decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, ConnectionError):  # closed, also with something unread in it
+        prepared = _attempt(prepare)
+        if isinstance(prepared, _Failed):
+            parent.send(prepared)
+            return
+        parent.send(_Ready())
+        while True:
+            parent.send(_attempt(prepared.result, parent.recv(), parent.send))
+
+
+def _attempt(call: Callable[..., Any], *arguments: Any) -> _Done | _Failed:
+    """Call; what a user can act on stays an exception, anything else becomes text, which always travels."""
+    try:
+        return _Done(call(*arguments))
+    except (OutnumberedError, OSError) as error:
+        return _Failed(error)
+    except Exception:
+        return _Failed(None, traceback.format_exc())
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the parent is gone, even by SIGKILL, even in the middle of its work."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -20,7 +20,7 @@ from export.scoring.inputs.listing import find_images
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.output import OutputFolder, chosen_before
 from export.scoring.plan import DEFAULT_SHARD_SIZE, Override, ScoreSettings, Shard, make_shards
-from export.scoring.pools.pool import score_in_processes
+from export.scoring.pools.processes import score_in_processes
 from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardResult, columns_of, score_shard
 
 FEW_IMAGES = 64

@@ -1,118 +1,112 @@
-"""Tasks in several processes: all done, errors as of one process, and deaths with the name of the task."""
+"""The pool: every task once, memory for few of them, deaths and stalls handed back, no orphans."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from multiprocessing import active_children
 
 import pytest
-import torch
 
 from contracts.errors import DataError, ModelError
-from contracts.machine import usable_cpus
-from contracts.workers import work_in_processes
-from tests.conftest import Run
-from tests.contracts.process_work import fail, touch
-from tests.workflow.stories.test_killed_runs import DRIVER, RECIPE, ROOT, results_of
-from workflow.training import train as train_all
+from contracts.workers import Lost, WorkerPool
+from tests.contracts import process_work
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
 
 
-def test_every_task_is_done_once_by_as_many_processes_as_asked_for(tmp_path: Path) -> None:
-    tasks = [str(tmp_path / f"{i}") for i in range(9)]
-    assert sorted(work_in_processes(touch, tasks, 2, str)) == tasks
-    by = {Path(task).read_text() for task in tasks}
-    assert len(by) == 2
-    assert str(os.getpid()) not in by
+def pool_of(tasks, prepare=process_work.prepare, **options) -> WorkerPool[str, str]:
+    return WorkerPool(prepare, tasks, 2, name="test processes", advice="Stop it", **options)
 
 
-def test_errors_are_those_of_one_process(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"covid: too few\. Add some\."):
-        list(work_in_processes(fail, [str(tmp_path / "user")], 2, str))
-    with pytest.raises(OSError, match="No space left") as raised:
-        list(work_in_processes(fail, [str(tmp_path / "disk")], 2, str))
-    assert raised.value.filename == str(tmp_path / "disk")
-    with pytest.raises(RuntimeError, match=r"(?s)unit bug: .*ZeroDivisionError: a bug"):
-        list(work_in_processes(fail, [str(tmp_path / "bug")], 2, lambda task: f"unit {Path(task).name}"))
+def test_every_task_is_done_once_and_few_are_taken_ahead() -> None:
+    taken: list[str] = []
+
+    def tasks() -> Iterator[str]:
+        for number in range(20):
+            taken.append(f"echo {number}")
+            yield taken[-1]
+
+    with pool_of(tasks()) as pool:
+        outcomes = []
+        for done in pool:
+            outcomes.append(done)
+            assert len(taken) <= len(outcomes) + 4  # two in work, two waiting
+    assert sorted(outcomes) == sorted((task, task.upper()) for task in taken)
+    assert not active_children()
 
 
-def test_a_death_is_told_with_its_task_and_ends_the_others(tmp_path: Path) -> None:
-    slow = tmp_path / "slow"
-    tasks = [str(slow), str(tmp_path / "killed")]
-    with pytest.raises(ModelError, match=r"unit killed: the process .* ended by signal SIGKILL") as raised:
-        list(work_in_processes(fail, tasks, 2, lambda task: f"unit {Path(task).name}"))
-    assert "--jobs" in str(raised.value)
-    assert not slow.exists() or not runs(int(slow.read_text()))
+def test_no_tasks_need_no_worker() -> None:
+    with pool_of([]) as pool:
+        assert list(pool) == []
 
 
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def test_a_death_and_a_stall_are_handed_back_with_the_last_step_and_may_be_tried_again() -> None:
+    found: dict[str, object] = {}
+    with pool_of(["die", "stall", "echo a"], patience_s=1.5) as pool:
+        for task, outcome in pool:
+            found[task] = outcome
+            if task == "die":
+                pool.put_first(["echo again"])
+    assert found["die"] == Lost("signal SIGKILL", step=7, stalled=False)
+    assert found["stall"] == Lost("signal SIGKILL", step=None, stalled=True)
+    assert (found["echo a"], found["echo again"]) == ("ECHO A", "ECHO AGAIN")
 
 
-@pytest.fixture
-def small(trained: Run, tmp_path: Path) -> Run:
-    """A run with computed features and nothing trained."""
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(RECIPE)
-    run = Run(trained.dataset, recipe, tmp_path / "runs")
-    shutil.copytree(trained.runs / "features", run.runs / "features")
-    return run
+def test_signs_of_life_extend_patience() -> None:
+    with pool_of(["slow"], patience_s=1.0) as pool:
+        assert list(pool) == [("slow", "SLOW")]
 
 
-def test_as_many_threads_give_the_same_bits_in_any_number_of_processes(
-    small: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone = Run(small.dataset, small.recipe, tmp_path / "alone")
-    shutil.copytree(small.runs / "features", alone.runs / "features")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert alone.command("train-all").code == 0
-    finally:
-        torch.set_num_threads(threads)
-    monkeypatch.setattr(train_all, "usable_cpus", lambda: 4)  # two threads for each of two processes
-    outcome = small.command("train-all", "--jobs", 2)
-    assert outcome.code == 0, outcome.err
-    assert results_of(small) == results_of(alone)
-    assert usable_cpus() >= 1
+def test_tasks_handed_in_again_come_first_and_in_order() -> None:
+    with WorkerPool(process_work.prepare, ["die", "echo z"], 1, name="", advice="") as pool:
+        order = []
+        for task, outcome in pool:
+            order.append(task)
+            if isinstance(outcome, Lost):
+                pool.put_first(["echo a", "echo b"])
+    assert order == ["die", "echo a", "echo b", "echo z"]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes in /proc")
-def test_interrupted_it_ends_its_workers_and_goes_on(small: Run, tmp_path: Path) -> None:
-    command = [sys.executable, DRIVER, "never", "train-all", small.dataset, "--recipe", small.recipe]
-    command += ["--runs", small.runs, "--jobs", 2, "-o", "repeats=4"]
-    process = subprocess.Popen(
-        [str(word) for word in command],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not results_of(small):
-        assert process.poll() is None
-        time.sleep(0.02)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in said
-    assert said.strip().endswith("Interrupted. The same command goes on where it was.")
-    # Workers are gone at once; multiprocessing's own helper notices a moment later.
-    deadline = time.monotonic() + 20
-    while any(runs(int(pid)) for pid in children) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in children if runs(int(pid))]
-    kept = len(results_of(small))
-    assert 0 < kept < 24
-    outcome = small.command("train-all", "-o", "repeats=4", "--json")
-    assert outcome.json["units_run"] == 24 - kept
+def test_errors_of_the_user_are_raised_as_they_are_and_others_with_their_traceback() -> None:
+    with pytest.raises(DataError, match=r"^covid: too few\. Add some\.$"), pool_of(["refuse"]) as pool:
+        list(pool)
+    with (
+        pytest.raises(
+            RuntimeError, match=r"(?s)^fit bug: a worker process failed:\nTraceback.*EOFError: a bug"
+        ),
+        pool_of(["bug"], label=lambda task: f"fit {task}") as pool,
+    ):
+        list(pool)
+    assert not active_children()
+
+
+def test_what_fails_while_it_is_prepared_is_raised() -> None:
+    with (
+        pytest.raises(DataError, match="no such model"),
+        pool_of(["echo"], process_work.prepare_nothing) as pool,
+    ):
+        list(pool)
+
+
+def test_workers_that_die_before_they_are_ready_are_given_up() -> None:
+    said = r"^test processes end while they start \(exit code 9\), 3 in a row\. Stop it; in a script"
+    with pytest.raises(ModelError, match=said), pool_of(["echo"], process_work.prepare_death) as pool:
+        list(pool)
+
+
+def test_leaving_the_block_ends_workers_in_the_middle_of_their_work() -> None:
+    with pool_of(["stall", "echo a"]) as pool:
+        assert next(iter(pool)) == ("echo a", "ECHO A")
+        assert active_children()
+    assert not active_children()
+
+
+def test_interrupts_reach_the_parent_alone() -> None:
+    with pool_of(["own pid", "own pid"]) as pool:
+        outcomes = iter(pool)
+        os.kill(int(next(outcomes)[1]), signal.SIGINT)
+        time.sleep(0.2)
+        assert next(outcomes)[0] == "own pid"

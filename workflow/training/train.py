@@ -16,7 +16,6 @@ from contracts.files import atomic_writer
 from contracts.machine import usable_cpus
 from contracts.member import FitContext
 from contracts.rows import FloatArray, ImageRows
-from contracts.workers import work_in_processes
 from features.devices import pick_device
 from reporting.terminal import console, note, progress_bar
 from workflow.run.added import AddedRows
@@ -27,6 +26,7 @@ from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import build_member
 from workflow.tracking.tracker import track_training
 from workflow.training.estimates import processes_for
+from workflow.training.in_processes import work_in_processes
 
 if TYPE_CHECKING:
     from features.cache import FeatureStore

@@ -3,8 +3,8 @@
 An actor is what a worker process is on one machine: it loads the model once and scores one shard after
 another. The part file is the result, written by the actor into the folder that all nodes share, so a
 node that vanishes loses the shards in its hands and nothing else; they are given to another. A shard that
-has ended two actors is scored on the driver's machine by :mod:`export.scoring.pools.pool`, which finds the
-guilty image.
+has ended two actors is scored on the driver's machine by :mod:`export.scoring.pools.processes`, which finds
+the failing image.
 """
 
 from __future__ import annotations
@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import DataError, ModelError, OutnumberedError
-from export.scoring.inputs.containers import ContainerReader
-from export.scoring.model import load_model
 from export.scoring.plan import Shard
-from export.scoring.pools.pool import score_in_processes
+from export.scoring.pools.processes import Attempt, score_in_processes, shard_scorer
 from export.scoring.pools.ray_cluster import ray_cluster
-from export.scoring.shard import ShardJob, ShardResult, read_shard_result, score_shard
-from imagedata.decoding.decode import reuse_pixel_memory
+from export.scoring.shard import ShardJob, ShardResult, read_shard_result
 
 _DEATHS_ALLOWED = 2
 _FAILED_STARTS_ALLOWED = 4
@@ -39,15 +36,12 @@ class ShardScorer:
 
     def __init__(self, job: ShardJob, folder: str) -> None:
         os.chdir(folder)
-        reuse_pixel_memory()
-        self._job = job
-        self._model = load_model(job.model_path, runtime=job.runtime)
-        self._containers = ContainerReader()
+        self._score = shard_scorer(job)
 
     def score(self, shard: Shard) -> ShardResult | OutnumberedError:
         """Score a shard; an error that is the user's is an answer, not a death."""
         try:
-            return score_shard(self._model, self._job, shard, containers=self._containers)
+            return self._score(Attempt(shard), lambda _: None)
         except OutnumberedError as error:
             return error
 
