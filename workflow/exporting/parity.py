@@ -15,7 +15,14 @@ from evaluation.agreement import Agreement, Outputs
 from export.scoring.model import RUNTIMES, load_model
 from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.exporting.export import float32_file
-from workflow.exporting.precision import _decode, _decoded, _gate, _gate_rows, _said, _show
+from workflow.exporting.precision import (
+    decode_rows,
+    decoded_test_rows,
+    gate_rows,
+    outputs_of,
+    run_gate,
+    show_gate,
+)
 from workflow.exporting.student.distil import key_of, read_student
 from workflow.exporting.student.plan import StudentPlan
 from workflow.run.student_file import FILE, STALE
@@ -36,7 +43,7 @@ def parity(options: RunOptions) -> dict[str, Any]:
         ModelError: no ensemble or no exported file yet.
     """
     run = read_finished(resolve_config(options))
-    rows, labels = _gate_rows(run)
+    rows, labels = gate_rows(run)
     found: list[dict[str, Any]] = []
     shown: dict[str, Agreement | str] = {}
     for path, held in [*_held_files(run, rows), *_held_student(run, rows)]:
@@ -45,14 +52,14 @@ def parity(options: RunOptions) -> dict[str, Any]:
             try:
                 if isinstance(held, str):
                     raise UsageError(held)
-                figures = _gate(path, runtime, held.images, labels, held.trained)
+                figures = run_gate(path, runtime, held.images, labels, held.trained)
             except UsageError as error:
                 shown[name] = str(error)
                 found.append({"file": path.name, "runtime": runtime, "skipped": str(error)})
                 continue
             shown[name] = figures
             found.append({"file": path.name, "runtime": runtime, **figures.to_json()})
-    _show(shown, "exported files against the trained system")
+    show_gate(shown, "exported files against the trained system")
     return {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
@@ -72,7 +79,7 @@ class _Held:
 def _held_files(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
     """The ensemble's file and its variants; or why one is held to nothing."""
     source = float32_file(run)
-    held = _Held(_decoded(run, rows, "decoding test images"), _said(run.fitted, run.test, rows))
+    held = _Held(decoded_test_rows(run, rows, "decoding test images"), outputs_of(run.fitted, run.test, rows))
     digest = sha256_of_file(source)
     files = [source, *sorted(run.config.folder.glob("model.*.onnx"))]
     made_of = {path: load_model(path).document.get("variant_of", digest) for path in files}
@@ -92,5 +99,5 @@ def _held_student(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held 
     if student is None:
         return [(path, "its training is gone; export it again with --distil.")]
     chosen = [student.data.test[i] for i in rows]
-    images = _decode(student.config, student.data, chosen, "decoding for the student")
-    return [(path, _Held(images, _said(student.fitted, student.test, rows)))]
+    images = decode_rows(student.config, student.data, chosen, "decoding for the student")
+    return [(path, _Held(images, outputs_of(student.fitted, student.test, rows)))]

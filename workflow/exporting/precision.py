@@ -72,15 +72,15 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
     source = float32_file(run)
     target = output or run.config.folder / f"model.{precision}.onnx"
     provisional = target.with_name(f".{target.name}.unchecked")
-    rows, labels = _gate_rows(run)
+    rows, labels = gate_rows(run)
     try:
         with console.status(f"writing the {precision} file", spinner="dots"):
             facts = _write_variant(run, source, provisional, precision)
-        images = _decoded(run, rows, "decoding test images")
+        images = decoded_test_rows(run, rows, "decoding test images")
         reference = _run(load_model(source), images, "reference")
-        gate = {runtime: _gate(provisional, runtime, images, labels, reference) for runtime in runtimes}
+        gate = {runtime: run_gate(provisional, runtime, images, labels, reference) for runtime in runtimes}
         passed = [runtime for runtime, of_runtime in gate.items() if of_runtime.accepted]
-        _show(gate, f"{precision} against fp32")
+        show_gate(gate, f"{precision} against fp32")
         if not passed:
             raise ModelError(_refusal(run.config, precision, gate))
         add_metadata(
@@ -106,7 +106,8 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
     return document
 
 
-def _said(fitted: FittedEnsemble, test: ScoreTable, rows: np.ndarray) -> Outputs:
+def outputs_of(fitted: FittedEnsemble, test: ScoreTable, rows: np.ndarray) -> Outputs:
+    """What the trained ensemble says of some rows of the test table."""
     chosen = test.scores[rows]
     return Outputs(fitted.predict(chosen), fitted.decide(chosen), chosen)
 
@@ -121,7 +122,7 @@ def _write_variant(run: FinishedRun, source: Path, target: Path, precision: str)
 
         chosen = np.linspace(0, len(run.data.train) - 1, min(CALIBRATION_IMAGES, len(run.data.train)))
         rows = [run.data.train[i] for i in np.unique(chosen.astype(int))]
-        images = _decode(run.config, run.data, rows, "decoding training images")
+        images = decode_rows(run.config, run.data, rows, "decoding training images")
         facts["int8_convolutions"] = quantise_backbones(source, target, images)
         facts["calibration_images"] = len(images)
     else:
@@ -150,7 +151,7 @@ def _gating_runtimes(precision: str) -> tuple[str, ...]:
     return RUNTIMES if has_openvino else RUNTIMES[:1]
 
 
-def _gate_rows(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
+def gate_rows(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
     """Positions of test rows, as many of each class as far as there are any, and their labels."""
     classes = range(len(run.test.class_names))
     share = GATE_IMAGES // len(classes)
@@ -162,13 +163,15 @@ def _gate_rows(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
     return rows, run.test.labels[rows]
 
 
-def _decoded(run: FinishedRun, rows: np.ndarray, description: str) -> ImageArray:
-    return _decode(run.config, run.data, [run.data.test[i] for i in rows], description)
+def decoded_test_rows(run: FinishedRun, rows: np.ndarray, description: str) -> ImageArray:
+    """Test images of a run, as the exported file gets them: uint8 ``[N, H, W, 3]``."""
+    return decode_rows(run.config, run.data, [run.data.test[i] for i in rows], description)
 
 
-def _decode(
+def decode_rows(
     config: RunConfig, data: PreparedData, rows: Sequence[ManifestRow], description: str
 ) -> ImageArray:
+    """Images of a manifest's rows at the run's working size: uint8 ``[N, H, W, 3]``."""
     images = []
     with progress_bar(description, len(rows)) as bar:
         for row in rows:
@@ -177,7 +180,10 @@ def _decode(
     return np.stack(images)
 
 
-def _gate(path: Path, runtime: str, images: ImageArray, labels: np.ndarray, reference: Outputs) -> Agreement:
+def run_gate(
+    path: Path, runtime: str, images: ImageArray, labels: np.ndarray, reference: Outputs
+) -> Agreement:
+    """How far a file's outputs, computed by a runtime on one thread, are from the reference's."""
     model = load_model(path, threads=1, runtime=runtime)
     return agreement(labels, reference, _run(model, images, f"{path.name}, {runtime}"), model.members)
 
@@ -196,7 +202,8 @@ def _run(model: ScoringModel, images: ImageArray, description: str) -> Outputs:
     )
 
 
-def _show(figures: dict[str, Any], title: str) -> None:
+def show_gate(figures: dict[str, Any], title: str) -> None:
+    """Print one row per file and runtime: its agreement, or the reason why it was not run."""
     counted = {row.images for row in figures.values() if not isinstance(row, str)}
     table = Table(title=f"{title}, {max(counted):,} test images" if counted else title)
     table.add_column("")
