@@ -85,7 +85,7 @@ def print_values(title: str, rows: list[dict[str, Any]], first: str | None = Non
 
     Args:
         title: of the table.
-        rows: as of :func:`measure`.
+        rows: as of :func:`workflow.ensembling.measuring.measure`.
         first: the metric that stands first; narrow terminals show the first ones only.
     """
     shown = _shown_metrics(rows, first)

@@ -39,7 +39,7 @@ SCHEMA_VERSION = 1
 """Version of the part files' columns."""
 
 REVIEW_NAME = "_review.csv"
-"""The images that a person should look at first; see :mod:`export.scoring.review`."""
+"""The images that a person should look at first; see :mod:`export.scoring.csv_files`."""
 
 HEAT_MAPS_NAME = "_heat_maps"
 """Folder of pictures; see :mod:`export.scoring.heat_maps`."""

@@ -63,7 +63,7 @@ class AnomalyFolders(Settings):
 
     No anomaly lies among the training images, so that a supervised member would have nothing to learn
     from. A share of the labelled anomalies is therefore moved into training, kind by kind, drawn by a
-    seeded hash of the files' bytes (:func:`imagedata.moved.move_anomalies`); the others stay held out.
+    seeded hash of the files' bytes (:func:`imagedata.sampling.move_anomalies`); the others stay held out.
 
     Attributes:
         kind: which layout this is.

@@ -94,9 +94,10 @@ class PatchCore(Member):
         return size
 
     def add_normal(self, rows: ImageRows) -> int:
-        """Grow the bank by the patches of further normal images that it lacks (:mod:`.bank_growth`).
+        """Grow the bank by the patches of further normal images that it lacks.
 
-        No distance to the bank grows by it. Mean and projection stay as they were fitted.
+        No distance to the bank grows by it. Mean and projection stay as they were fitted. See
+        :mod:`oneclass.patchcore.bank_growth`.
         """
         module = self.to_module()
         patches = torch.from_numpy(np.concatenate(list(rows.patches())))

@@ -30,8 +30,9 @@ class MlflowTracker:
         self.place = place
 
     def sync(self, experiment: str, parent: Entry, entries: list[Entry]) -> int:
-        """Log what is not logged yet and copy files that changed; see :class:`.tracker.Tracker`.
+        """Log what is not logged yet and copy files that changed.
 
+        :class:`workflow.tracking.tracker.Tracker` says what the arguments are.
         A run that a kill left half logged has its rest added: values and times are those of the files, and
         MLflow keeps equal values once.
         """
