@@ -108,7 +108,7 @@ def _source_folder() -> Path:
     spec = importlib.util.find_spec("anomalib")
     if spec is None or spec.origin is None:
         raise ModelError(
-            f"member types {PREFIX}NAME: anomalib is not installed. Install with: pip install -e '.[anomalib]'."
+            f"member types {PREFIX}NAME: anomalib is not installed. Give: pip install -e '.[anomalib]'"
         )
     return Path(spec.origin).parent
 
