@@ -12,7 +12,7 @@ from contracts.scores import ScoreTable
 from ensemble.pipeline import fit_ensemble
 from workflow.ensembling.fitted_run import FittedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW, measure_predictions, prediction_of
-from workflow.ensembling.score_tables import score_tables
+from workflow.run.score_tables import score_tables
 from workflow.run.summary import deployment_prior
 
 WITHOUT = "supervised members alone"

@@ -15,18 +15,18 @@ from contracts.files import atomic_writer, read_json, write_json
 from ensemble.pipeline import fit_all
 from reporting.result_tables import print_results
 from reporting.terminal import console, note
-from workflow.ensembling.added_scores import note_left_out, with_added_rows, with_sentence
 from workflow.ensembling.measuring import ENSEMBLE_ROW, measure
 from workflow.ensembling.repeats import fits_to_select_from, select_repeats
-from workflow.ensembling.score_tables import (
+from workflow.run.added_scores import note_left_out, with_added_rows, with_sentence
+from workflow.run.fits import fits_of
+from workflow.run.prepared import load_prepared
+from workflow.run.score_tables import (
     collapsed_members,
     finished_results,
     probability_columns,
     score_tables,
     write_score_table,
 )
-from workflow.run.fits import fits_of
-from workflow.run.prepared import load_prepared
 from workflow.run.state import ensemble_key, finished_document
 from workflow.run.student_file import note_stale_student
 from workflow.run.summary import deployment_prior

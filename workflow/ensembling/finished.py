@@ -9,11 +9,11 @@ from contracts.errors import ModelError
 from contracts.files import read_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
-from workflow.ensembling.added_scores import with_added_rows
 from workflow.ensembling.repeats import fits_to_select_from
-from workflow.ensembling.score_tables import collapsed_members, finished_results, score_tables
+from workflow.run.added_scores import with_added_rows
 from workflow.run.fits import Fit, FitResult, fits_of
 from workflow.run.prepared import PreparedData, load_prepared
+from workflow.run.score_tables import collapsed_members, finished_results, score_tables
 from workflow.run.state import ensemble_key
 from workflow.settings.config import RunConfig
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_all
-from workflow.ensembling.added_scores import with_added_rows
 from workflow.ensembling.measuring import Repeat
-from workflow.ensembling.score_tables import collapsed_members, finished_results, score_tables
+from workflow.run.added_scores import with_added_rows
 from workflow.run.fits import Fit, FitResult, fits_of
 from workflow.run.prepared import PreparedData, load_prepared
+from workflow.run.score_tables import collapsed_members, finished_results, score_tables
 from workflow.run.summary import deployment_prior
 from workflow.settings.config import RunConfig
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from ensemble.pipeline import fit_ensemble
 from ensemble.stacking.repeat_choice import HIGHER_IS_BETTER, out_of_fold_figure
-from workflow.ensembling.score_tables import score_tables
 from workflow.run.fits import Fit, FitResult
 from workflow.run.prepared import PreparedData
+from workflow.run.score_tables import score_tables
 from workflow.run.summary import deployment_prior
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import Recipe

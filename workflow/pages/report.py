@@ -17,11 +17,11 @@ from evaluation.table_metrics import default_metric
 from reporting.content import Localised
 from reporting.terminal import console, note
 from workflow.comparing.compare import comparison_of
-from workflow.ensembling.added_scores import with_sentence
 from workflow.ensembling.fitted_run import FittedRun, fit_finished
 from workflow.ensembling.measuring import ENSEMBLE_ROW
 from workflow.pages.localisation import localised
 from workflow.pages.models import minority_labels, models, multiclass_models
+from workflow.run.added_scores import with_sentence
 from workflow.run.state import ensemble_key, finished_document
 from workflow.run.summary import data_facts, shared_across
 from workflow.settings.config import RunConfig, RunOptions, resolve_config

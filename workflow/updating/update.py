@@ -3,7 +3,7 @@
 Images that were flagged but are fine (``--normal``) enter the banks of members that have one, and the
 stacker's rows; minority images that were missed (``--missed``) enter the stacker's rows. Then stacker,
 calibrator and threshold are fitted again and the file is exported through its gate, as ``ensemble`` does.
-How that stays honest is told in :mod:`workflow.ensembling.added_scores`. In this order, so that a kill at any
+How that stays honest is told in :mod:`workflow.run.added_scores`. In this order, so that a kill at any
 moment leaves a run that works, and the same command goes on:
 
 1. look at every image; say which cannot be used, and why;

@@ -17,9 +17,9 @@ from export.scoring import load_model
 from imagedata.decoding.decode import decode_file
 from tests.conftest import Outcome, Run
 from workflow.ensembling.measuring import measure
-from workflow.ensembling.score_tables import finished_results, score_tables
 from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import load_prepared, prepare_data
+from workflow.run.score_tables import finished_results, score_tables
 from workflow.settings.config import RunOptions, resolve_config
 
 REPEATS = ("-o", "repeats=2")
@@ -249,7 +249,7 @@ def test_the_best_repeat_is_shipped(repeated: Run, tmp_path: Path, monkeypatch: 
 
 def test_selection_is_by_development_rows_alone(repeated: Run):
     from workflow.ensembling.repeats import select_repeats
-    from workflow.ensembling.score_tables import collapsed_members
+    from workflow.run.score_tables import collapsed_members
 
     config = resolve_config(options_of(repeated, "repeats=2", "select=best"))
     data = load_prepared(config)

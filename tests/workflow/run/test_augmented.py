@@ -25,11 +25,11 @@ from imagedata.spec import MinorityCopies
 from supervised.settings import AugmentSettings
 from tests.conftest import Run
 from tests.pictures import write_pictures, write_two_classes
-from workflow.ensembling.score_tables import finished_results, score_tables
 from workflow.run import augmented
 from workflow.run.augmented import copies_of_each
 from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import PreparedData, load_prepared, prepare_data, save_prepared
+from workflow.run.score_tables import finished_results, score_tables
 from workflow.run.summary import data_facts, shared_across
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.training.train import FitWork, positions_to_fit

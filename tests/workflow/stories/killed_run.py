@@ -13,8 +13,7 @@ import sys
 import cli
 from tests.signals import listen_to_interrupts
 from workflow.comparing import compare
-from workflow.ensembling import added_scores
-from workflow.run import fits
+from workflow.run import added_scores, fits
 from workflow.training import train as train_all
 
 

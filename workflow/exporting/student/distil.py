@@ -24,7 +24,6 @@ from reporting.terminal import console, note
 from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.ensembling.model_file import check_output, write_gated
 from workflow.ensembling.repeats import fits_to_select_from
-from workflow.ensembling.score_tables import score_tables
 from workflow.exporting.student.gate import (
     STUDENT,
     TEACHER,
@@ -43,6 +42,7 @@ from workflow.exporting.student.plan import (
 )
 from workflow.run.fits import Fit, FitResult, fits_of, read_result
 from workflow.run.prepared import PreparedData
+from workflow.run.score_tables import score_tables
 from workflow.run.state import ensemble_key
 from workflow.run.student_file import DEPLOY_FOLDER, DOCUMENT, FILE
 from workflow.run.summary import deployment_prior

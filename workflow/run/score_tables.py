@@ -67,7 +67,7 @@ def score_tables(
 ) -> tuple[ScoreTable, ScoreTable]:
     """The out-of-fold table of the training rows and the table of the test rows.
 
-    Rows that ``update`` added stand behind the training rows; see :mod:`workflow.ensembling.added_scores`.
+    Rows that ``update`` added stand behind the training rows; see :mod:`workflow.run.added_scores`.
 
     Args:
         data: the rows.
