@@ -35,8 +35,8 @@ from export.scoring.run import score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
 from imagedata.decoding.decode import decode_file
 from reporting.terminal import console, note
-from workflow.ensembling.finished import FinishedRun, read_finished
-from workflow.settings.config import RunOptions, resolve_config
+from workflow.run.state import Run
+from workflow.settings.config import RunOptions
 
 JPEG_SIZE = 256
 _JPEG_QUALITY = 90
@@ -86,7 +86,7 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
     """
     if bench.images < _GRAPH_IMAGES or bench.rounds < 1:
         raise UsageError(f"--images must be at least {_GRAPH_IMAGES}, and --rounds at least 1. Give more.")
-    run = read_finished(resolve_config(options))
+    run = Run.open(options).require_ensemble()
     files = sorted(run.config.folder.glob("model*.onnx"))
     if not files:
         raise UsageError(f"{run.config.folder} holds no exported file. Run: {options.command('export')}")
@@ -154,7 +154,7 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
     return document
 
 
-def write_jpegs(run: FinishedRun, folder: Path, count: int) -> list[Path]:
+def write_jpegs(run: Run, folder: Path, count: int) -> list[Path]:
     """Test images as JPEG files of one size; links to the same files where there are too few."""
     from PIL import Image
 
@@ -250,14 +250,14 @@ def _folder_to_parquet(path: Path, runtime: str, jpegs: list[Path], output: Path
     return run
 
 
-def _torch_loop(run: FinishedRun, jpegs: list[Path], threads: int) -> Case:
+def _torch_loop(run: Run, jpegs: list[Path], threads: int) -> Case:
     """The same members in torch, fed by a DataLoader, as most people would score."""
     import torch
     from torch.utils.data import DataLoader
 
     from workflow.ensembling.model_file import fused_graph
 
-    graph = fused_graph(run.config, run.results, run.fitted, run.repeats).eval()
+    graph = fused_graph(run).eval()
     settings = run.config.decode
     prior, threshold = (
         torch.tensor(value, dtype=torch.float32)

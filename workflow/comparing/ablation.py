@@ -10,15 +10,13 @@ import numpy as np
 from contracts.errors import DataError
 from contracts.scores import ScoreTable
 from ensemble.pipeline import fit_ensemble
-from workflow.ensembling.fitted_run import FittedRun
+from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW, measure_predictions, prediction_of
-from workflow.run.score_tables import score_tables
-from workflow.run.summary import deployment_prior
 
 WITHOUT = "supervised members alone"
 
 
-def worth_of_oneclass(run: FittedRun, metric: str) -> dict[str, Any] | None:
+def worth_of_oneclass(run: ComparedRun, metric: str) -> dict[str, Any] | None:
     """Compare the ensemble with one of the supervised members alone, on the test rows.
 
     Args:
@@ -36,11 +34,11 @@ def worth_of_oneclass(run: FittedRun, metric: str) -> dict[str, Any] | None:
         return None
     predictions: list[dict[str, Any]] = []
     try:
-        for repeat, (fitted, test) in enumerate(run.repeats):
-            oof, _ = score_tables(run.data, run.results, run.left_out, [repeat])
+        for repeat, (fitted, test) in enumerate(run.fitted_repeats):
+            oof, _ = run.tables_of([repeat])
             without = fit_ensemble(
                 _supervised(oof),
-                deployment_prior=deployment_prior(run.config, run.data),
+                deployment_prior=run.prior,
                 threshold_rule=run.config.recipe.threshold,
                 seed=run.config.seed,
             )

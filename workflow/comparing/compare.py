@@ -19,10 +19,9 @@ from reporting.result_tables import print_values
 from reporting.terminal import console, note
 from workflow.comparing.ablation import worth_of_oneclass
 from workflow.comparing.files import figures_table, markdown_page, sort_rows, write_figures, write_test_list
-from workflow.ensembling.fitted_run import FittedRun, fit_finished
+from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import BASELINE_ROW, measure_repeats, models_of, predictions_of
 from workflow.run.fits import Fit, FitResult
-from workflow.run.state import ensemble_key
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
 from workflow.tracking.tracker import track_comparison
@@ -73,10 +72,10 @@ def compare(
     train_all(options, only=[plan.name for plan in chosen])
     config = replace(config, members=chosen)
     with console.status("calibrating and measuring", spinner="dots"):
-        run = fit_finished(config)
+        run = ComparedRun(config)
         document = comparison_of(run, metric)
     figures = figures_table(document)
-    predictions = [predictions_of(config, *repeat) for repeat in run.repeats]
+    predictions = [predictions_of(config, *repeat) for repeat in run.fitted_repeats]
     write_test_list(config.folder / "comparison_test.parquet", run.test, predictions, thresholds_of(run))
     write_figures(config.folder / "comparison.parquet", figures)
     write_json(config.folder / "comparison.json", document)
@@ -93,17 +92,17 @@ def compare(
     return document
 
 
-def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
+def comparison_of(run: ComparedRun, metric: str) -> dict[str, Any]:
     """Measure a fitted run and judge it; the document of ``comparison.json``.
 
     ``key`` says which fits and settings it was made of, ``members`` which members took part.
     """
-    rows = measure_repeats(run.config, run.repeats)
+    rows = measure_repeats(run.config, run.fitted_repeats)
     higher_is_better = directions(len(run.config.spec.classes))[metric]
     return {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
-        "key": ensemble_key(run.config, list(run.results)),
+        "key": run.comparison_key,
         "members": [plan.name for plan in run.config.members],
         "metric": metric,
         "level": LEVEL,
@@ -115,9 +114,9 @@ def comparison_of(run: FittedRun, metric: str) -> dict[str, Any]:
     }
 
 
-def thresholds_of(run: FittedRun) -> dict[str, list[Threshold]]:
+def thresholds_of(run: ComparedRun) -> dict[str, list[Threshold]]:
     """Row of the table → its decision threshold in each repeat."""
-    of_repeat = [models_of(run.config, fitted) for fitted, _ in run.repeats]
+    of_repeat = [models_of(run.config, fitted) for fitted, _ in run.fitted_repeats]
     return {name: [models[name][1].threshold for models in of_repeat] for name in of_repeat[0]}
 
 

@@ -11,26 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts.errors import NotExportableError
-from contracts.files import atomic_writer, read_json, write_json
+from contracts.files import atomic_writer
 from ensemble.pipeline import fit_all
 from reporting.result_tables import print_results
 from reporting.terminal import console, note
 from workflow.ensembling.measuring import ENSEMBLE_ROW, measure
-from workflow.ensembling.repeats import fits_to_select_from, select_repeats
-from workflow.run.added_scores import note_left_out, with_added_rows, with_sentence
-from workflow.run.fits import fits_of
-from workflow.run.prepared import load_prepared
-from workflow.run.score_tables import (
-    collapsed_members,
-    finished_results,
-    probability_columns,
-    score_tables,
-    write_score_table,
-)
-from workflow.run.state import ensemble_key, finished_document
+from workflow.ensembling.repeats import select_repeats
+from workflow.run.added_scores import note_left_out, with_sentence
+from workflow.run.score_tables import probability_columns, write_score_table
+from workflow.run.state import Run
 from workflow.run.student_file import note_stale_student
-from workflow.run.summary import deployment_prior
-from workflow.settings.config import RunOptions, resolve_config
+from workflow.settings.config import RunOptions
 from workflow.tracking.tracker import track_ensemble
 
 
@@ -46,43 +37,37 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     """
     from workflow.ensembling.model_file import export_model
 
-    config = resolve_config(options)
-    data = load_prepared(config)
-    fits = fits_to_select_from(config.recipe, fits_of(config, data, config.members))
-    results = finished_results(config, fits)
-    left_out = collapsed_members(results)
-    for name, reason in left_out.items():
+    run = Run.open(options)
+    config = run.config
+    for name, reason in run.left_out.items():
         note(f"{name} is left out: {reason}")
-    key = ensemble_key(config, fits)
-    finished = finished_document(config, key)
+    finished = run.finished
     if finished is not None:
         note(finished.get("not_exported") or f"Nothing to do: {finished['model']} is fitted and exported.")
-        print_results(finished, read_json(config.folder / "ensemble.json")["sentences"])
-        track_ensemble(config, key, finished)
-        note_stale_student(config, key)
+        print_results(finished, run.sentences)
+        track_ensemble(config, run.key, finished)
+        note_stale_student(run)
         return finished
 
-    note_left_out(config, data)
-    results = with_added_rows(config, data, results)
-    selection = select_repeats(config, data, results, left_out)
-    oof, test = score_tables(data, results, left_out, selection.repeats)
+    note_left_out(config, run.data)
+    selection = select_repeats(run)
+    oof, test = run.tables_of(selection.repeats)
     oof.require_complete()
     test.require_complete()
-    prior = deployment_prior(config, data)
     with console.status("stacking and calibrating", spinner="dots"):
         fitted = fit_all(
-            oof, deployment_prior=prior, threshold_rule=config.recipe.threshold, seed=config.seed
+            oof, deployment_prior=run.prior, threshold_rule=config.recipe.threshold, seed=config.seed
         )
-    stack = with_sentence(fitted[ENSEMBLE_ROW], data)
-    with console.status("measuring on test rows", spinner="dots"):
+    stack = with_sentence(fitted[ENSEMBLE_ROW], run.data)
+    with console.status("measuring on the test set", spinner="dots"):
         rows = measure(config, fitted, test)
     for row in rows:
-        # Of use only with a correction for many comparisons, which is compare's business.
+        # They mean something only with a correction for many comparisons, which compare makes.
         row.pop("p_values")
     document: dict[str, Any] = {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,
-        "model": str(config.folder / "model.onnx"),
+        "model": str(run.model),
         "threshold": stack.threshold,
         "prior": stack.deployment_prior,
         "rows": rows,
@@ -90,30 +75,25 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     if config.recipe.repeats > 1:
         document["selection"] = selection.to_json()
         stack = replace(stack, sentences=(selection.sentence, *stack.sentences))
-    write_score_table(config.folder / "oof.parquet", oof)
+    write_score_table(run.folder / "oof.parquet", oof)
     decision = np.array(test.class_names)[stack.decide(test.scores)]
     write_score_table(
-        config.folder / "test.parquet", test, {**probability_columns(stack, test), "decision": decision}
+        run.folder / "test.parquet", test, {**probability_columns(stack, test), "decision": decision}
     )
-    write_json(config.folder / "ensemble.json", stack.to_json())
-    _write_metrics_parquet(config.folder / "metrics.parquet", rows)
-    write_json(config.folder / "metrics.json", {"key": key, "model_sha256": "", "document": document})
+    _write_metrics_parquet(run.folder / "metrics.parquet", rows)
+    run.keep_ensemble(stack, document)
     print_results(document, stack.sentences)
     try:
-        exported = export_model(config, data, results, stack, test, rows, repeats=selection.repeats)
+        run.keep_export(export_model(run)["sha256"])
     except NotExportableError as error:
         document |= {"model": None, "not_exported": str(error)}
         # A file of another ensemble in this place would be taken for this one's.
         for name in ("model.onnx", "export.json"):
-            (config.folder / name).unlink(missing_ok=True)
-        exported = {"sha256": ""}
+            (run.folder / name).unlink(missing_ok=True)
+        run.keep_export("")
         note(str(error))
-    # Written last: from now on the run counts as finished.
-    write_json(
-        config.folder / "metrics.json", {"key": key, "model_sha256": exported["sha256"], "document": document}
-    )
-    track_ensemble(config, key, document)
-    note_stale_student(config, key)
+    track_ensemble(config, run.key, document)
+    note_stale_student(run)
     return document
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from reporting.terminal import console, note
 from workflow.run.fits import FINAL, Fit, FitResult
 from workflow.run.prepared import PreparedData
+from workflow.run.state import Run
 from workflow.settings.config import RunConfig
 from workflow.settings.registry import build_member
 
@@ -38,17 +39,44 @@ def check_output(output: Path | None, name: str) -> None:
         raise UsageError(f"--output {output}: that is a folder. Name the file, such as {output / name}.")
 
 
-def export_model(
-    config: RunConfig,
-    data: PreparedData,
-    results: dict[Fit, FitResult],
-    fitted: FittedEnsemble,
-    test: ScoreTable,
-    rows: list[dict[str, Any]],
-    output: Path | None = None,
-    repeats: tuple[int, ...] = (0,),
-) -> dict[str, Any]:
+class TrainedSystem(Protocol):
+    """What an exported file is made of: a :class:`workflow.run.state.Run`, or a trained student.
+
+    Attributes:
+        config: the settings it was trained with.
+        data: its rows.
+        results: its fits' results; the final ones hold the members' fitted states.
+        fitted: from members' scores to probabilities and decisions.
+        test: its scores of the test set, which the file has to repeat.
+        rows: the results table; the row of the model, or of the ensemble in it, goes into the metadata.
+        repeats: the repeats whose final members the file holds; it averages several.
+    """
+
+    @property
+    def config(self) -> RunConfig: ...  # noqa: D102
+    @property
+    def data(self) -> PreparedData: ...  # noqa: D102
+    @property
+    def results(self) -> dict[Fit, FitResult]: ...  # noqa: D102
+    @property
+    def fitted(self) -> FittedEnsemble: ...  # noqa: D102
+    @property
+    def test(self) -> ScoreTable: ...  # noqa: D102
+    @property
+    def rows(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    @property
+    def repeats(self) -> tuple[int, ...]: ...  # noqa: D102
+
+
+def export_model(run: Run, output: Path | None = None) -> dict[str, Any]:
     """Write the file under a provisional name, put it through the gate, then give it its name.
+
+    Args:
+        run: its ensemble is fitted.
+        output: target; the run folder's ``model.onnx`` when not given.
+
+    Returns:
+        The document of ``export --json``, which ``export.json`` keeps.
 
     Raises:
         NotExportableError: a member cannot be traced with any batch size.
@@ -57,8 +85,8 @@ def export_model(
     from export.deploy import write_deploy_folder
     from export.scoring import load_model
 
-    target = output or config.folder / "model.onnx"
-    parity = write_gated(config, data, results, fitted, test, rows, target, repeats)
+    config, target = run.config, output or run.model
+    parity = write_gated(run, target)
     deployed = write_deploy_folder(load_model(target), target.parent / "deploy")
     size = target.stat().st_size
     document = {
@@ -78,16 +106,7 @@ def export_model(
     return document
 
 
-def write_gated(
-    config: RunConfig,
-    data: PreparedData,
-    results: dict[Fit, FitResult],
-    fitted: FittedEnsemble,
-    test: ScoreTable,
-    rows: list[dict[str, Any]],
-    target: Path,
-    repeats: tuple[int, ...] = (0,),
-) -> ParityReport:
+def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
     """Write a file that repeats the trained system's numbers, or none.
 
     Raises:
@@ -99,13 +118,14 @@ def write_gated(
     from features.backbones import Backbone
     from workflow.run.features import feature_folder
 
+    config, data, fitted, test = system.config, system.data, system.fitted, system.test
     provisional = target.with_name(f".{target.name}.unchecked")
     with console.status("loading members", spinner="dots"):
-        graph = fused_graph(config, results, fitted, repeats)
-        metadata = _metadata(config, data.of_repeat(repeats[0]), fitted, test, rows)
+        graph = fused_graph(system)
+        metadata = _metadata(system)
         metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
         if config.recipe.repeats > 1:
-            metadata["repeats"] = list(repeats)
+            metadata["repeats"] = list(system.repeats)
     chosen = _parity_rows(test)
     images = np.stack([decode_file(data.file_of(data.test[i]), config.decode).pixels for i in chosen])
     try:
@@ -132,20 +152,14 @@ def write_gated(
             )
         provisional.replace(target)
     except ModelError as error:
-        _blame_members(config, results, fitted, repeats, error)
+        _blame_members(system, error)
         raise
     finally:
         provisional.unlink(missing_ok=True)
     return parity
 
 
-def _blame_members(
-    config: RunConfig,
-    results: dict[Fit, FitResult],
-    fitted: FittedEnsemble,
-    repeats: tuple[int, ...],
-    error: ModelError,
-) -> None:
+def _blame_members(system: TrainedSystem, error: ModelError) -> None:
     """Name the members from elsewhere that cannot be exported; returns where it is not their doing.
 
     Raises:
@@ -153,8 +167,9 @@ def _blame_members(
     """
     from export.member_check import reasons_not_to_export
 
+    config = system.config
     foreign = {plan.name for plan in config.members if plan.type.startswith(ANOMALIB_PREFIX)}
-    backbones, members = _graph_parts(results, fitted, repeats)
+    backbones, members = _graph_parts(system)
     suspects = [member for member in members if member.name in foreign]
     with console.status("looking for the member that cannot be exported", spinner="dots"):
         reasons = reasons_not_to_export(backbones, suspects, config.recipe.backbone.image_size)
@@ -167,40 +182,33 @@ def _blame_members(
         ) from error
 
 
-def fused_graph(
-    config: RunConfig,
-    results: dict[Fit, FitResult],
-    fitted: FittedEnsemble,
-    repeats: tuple[int, ...],
-) -> Any:
+def fused_graph(system: TrainedSystem) -> Any:
     """The whole trained system as one torch module."""
     from ensemble.module import EnsembleModule
     from export.graph import FusedGraph
 
-    backbones, members = _graph_parts(results, fitted, repeats)
-    return FusedGraph(backbones, members, EnsembleModule(fitted), config.recipe.backbone.image_size)
+    backbones, members = _graph_parts(system)
+    return FusedGraph(
+        backbones, members, EnsembleModule(system.fitted), system.config.recipe.backbone.image_size
+    )
 
 
-def _graph_parts(
-    results: dict[Fit, FitResult],
-    fitted: FittedEnsemble,
-    repeats: tuple[int, ...],
-) -> tuple[dict[str, Any], list[Any]]:
+def _graph_parts(system: TrainedSystem) -> tuple[dict[str, Any], list[Any]]:
     """Backbone modules by key, and the graph's members in the order of the fitted columns."""
     from export.graph import GraphMember, MeanOfMembers
     from features.backbones import Backbone, NoBackbone
 
-    names = list(dict.fromkeys(column.member for column in fitted.columns))
+    names = list(dict.fromkeys(column.member for column in system.fitted.columns))
     finals = {
         (fit.member.name, fit.repeat): (fit.member, result)
-        for fit, result in results.items()
+        for fit, result in system.results.items()
         if fit.fold == FINAL
     }
     members = []
     backbones: dict[str, Any] = {}
     for name in names:
         modules = []
-        for repeat in repeats:
+        for repeat in system.repeats:
             plan, result = finals[name, repeat]
             member = build_member(plan.type, plan.settings, plan.backbone)
             modules.append(member.restore(result.state, result.state_meta).to_module())
@@ -222,16 +230,12 @@ def _parity_rows(test: ScoreTable) -> np.ndarray:
     return np.array(chosen)
 
 
-def _metadata(
-    config: RunConfig,
-    data: PreparedData,
-    fitted: FittedEnsemble,
-    test: ScoreTable,
-    rows: list[dict[str, Any]],
-) -> dict[str, Any]:
+def _metadata(system: TrainedSystem) -> dict[str, Any]:
     """What the file says about itself; see :mod:`export.scoring.model` for the reader."""
-    # A student's row stands alone.
-    of_model = next((row for row in rows if row["name"] == "ensemble"), rows[0])
+    config, fitted, test = system.config, system.fitted, system.test
+    data = system.data.of_repeat(system.repeats[0])
+    # A student's table has no other row than its own.
+    of_model = next((row for row in system.rows if row["name"] == "ensemble"), system.rows[0])
     return {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,

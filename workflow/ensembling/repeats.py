@@ -7,12 +7,7 @@ from typing import Any
 
 from ensemble.pipeline import fit_ensemble
 from ensemble.stacking.repeat_choice import HIGHER_IS_BETTER, out_of_fold_figure
-from workflow.run.fits import Fit, FitResult
-from workflow.run.prepared import PreparedData
-from workflow.run.score_tables import score_tables
-from workflow.run.summary import deployment_prior
-from workflow.settings.config import RunConfig
-from workflow.settings.recipe import Recipe
+from workflow.run.state import Run
 
 
 @dataclass(frozen=True)
@@ -36,26 +31,13 @@ class Selection:
         return {"select": self.rule, "repeats": list(self.repeats), "figures": list(self.figures)}
 
 
-def fits_to_select_from(recipe: Recipe, fits: list[Fit]) -> list[Fit]:
-    """Fits that the ensemble depends on: those of the first repeat where the recipe selects the first."""
-    return [fit for fit in fits if fit.repeat == 0] if recipe.select == "first" else fits
-
-
-def select_repeats(
-    config: RunConfig, data: PreparedData, results: dict[Fit, FitResult], left_out: dict[str, str]
-) -> Selection:
+def select_repeats(run: Run) -> Selection:
     """Select by the recipe's rule.
 
-    A repeat is taken whole, all members of it: their scores are cross-fitted on the same folds, which the
+    A repeat is taken whole, with all its members: their scores are cross-fitted on the same folds, which the
     stacker relies on.
-
-    Args:
-        config: the run.
-        data: its rows.
-        results: of the fits of :func:`fits_to_select_from`.
-        left_out: members without a part in it.
     """
-    recipe = config.recipe
+    recipe = run.config.recipe
     everything = tuple(range(recipe.repeats))
     if recipe.repeats == 1 or recipe.select == "first":
         sentence = f"Made of the first of {recipe.repeats} repeats." if recipe.repeats > 1 else ""
@@ -65,12 +47,12 @@ def select_repeats(
         return Selection(recipe.select, everything, sentence=sentence)
     figures = []
     for repeat in everything:
-        oof, _ = score_tables(data, results, left_out, [repeat])
+        oof, _ = run.tables_of([repeat])
         fitted = fit_ensemble(
             oof,
-            deployment_prior=deployment_prior(config, data),
+            deployment_prior=run.prior,
             threshold_rule=recipe.threshold,
-            seed=config.seed,
+            seed=run.config.seed,
         )
         figures.append(out_of_fold_figure(oof, fitted, recipe.select_by))
     choose = max if HIGHER_IS_BETTER[recipe.select_by] else min

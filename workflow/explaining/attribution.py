@@ -17,9 +17,9 @@ from features.extract import ImageFile, extract_features
 from features.rows import CachedRows
 from oneclass.patchcore.member import PatchCore
 from oneclass.patchcore.nearest_patches import DecidingPatch, deciding_patches
-from workflow.ensembling.finished import FinishedRun
 from workflow.run.features import BackboneWithStore, load_backbones
 from workflow.run.fits import FINAL, Fit
+from workflow.run.state import Run
 from workflow.settings.registry import build_member
 
 _USUAL_ROWS = 32
@@ -60,9 +60,7 @@ class AllEvidence:
     notes: tuple[str, ...]
 
 
-def evidence_of(
-    run: FinishedRun, images: Sequence[tuple[Path, str, ImageArray]], n_nearest: int
-) -> AllEvidence:
+def evidence_of(run: Run, images: Sequence[tuple[Path, str, ImageArray]], n_nearest: int) -> AllEvidence:
     """Score images with the members that the ensemble is made of; nothing of them is kept on disk.
 
     Where the ensemble is a vote of several repeats, scores and maps are the mean over them, and deciding
@@ -122,13 +120,13 @@ def evidence_of(
     return AllEvidence(of_images, heat_of, usual, shapes.patch_grid, tuple(notes))
 
 
-def _restored(run: FinishedRun, fit: Fit) -> Member:
+def _restored(run: Run, fit: Fit) -> Member:
     plan, result = fit.member, run.results[fit]
     return build_member(plan.type, plan.settings, plan.backbone).restore(result.state, result.state_meta)
 
 
 def _rows(
-    run: FinishedRun, backbone: BackboneWithStore, images: Sequence[tuple[Path, str, ImageArray]]
+    run: Run, backbone: BackboneWithStore, images: Sequence[tuple[Path, str, ImageArray]]
 ) -> CachedRows:
     """The images as members see them, with features that are held in memory."""
     store = PassingStore(backbone.store)
@@ -168,14 +166,14 @@ def _mean_maps(members: list[Member], rows: CachedRows) -> FloatArray | None:
     return np.asarray(torch.stack(maps).mean(dim=0).numpy())
 
 
-def _by_weight(run: FinishedRun, names: list[str], fits: dict[str, list[Member]]) -> list[str]:
+def _by_weight(run: Run, names: list[str], fits: dict[str, list[Member]]) -> list[str]:
     """PatchCore before others, and among equals the one that the ensemble weighs most."""
     columns, weights = run.fitted.columns, np.abs(run.fitted.combination.weights).max(axis=1)
     weight = {name: max(weights[i] for i, c in enumerate(columns) if c.member == name) for name in names}
     return sorted(names, key=lambda name: (not isinstance(fits[name][0], PatchCore), -weight[name]))
 
 
-def _usual(run: FinishedRun, members: list[Member], backbone: BackboneWithStore) -> tuple[float, float]:
+def _usual(run: Run, members: list[Member], backbone: BackboneWithStore) -> tuple[float, float]:
     minority = run.fitted.class_names[-1]
     rows = [row for row in run.data.test if row.label != minority]
     rows = rows[:: max(1, len(rows) // _USUAL_ROWS)][:_USUAL_ROWS]

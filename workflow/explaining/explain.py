@@ -19,9 +19,9 @@ from ensemble.explanation import MemberShare, member_shares
 from imagedata.decoding.decode import IMAGE_SUFFIXES, decode_bytes, decode_file, read_image_bytes
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note
-from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.run.added import AddedRows
-from workflow.settings.config import RunOptions, resolve_config
+from workflow.run.state import Run
+from workflow.settings.config import RunOptions
 
 if TYPE_CHECKING:
     from reporting.explanation import Place
@@ -65,7 +65,7 @@ def explain(options: RunOptions, images: Sequence[Path], output: Path | None = N
         ModelError: the run is not finished; says which command to run.
     """
     _check(options, images, output)
-    run = read_finished(resolve_config(options))
+    run = Run.open(options).require_ensemble()
     usable, failed = _read(run, images)
     if not usable:
         raise DataError(f"{failed[0]['path']}: {failed[0]['reason']}")
@@ -111,7 +111,7 @@ def _check(options: RunOptions, images: Sequence[Path], output: Path | None) -> 
         raise UsageError(f"--output {output}: that is a file. Name a folder for the pictures.")
 
 
-def _read(run: FinishedRun, images: Sequence[Path]) -> tuple[list[_Image], list[dict[str, str]]]:
+def _read(run: Run, images: Sequence[Path]) -> tuple[list[_Image], list[dict[str, str]]]:
     usable, failed = [], []
     for path in images:
         try:
@@ -133,7 +133,7 @@ class _KnownRow:
     name: str
 
 
-def _known_rows(run: FinishedRun) -> dict[str, _KnownRow]:
+def _known_rows(run: Run) -> dict[str, _KnownRow]:
     """Digest → row, of training, held-out and added rows."""
     known = {}
     for row in (*run.data.train, *run.data.test):
@@ -146,7 +146,7 @@ def _known_rows(run: FinishedRun) -> dict[str, _KnownRow]:
 
 
 def _explained(
-    run: FinishedRun,
+    run: Run,
     image: _Image,
     found: Evidence,
     evidence: AllEvidence,
@@ -222,12 +222,12 @@ def _place(place: Place) -> dict[str, Any]:
     return {"row": row, "column": column, "grid": place.grid, "box": list(place.box)}
 
 
-def _limit(run: FinishedRun) -> str:
+def _limit(run: Run) -> str:
     threshold = run.fitted.threshold
     return f", threshold {threshold:.4f}" if isinstance(threshold, float) else ""
 
 
-def _pixels(run: FinishedRun, file: Path) -> ImageArray:
+def _pixels(run: Run, file: Path) -> ImageArray:
     try:
         return decode_file(file, run.config.decode).pixels
     except ImageError as error:
@@ -236,7 +236,7 @@ def _pixels(run: FinishedRun, file: Path) -> ImageArray:
         ) from error
 
 
-def _print(run: FinishedRun, document: dict[str, Any]) -> None:
+def _print(run: Run, document: dict[str, Any]) -> None:
     minority = run.fitted.class_names[-1]
     for image in document["images"]:
         title = f"{Path(image['path']).name}: p({minority}) = {image['probability']:.4f}{_limit(run)}"

@@ -19,12 +19,9 @@ from features.rows import read_pixels
 from imagedata.decoding.masks import read_mask
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note, progress_bar
-from workflow.ensembling.finished import FinishedRun, read_finished
-from workflow.ensembling.repeats import fits_to_select_from
-from workflow.run.fits import fits_of
 from workflow.run.prepared import group_numbers
-from workflow.run.state import ensemble_key, finished_document
-from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.run.state import Run
+from workflow.settings.config import RunConfig, RunOptions
 
 FILE = "localisation.json"
 """What was measured, in the run folder."""
@@ -56,8 +53,8 @@ def localise(options: RunOptions) -> dict[str, Any]:
     """
     from export.inspection import member_of_output
 
-    config = resolve_config(options)
-    run = read_finished(config)
+    run = Run.open(options).require_ensemble()
+    config = run.config
     rows, masks, left_out = _usable(run)
     maps, digest = _maps(run, rows)
     counts = PixelCounts(thresholds_of(list(maps)))
@@ -70,9 +67,9 @@ def localise(options: RunOptions) -> dict[str, Any]:
     document: dict[str, Any] = {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,
-        "model": str(config.folder / "model.onnx"),
+        "model": str(run.model),
         "model_sha256": digest,
-        "map_of": member_of_output(config.folder / "model.onnx", "anomaly_map"),
+        "map_of": member_of_output(run.model, "anomaly_map"),
         "fpr_limit": FPR_LIMIT,
         "kinds": [{"kind": kind, **_facts(found)} for kind, found in kinds.items()],
         "examples": _examples(rows, masks, counts),
@@ -83,7 +80,7 @@ def localise(options: RunOptions) -> dict[str, Any]:
     return document
 
 
-def _usable(run: FinishedRun) -> tuple[list[ManifestRow], list[Path | None], list[dict[str, str]]]:
+def _usable(run: Run) -> tuple[list[ManifestRow], list[Path | None], list[dict[str, str]]]:
     """Test rows that can be compared, the mask of each (None: all of it is normal), and the others."""
     minority = run.data.manifest.class_names[-1]
     if not any(row.mask for row in run.data.manifest.rows):
@@ -118,13 +115,11 @@ def _usable(run: FinishedRun) -> tuple[list[ManifestRow], list[Path | None], lis
     return rows, masks, left_out
 
 
-def _maps(run: FinishedRun, rows: list[ManifestRow]) -> tuple[FloatArray, str]:
+def _maps(run: Run, rows: list[ManifestRow]) -> tuple[FloatArray, str]:
     """``[N, g, g]`` maps of the exported file, and the file's SHA-256."""
     from export.scoring.model import load_model
 
-    config, path = run.config, run.config.folder / "model.onnx"
-    fits = fits_to_select_from(config.recipe, fits_of(config, run.data, config.members))
-    finished = finished_document(config, ensemble_key(config, fits))
+    config, path, finished = run.config, run.model, run.finished
     if finished is None:
         raise ModelError(
             f"{path}: missing, or not the file of this ensemble. Run: {config.options.command('export')}"

@@ -13,7 +13,6 @@ from contracts.files import sha256_of_file
 from contracts.rows import ImageArray
 from evaluation.agreement import Agreement, Outputs
 from export.scoring.model import RUNTIMES, load_model
-from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.exporting.export import float32_file
 from workflow.exporting.precision import (
     decode_rows,
@@ -23,10 +22,11 @@ from workflow.exporting.precision import (
     run_gate,
     show_gate,
 )
-from workflow.exporting.student.distil import key_of, read_student
+from workflow.exporting.student.distil import read_student
 from workflow.exporting.student.plan import StudentPlan
+from workflow.run.state import Run
 from workflow.run.student_file import FILE, STALE
-from workflow.settings.config import RunOptions, resolve_config
+from workflow.settings.config import RunOptions
 
 
 def parity(options: RunOptions) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def parity(options: RunOptions) -> dict[str, Any]:
     Raises:
         ModelError: no ensemble or no exported file yet.
     """
-    run = read_finished(resolve_config(options))
+    run = Run.open(options).require_ensemble()
     rows, labels = gate_rows(run)
     found: list[dict[str, Any]] = []
     shown: dict[str, Agreement | str] = {}
@@ -76,7 +76,7 @@ class _Held:
     trained: Outputs
 
 
-def _held_files(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+def _held_files(run: Run, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
     """The ensemble's file and its variants; or why one is held to nothing."""
     source = float32_file(run)
     held = _Held(decoded_test_rows(run, rows, "decoding test images"), outputs_of(run.fitted, run.test, rows))
@@ -87,13 +87,13 @@ def _held_files(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | 
     return [(path, held if made_of[path] == digest else stale) for path in files]
 
 
-def _held_student(run: FinishedRun, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+def _held_student(run: Run, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
     """The student's file, which repeats the student's own training and not the ensemble's."""
     path = run.config.folder / FILE
     if not path.exists():
         return []
     document = load_model(path).document
-    if document.get("student_of") != key_of(run):
+    if document.get("student_of") != run.key:
         return [(path, STALE)]
     student = read_student(run, StudentPlan.from_json(document["student"]))
     if student is None:

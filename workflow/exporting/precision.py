@@ -20,10 +20,10 @@ from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from imagedata.decoding.decode import decode_file
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note, progress_bar
-from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.exporting.export import export, float32_file
 from workflow.run.prepared import PreparedData
-from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.run.state import Run
+from workflow.settings.config import RunConfig, RunOptions
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -68,7 +68,7 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
     from export.onnx_file import add_metadata
 
     runtimes = _gating_runtimes(precision)  # refuses before any work is done
-    run = read_finished(resolve_config(options))
+    run = Run.open(options).require_ensemble()
     source = float32_file(run)
     target = output or run.config.folder / f"model.{precision}.onnx"
     provisional = target.with_name(f".{target.name}.unchecked")
@@ -112,7 +112,7 @@ def outputs_of(fitted: FittedEnsemble, test: ScoreTable, rows: np.ndarray) -> Ou
     return Outputs(fitted.predict(chosen), fitted.decide(chosen), chosen)
 
 
-def _write_variant(run: FinishedRun, source: Path, target: Path, precision: str) -> dict[str, Any]:
+def _write_variant(run: Run, source: Path, target: Path, precision: str) -> dict[str, Any]:
     """Write the file before the gate; return what its metadata is to say."""
     from export.onnx_file import add_metadata
 
@@ -151,7 +151,7 @@ def _gating_runtimes(precision: str) -> tuple[str, ...]:
     return RUNTIMES if has_openvino else RUNTIMES[:1]
 
 
-def gate_rows(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
+def gate_rows(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Positions of test rows, as many of each class as far as there are any, and their labels."""
     classes = range(len(run.test.class_names))
     share = GATE_IMAGES // len(classes)
@@ -163,7 +163,7 @@ def gate_rows(run: FinishedRun) -> tuple[np.ndarray, np.ndarray]:
     return rows, run.test.labels[rows]
 
 
-def decoded_test_rows(run: FinishedRun, rows: np.ndarray, description: str) -> ImageArray:
+def decoded_test_rows(run: Run, rows: np.ndarray, description: str) -> ImageArray:
     """Test images of a run, as the exported file gets them: uint8 ``[N, H, W, 3]``."""
     return decode_rows(run.config, run.data, [run.data.test[i] for i in rows], description)
 

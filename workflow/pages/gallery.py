@@ -8,10 +8,9 @@ import numpy.typing as npt
 from contracts.rows import FloatArray, ImageArray
 from features.rows import read_pixels
 from reporting.content import Decided, Gallery, Picture
-from workflow.ensembling.fitted_run import FittedRun
+from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW
 from workflow.run.fits import FINAL
-from workflow.run.state import ensemble_key, finished_document
 from workflow.settings.registry import build_member
 
 PICTURES = 8
@@ -21,7 +20,7 @@ MOST_CLASSES = 12
 """Of which the surest right image is shown."""
 
 
-def galleries(run: FittedRun) -> tuple[list[Gallery], str]:
+def galleries(run: ComparedRun) -> tuple[list[Gallery], str]:
     """Choose pictures by the ensemble's probabilities.
 
     Returns:
@@ -30,7 +29,7 @@ def galleries(run: FittedRun) -> tuple[list[Gallery], str]:
     Raises:
         DataError: an image has gone or changed since training.
     """
-    ensemble, labels, names = run.fitted[ENSEMBLE_ROW], run.test.labels, run.test.class_names
+    ensemble, labels, names = run.fitted_rows[ENSEMBLE_ROW], run.test.labels, run.test.class_names
     p, decision = ensemble.predict(run.test.scores), ensemble.decide(run.test.scores)
     p_minority = ensemble.p_minority(run.test.scores)
     is_multiclass = p.ndim == 2
@@ -160,7 +159,7 @@ def surest_of_classes(
     return {**chosen, "right": np.concatenate(of_class)}
 
 
-def _maps(run: FittedRun, rows: npt.NDArray[np.int64], pixels: ImageArray) -> tuple[FloatArray | None, str]:
+def _maps(run: ComparedRun, rows: npt.NDArray[np.int64], pixels: ImageArray) -> tuple[FloatArray | None, str]:
     """``[n, h, w]`` maps of the chosen rows, from the exported model where it is of this run."""
     from_file = _maps_of_model(run, pixels)
     if from_file is not None:
@@ -168,10 +167,10 @@ def _maps(run: FittedRun, rows: npt.NDArray[np.int64], pixels: ImageArray) -> tu
     return _maps_of_member(run, rows)
 
 
-def _maps_of_model(run: FittedRun, pixels: ImageArray) -> FloatArray | None:
+def _maps_of_model(run: ComparedRun, pixels: ImageArray) -> FloatArray | None:
     """Maps by ``model.onnx``; None where there is none, it is of another ensemble, or it has no map."""
-    path = run.config.folder / "model.onnx"
-    if finished_document(run.config, ensemble_key(run.config, list(run.results))) is None:
+    path = run.exported
+    if path is None:
         return None
     from export.scoring.model import load_model
 
@@ -179,7 +178,7 @@ def _maps_of_model(run: FittedRun, pixels: ImageArray) -> FloatArray | None:
     return None if anomaly_map is None else np.asarray(anomaly_map, dtype=np.float32)
 
 
-def _maps_of_member(run: FittedRun, rows: npt.NDArray[np.int64]) -> tuple[FloatArray | None, str]:
+def _maps_of_member(run: ComparedRun, rows: npt.NDArray[np.int64]) -> tuple[FloatArray | None, str]:
     """Maps by the first member whose fitted module gives one."""
     import torch
 

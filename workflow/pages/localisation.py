@@ -15,43 +15,37 @@ from contracts.rows import MaskArray
 from features.rows import read_pixels
 from imagedata.decoding.masks import read_mask
 from reporting.content import Localised, MaskedPicture
-from workflow.ensembling.repeats import fits_to_select_from
 from workflow.explaining.localise import FILE
-from workflow.run.fits import fits_of
-from workflow.run.prepared import PreparedData
-from workflow.run.state import ensemble_key, finished_document
-from workflow.settings.config import RunConfig
+from workflow.run.state import Run
 
 _KEYS = {"model_sha256", "map_of", "fpr_limit", "kinds", "examples", "left_out"}
 
 
-def localised(config: RunConfig, data: PreparedData, pictures: bool) -> Localised | None:
-    """How well the map of ``model.onnx`` finds what masks mark; None where no test image has a mask.
+def localised(run: Run, pictures: bool) -> Localised | None:
+    """How well the map of ``model.onnx`` finds what the masks mark; None where no test image has a mask.
 
     Args:
-        config: of the whole run, also where a report is of some of its members: the file is of all.
-        data: its rows.
+        run: with all its members, even where the report is about some of them: the file holds all.
         pictures: show examples.
 
     Raises:
         DataError: an image or mask to be shown has gone or changed since.
     """
+    config, data = run.config, run.data
     minority = data.manifest.class_names[-1]
     masks = sum(row.label == minority and row.mask is not None for row in data.test)
     if not masks:
         return None
-    model = config.folder / "model.onnx"
     measure = config.options.command("localise")
-    fits = fits_to_select_from(config.recipe, fits_of(config, data, config.members))
-    finished = finished_document(config, ensemble_key(config, fits))
+    finished = run.finished
     if finished is None:
         return Localised(masks, commands=[config.options.command("ensemble"), measure])
-    if finished.get("not_exported") or not _has_map(model):
+    if finished.get("not_exported") or not _has_map(run.model):
         return Localised(masks)
     document = _document(config.folder / FILE)
-    if document is None or document["model_sha256"] != sha256_of_file(model):
+    if document is None or document["model_sha256"] != sha256_of_file(run.model):
         return Localised(masks, commands=[measure])
-    return Localised(masks, document, pictures=_pictures(config, data, document) if pictures else ())
+    return Localised(masks, document, pictures=_pictures(run, document) if pictures else ())
 
 
 def _has_map(model: Path) -> bool:
@@ -69,15 +63,15 @@ def _document(path: Path) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and document.keys() >= _KEYS else None
 
 
-def _pictures(config: RunConfig, data: PreparedData, document: dict[str, Any]) -> Sequence[MaskedPicture]:
+def _pictures(run: Run, document: dict[str, Any]) -> Sequence[MaskedPicture]:
     from export.scoring.model import load_model
 
     examples = document["examples"]
     if not examples:
         return ()
-    root = data.manifest.root
+    root, config = run.data.manifest.root, run.config
     pixels = read_pixels([root / each["path"] for each in examples], config.decode)
-    maps = load_model(config.folder / "model.onnx").run(pixels).anomaly_map
+    maps = load_model(run.model).run(pixels).anomaly_map
     assert maps is not None  # looked for above
     again = config.options.command("localise")
     return [

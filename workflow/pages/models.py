@@ -12,7 +12,7 @@ from ensemble.fitted import FittedEnsemble
 from evaluation.curves import curves
 from evaluation.multiclass_curves import multiclass_curves
 from reporting.content import Model, MulticlassModel, Role
-from workflow.ensembling.fitted_run import FittedRun
+from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import BASELINE_ROW, ENSEMBLE_ROW
 from workflow.settings.registry import BASELINE
 
@@ -30,15 +30,15 @@ class _Candidate:
     p: npt.NDArray[np.float64]
 
 
-def minority_labels(run: FittedRun) -> LabelArray:
+def minority_labels(run: ComparedRun) -> LabelArray:
     """``[N]`` 1 where a test row is of the minority."""
     return np.asarray(run.test.labels == len(run.test.class_names) - 1, dtype=np.int64)
 
 
-def models(run: FittedRun) -> list[Model]:
+def models(run: ComparedRun) -> list[Model]:
     """Models of two classes with their curves; equal ones appear once, the final last."""
     chosen = _candidates(run)
-    prior = run.fitted[ENSEMBLE_ROW].deployment_prior
+    prior = run.fitted_rows[ENSEMBLE_ROW].deployment_prior
     drawn = curves(
         minority_labels(run),
         run.test.groups,
@@ -53,7 +53,7 @@ def models(run: FittedRun) -> list[Model]:
     ]
 
 
-def multiclass_models(run: FittedRun) -> list[MulticlassModel]:
+def multiclass_models(run: ComparedRun) -> list[MulticlassModel]:
     """Models of K > 2 classes with their curves; equal ones appear once, the final last."""
     chosen = _candidates(run)
     drawn = multiclass_curves(
@@ -76,9 +76,9 @@ def multiclass_models(run: FittedRun) -> list[MulticlassModel]:
     ]
 
 
-def _candidates(run: FittedRun) -> list[_Candidate]:
+def _candidates(run: ComparedRun) -> list[_Candidate]:
     """Baseline, best single member and ensemble; those with equal probabilities and threshold are one."""
-    best = run.fitted[_BEST_SINGLE]
+    best = run.fitted_rows[_BEST_SINGLE]
     used = (best.combination.weights != 0).any(axis=1).tolist()
     best_member = next(c.member for c, is_used in zip(best.columns, used, strict=True) if is_used)
     rows: list[tuple[Role, str, str, str]] = [
@@ -88,7 +88,7 @@ def _candidates(run: FittedRun) -> list[_Candidate]:
     ]
     merged: list[_Candidate] = []
     for role, name, row_name, key in rows:
-        fitted = run.fitted[key]
+        fitted = run.fitted_rows[key]
         new = _Candidate(role, name, row_name, fitted, fitted.predict(run.test.scores))
         same = next((each for each in merged if _is_one(each, new)), None)
         if same is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from evaluation.table_metrics import default_metric
 from reporting.content import Localised
 from reporting.terminal import console, note
 from workflow.comparing.compare import comparison_of
-from workflow.ensembling.fitted_run import FittedRun, fit_finished
+from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW
 from workflow.pages.localisation import localised
 from workflow.pages.models import minority_labels, models, multiclass_models
 from workflow.run.added_scores import with_sentence
-from workflow.run.state import ensemble_key, finished_document
+from workflow.run.state import Run
 from workflow.run.summary import data_facts, shared_across
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
@@ -70,7 +69,7 @@ def report(options: RunOptions, output: Path | None = None, pictures: bool = Tru
         run, comparison = _compared_run(config)
     with console.status("drawing", spinner="dots"):
         commands = _commands(options, config, comparison, output, pictures)
-        text = _page(run, comparison, commands, pictures, localised(config, run.data, pictures))
+        text = _page(run, comparison, commands, pictures, localised(Run(config), pictures))
     target = output or config.folder / "report.html"
     write_text(target, text)
     size = target.stat().st_size
@@ -78,7 +77,7 @@ def report(options: RunOptions, output: Path | None = None, pictures: bool = Tru
     return {"path": str(target), "bytes": size}
 
 
-def _compared_run(config: RunConfig) -> tuple[FittedRun, dict[str, Any]]:
+def _compared_run(config: RunConfig) -> tuple[ComparedRun, dict[str, Any]]:
     """The run with the members that were compared, and its comparison.
 
     A run that only ``ensemble`` finished is compared here and now; everything needed is there.
@@ -92,23 +91,22 @@ def _compared_run(config: RunConfig) -> tuple[FittedRun, dict[str, Any]]:
             key = saved["key"]
         except (ValueError, KeyError, TypeError):  # edited, or of an older version
             raise ModelError(f"{path}: cannot be read. Run again: {again}") from None
-        members = tuple(plan for plan in config.members if plan.name in chosen)
-        run = fit_finished(replace(config, members=members))
-        if key != ensemble_key(run.config, list(run.results)):
+        run = ComparedRun(config).with_members(chosen).fit()
+        if key != run.comparison_key:
             raise ModelError(
                 f"{config.folder}: the comparison there is of other members or settings. Run: {again}"
             )
         return run, saved
     if not (config.folder / "metrics.json").exists():
         raise ModelError(f"{config.folder}: nothing compared there yet. First run: {again}")
-    run = fit_finished(config)
-    if finished_document(config, ensemble_key(config, list(run.results))) is None:
+    run = ComparedRun(config).fit()
+    if run.finished is None:
         raise ModelError(f"{config.folder}: its ensemble is of other members or settings. Run: {again}")
     return run, comparison_of(run, default_metric(len(config.spec.classes)))
 
 
 def _page(
-    run: FittedRun,
+    run: ComparedRun,
     comparison: dict[str, Any],
     commands: list[str],
     pictures: bool,
@@ -153,11 +151,11 @@ def _page(
     return render(Report(labels=minority_labels(run), models=models(run), **shared))
 
 
-def _stack(run: FittedRun) -> Any:
+def _stack(run: ComparedRun) -> Any:
     from reporting.content import Stack, StackRow
 
     whole, members = contributions(run.oof, seed=run.config.seed, n_replicates=run.config.recipe.bootstrap)
-    ensemble = run.fitted[ENSEMBLE_ROW]
+    ensemble = run.fitted_rows[ENSEMBLE_ROW]
     return Stack(
         log_loss=whole.log_loss,
         average_precision=whole.average_precision,
@@ -198,13 +196,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _digests(run: FittedRun, comparison: dict[str, Any]) -> dict[str, str]:
+def _digests(run: ComparedRun, comparison: dict[str, Any]) -> dict[str, str]:
     digests = {
         "manifest": run.data.manifest.digest,
         "folds": run.data.folds_digest,
         "members and settings": str(comparison["key"]),
     }
-    model = run.config.folder / "model.onnx"
-    if finished_document(run.config, comparison["key"]) is not None:
-        digests["model.onnx (SHA-256)"] = sha256_of_file(model)
+    if run.exported is not None:
+        digests["model.onnx (SHA-256)"] = sha256_of_file(run.exported)
     return digests

@@ -157,7 +157,7 @@ class RowGuard:
         self._column = groups_column(spec.layout)
         self._known: dict[str, str] = {}
         self._groups: dict[str, str] = {}
-        for what, rows in (("training", train), ("held-out", test)):
+        for what, rows in (("training", train), ("test", test)):
             self._known.update({row.sha256: f"the same file as the {what} image {row.path}" for row in rows})
             self._groups.update({row.group: what for row in rows})
 

@@ -11,52 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts.errors import ModelError
 from contracts.files import atomic_writer
 from contracts.rows import FloatArray
 from contracts.scores import ScoreColumn, ScoreTable
 from ensemble.fitted import FittedEnsemble
 from imagedata.manifest_row import ManifestRow
 from workflow.run.added import folds_of_added
-from workflow.run.fits import FINAL, Fit, FitResult, read_result
+from workflow.run.fits import FINAL, Fit, FitResult
 from workflow.run.prepared import PreparedData, group_numbers
-from workflow.settings.config import RunConfig
-from workflow.settings.registry import BASELINE, entry_of
-
-
-def finished_results(config: RunConfig, fits: list[Fit]) -> dict[Fit, FitResult]:
-    """Results of all fits.
-
-    Raises:
-        ModelError: some are missing; says which members and which command trains them.
-    """
-    results = {fit: read_result(fit) for fit in fits}
-    missing = list(dict.fromkeys(fit.member.name for fit, result in results.items() if result is None))
-    if missing:
-        everything = len(missing) == len(config.members)
-        if everything or len(missing) > 1:
-            command = config.options.command("train-all")
-        else:
-            command = config.options.command("train", missing[0])
-        raise ModelError(
-            f"{config.folder}: not trained yet, or with other settings: {', '.join(missing)}. Run: {command}"
-        )
-    return {fit: result for fit, result in results.items() if result is not None}
-
-
-def collapsed_members(results: dict[Fit, FitResult]) -> dict[str, str]:
-    """Member → why it is left out, for members that collapsed on any fold.
-
-    Raises:
-        ModelError: the calibrated baseline is among them.
-    """
-    reasons: dict[str, str] = {}
-    for fit, result in results.items():
-        if result.collapsed:
-            reasons.setdefault(fit.member.name, f"{fit.label}: {result.collapsed}")
-    if BASELINE in reasons:
-        raise ModelError(f"the calibrated baseline cannot be left out: {reasons[BASELINE]}")
-    return reasons
+from workflow.settings.registry import entry_of
 
 
 def score_tables(

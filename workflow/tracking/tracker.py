@@ -76,7 +76,7 @@ def track_ensemble(config: RunConfig, key: str, document: dict[str, Any]) -> Non
 
     Args:
         config: of the run.
-        key: of the ensemble, see :func:`workflow.run.state.ensemble_key`.
+        key: of the ensemble, see :attr:`workflow.run.state.Run.key`.
         document: that of ``ensemble --json``.
     """
     _sync(config, lambda run: [ensemble_entry(config, run, key, document)])

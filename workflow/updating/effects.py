@@ -15,9 +15,9 @@ from contracts.files import sha256_of_file
 from contracts.text import printable
 from imagedata.decoding.decode import decode_file
 from reporting.terminal import console, note
-from workflow.ensembling.finished import read_finished
 from workflow.run.added import FILE, AddedRows
 from workflow.run.fits import FINAL
+from workflow.run.state import Run
 from workflow.settings.config import RunConfig
 
 NORMAL, MISSED = "--normal", "--missed"
@@ -70,7 +70,7 @@ def effects(config: RunConfig, known: AddedRows, given: Sequence[Given]) -> dict
     """
     from export.scoring.model import load_model
 
-    run = read_finished(config)
+    run = Run(config).require_ensemble()
     minority = run.fitted.class_names[-1]
     number_of = {row.sha256: row.update for row in known.rows}
     used = [each for each in given if each.status in {"new", "known"}]
@@ -78,7 +78,7 @@ def effects(config: RunConfig, known: AddedRows, given: Sequence[Given]) -> dict
     replaced = known.replaced[max(number_of[each.sha256] for each in used)]
     path = kept_model(config, replaced)
     old = load_model(path) if replaced and path.exists() and sha256_of_file(path) == replaced else None
-    new = load_model(config.folder / "model.onnx")
+    new = load_model(run.model)
     images: list[dict[str, Any]] = []
     for start in range(0, len(used), _BATCH):
         batch = used[start : start + _BATCH]
@@ -109,7 +109,7 @@ def effects(config: RunConfig, known: AddedRows, given: Sequence[Given]) -> dict
     return {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,
-        "model": str(config.folder / "model.onnx"),
+        "model": str(run.model),
         "replaced": None if old is None else str(path),
         "added": _counts([each.label for each in given if each.status == "new"], minority),
         "added_in_all": _counts([row.label for row in known.rows], minority),

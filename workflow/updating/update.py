@@ -27,12 +27,10 @@ from imagedata.decoding.decode import decode_bytes, read_image_bytes
 from imagedata.layouts.listing import image_files
 from reporting.terminal import note, progress_bar
 from workflow.ensembling.ensemble import ensemble
-from workflow.ensembling.repeats import fits_to_select_from
 from workflow.run.added import FOLDER, AddedRow, AddedRows, RowGuard
-from workflow.run.fits import fits_of
-from workflow.run.prepared import PreparedData, load_prepared
-from workflow.run.state import ensemble_key, finished_document
-from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.run.prepared import PreparedData
+from workflow.run.state import Run
+from workflow.settings.config import RunConfig, RunOptions
 from workflow.updating.effects import MISSED, NORMAL, Given, effects, kept_model, print_effects
 
 
@@ -55,12 +53,13 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
         ModelError: the run is not finished, or the new file fails its gate; the old one then stays.
     """
     started = time.monotonic()
-    config = resolve_config(options)
+    run = Run.open(options)
+    config = run.config
     folders = {option: path for option, path in ((NORMAL, normal), (MISSED, missed)) if path is not None}
     _check_folders(config, folders)
-    data = load_prepared(config)
+    data = run.data
     known = AddedRows.read(config.folder)
-    is_finished = _check_finished(config, data, known)
+    is_finished = _check_finished(run, known)
     given = _judge(config, data, known, _look_at(config, folders))
     for each in given:
         if each.status in {"skipped", "repeated"}:
@@ -97,20 +96,19 @@ def _check_folders(config: RunConfig, folders: dict[str, Path]) -> None:
         )
 
 
-def _check_finished(config: RunConfig, data: PreparedData, known: AddedRows) -> bool:
+def _check_finished(run: Run, known: AddedRows) -> bool:
     """Whether nothing is left to fit.
 
     Raises:
         ModelError: the ensemble was never finished, so that there is nothing to update. An update that was
             cut off, or a training after one, is no reason: fitting goes on from there.
     """
-    fits = fits_to_select_from(config.recipe, fits_of(config, data, config.members))
-    if finished_document(config, ensemble_key(config, fits)) is not None:
+    if run.finished is not None:
         return True
     if not known.rows:
         raise ModelError(
-            f"{config.folder}: no finished ensemble of these members and settings to update. "
-            f"First run: {config.options.command('ensemble')}"
+            f"{run.folder}: no finished ensemble of these members and settings to update. "
+            f"First run: {run.config.options.command('ensemble')}"
         )
     return False
 

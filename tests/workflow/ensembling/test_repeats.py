@@ -16,10 +16,11 @@ from contracts.scores import ScoreTable
 from export.scoring import load_model
 from imagedata.decoding.decode import decode_file
 from tests.conftest import Outcome, Run
+from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import measure
+from workflow.run import state
 from workflow.run.fits import FINAL, fits_of
-from workflow.run.prepared import load_prepared, prepare_data
-from workflow.run.score_tables import finished_results, score_tables
+from workflow.run.prepared import prepare_data
 from workflow.settings.config import RunOptions, resolve_config
 
 REPEATS = ("-o", "repeats=2")
@@ -50,9 +51,7 @@ def options_of(run: Run, *overrides: str) -> RunOptions:
 
 
 def tables_of(run: Run, *repeats: int) -> tuple[ScoreTable, ScoreTable]:
-    config = resolve_config(options_of(run, "repeats=2"))
-    data = load_prepared(config)
-    return score_tables(data, finished_results(config, fits_of(config, data, config.members)), {}, repeats)
+    return ComparedRun.open(options_of(run, "repeats=2")).tables_of(repeats)
 
 
 # ---- training
@@ -249,16 +248,13 @@ def test_the_best_repeat_is_shipped(repeated: Run, tmp_path: Path, monkeypatch: 
 
 def test_selection_is_by_development_rows_alone(repeated: Run):
     from workflow.ensembling.repeats import select_repeats
-    from workflow.run.score_tables import collapsed_members
 
-    config = resolve_config(options_of(repeated, "repeats=2", "select=best"))
-    data = load_prepared(config)
-    results = finished_results(config, fits_of(config, data, config.members))
-    before = select_repeats(config, data, results, collapsed_members(results))
-    for fit, result in results.items():
+    run = state.Run.open(options_of(repeated, "repeats=2", "select=best"))
+    before = select_repeats(run)
+    for fit, result in run.results.items():
         if fit.fold == FINAL:
             result.scores[:] = result.scores[::-1].copy()
-    assert select_repeats(config, data, results, {}) == before
+    assert select_repeats(run) == before
     assert len(before.figures) == 2
 
 

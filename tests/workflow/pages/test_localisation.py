@@ -16,8 +16,8 @@ from tests.conftest import Outcome, Run, run_command
 from tests.defects import KINDS, write_mvtec_tree
 from tests.pages import Page
 from workflow.pages.localisation import localised
-from workflow.run.prepared import load_prepared
-from workflow.settings.config import RunOptions, resolve_config
+from workflow.run import state
+from workflow.settings.config import RunOptions
 
 RECIPE = """\
 name: few
@@ -57,8 +57,7 @@ class Category:
         return Page((self.folder / "report.html").read_text())
 
     def localised(self, pictures: bool = True):
-        config = resolve_config(self.options)
-        return localised(config, load_prepared(config), pictures)
+        return localised(state.Run.open(self.options), pictures)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,7 @@ def measured(finished: Category, before: Page) -> dict:
 
 
 def test_before_it_is_measured_the_page_says_with_which_command(before, finished):
-    assert "6 test images have masks that say where the anomaly is" in before.text
+    assert "6 held-out images have masks that say where the anomaly is" in before.text
     assert f"python cli.py localise mvtec_tile --data {finished.data}" in before.text
     assert "cli.py ensemble" not in before.text
     assert "mask outlined" not in str(before.tags)
@@ -168,8 +167,7 @@ def test_a_mask_that_has_gone_is_named(measured, finished):
 
 def test_no_section_without_masks(fitted):
     options = RunOptions(str(fitted[0].dataset), recipe=str(fitted[0].recipe), runs=fitted[0].runs)
-    config = resolve_config(options)
-    assert localised(config, load_prepared(config), True) is None
+    assert localised(state.Run.open(options), True) is None
 
 
 def test_the_line_runs_around_the_mask():

@@ -29,7 +29,7 @@ from workflow.run import augmented
 from workflow.run.augmented import copies_of_each
 from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import PreparedData, load_prepared, prepare_data, save_prepared
-from workflow.run.score_tables import finished_results, score_tables
+from workflow.run.state import Run as TrainedRun
 from workflow.run.summary import data_facts, shared_across
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.training.train import FitWork, positions_to_fit
@@ -150,7 +150,7 @@ _KILLED = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-from workflow import augmented
+from workflow.run import augmented
 from workflow.settings.config import RunOptions, resolve_config
 from workflow.run.prepared import prepare_data
 whole, left = augmented.atomic_writer, 5
@@ -367,8 +367,8 @@ def test_training_with_copies_measures_the_same_rows(trained: Run, tmp_path):
     assert "24 augmented copies of 12 odd training images" in outcome.said
     assert run.command("train-all", "-o", COPIES, "--json").json["fits_run"] == 0
     config = config_of(run, run.runs, COPIES)
-    data = load_prepared(config)
-    results = finished_results(config, fits_of(config, data, config.members))
-    for table, rows in zip(score_tables(data, results, {}), (data.train, data.test), strict=True):
+    trained = TrainedRun(config)
+    data = trained.data
+    for table, rows in zip(trained.tables_of([0]), (data.train, data.test), strict=True):
         table.require_complete()
         assert list(table.row_ids) == [row.path for row in rows]

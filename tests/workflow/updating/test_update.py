@@ -22,7 +22,7 @@ from imagedata.spec import DataSpec
 from oneclass.patchcore.member import PatchCore
 from tests.conftest import Outcome, Run, run_command
 from tests.pictures import picture, write_two_classes
-from workflow.ensembling.fitted_run import fit_finished
+from workflow.ensembling.compared_run import ComparedRun
 from workflow.run.added import AddedRow, AddedRows, RowGuard, folds_of_added
 from workflow.run.features import load_backbones
 from workflow.run.prepared import load_prepared
@@ -58,7 +58,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def killed(run: Run, moment: str, *arguments: object) -> int:
     """``update`` in a process of its own, killed at a moment; see killed_run.py."""
-    words = [sys.executable, Path(__file__).with_name("killed_run.py"), moment, "update", run.dataset]
+    words = [sys.executable, Path(__file__).parents[1] / "stories" / "killed_run.py", moment, "update", run.dataset]
     words += [*arguments, "--recipe", run.recipe, "--runs", run.runs]
     done = subprocess.run(
         [str(word) for word in words],
@@ -187,7 +187,7 @@ def test_added_rows_stand_behind_the_training_rows(updated, given):
     assert copies == {path.read_bytes() for path in given.rglob("*.png")}
     # The same rows behind compare and report.
     config = resolve_config(RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs))
-    np.testing.assert_array_equal(fit_finished(config).oof.row_ids, table["path"])
+    np.testing.assert_array_equal(ComparedRun(config).oof.row_ids, table["path"])
 
 
 def test_no_row_is_scored_by_a_bank_that_holds_it(updated):
@@ -292,7 +292,7 @@ def test_torn_cached_result_is_computed_again(updated, tmp_path):
     whole = read_arrays(path)
     path.write_bytes(path.read_bytes()[:300])
     config = resolve_config(RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs))
-    fit_finished(config)
+    ComparedRun(config).fit()
     again = read_arrays(path)
     assert again[1] == whole[1]
     assert all((again[0][name] == whole[0][name]).all() for name in whole[0])

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,7 @@ from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_single
 from reporting.terminal import console, note
-from workflow.ensembling.finished import FinishedRun, read_finished
 from workflow.ensembling.model_file import check_output, write_gated
-from workflow.ensembling.repeats import fits_to_select_from
 from workflow.exporting.student.gate import (
     STUDENT,
     TEACHER,
@@ -43,10 +41,10 @@ from workflow.exporting.student.plan import (
 from workflow.run.fits import Fit, FitResult, fits_of, read_result
 from workflow.run.prepared import PreparedData
 from workflow.run.score_tables import score_tables
-from workflow.run.state import ensemble_key
+from workflow.run.state import Run
 from workflow.run.student_file import DEPLOY_FOLDER, DOCUMENT, FILE
 from workflow.run.summary import deployment_prior
-from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.settings.config import RunConfig, RunOptions
 
 DEFAULT_MOST_LOST = 0.02
 
@@ -70,14 +68,16 @@ class StudentRequest:
 
 @dataclass(frozen=True)
 class TrainedStudent:
-    """A student whose fits are all trained.
+    """A student whose fits are all trained; a :class:`workflow.ensembling.model_file.TrainedSystem`.
 
     Attributes:
         config: of the run that trained it.
         data: the teacher's rows, with soft targets.
         results: cached results of its fits.
         fitted: its calibrator, prior shift and threshold.
-        test: its scores of the test rows.
+        test: its scores of the test set.
+        rows: its row of the results table, once it is measured.
+        repeats: a student is trained on one.
     """
 
     config: RunConfig
@@ -85,6 +85,8 @@ class TrainedStudent:
     results: dict[Fit, FitResult]
     fitted: FittedEnsemble
     test: ScoreTable
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    repeats: tuple[int, ...] = (0,)
 
 
 def export_student(
@@ -112,7 +114,7 @@ def export_student(
         )
     if request.budget is not None and not request.budget > 0.0:
         raise UsageError(f"--budget {request.budget:g}: it is in milliseconds an image, above 0.")
-    run = read_finished(resolve_config(options))
+    run = Run.open(options).require_ensemble()
     ensemble_file = _ensemble_file(run)
     plan, chosen = _plan(run, request, ensemble_file)
     _train(run, plan)
@@ -126,25 +128,19 @@ def export_student(
     verdict = gate(run.config, plan.name, figures, limit)
     facts = {
         "student": {"name": plan.name, **plan.to_json(), "label_weight": LABEL_WEIGHT},
-        "student_of": key_of(run),
+        "student_of": run.key,
         "chosen": chosen,
         "gate": verdict,
         "figures": figures,
     }
     target = output or run.config.folder / FILE
-    written = _write(student, row, facts, ensemble_file, target)
+    written = _write(replace(student, rows=[row]), facts, ensemble_file, target)
     document = {"dataset": run.config.spec.name, "recipe": run.config.recipe.name, **facts, **written}
     write_json(run.config.folder / DOCUMENT, document)
     return document
 
 
-def key_of(run: FinishedRun) -> str:
-    """What a student is of: :func:`workflow.run.state.ensemble_key` of its teacher."""
-    fits = fits_of(run.config, run.data, run.config.members)
-    return ensemble_key(run.config, fits_to_select_from(run.config.recipe, fits))
-
-
-def read_student(run: FinishedRun, plan: StudentPlan) -> TrainedStudent | None:
+def read_student(run: Run, plan: StudentPlan) -> TrainedStudent | None:
     """Read a student's cached results and fit what follows from its scores; None where some are missing.
 
     Raises:
@@ -174,7 +170,7 @@ def read_student(run: FinishedRun, plan: StudentPlan) -> TrainedStudent | None:
     return TrainedStudent(config, data, results, fitted, test)
 
 
-def _ensemble_file(run: FinishedRun) -> Path | None:
+def _ensemble_file(run: Run) -> Path | None:
     """The ensemble's own file; None where it has a member that no file can hold."""
     if "not_exported" in run.document:
         note(f"{run.document['not_exported']} Its student can be exported all the same.")
@@ -185,7 +181,7 @@ def _ensemble_file(run: FinishedRun) -> Path | None:
 
 
 def _plan(
-    run: FinishedRun, request: StudentRequest, ensemble_file: Path | None
+    run: Run, request: StudentRequest, ensemble_file: Path | None
 ) -> tuple[StudentPlan, dict[str, Any] | None]:
     """The student that is named, or the one that the budget chooses, with the figures of that choice."""
     from workflow.exporting.student.candidates import check_student, choose_student
@@ -199,7 +195,7 @@ def _plan(
     return plan, None
 
 
-def _train(run: FinishedRun, plan: StudentPlan) -> None:
+def _train(run: Run, plan: StudentPlan) -> None:
     """Train what is not trained yet."""
     from workflow.training.train import print_members, run_fits
 
@@ -219,7 +215,6 @@ def _train(run: FinishedRun, plan: StudentPlan) -> None:
 
 def _write(
     student: TrainedStudent,
-    row: dict[str, Any],
     facts: dict[str, Any],
     ensemble_file: Path | None,
     target: Path,
@@ -232,9 +227,7 @@ def _write(
 
     provisional = target.with_name(f".{target.name}.untimed")
     try:
-        parity = write_gated(
-            student.config, student.data, student.results, student.fitted, student.test, [row], provisional
-        )
+        parity = write_gated(student, provisional)
         files = {} if ensemble_file is None else {TEACHER: ensemble_file}
         files[STUDENT] = provisional
         with console.status("timing both files", spinner="dots"):

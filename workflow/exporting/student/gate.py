@@ -10,8 +10,8 @@ from contracts.errors import ModelError
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from reporting.terminal import console, note
-from workflow.ensembling.finished import FinishedRun
 from workflow.ensembling.measuring import measure_predictions, prediction_of
+from workflow.run.state import Run
 from workflow.settings.config import RunConfig
 
 TEACHER, STUDENT = "ensemble", "student"
@@ -35,7 +35,7 @@ _LOWER_IS_BETTER = {"brier", "ece"}
 
 
 def compare_with_teacher(
-    run: FinishedRun, fitted: FittedEnsemble, test: ScoreTable
+    run: Run, fitted: FittedEnsemble, test: ScoreTable
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Measure teacher and student on the same test rows, under the same bootstrap replicates.
 

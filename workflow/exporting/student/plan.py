@@ -17,8 +17,8 @@ from contracts.rows import FloatArray, LabelArray
 from ensemble.pipeline import out_of_fold_probabilities
 from features.settings import BackboneSettings
 from supervised.settings import CnnSettings
-from workflow.ensembling.finished import FinishedRun
 from workflow.run.prepared import PreparedData
+from workflow.run.state import Run
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
 
@@ -106,7 +106,7 @@ def student_config(config: RunConfig, plan: StudentPlan) -> RunConfig:
     return replace(config, recipe=recipe, members=(member,), folder=folder)
 
 
-def student_data(run: FinishedRun) -> PreparedData:
+def student_data(run: Run) -> PreparedData:
     """The teacher's rows with what it said of them out of fold; rows that ``update`` added teach nobody.
 
     They have no member fitted on them, here as elsewhere; the stacker that makes the targets has seen them.
@@ -115,7 +115,7 @@ def student_data(run: FinishedRun) -> PreparedData:
     return replace(first, more_folds=(), added=(), targets=soft_targets(run))
 
 
-def soft_targets(run: FinishedRun) -> FloatArray:
+def soft_targets(run: Run) -> FloatArray:
     """``[N, K]`` class shares that the student is to learn of the N training rows, minority last.
 
     Half the true label (:data:`LABEL_WEIGHT`), half the teacher's calibrated probability at the training

@@ -17,15 +17,11 @@ from export.onnx_file import add_metadata
 from export.scoring import load_model
 from export.timing import milliseconds_an_image
 from tests.conftest import Outcome, Run, run_command
-from workflow.ensembling.finished import read_finished
 from workflow.exporting.student import candidates as student_backbone
 from workflow.exporting.student.candidates import strongest_within, untrained_graphs
-from workflow.exporting.student.distil import key_of
 from workflow.exporting.student.plan import LABEL_WEIGHT, StudentPlan, mixed_targets, soft_targets
-from workflow.run.fits import fits_of
-from workflow.run.prepared import load_prepared
-from workflow.run.state import ensemble_key
-from workflow.settings.config import RunOptions, resolve_config
+from workflow.run import state
+from workflow.settings.config import RunOptions
 from workflow.training import train as train_all
 
 NAME = "small_cnn_16@16"
@@ -176,9 +172,8 @@ def test_a_student_of_an_earlier_ensemble_is_called_stale(told, tmp_path):
     assert "is stale" not in run.command("ensemble").said
     options = RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs)
     refitted = replace(options, overrides=("threshold=max_f1",))
-    fits = fits_of(config := resolve_config(refitted), load_prepared(config), config.members)
-    earlier = ensemble_key(config, fits)
-    assert earlier != key_of(read_finished(resolve_config(options)))
+    earlier = state.Run.open(refitted).key
+    assert earlier != state.Run.open(options).require_ensemble().key
     document = run.folder / "export.student.json"
     write_json(document, read_json(document) | {"student_of": earlier})
     add_metadata(run.folder / "student.onnx", {"student_of": earlier})
@@ -193,7 +188,7 @@ def test_a_student_of_an_earlier_ensemble_is_called_stale(told, tmp_path):
 def test_targets_are_half_label_half_what_others_folds_say(told):
     run = told["run"]
     options = RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs)
-    finished = read_finished(resolve_config(options))
+    finished = state.Run.open(options).require_ensemble()
     targets = soft_targets(finished)
     labels = finished.oof.labels
     assert targets.shape == (57, 2)
