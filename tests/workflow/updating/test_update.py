@@ -58,7 +58,13 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def killed(run: Run, moment: str, *arguments: object) -> int:
     """``update`` in a process of its own, killed at a moment; see killed_run.py."""
-    words = [sys.executable, Path(__file__).parents[1] / "stories" / "killed_run.py", moment, "update", run.dataset]
+    words = [
+        sys.executable,
+        Path(__file__).parents[1] / "stories" / "killed_run.py",
+        moment,
+        "update",
+        run.dataset,
+    ]
     words += [*arguments, "--recipe", run.recipe, "--runs", run.runs]
     done = subprocess.run(
         [str(word) for word in words],
