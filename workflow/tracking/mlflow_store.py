@@ -1,7 +1,11 @@
-"""Writing runs into MLflow's SQLite store; imported and opened only when there is something new.
+"""Writing runs by MLflow's client; imported and opened only when there is something new.
 
-The store is used directly rather than by ``mlflow.start_run`` and the like: no global state, no
-environment variables of the user's own tracking server, no ``mlruns`` folder where the command was run.
+A client with an address of its own rather than ``mlflow.start_run`` and the like: no global state, and no
+environment variables of the user's own tracking server.
+
+Artifact addresses have the scheme ``mlflow-artifacts:``, which MLflow's server looks up below the folder that
+``ui`` names. They hold no absolute path, so a folder of runs may be moved or copied. No server runs while we
+log, so files are copied to where it will look.
 """
 
 from __future__ import annotations
@@ -9,126 +13,127 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from contracts.errors import ModelError
-from workflow.tracking.database import KEY_TAG, TrackingPlace, copy_changed, folder_of
+from workflow.tracking.place import TrackingPlace, copy_changed
 from workflow.tracking.records import Entry, TrackedRun
 
-# MLflow's limits on one call.
-_METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
+_KEY_TAG = "outnumbered.key"
+_SCHEME = "mlflow-artifacts:/"
 
 
-class MlflowTracker:
-    """Keeps the database up to date with the run folders.
+def log_missing(place: TrackingPlace, experiment: str, parent: Entry, entries: list[Entry]) -> int:
+    """Log what is not logged yet, and copy files that changed.
+
+    A run that a kill left half logged has its rest added: values and times are those of the files, and
+    MLflow keeps equal values once.
 
     Args:
-        place: where it lies.
+        place: where runs are tracked.
+        experiment: the data set.
+        parent: the run of recipe and seed.
+        entries: its members, ensembles and comparisons, logged as nested in it.
+
+    Returns:
+        How many were logged now.
+
+    Raises:
+        ModelError: the experiment was deleted, or the database cannot have an address.
     """
-
-    def __init__(self, place: TrackingPlace) -> None:
-        self.place = place
-
-    def sync(self, experiment: str, parent: Entry, entries: list[Entry]) -> int:
-        """Log what is not logged yet and copy files that changed.
-
-        :class:`workflow.tracking.tracker.Tracker` says what the arguments are.
-        A run that a kill left half logged has its rest added: values and times are those of the files, and
-        MLflow keeps equal values once.
-        """
-        self.place.follow_move()
-        known = self.place.finished_runs()
-        for entry in (parent, *entries):
-            if folder := known.get(entry.key):
-                copy_changed(entry.files, folder)
-        fresh = [
-            (entry, run) for entry in entries if entry.key not in known and (run := entry.build()) is not None
-        ]
-        if fresh:
-            _Writer(self.place, experiment).write(parent, fresh)
-        return len(fresh)
+    logged = place.logged()
+    for entry in (parent, *entries):
+        if entry.key in logged:
+            copy_changed(entry.files, place.artifacts / logged[entry.key])
+    fresh = [(entry, run) for entry in entries if entry.key not in logged and (run := entry.build())]
+    parent_run = parent.build() if fresh else None
+    if parent_run is None:
+        return 0
+    writer = _Writer(place, experiment)
+    parent_id = writer.log(parent, parent_run, {}, min(run.ended - run.seconds for _, run in fresh))
+    for entry, run in fresh:
+        writer.log(entry, run, {"mlflow.parentRunId": parent_id}, run.ended - run.seconds)
+    writer.finish(parent_id, parent_run, max(run.ended for _, run in fresh))
+    return len(fresh)
 
 
 class _Writer:
-    """An open store and the experiment to write to."""
+    """An open database and the experiment to write to."""
 
     def __init__(self, place: TrackingPlace, experiment: str) -> None:
-        self.store = _open_store(place)
-        self.location = (place.artifacts / experiment).as_uri()
-        found = self.store.get_experiment_by_name(experiment)
+        self._place, self._experiment = place, experiment
+        self._client = open_client(place)
+        found = self._client.get_experiment_by_name(experiment)
         if found is None:
-            self.experiment_id = self.store.create_experiment(experiment, self.location)
+            self._id = self._client.create_experiment(experiment, _SCHEME + quote(experiment))
         elif found.lifecycle_stage == "active":
-            self.experiment_id = found.experiment_id
+            self._id = found.experiment_id
         else:
             raise ModelError(
                 f"experiment {experiment} was deleted there. Restore it in MLflow, or use --no-tracking"
             )
 
-    def write(self, parent: Entry, fresh: list[tuple[Entry, TrackedRun]]) -> None:
-        """Write runs, nested in ``parent``, which is made when it is missing."""
-        run = parent.build()
-        if run is None:
-            return
-        parent_id = self._one(parent, run, {}, min(one.ended - one.seconds for _, one in fresh))
-        for entry, one in fresh:
-            self._one(entry, one, {"mlflow.parentRunId": parent_id}, one.ended - one.seconds)
-        self._finish(parent_id, run, max(one.ended for _, one in fresh))
+    def log(self, entry: Entry, run: TrackedRun, tags: dict[str, str], started: float) -> str:
+        """Log a run, or the rest of it; return its id in MLflow."""
+        from mlflow.entities import Metric, Param, ViewType
 
-    def _one(self, entry: Entry, run: TrackedRun, tags: dict[str, str], started: float) -> str:
-        from mlflow.entities import Metric, Param, RunTag, ViewType
-
-        with_key = f"tags.`{KEY_TAG}` = '{entry.key}'"
-        found = self.store.search_runs([self.experiment_id], with_key, ViewType.ACTIVE_ONLY, max_results=1)
+        with_key = f"tags.`{_KEY_TAG}` = '{entry.key}'"
+        found = self._client.search_runs([self._id], with_key, ViewType.ALL, max_results=1)
         if found:
             info = found[0].info
         else:
-            all_tags = [RunTag(key, value) for key, value in ({KEY_TAG: entry.key} | tags | run.tags).items()]
-            start_ms = int(1000 * started)
-            info = self.store.create_run(self.experiment_id, "", start_ms, all_tags, run.name).info
-        end_ms = int(1000 * run.ended)
-        params = [Param(key, value) for key, value in run.params.items()]
-        metrics = [Metric(name, value, end_ms, step) for name, value, step in run.metrics]
-        for start in range(0, len(params), _PARAMS_AT_ONCE):
-            self.store.log_batch(info.run_id, [], params[start : start + _PARAMS_AT_ONCE], [])
-        for start in range(0, len(metrics), _METRICS_AT_ONCE):
-            self.store.log_batch(info.run_id, metrics[start : start + _METRICS_AT_ONCE], [], [])
-        copy_changed(entry.files, folder_of(info.artifact_uri))
-        self._finish(info.run_id, run, run.ended)
+            all_tags = {_KEY_TAG: entry.key} | tags | run.tags
+            info = self._client.create_run(self._id, int(1000 * started), all_tags, run.name).info
+        # What MLflow appends to the location of the experiment.
+        folder = f"{quote(self._experiment)}/{info.run_id}/artifacts"
+        # A run that was deleted in MLflow stays deleted, and is as good as logged.
+        if info.lifecycle_stage == "active":
+            end_ms = int(1000 * run.ended)
+            metrics = [Metric(name, value, end_ms, step) for name, value, step in run.metrics]
+            params = [Param(key, value) for key, value in run.params.items()]
+            self._client.log_batch(info.run_id, metrics, params)
+            copy_changed(entry.files, self._place.artifacts / folder)
+            self.finish(info.run_id, run, run.ended)
+        # Last of all: a kill before this leaves a run that the next command finds and completes.
+        self._place.note_logged(entry.key, folder)
         return str(info.run_id)
 
-    def _finish(self, run_id: str, run: TrackedRun, ended: float) -> None:
-        """Last of all: from now on the run counts as logged."""
-        from mlflow.entities import RunStatus
-
-        status = RunStatus.FAILED if run.failed else RunStatus.FINISHED
-        self.store.update_run_info(run_id, status, int(1000 * ended), run.name)
+    def finish(self, run_id: str, run: TrackedRun, ended: float) -> None:
+        """Say how a run ended, and when."""
+        self._client.set_terminated(run_id, "FAILED" if run.failed else "FINISHED", int(1000 * ended))
 
 
-def _open_store(place: TrackingPlace) -> Any:
-    """MLflow's store on the database, which is made when it is missing."""
+def open_client(place: TrackingPlace) -> Any:
+    """MLflow's client of the database, which is made when it is missing.
+
+    Raises:
+        sqlite3.Error: what is there cannot be opened as a database.
+    """
+    place.check_readable()
     # Read when mlflow is imported; what is trained here is nobody else's business.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+        from mlflow import MlflowClient
     # Its warnings would repeat, in many lines, what the one sentence of workflow.tracking.tracker says.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    root = place.artifacts.as_uri()
     if not place.database.exists():
         place.database.parent.mkdir(parents=True, exist_ok=True)
         # The tables take seconds to make; a kill meanwhile must not leave half of them.
         fresh = place.database.with_name(f".{place.database.name}.{os.getpid()}.tmp")
         fresh.unlink(missing_ok=True)
         try:
-            SqlAlchemyStore(place.uri(fresh), root).engine.dispose()
-            _give_name(place, fresh)
+            MlflowClient(place.uri(fresh)).search_experiments()
+            _give_name(fresh, place)
         finally:
             fresh.unlink(missing_ok=True)
-    return SqlAlchemyStore(place.uri(), root)
+    return MlflowClient(place.uri())
 
 
-def _give_name(place: TrackingPlace, fresh: Any) -> None:
+def _give_name(fresh: Path, place: TrackingPlace) -> None:
+    place.ledger.unlink(missing_ok=True)  # of an earlier database
     try:
         # Unlike a rename, a link never takes the place of what another command has made meanwhile.
         os.link(fresh, place.database)

@@ -13,53 +13,21 @@ import importlib.util
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from reporting.terminal import note
 from workflow.run.fits import Fit
 from workflow.run.prepared import PreparedData
-from workflow.settings.config import RunConfig, RunOptions
-from workflow.tracking.database import TrackingPlace
-from workflow.tracking.mlflow_store import MlflowTracker
+from workflow.settings.config import RunConfig
+from workflow.tracking.mlflow_store import log_missing
+from workflow.tracking.place import TrackingPlace
 from workflow.tracking.records import Entry, comparison_entry, ensemble_entry, member_entry, run_entry
 
 PACKAGES = ("mlflow", "sqlalchemy", "alembic")
 
 
-class Tracker(Protocol):
-    """Something that keeps a copy of runs."""
-
-    def sync(self, experiment: str, parent: Entry, entries: list[Entry]) -> int:
-        """Log entries that are not logged yet, nested in ``parent``, and copy files that changed.
-
-        Args:
-            experiment: the data set.
-            parent: the run of recipe and seed.
-            entries: its members, ensembles and comparisons.
-
-        Returns:
-            How many were logged now.
-        """
-        ...
-
-
-class NoTracker:
-    """Keeps nothing."""
-
-    def sync(self, experiment: str, parent: Entry, entries: list[Entry]) -> int:  # noqa: ARG002
-        """Do nothing."""
-        return 0
-
-
-def tracker_for(options: RunOptions) -> Tracker:
-    """The tracker that options and installed packages ask for; imports none of those packages."""
-    if not options.tracking or not tracking_is_installed():
-        return NoTracker()
-    return MlflowTracker(TrackingPlace(options.runs))
-
-
 def tracking_is_installed() -> bool:
-    """Whether the extra ``tracking`` is there."""
+    """Whether the extra ``tracking`` is installed; imports nothing of it."""
     return all(importlib.util.find_spec(name) is not None for name in PACKAGES)
 
 
@@ -94,11 +62,13 @@ def track_comparison(config: RunConfig, document: dict[str, Any]) -> None:
 
 def _sync(config: RunConfig, entries_of: Callable[[Entry], list[Entry]]) -> None:
     """One sentence instead of an exception, whatever goes wrong: the run is whole without its copy."""
+    if not config.options.tracking or not tracking_is_installed():
+        return
     runs = config.options.runs
     place = TrackingPlace(runs)
     try:
         parent = run_entry(config)
-        logged = tracker_for(config.options).sync(config.spec.name, parent, entries_of(parent))
+        logged = log_missing(place, config.spec.name, parent, entries_of(parent))
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         note(

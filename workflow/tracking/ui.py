@@ -13,11 +13,9 @@ from rich.markup import escape
 
 from contracts.errors import ModelError
 from reporting.terminal import console, note
-from workflow.tracking.database import TrackingPlace
+from workflow.tracking.place import TrackingPlace
 from workflow.tracking.tracker import tracking_is_installed
 
-# What the extra `tracking` pins: another version may want another layout of the database.
-_VERSION = "3.17.2"
 _OWN_ENVIRONMENT = "mlflow-ui"
 # Nothing is sent anywhere, and the server starts no workers for jobs that we have none of.
 _ENVIRONMENT = {
@@ -44,7 +42,6 @@ def ui(runs: Path, port: int) -> None:
         else:
             advice = "Tracking is not installed: pip install -e '.[tracking]', and repeat any command."
         raise ModelError(f"{place.database}: no tracking database yet. {advice}")
-    place.follow_move()
     arguments = [
         *("ui", "--backend-store-uri", place.uri()),
         *("--artifacts-destination", str(place.artifacts)),
@@ -60,12 +57,20 @@ def ui(runs: Path, port: int) -> None:
     words = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
     for command in (
         f"python -m venv {_OWN_ENVIRONMENT}",
-        f"{_OWN_ENVIRONMENT}/bin/pip install mlflow=={_VERSION}",
+        f"{_OWN_ENVIRONMENT}/bin/pip install {shlex.quote(_package())}",
         shlex.join([*words, f"{_OWN_ENVIRONMENT}/bin/mlflow", *arguments]),
     ):
         # Not wrapped, so that it can be copied.
         console.print(f"  {escape(command)}", soft_wrap=True)
     note(f"Then open http://127.0.0.1:{port}.")
+
+
+def _package() -> str:
+    """MLflow in the version that logs here: another one may want another layout of the database."""
+    try:
+        return f"mlflow=={importlib.metadata.version('mlflow-skinny')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "mlflow>=3.17,<4"
 
 
 def _server_is_installed() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import sqlite3
@@ -14,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from contracts.files import read_arrays, read_json
+from contracts.files import read_arrays, read_json, write_arrays, write_json
 from tests.conftest import Outcome, Run, run_command
-from workflow.tracking import database as tracking_database
-from workflow.tracking import mlflow_store as tracking_mlflow
-from workflow.tracking.database import KEY_TAG, TrackingPlace
+from workflow.tracking import mlflow_store, tracker
+from workflow.tracking import place as tracking_place
+from workflow.tracking.place import TrackingPlace
 from workflow.tracking.records import flat
 
 pytest.importorskip("mlflow", reason="the extra 'tracking' is not installed")
@@ -45,7 +46,17 @@ def runs_of(run: Run):
 
 
 def artifacts_of(run: Run, name: str) -> Path:
-    return tracking_database.folder_of(runs_of(run)[name].info.artifact_uri)
+    """Where MLflow's server, started as ``ui`` says, looks for a run's files."""
+    uri = runs_of(run)[name].info.artifact_uri
+    assert uri.startswith("mlflow-artifacts:/")
+    return run.runs / "tracking-artifacts" / uri.removeprefix("mlflow-artifacts:/")
+
+
+def forget(run: Run, *names: str) -> None:
+    """Take runs (all where none is named) out of the ledger, as if a kill had come before they were noted."""
+    path = TrackingPlace(run.runs).ledger
+    ids = {one.info.run_id for name, one in runs_of(run).items() if name in names or not names}
+    write_json(path, {key: at for key, at in read_json(path).items() if at.split("/")[1] not in ids})
 
 
 def names_in(folder: Path) -> set[str]:
@@ -77,12 +88,12 @@ def changeable(tracked: Run, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever opens MLflow's store from now on is told that it is broken."""
+    """Whoever opens MLflow's database from now on is told that it is broken."""
 
     def fail(place):
         raise RuntimeError("opened")
 
-    monkeypatch.setattr(tracking_mlflow, "_open_store", fail)
+    monkeypatch.setattr(mlflow_store, "open_client", fail)
 
 
 # ---- what is logged
@@ -222,6 +233,7 @@ def test_half_logged_run_is_completed_not_repeated(changeable: Run):
     before = sql(
         changeable, "SELECT key, value, step FROM metrics WHERE run_uuid = ? ORDER BY 1, 3", (run_id,)
     )
+    forget(changeable, "deep_svdd")
     sql(changeable, "UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", (run_id,))
     sql(changeable, "DELETE FROM metrics WHERE run_uuid = ? AND key LIKE 'fold%'", (run_id,))
     assert "1 run logged" in changeable.command("train-all", "--tracking").said
@@ -233,30 +245,53 @@ def test_half_logged_run_is_completed_not_repeated(changeable: Run):
     assert after == before
 
 
-def test_run_deleted_in_mlflow_stays_deleted(changeable: Run):
-    client_of(changeable).delete_run(runs_of(changeable)["cnn"].info.run_id)
-    outcome = changeable.command("train-all", "--tracking")
-    assert "logged in" not in outcome.said
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_run_deleted_in_mlflow_stays_deleted(changeable: Run, is_noted):
+    run_id = runs_of(changeable)["cnn"].info.run_id
+    if not is_noted:
+        forget(changeable, "cnn")
+    client_of(changeable).delete_run(run_id)
+    assert changeable.command("train-all", "--tracking").code == 0
     assert "cnn" not in runs_of(changeable)
+    assert len(sql(changeable, "SELECT 1 FROM runs WHERE name = 'cnn'")) == 1
+
+
+def test_without_its_ledger_nothing_is_logged_twice(changeable: Run):
+    place = TrackingPlace(changeable.runs)
+    ledger = read_json(place.ledger)
+    before = sql(changeable, "SELECT count(*) FROM runs"), sql(changeable, "SELECT count(*) FROM metrics")
+    place.ledger.unlink()
+    for command in ("train-all", "ensemble"):
+        assert "Not tracked" not in changeable.command(command, "--tracking").said
+    assert read_json(place.ledger) == ledger
+    assert before == (
+        sql(changeable, "SELECT count(*) FROM runs"),
+        sql(changeable, "SELECT count(*) FROM metrics"),
+    )
+
+
+def test_after_its_database_is_moved_away_all_is_logged_into_a_new_one(changeable: Run):
+    place = TrackingPlace(changeable.runs)
+    place.database.rename(place.database.with_name("old.db"))
+    assert "4 runs logged" in changeable.command("train-all", "--tracking").said
+    assert set(runs_of(changeable)) == {"tiny, seed 0", *MEMBERS}
 
 
 def test_copied_folder_of_runs_writes_into_itself(tracked: Run, changeable: Run):
     before = sorted(tracked.runs.rglob("*"))
     (changeable.folder / "report.html").write_text("<p>")
     changeable.command("ensemble", "--tracking")
-    assert artifacts_of(changeable, "ensemble").is_relative_to(changeable.runs)
     assert (artifacts_of(changeable, "ensemble") / "report.html").exists()
     assert sorted(tracked.runs.rglob("*")) == before
+    old = f"%{tracked.runs.name}%"
+    assert sql(changeable, "SELECT count(*) FROM runs WHERE artifact_uri LIKE ?", (old,)) == [(0,)]
 
 
 def test_collapsed_member_is_shown_as_failed(changeable: Run):
-    from contracts.files import write_arrays
-
     path = changeable.folder / "members" / "patchcore" / "fold-1.npz"
     arrays, meta = read_arrays(path)
     write_arrays(path, arrays, meta | {"collapsed": "patchcore: all scores are equal."})
-    sql(changeable, "DELETE FROM tags WHERE key = ?", (KEY_TAG,))
-    sql(changeable, "UPDATE runs SET lifecycle_stage = 'deleted'")
+    TrackingPlace(changeable.runs).database.unlink()
     assert "4 runs logged" in changeable.command("train-all", "--tracking").said
     run = runs_of(changeable)["patchcore"]
     assert run.info.status == "FAILED"
@@ -308,8 +343,10 @@ def refused(run: Run, reason: str) -> None:
 
 
 def test_mlflow_that_cannot_be_imported(fitted: tuple[Run, Outcome], tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mlflow.store.tracking.sqlalchemy_store", None)
-    refused(fitted[0].copy(tmp_path), "import of mlflow.store.tracking.sqlalchemy_store halted")
+    run = fitted[0].copy(tmp_path)
+    monkeypatch.setattr(tracker, "tracking_is_installed", lambda: True)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    refused(run, "import of mlflow halted")
 
 
 def test_database_that_is_none(fitted: tuple[Run, Outcome], tmp_path):
@@ -326,28 +363,29 @@ def test_database_that_is_a_folder(fitted: tuple[Run, Outcome], tmp_path):
 
 
 def test_locked_database(changeable: Run, monkeypatch):
-    monkeypatch.setattr(tracking_database, "_SECONDS_TO_WAIT", 0.05)
+    monkeypatch.setattr(tracking_place, "_SECONDS_TO_WAIT", 0.05)
+    forget(changeable)
     with closing(sqlite3.connect(TrackingPlace(changeable.runs).database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         refused(changeable, "database is locked")
 
 
 def test_store_that_breaks_half_way(changeable: Run, monkeypatch):
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow import MlflowClient
 
     def fail(*given):
         raise OSError("disk I/O error\nmore lines")
 
-    sql(changeable, "UPDATE runs SET status = 'RUNNING'")
+    forget(changeable)
     with monkeypatch.context() as patch:
-        patch.setattr(SqlAlchemyStore, "log_batch", fail)
+        patch.setattr(MlflowClient, "log_batch", fail)
         refused(changeable, "disk I/O error.")
     assert "4 runs logged" in changeable.command("train-all", "--tracking").said
 
 
 def test_experiment_deleted_in_mlflow(changeable: Run):
     sql(changeable, "UPDATE experiments SET lifecycle_stage = 'deleted' WHERE name = 'blotches'")
-    sql(changeable, "UPDATE runs SET status = 'RUNNING'")
+    forget(changeable)
     refused(changeable, "experiment blotches was deleted there.")
 
 
@@ -358,10 +396,9 @@ from pathlib import Path
 tried = []
 socket.socket.connect = lambda self, address: tried.append(address)
 socket.getaddrinfo = lambda *given, **options: tried.append(given)
-from workflow.tracking.database import TrackingPlace
-from workflow.tracking.mlflow_store import _open_store
-store = _open_store(TrackingPlace(Path(sys.argv[1])))
-store.search_experiments()
+from workflow.tracking.mlflow_store import open_client
+from workflow.tracking.place import TrackingPlace
+open_client(TrackingPlace(Path(sys.argv[1]))).search_experiments()
 from mlflow.telemetry import get_telemetry_client
 print(get_telemetry_client(), tried, [thread.name for thread in threading.enumerate()])
 """
@@ -404,17 +441,24 @@ def test_ui_without_the_server_prints_the_commands(tracked: Run, monkeypatch):
     assert outcome.code == 0
     assert outcome.out == ""
     lines = [line.strip() for line in outcome.err.splitlines()]
-    assert "mlflow-ui/bin/pip install mlflow==3.17.2" in lines
+    installed = importlib.metadata.version("mlflow-skinny")
+    assert f"mlflow-ui/bin/pip install mlflow=={installed}" in lines
     command = next(line for line in lines if "bin/mlflow ui" in line)
     assert "MLFLOW_DISABLE_TELEMETRY=true" in command
     assert f"--backend-store-uri 'sqlite:///{tracked.runs}/tracking.db'" in command
+    assert f"--artifacts-destination {tracked.runs}/tracking-artifacts" in command.replace("'", "")
     assert "--host 127.0.0.1 --port 5123" in command
 
 
-def test_version_named_is_the_one_the_extra_pins():
-    from workflow.tracking.ui import _VERSION
+def test_without_the_extra_the_version_named_is_the_range_that_it_allows(monkeypatch):
+    from workflow.tracking import ui
 
-    assert f'"mlflow-skinny=={_VERSION}"' in (ROOT / "pyproject.toml").read_text()
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    allowed = ui._package().removeprefix("mlflow")
+    assert f'"mlflow-skinny{allowed}"' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_ui_with_the_server_becomes_it(tracked: Run, monkeypatch):
@@ -431,8 +475,6 @@ def test_ui_with_the_server_becomes_it(tracked: Run, monkeypatch):
 
 
 def test_skinny_is_no_server(monkeypatch):
-    import importlib.metadata
-
     from workflow.tracking.ui import _server_is_installed
 
     def version(name):

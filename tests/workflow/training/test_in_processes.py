@@ -38,15 +38,15 @@ def test_errors_are_those_of_one_process(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as raised:
         list(work_in_processes(fail, [str(tmp_path / "disk")], 2, str))
     assert raised.value.filename == str(tmp_path / "disk")
-    with pytest.raises(RuntimeError, match=r"(?s)unit bug: .*ZeroDivisionError: a bug"):
-        list(work_in_processes(fail, [str(tmp_path / "bug")], 2, lambda task: f"unit {Path(task).name}"))
+    with pytest.raises(RuntimeError, match=r"(?s)fit bug: .*ZeroDivisionError: a bug"):
+        list(work_in_processes(fail, [str(tmp_path / "bug")], 2, lambda task: f"fit {Path(task).name}"))
 
 
 def test_a_death_is_told_with_its_task_and_ends_the_others(tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     tasks = [str(slow), str(tmp_path / "killed")]
-    with pytest.raises(ModelError, match=r"unit killed: the process .* ended by signal SIGKILL") as raised:
-        list(work_in_processes(fail, tasks, 2, lambda task: f"unit {Path(task).name}"))
+    with pytest.raises(ModelError, match=r"fit killed: the process .* ended by signal SIGKILL") as raised:
+        list(work_in_processes(fail, tasks, 2, lambda task: f"fit {Path(task).name}"))
     assert "--jobs" in str(raised.value)
     assert not slow.exists() or not runs(int(slow.read_text()))
 
@@ -115,4 +115,4 @@ def test_interrupted_it_ends_its_workers_and_goes_on(small: Run, tmp_path: Path)
     kept = len(results_of(small))
     assert 0 < kept < 24
     outcome = small.command("train-all", "-o", "repeats=4", "--json")
-    assert outcome.json["units_run"] == 24 - kept
+    assert outcome.json["fits_run"] == 24 - kept
