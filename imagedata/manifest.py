@@ -137,7 +137,7 @@ def build_manifest(
 
 def _nothing_left(manifest: Manifest, split: Split, name: str) -> str:
     mine = [row for row in manifest.rows if row.label == name and row.status in {"broken", "excluded"}]
-    where = "training" if split == "train" else "held-out"
+    where = "training" if split == "train" else "test"
     why = (
         f" {len(mine)} of it stay out; the first: {mine[0].path}: {mine[0].reason.rstrip('.')}."
         if mine

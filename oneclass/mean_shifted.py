@@ -46,7 +46,7 @@ class MeanShifted(Member):
 
     def __init__(self, settings: MeanShiftedSettings, default_backbone: BackboneSettings) -> None:
         self.settings = settings
-        backbone = settings.backbone or default_backbone
+        backbone = settings.network or default_backbone
         self.backbone = backbone.model_copy(update={"image_size": settings.image_size})
         self._module: MeanShiftedModule | None = None
 
@@ -208,7 +208,7 @@ def last_stage(backbone: nn.Module, sample: Tensor) -> list[nn.Module]:
     if not sides or deepest == max(sides):
         raise UsageError(
             f"mean_shifted: backbone {type(backbone).__name__} has no stages of falling resolution. Choose a "
-            "convolutional one with backbone={name: ...}, such as resnet18."
+            "convolutional one with network={name: ...}, such as resnet18."
         )
     first = next(place for place, (_, side) in enumerate(ran) if side == deepest)
     return list(dict.fromkeys(layer for layer, _ in ran[first:]))

@@ -233,7 +233,7 @@ class MeanShiftedSettings(BaseModel):
     """Settings of :class:`oneclass.mean_shifted.MeanShifted`.
 
     Attributes:
-        backbone: network that is adapted; None means the backbone's, with the backbone's weights.
+        network: network that is adapted; None means the backbone, with the backbone's weights.
         image_size: side in pixels that images are resized to.
         epochs: passes over the majority images.
         learning_rate: of Adam.
@@ -250,7 +250,7 @@ class MeanShiftedSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backbone: BackboneSettings | None = None
+    network: BackboneSettings | None = None
     image_size: int = Field(default=128, ge=16, le=1024)
     epochs: int = Field(default=5, ge=1)
     learning_rate: float = Field(default=5e-5, gt=0.0)

@@ -172,8 +172,8 @@ class CnnSettings(LossSettings):
         l2: ``head`` and ``linear``: ridge on the summed loss, on standardised features: scikit-learn's C is
             ``2 / l2`` for two classes (two opposite weight vectors share the ridge) and ``1 / l2`` for more.
         max_iterations: ``head`` and ``linear``: at most this many L-BFGS iterations.
-        backbone: ``full`` and ``linear``: any backbone name, also ``small_cnn``; None means the recipe's
-            backbone.
+        network: ``full`` and ``linear``: the CNN to train, by any backbone's name, also ``small_cnn``; None
+            means the recipe's backbone.
         image_size: ``full`` and ``linear``: side that the working image is resized to, in pixels.
         gray: ``full`` and ``linear``: drop the colours.
         epochs: ``full``: at most.
@@ -196,7 +196,7 @@ class CnnSettings(LossSettings):
     hidden: int = Field(default=0, ge=0)
     l2: float = Field(default=100.0, ge=0.0)
     max_iterations: int = Field(default=300, ge=1)
-    backbone: BackboneSettings | None = None
+    network: BackboneSettings | None = None
     image_size: int = Field(default=128, ge=16, le=600)
     gray: bool = False
     epochs: int = Field(default=12, ge=1)
@@ -239,7 +239,7 @@ class CnnSettings(LossSettings):
 _USED_BY: dict[str, tuple[str, ...]] = {
     "hidden": ("head",),
     **dict.fromkeys(("l2", "max_iterations"), ("head", "linear")),
-    **dict.fromkeys(("backbone", "image_size", "gray", "simclr"), ("full", "linear")),
+    **dict.fromkeys(("network", "image_size", "gray", "simclr"), ("full", "linear")),
     **dict.fromkeys(
         (
             "epochs",

@@ -38,7 +38,7 @@ class TunedCnn(Member):
 
     def __init__(self, settings: CnnSettings, default_backbone: BackboneSettings) -> None:
         self.settings = settings
-        self.backbone = settings.backbone or default_backbone
+        self.backbone = settings.network or default_backbone
         self._module: TunedModule | None = None
         self._ledger: dict[str, Any] = {}
 

@@ -99,7 +99,7 @@ def test_small_cnn_widths(width):
 
 
 def test_no_package_for_other_backbones():
-    with pytest.raises(UsageError, match=r"backbone 'resnet18': no package carries its weights.*weights=hub"):
+    with pytest.raises(UsageError, match=r"'resnet18': only .* have weights in a package.*weights=hub"):
         packaged_state("resnet18")
 
 
@@ -203,13 +203,13 @@ def test_backbone_is_frozen(backbone):
 
 
 def test_normalisation_and_pooled_features_by_hand(backbone, images):
-    backbone = build_network("test_resnet", "random")
-    config = backbone.pretrained_cfg
+    network = build_network("test_resnet", "random")
+    config = network.pretrained_cfg
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
-        final, maps = backbone.forward_intermediates((images / 255 - mean) / std)
+        final, maps = network.forward_intermediates((images / 255 - mean) / std)
         expected = torch.cat(
-            [maps[2].mean((2, 3)), maps[3].mean((2, 3)), backbone.forward_head(final, pre_logits=True)], dim=1
+            [maps[2].mean((2, 3)), maps[3].mean((2, 3)), network.forward_head(final, pre_logits=True)], dim=1
         )
         torch.testing.assert_close(backbone(images).pooled, expected, rtol=1e-4, atol=1e-5)
 

@@ -396,7 +396,7 @@ def test_run_folder_with_a_missing_or_torn_file_asks_for_training(trained: Run, 
 def test_members_that_read_pixels_alone_cost_no_pass_through_the_backbone(tiny: Run, tmp_path):
     recipe = tmp_path / "pixels.yaml"
     recipe.write_text(
-        "name: pixels\nfolds: 2\nmembers:\n  cnn: {tune: full, backbone: {name: small_cnn_16}, "
+        "name: pixels\nfolds: 2\nmembers:\n  cnn: {tune: full, network: {name: small_cnn_16}, "
         "image_size: 16, epochs: 1}\n"
     )
     run = Run(tiny.dataset, recipe, tmp_path / "runs")

@@ -74,7 +74,7 @@ class StudentPlan:
         """Of the member: a whole CNN on all rows; soft targets leave little to stop early for."""
         return CnnSettings(
             tune="full",
-            backbone=BackboneSettings(name=self.backbone, image_size=self.image_size),
+            network=BackboneSettings(name=self.backbone, image_size=self.image_size),
             image_size=self.image_size,
             epochs=self.epochs,
             validation_share=0.0,

@@ -217,7 +217,7 @@ def test_names_of_students():
     plan = StudentPlan.parse("torchvision:resnet18@64", 3)
     assert (plan.backbone, plan.image_size, plan.epochs) == ("torchvision:resnet18", 64, 3)
     assert StudentPlan.from_json(plan.to_json()) == plan
-    assert plan.settings.backbone.name == "torchvision:resnet18"
+    assert plan.settings.network.name == "torchvision:resnet18"
 
 
 def test_the_strongest_within_the_budget():
