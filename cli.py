@@ -1,16 +1,16 @@
 #!/usr/bin/env python
 """Outnumbered: find the images of the class that is outnumbered.
 
-Every command is a few lines here and a story in ``workflow/``; heavy imports happen inside.
+Every command is a file below ``workflow/commands/`` and a line in :data:`COMMANDS`. Heavy imports happen
+inside the commands, so ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
 
 try:
     import typer
@@ -21,28 +21,33 @@ except ImportError:
 
 from contracts.errors import ExitCode, OutnumberedError
 from contracts.text import printable_lines
-from workflow.commands.datasets import datasets
-from workflow.commands.files import files
-from workflow.commands.options import (
-    DEFAULT_RUNS,
-    Data,
-    Dataset,
-    Device,
-    DeviceName,
-    DryRun,
-    Jobs,
-    Json,
-    Minority,
-    Overrides,
-    Ray,
-    RecipeName,
-    Runs,
-    Seed,
-    Tracking,
-    print_json,
-    run_options,
+
+# Folder below workflow/commands/ → heading of its commands in --help.
+PANELS = {"data": "Data sets", "runs": "Runs", "files": "Exported files", "machine": "This installation"}
+
+# The file of each command, in the order of --help. The command is the function (or the typer.Typer of several
+# commands) that has the file's name; train_all becomes train-all.
+COMMANDS = (
+    "data.datasets",
+    "data.check",
+    "data.explore",
+    "runs.train_all",
+    "runs.train",
+    "runs.ensemble",
+    "runs.compare",
+    "runs.report",
+    "runs.explain",
+    "runs.localise",
+    "runs.update",
+    "files.export",
+    "files.parity",
+    "files.inspect",
+    "files.score",
+    "machine.demo",
+    "machine.members",
+    "machine.ui",
+    "machine.doctor",
 )
-from workflow.commands.runs import finished
 
 app = typer.Typer(
     name="outnumbered",
@@ -52,268 +57,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(datasets, name="datasets")
-app.add_typer(files)
-app.add_typer(finished)
-
-_INTERRUPTED = "Interrupted. The same command goes on where it was."
 
 
-@app.command()
-def members(as_json: Json = False) -> None:
-    """List the member types that recipes are made of."""
-    from workflow.inventory.members import list_members
-
-    listed = list_members()
-    if as_json:
-        print_json(listed)
-
-
-@app.command()
-def check(
-    dataset: Dataset,
-    data: Data = None,
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    minority: Minority = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="The HTML page; below --runs by default.")
-    ] = None,
-    confirm_groups: Annotated[
-        bool | None,
-        typer.Option("--confirm-groups/--deny-groups", help="The guessed patients or lots are (not) such."),
-    ] = None,
-    show_leak: Annotated[
-        bool, typer.Option("--show-leak", help="Train heads with random and with grouped folds.")
-    ] = False,
-    save: Annotated[
-        Path | None,
-        typer.Option("--save", help="Spec to write: confirmed groups, near copies; later commands take it."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Say what is wrong with a data set before minutes go into training; exit 3 if results would lie."""
-    from workflow.checking.check import check as run
-
-    options = run_options(dataset, data, "quick", override, runs, seed, Device.auto, minority)
-    document = run(options, output, confirm_groups, show_leak, save)
-    if as_json:
-        print_json(document)
-    if not document["valid"]:
-        raise typer.Exit(ExitCode.DATA)
-
-
-@app.command("train-all")
-def train_all(
-    dataset: Dataset,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    device: DeviceName = Device.auto,
-    minority: Minority = None,
-    jobs: Jobs = None,
-    ray: Ray = None,
-    dry_run: DryRun = False,
-    tracking: Tracking = True,
-    as_json: Json = False,
-) -> None:
-    """Train every member of the recipe on every fold; goes on where it was interrupted."""
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
-    _train(options, (), dry_run, as_json)
-
-
-@app.command()
-def train(
-    dataset: Dataset,
-    member: Annotated[str, typer.Argument(help="Member of the recipe.", show_default=False)],
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    device: DeviceName = Device.auto,
-    minority: Minority = None,
-    jobs: Jobs = None,
-    ray: Ray = None,
-    dry_run: DryRun = False,
-    tracking: Tracking = True,
-    as_json: Json = False,
-) -> None:
-    """Train one member of the recipe."""
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
-    _train(options, (member,), dry_run, as_json)
-
-
-def _train(options: Any, only: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Train the members named, all where none is, or only say what that would take."""
-    if dry_run:
-        from workflow.training.dry_run import dry_run as plan
-
-        document: Any = plan(options, only)
+def register(app: typer.Typer, place: str) -> None:
+    """Add the command of one file to the app."""
+    panel, name = place.split(".")
+    command = getattr(importlib.import_module(f"workflow.commands.{place}"), name)
+    words, heading = name.replace("_", "-"), PANELS[panel]
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=words, rich_help_panel=heading)
     else:
-        from workflow.training.train import train_all as run
-
-        document = run(options, only)
-    if as_json:
-        print_json(document)
+        app.command(words, rich_help_panel=heading)(command)
 
 
-@app.command()
-def ensemble(
-    dataset: Dataset,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    device: DeviceName = Device.auto,
-    minority: Minority = None,
-    tracking: Tracking = True,
-    as_json: Json = False,
-) -> None:
-    """Fuse trained members into one calibrated model, measure it, and export it."""
-    from workflow.ensembling.ensemble import ensemble as run
+for _place in COMMANDS:
+    register(app, _place)
 
-    document = run(run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking))
-    if as_json:
-        print_json(document)
-
-
-@app.command()
-def compare(
-    dataset: Dataset,
-    members: Annotated[
-        str | None, typer.Option("--members", help="Members to compare, a,b,c; all of the recipe's.")
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            "--metric", help="What verdicts are about; average_precision, or acsa for more classes."
-        ),
-    ] = None,
-    data: Data = None,
-    recipe: RecipeName = "losses",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    device: DeviceName = Device.auto,
-    minority: Minority = None,
-    tracking: Tracking = True,
-    jobs: Jobs = None,
-    ray: Ray = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write all figures to this file, too.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Write tables and verdicts to this file, too.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Train what is missing, and say which technique beats the calibrated baseline here."""
-    from workflow.comparing.compare import compare as run
-
-    names = tuple(name.strip() for name in (members or "").split(",") if name.strip())
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking, jobs, ray)
-    document = run(options, names, metric, csv=csv, markdown=markdown)
-    if as_json:
-        print_json(document)
-
-
-@app.command()
-def update(
-    dataset: Dataset,
-    normal: Annotated[
-        Path | None, typer.Option("--normal", help="Folder of images that were flagged but are fine.")
-    ] = None,
-    missed: Annotated[
-        Path | None, typer.Option("--missed", help="Folder of images of the outnumbered class, missed.")
-    ] = None,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    device: DeviceName = Device.auto,
-    minority: Minority = None,
-    tracking: Tracking = True,
-    as_json: Json = False,
-) -> None:
-    """Teach a finished run its false alarms and misses, in seconds; trains nothing, exports anew."""
-    from workflow.updating.update import update as run
-
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority, tracking)
-    document = run(options, normal, missed)
-    if as_json:
-        print_json(document)
-    if document["skipped"]:
-        raise typer.Exit(ExitCode.SOME_IMAGES_FAILED)
-
-
-@app.command()
-def explore(
-    dataset: Dataset,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    device: DeviceName = Device.auto,
-    minority: Minority = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Folder for page and pictures; RUNS/explored/DATASET.")
-    ] = None,
-    with_map: Annotated[
-        bool, typer.Option("--map/--no-map", help="Draw the embedding map, which runs the backbone.")
-    ] = True,
-    slides: Annotated[int, typer.Option("--slides", min=0, help="Slides to draw at most.")] = 8,
-    as_json: Json = False,
-) -> None:
-    """Look at a data set: counts, contact sheets, sizes, a map with its outliers, slides of patches."""
-    from workflow.exploring.explore import explore as run
-
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority)
-    document = run(options, output, with_map, slides)
-    if as_json:
-        print_json(document)
-
-
-@app.command()
-def demo(
-    runs: Runs = DEFAULT_RUNS,
-    recipe: RecipeName = "quick",
-    tracking: Tracking = True,
-    as_json: Json = False,
-) -> None:
-    """Run the main job on solar cells that a pip package carries, from training to scored images."""
-    from workflow.demo import demo as run
-
-    document = run(runs, recipe, tracking)
-    if as_json:
-        print_json(document)
-
-
-@app.command()
-def ui(
-    runs: Runs = DEFAULT_RUNS,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")] = 5000,
-) -> None:
-    """Open MLflow's pages on the tracked runs, or say how to."""
-    from workflow.tracking.ui import ui as run
-
-    run(runs, port)
-
-
-@app.command()
-def doctor(data: Data = None, as_json: Json = False) -> None:
-    """Say what this machine has, what is missing and what to do about it."""
-    from workflow.inventory.doctor import doctor as run
-
-    report = run(data)
-    if as_json:
-        print_json(report)
-    if not report["healthy"]:
-        raise typer.Exit(ExitCode.MODEL)
+_INTERRUPTED = "Interrupted. The same command continues where it stopped."
 
 
 def main(arguments: list[str] | None = None, commands: typer.Typer = app) -> int:
@@ -334,9 +94,9 @@ def main(arguments: list[str] | None = None, commands: typer.Typer = app) -> int
             return int(ExitCode.OK)
         what = f"{error.filename}: " if error.filename else ""
         what += error.strerror or str(error)
-        advice = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
+        advice = "Free some space" if error.errno == errno.ENOSPC else "Fix that"
         what = escape(printable_lines(what))
-        errors.print(f"[bold red]Error:[/] {what}. {advice}; the same command goes on where it was.")
+        errors.print(f"[bold red]Error:[/] {what}. {advice}; the same command continues where it stopped.")
         return int(ExitCode.DATA)
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,18 +15,16 @@ import cli
 from workflow.commands.options import (
     DEFAULT_RUNS,
     Data,
-    Dataset,
     Device,
     DeviceName,
-    Json,
-    Minority,
-    Overrides,
-    RecipeName,
     Runs,
     Seed,
-    print_json,
-    run_options,
+    answers,
+    works_on_run,
 )
+
+if TYPE_CHECKING:
+    from workflow.settings.config import RunOptions
 
 app = typer.Typer(
     name="python -m benchmarks",
@@ -39,6 +37,7 @@ app = typer.Typer(
 
 
 @app.command()
+@answers()
 def oneclass(
     dataset: Annotated[str, typer.Option("--set", help="fashion_mnist, mnist or cifar10.")],
     members: Annotated[
@@ -65,8 +64,7 @@ def oneclass(
     runs: Runs = DEFAULT_RUNS,
     seed: Seed = 0,
     device: DeviceName = Device.auto,
-    as_json: Json = False,
-) -> None:
+) -> Any:
     """Train on one class, tell it from all others, class by class; beside published figures."""
     from benchmarks.oneclass import BenchOptions, bench_oneclass
 
@@ -86,12 +84,11 @@ def oneclass(
         seed=seed,
         device=device.value,
     )
-    document = bench_oneclass(options)
-    if as_json:
-        print_json(document)
+    return bench_oneclass(options)
 
 
 @app.command()
+@answers()
 def coreset(
     points: Annotated[int, typer.Option("--points", min=2, help="Points to choose from.")] = 50_000,
     dim: Annotated[int, typer.Option("--dim", min=1, help="Coordinates of a point.")] = 384,
@@ -106,42 +103,30 @@ def coreset(
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of anomalib's selection.")] = 1,
     seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
+) -> Any:
     """Time the selection of PatchCore's bank beside anomalib's, on the same points."""
     from benchmarks.coreset import bench_coreset
 
-    document = bench_coreset(points, dim, centers, seed, repeats, file, iterations)
-    if as_json:
-        print_json(document)
+    return bench_coreset(points, dim, centers, seed, repeats, file, iterations)
 
 
 @app.command()
+@works_on_run(device=True)
 def bank(
-    dataset: Dataset,
+    options: RunOptions,
     member: Annotated[str, typer.Option("--member", help="A patchcore of the recipe.")] = "patchcore",
     most: Annotated[int, typer.Option("--most", help="Patches of the largest bank.")] = 8000,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    device: DeviceName = Device.auto,
-    minority: Minority = None,
-    as_json: Json = False,
-) -> None:
+) -> Any:
     """Print PatchCore's out-of-fold accuracy against the size of its bank, and what the bank costs."""
     from benchmarks.bank import bench_bank
 
-    options = run_options(dataset, data, recipe, override, runs, seed, device, minority)
-    document = bench_bank(options, member, most)
-    if as_json:
-        print_json(document)
+    return bench_bank(options, member, most)
 
 
 @app.command()
+@works_on_run()
 def score(
-    dataset: Dataset,
+    options: RunOptions,
     images: Annotated[int, typer.Option("--images", help="JPEG files to score.")] = 512,
     rounds: Annotated[int, typer.Option("--rounds", help="Times that every way is measured.")] = 3,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
@@ -149,21 +134,11 @@ def score(
         bool, typer.Option("--anomalib/--no-anomalib", help="anomalib's PatchCore on the same backbone, too.")
     ] = False,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table here, too.")] = None,
-    data: Data = None,
-    recipe: RecipeName = "quick",
-    override: Overrides = None,
-    runs: Runs = DEFAULT_RUNS,
-    seed: Seed = 0,
-    minority: Minority = None,
-    as_json: Json = False,
-) -> None:
+) -> Any:
     """Time a run's exported files in every runtime, beside torch and anomalib, on the same JPEGs."""
     from benchmarks.score import ScoreBench, bench_score
 
-    options = run_options(dataset, data, recipe, override, runs, seed, Device.cpu, minority)
-    document = bench_score(options, ScoreBench(images, rounds, processes, anomalib, markdown))
-    if as_json:
-        print_json(document)
+    return bench_score(options, ScoreBench(images, rounds, processes, anomalib, markdown))
 
 
 @app.command("all")

@@ -12,15 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import cli
 from tests import fixtures_onnx, hostile
 from tests.conftest import Run, run_command
 from tests.pictures import write_pictures, write_two_classes
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = [
-    *("datasets", "train-all", "train", "ensemble", "export", "update", "score", "explain"),
-    *("demo", "ui", "doctor"),
-]
+COMMANDS = [place.split(".")[1].replace("_", "-") for place in cli.COMMANDS]
 HEAVY = [
     "torch",
     "torchvision",

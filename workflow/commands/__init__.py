@@ -1,1 +1,1 @@
-"""What ``cli.py`` registers: options and the commands that come in groups."""
+"""The commands of ``cli.py``, one per file, and the options that they share."""

@@ -97,7 +97,7 @@ def test_kills_and_interrupts_leave_no_trace(alone: Run, tmp_path):
     assert len(results_of(run)) == 1
     code, said = finish(run, "interrupt:2")
     assert code == 130
-    assert said.endswith("Interrupted. The same command goes on where it was.")
+    assert said.endswith("Interrupted. The same command continues where it stopped.")
     assert len(results_of(run)) == 2
     code, said = finish(run, "never")
     assert code == 0

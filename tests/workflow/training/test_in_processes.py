@@ -106,7 +106,7 @@ def test_interrupted_it_ends_its_workers_and_goes_on(small: Run, tmp_path: Path)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in said
-    assert said.strip().endswith("Interrupted. The same command goes on where it was.")
+    assert said.strip().endswith("Interrupted. The same command continues where it stopped.")
     # Workers are gone at once; multiprocessing's own helper notices a moment later.
     deadline = time.monotonic() + 20
     while any(runs(int(pid)) for pid in children) and time.monotonic() < deadline:

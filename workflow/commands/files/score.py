@@ -1,0 +1,86 @@
+"""``score``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workflow.commands.options import answers, failed_images
+
+
+@answers(failed_images)
+def score(
+    model: Annotated[Path, typer.Argument(help="An exported ONNX file.", show_default=False)],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Images, folders, 'patterns/**/*.jpg', tar archives, parquet files.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", help="Folder for the parquet files.")] = Path("scores"),
+    list_file: Annotated[
+        Path | None, typer.Option("--list", help="Text file with one path per line.")
+    ] = None,
+    path_column: Annotated[
+        str | None,
+        typer.Option(
+            "--path-column", help="Column of parquet files that holds paths or image files (default: path)."
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", min=1, help="Worker processes (default: one per core)."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Batch size of each process.")] = 4,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            "--prior",
+            help="Share of the minority class, or of each class as a,b,c (default: the file's).",
+        ),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option("--threshold", help="Threshold, or one per class as a,b,c (default: the file's)."),
+    ] = None,
+    runtime: Annotated[
+        str, typer.Option("--runtime", help="onnxruntime, openvino, or auto for the faster one that agrees.")
+    ] = "onnxruntime",
+    ray: Annotated[
+        str | None, typer.Option("--ray", help="Work on a Ray cluster: local, auto or HOST:PORT.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the results of an earlier run first.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write all rows to this file.")] = None,
+    review: Annotated[
+        int, typer.Option("--review", min=0, help="List the N most uncertain images in _review.csv.")
+    ] = 0,
+    heat_maps: Annotated[
+        int, typer.Option("--heat-maps", min=0, help="Draw maps of the N most probable images in _heat_maps.")
+    ] = 0,
+) -> Any:
+    """Score images with an exported file; a broken image becomes a row with its reason."""
+    from workflow.score import Extras, parse_override, score
+
+    summary = score(
+        model,
+        list(paths or ()),
+        output=output,
+        list_file=list_file,
+        path_column=path_column,
+        processes=processes,
+        batch_size=batch_size,
+        prior=parse_override("prior", prior),
+        threshold=parse_override("threshold", threshold),
+        runtime=runtime,
+        ray=ray,
+        overwrite=overwrite,
+        extras=Extras(csv, review, heat_maps),
+    )
+    document = dataclasses.asdict(summary)
+    document.pop("already_done")
+    return document
