@@ -21,12 +21,12 @@ from PIL import Image
 from contracts.errors import ImageError, UsageError
 from contracts.rows import FloatArray, ImageArray
 from export.scoring.csv_files import no_formula, write_lines
-from export.scoring.inputs.containers import ContainerReader
 from export.scoring.model import ScoringModel
 from export.scoring.output import HEAT_MAPS_NAME
 from export.scoring.run import FinishedRun
 from export.scoring.shard import decode_row, writing_failed
 from export.scoring.summary import Row
+from imagedata.containers.reader import ContainerReader
 
 MOST_HEAT_MAPS = 200
 """The maps are held together for their common scale; this bounds the memory."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.files import digest_of
-from export.scoring.inputs.containers import PackedImage
+from imagedata.containers.reader import ContainedImage
 
 DEFAULT_SHARD_SIZE = 256
 """Most images a part file. Work lost to a crash is at most one shard a process."""
@@ -37,7 +37,7 @@ class Shard:
 
     id: str
     paths: tuple[str, ...]
-    packed: Mapping[int, PackedImage] = field(default_factory=dict)
+    packed: Mapping[int, ContainedImage] = field(default_factory=dict)
 
     @property
     def file_name(self) -> str:
@@ -78,7 +78,7 @@ def make_shards(
     paths: Sequence[str],
     settings: ScoreSettings,
     shard_size: int,
-    packed: Mapping[str, PackedImage] | None = None,
+    packed: Mapping[str, ContainedImage] | None = None,
 ) -> list[Shard]:
     """Cut the images into shards of ``shard_size`` and, towards the end, of smaller ones.
 
@@ -123,7 +123,7 @@ def shard_lengths(n_images: int, shard_size: int) -> list[int]:
     return [*([shard_size] * whole), *([rest] if rest else []), *reversed(lengths)]
 
 
-def _identity(path: str, packed: PackedImage | None) -> bytes:
+def _identity(path: str, packed: ContainedImage | None) -> bytes:
     """What tells an image from others: its absolute name, and its place within a larger file.
 
     File names are bytes, not text: a digest of the text would fail on names that are not UTF-8. Absolute, so

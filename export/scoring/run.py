@@ -15,13 +15,13 @@ from pathlib import Path
 
 from contracts.errors import UsageError
 from contracts.machine import usable_cpus
-from export.scoring.inputs.containers import ContainerReader
 from export.scoring.inputs.listing import find_images
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.output import OutputFolder, chosen_before
 from export.scoring.plan import DEFAULT_SHARD_SIZE, Override, ScoreSettings, Shard, make_shards
 from export.scoring.pools.processes import score_in_processes
 from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardResult, columns_of, score_shard
+from imagedata.containers.reader import ContainerReader
 
 FEW_IMAGES = 64
 """Up to this many images are scored in this process; starting another takes longer than they do."""

@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 
 from contracts.errors import DataError, ImageError
 from contracts.files import atomic_writer
-from export.scoring.inputs.containers import ContainerReader
 from export.scoring.model import ScoringModel
 from export.scoring.plan import Override, Shard, printable_path
+from imagedata.containers.reader import ContainerReader
 from imagedata.decoding.decode import DecodedImage, DecodeSettings, decode_bytes, decode_file
 
 DEFAULT_BATCH_SIZE = 4

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from contracts.errors import DataError, UsageError, nearest_match
 from export.scoring.inputs.archives import ARCHIVE_SUFFIXES, index_archive
-from export.scoring.inputs.containers import SEPARATOR, PackedImage
 from export.scoring.inputs.patterns import has_wildcard, is_folder, matches
 from export.scoring.inputs.tables import ImageTable, open_table
 from export.scoring.plan import absolute, printable_path
+from imagedata.containers.reader import SEPARATOR, ContainedImage
 from imagedata.decoding.decode import IMAGE_SUFFIXES
 
 _TABLE_SUFFIX = ".parquet"
@@ -30,7 +30,7 @@ class FoundImages:
     """
 
     paths: list[str]
-    packed: dict[str, PackedImage]
+    packed: dict[str, ContainedImage]
 
 
 def find_images(
@@ -91,7 +91,7 @@ class _Search:
     def __init__(self, path_column: str | None) -> None:
         self._path_column = path_column
         self._shown: dict[str, str] = {}
-        self._within: dict[str, dict[str, PackedImage]] = {}
+        self._within: dict[str, dict[str, ContainedImage]] = {}
 
     def add(self, path: str, *, tables: bool = True) -> None:
         """Take up one path, whatever lies there; nothing there is a failed row later.
@@ -181,15 +181,15 @@ class _Search:
                 f"Paths in a {what} are relative to the {what}'s own folder, {folder or '.'}."
             )
 
-    def _add_packed(self, path: str, images: Iterator[tuple[str, PackedImage]]) -> None:
+    def _add_packed(self, path: str, images: Iterator[tuple[str, ContainedImage]]) -> None:
         """Take up the images within a file; what concerns the file itself is a row of its own name."""
         self._shown[absolute(path)] = path
         self._within[path] = {f"{path}{SEPARATOR}{name}" if name else path: image for name, image in images}
 
 
-def _rows_of(table: ImageTable) -> Iterator[tuple[str, PackedImage]]:
+def _rows_of(table: ImageTable) -> Iterator[tuple[str, ContainedImage]]:
     container = table.container()
-    return ((str(row), PackedImage(container, row, 0)) for row in range(table.rows))
+    return ((str(row), ContainedImage(container, row, 0)) for row in range(table.rows))
 
 
 def _images_in(folder: str) -> Iterator[str]:

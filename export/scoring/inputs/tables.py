@@ -6,16 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from contracts.errors import DataError, UsageError, nearest_match
-from export.scoring.inputs.containers import Container
+from imagedata.containers.parquet import (
+    BrokenTableError,
+    holds_images,
+    number_of_rows,
+    parquet_rows,
+    parquet_schema,
+)
+from imagedata.containers.reader import Container
 
 DEFAULT_PATH_COLUMN = "path"
 """Column that paths are taken from where none is named."""
 
 _BYTES_COLUMN = "image"  # what Hugging Face's datasets call it
-_ROWS_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True)
@@ -41,17 +46,13 @@ class ImageTable:
             DataError: a row has none, or the file is damaged.
         """
         try:
-            with pq.ParquetFile(self.path) as file:
-                row = 0
-                for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=[self.column], use_threads=False):
-                    for value in batch.column(0).to_pylist():
-                        if not value:
-                            raise DataError(
-                                f"table {self.path}: row {row} has no {self.column}. Leave such rows out."
-                            )
-                        yield value
-                        row += 1
-        except (OSError, pa.ArrowException) as error:
+            for row, cells in enumerate(parquet_rows(self.path, [self.column])):
+                if not cells[self.column]:
+                    raise DataError(
+                        f"table {self.path}: row {row} has no {self.column}. Leave such rows out."
+                    )
+                yield cells[self.column]
+        except BrokenTableError as error:
             raise _unreadable(self.path, error) from error
 
     def container(self) -> Container:
@@ -74,9 +75,8 @@ def open_table(path: str, column: str | None) -> ImageTable:
         UsageError: no parquet file, no such column, or a column of another type.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-    except (OSError, pa.ArrowException) as error:
+        schema, rows = parquet_schema(path), number_of_rows(path)
+    except BrokenTableError as error:
         raise _unreadable(path, error) from error
     names = schema.names
     chosen = column or (DEFAULT_PATH_COLUMN if DEFAULT_PATH_COLUMN in names else _BYTES_COLUMN)
@@ -90,9 +90,7 @@ def open_table(path: str, column: str | None) -> ImageTable:
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return ImageTable(path, chosen, False, rows)
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if holds_images(kind):
         return ImageTable(path, chosen, True, rows)
     raise UsageError(
         f"table {path}: column '{chosen}' is of type {schema.field(chosen).type}, neither paths (text) nor "
@@ -100,6 +98,5 @@ def open_table(path: str, column: str | None) -> ImageTable:
     )
 
 
-def _unreadable(path: str, error: Exception) -> UsageError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
-    return UsageError(f"table {path} cannot be read ({reason}). Give a parquet file with a column of paths.")
+def _unreadable(path: str, error: BrokenTableError) -> UsageError:
+    return UsageError(f"table {path} cannot be read ({error}). Give a parquet file with a column of paths.")

@@ -15,10 +15,10 @@ from functools import partial
 
 from contracts.errors import ModelError
 from contracts.workers import Announce, Lost, Work, WorkerPool
-from export.scoring.inputs.containers import ContainerReader
 from export.scoring.model import load_model
 from export.scoring.plan import Shard
 from export.scoring.shard import ShardJob, ShardResult, score_shard
+from imagedata.containers.reader import ContainerReader
 from imagedata.decoding.decode import reuse_pixel_memory
 
 _FAILING_IMAGES_ALLOWED = 16

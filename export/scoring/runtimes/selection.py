@@ -10,10 +10,10 @@ import numpy as np
 
 from contracts.errors import ImageError, OutnumberedError
 from contracts.rows import ImageArray
-from export.scoring.inputs.containers import ContainerReader
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.plan import Shard
 from export.scoring.shard import DEFAULT_BATCH_SIZE, decode_row
+from imagedata.containers.reader import ContainerReader
 
 AGREEMENT_LIMIT = 1e-4
 """Largest difference of a probability from the reference's, for a float32 file."""

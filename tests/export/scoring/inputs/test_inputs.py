@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 
 from contracts.errors import DataError, ImageError, UsageError
 from export.scoring import score_images
-from export.scoring.inputs import archive_stream
 from export.scoring.inputs.archives import index_archive
-from export.scoring.inputs.containers import ContainerReader
 from export.scoring.inputs.listing import FoundImages, find_images
 from export.scoring.plan import ScoreSettings, make_shards
+from imagedata.containers import archive_stream
+from imagedata.containers.reader import ContainerReader
 from tests import fixtures_onnx as onnx_files
 from tests.export.scoring.containers import noise_files, tar_bytes, write_tar
 

@@ -6,20 +6,14 @@ The plan says where each one lies, so that a worker reads exactly its bytes and 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import accumulate
-from typing import Any, BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from contracts.errors import ImageError
-from export.scoring.inputs.archive_stream import ArchiveStream, BrokenArchiveError
+from imagedata.containers.archive_stream import ArchiveStream, BrokenArchiveError
+from imagedata.containers.parquet import ParquetImages
 from imagedata.decoding.decode import MAX_FILE_BYTES
-
-_ROWS_AT_A_TIME = 16
 
 SEPARATOR = "::"
 """Between a container's path and the name within it, as in ``shard-0001.tar::cat.jpg``."""
@@ -53,7 +47,7 @@ class Container(NamedTuple):
         return cls(path, kind, facts.st_size, facts.st_mtime_ns, column)
 
 
-class PackedImage(NamedTuple):
+class ContainedImage(NamedTuple):
     """Where an image lies within its container.
 
     Attributes:
@@ -77,9 +71,10 @@ class ContainerReader:
     """
 
     def __init__(self) -> None:
-        self._open: _Open | None = None
+        self._container: Container | None = None
+        self._open: _Opened | None = None
 
-    def read(self, image: PackedImage) -> bytes:
+    def read(self, image: ContainedImage) -> bytes:
         """The whole content of one image file.
 
         Raises:
@@ -91,9 +86,9 @@ class ContainerReader:
         if image.size > MAX_FILE_BYTES:
             raise ImageError(f"file has {image.size:,} bytes; the limit is {MAX_FILE_BYTES:,}.")
         try:
-            if self._open is None or self._open.container != image.container:
+            if self._open is None or self._container != image.container:
                 self.close()
-                self._open = _open(image.container)
+                self._open, self._container = _open(image.container), image.container
             data = self._open.read(image.offset, image.size)
         except BrokenArchiveError as error:
             self.close()
@@ -114,53 +109,31 @@ class ContainerReader:
             self._open = None
 
 
-class _Open(ABC):
+class _Opened(Protocol):
     """An opened container."""
 
-    def __init__(self, container: Container) -> None:
-        self.container = container
-
-    @abstractmethod
     def read(self, offset: int, size: int) -> bytes:
         """The bytes of the image at ``offset``."""
 
-    @abstractmethod
     def close(self) -> None:
         """Close the file."""
 
 
-class _Tar(_Open):
-    """An archive as it is: any place is reached at once."""
+class _Archive:
+    """A tar archive, read forwards; going back means opening it again.
 
-    def __init__(self, container: Container, handle: BinaryIO) -> None:
-        super().__init__(container)
-        self._handle = handle
-
-    def read(self, offset: int, size: int) -> bytes:
-        self._handle.seek(offset)
-        data = self._handle.read(size)
-        if len(data) < size:
-            raise BrokenArchiveError(f"ends within it, after {len(data):,} of {size:,} bytes")
-        return data
-
-    def close(self) -> None:
-        self._handle.close()
-
-
-class _CompressedTar(_Open):
-    """An archive that can be read forwards only; going back means beginning anew.
-
-    A process gets its shards in the order of the plan, so each archive is decompressed once a process.
+    A process gets its images in the order of the plan, so each compressed archive is decompressed once per
+    process.
     """
 
     def __init__(self, container: Container) -> None:
-        super().__init__(container)
+        self._container = container
         self._stream = ArchiveStream(container.path, container.kind)
 
     def read(self, offset: int, size: int) -> bytes:
         if offset < self._stream.tell():
             self._stream.close()
-            self._stream = ArchiveStream(self.container.path, self.container.kind)
+            self._stream = ArchiveStream(self._container.path, self._container.kind)
         self._stream.seek(offset)
         data = self._stream.read_block(size)
         if len(data) < size:
@@ -171,34 +144,14 @@ class _CompressedTar(_Open):
         self._stream.close()
 
 
-class _Parquet(_Open):
-    """A column of bytes, read a few rows at a time within a row group."""
+class _Table:
+    """A column of a parquet file; the offset of an image is its row."""
 
     def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self._file = pq.ParquetFile(container.path, pre_buffer=False)
-        footer = self._file.metadata
-        sizes = (footer.row_group(group).num_rows for group in range(footer.num_row_groups))
-        self._first_rows = [0, *accumulate(sizes)]
-        self._batches: Iterator[pa.RecordBatch] = iter(())
-        self._group = -1
-        self._start = 0
-        self._rows: list[bytes | None] = []
+        self._images = ParquetImages(container.path, container.column)
 
     def read(self, offset: int, size: int) -> bytes:  # noqa: ARG002
-        group = bisect_right(self._first_rows, offset) - 1
-        if group != self._group or offset < self._start:
-            self._group, self._start, self._rows = group, self._first_rows[group], []
-            self._batches = self._file.iter_batches(
-                _ROWS_AT_A_TIME, row_groups=[group], columns=[self.container.column], use_threads=False
-            )
-        while offset >= self._start + len(self._rows):
-            self._start += len(self._rows)
-            values: Any = next(self._batches).column(0)
-            if pa.types.is_struct(values.type):
-                values = values.field("bytes")
-            self._rows = values.to_pylist()
-        data = self._rows[offset - self._start]
+        data = self._images.read(offset)
         if data is None:
             raise ImageError("its row holds no bytes.")
         if len(data) > MAX_FILE_BYTES:
@@ -206,10 +159,10 @@ class _Parquet(_Open):
         return data
 
     def close(self) -> None:
-        self._file.close()
+        self._images.close()
 
 
-def _open(container: Container) -> _Open:
+def _open(container: Container) -> _Opened:
     """Open a container that is still the one that was planned.
 
     Raises:
@@ -218,8 +171,4 @@ def _open(container: Container) -> _Open:
     """
     if Container.at(container.path, container.kind, container.column) != container:
         raise ImageError("the file around it has changed since the run was planned; give the command again.")
-    if container.kind == "parquet":
-        return _Parquet(container)
-    if container.kind == "tar":
-        return _Tar(container, open(container.path, "rb"))  # noqa: PTH123
-    return _CompressedTar(container)
+    return _Table(container) if container.kind == "parquet" else _Archive(container)
