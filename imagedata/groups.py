@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from imagedata.layouts.kinds import ImageList, LabelTable, Layout, Shards
-
 
 def group_of_path(rule: str | int, path: str) -> str:
     """The group that a rule finds in a path; empty where it finds none.
@@ -24,10 +22,3 @@ def group_of_path(rule: str | int, path: str) -> str:
     # The name alone: a patient with images of two classes lies in two folders of one name, and must be one
     # group. Where two patients share a name, they become one group, which costs little and leaks nothing.
     return folders[index] if -len(folders) <= index < len(folders) else ""
-
-
-def groups_column(layout: Layout) -> str | None:
-    """Name of the column in which a data set itself names groups, or None."""
-    if isinstance(layout, LabelTable | ImageList):
-        return layout.group_column
-    return layout.group if isinstance(layout, Shards) else None

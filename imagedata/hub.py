@@ -10,33 +10,43 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import Field
+
 from contracts.errors import DataError
-from imagedata.layouts.kinds import HubSource, Shards
+from imagedata.settings import Settings
 
 _LONGEST_REASON = 200
 
 
-def hub_root(dataset: str, layout: Shards, *, fetch: bool = True) -> Path:
-    """Folder of the hub's cache that holds the shards of a data set; they are fetched where they are missing.
+class HubSource(Settings):
+    """A data set on Hugging Face's hub, or on another one of its kind.
 
-    Args:
-        dataset: what to call the data set in messages.
-        layout: with a hub.
-        fetch: False looks into the cache only.
-
-    Raises:
-        DataError: no hub can be reached, it has no such set, revision or files, or it refuses.
+    Attributes:
+        name: ``owner/name``.
+        revision: branch, tag or commit. A branch moves; only a commit gives the same images again.
     """
-    assert layout.hub is not None
-    return fetched(dataset, layout.hub, (*layout.train, *(layout.test or [])), fetch=fetch)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
+    revision: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
 
 
 @lru_cache(maxsize=32)
 def fetched(dataset: str, source: HubSource, patterns: tuple[str, ...], *, fetch: bool = True) -> Path:
-    """The same for any files of a set; one command asks once, so that a branch cannot move under it.
+    """Fetch files of a data set that the hub's cache lacks.
+
+    A command asks once per set, so that a branch cannot move between two calls.
+
+    Args:
+        dataset: what to call the data set in messages.
+        source: where it lies on the hub.
+        patterns: file names, perhaps with ``*``.
+        fetch: False looks into the cache only.
 
     Returns:
-        A folder named by the commit, with the files that fit the patterns below it.
+        A folder of the cache, named by the commit, with the files that fit the patterns below it.
+
+    Raises:
+        DataError: no hub can be reached, it has no such set, revision or files, or it refuses.
     """
     what = f"{dataset}: {source.name} at revision {source.revision}"
     try:
@@ -58,15 +68,15 @@ def fetched(dataset: str, source: HubSource, patterns: tuple[str, ...], *, fetch
             )
         )
     except errors.RevisionNotFoundError:
-        raise DataError(f"{what}: {hub} has no such revision of it. Mend layout.hub.revision.") from None
+        raise DataError(f"{what}: {hub} has no such revision of it. Fix layout.hub.revision.") from None
     except errors.GatedRepoError:
         raise DataError(
-            f"{what}: {hub} gives it to those only whom its owner lets in. Ask there, and give your token "
+            f"{what}: {hub} gives it only to users whom its owner admits. Ask there, and give your token "
             "with HF_TOKEN."
         ) from None
     except errors.RepositoryNotFoundError:
         raise DataError(
-            f"{what}: {hub} has no such data set, or keeps it private. Mend layout.hub.name, or give a token "
+            f"{what}: {hub} has no such data set, or keeps it private. Fix layout.hub.name, or give a token "
             "with HF_TOKEN."
         ) from None
     except Exception as error:  # of its network library, of the file system, of whatever a server answers

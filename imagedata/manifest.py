@@ -15,7 +15,7 @@ from contracts.errors import DataError
 from contracts.files import atomic_writer, digest_of
 from imagedata.groups import group_of_path
 from imagedata.inspection import Inspection
-from imagedata.layouts.listing import ListedImage, Split
+from imagedata.layouts.listed_image import ListedImage, Split
 from imagedata.manifest_row import ManifestRow, RowSplit
 from imagedata.near_duplicates import PictureOfFile
 from imagedata.sampling import keep_a_share, move_anomalies, seeded_rank

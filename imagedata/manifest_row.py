@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from imagedata.layouts.listing import Split
+from imagedata.layouts.listed_image import Split
 
 Status = Literal["ok", "broken", "excluded", "dropped"]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import UsageError, nearest_match
-from imagedata.layouts.kinds import LIST_SUFFIXES
-from imagedata.layouts.recognise import document_of_folder, document_of_list
+from imagedata.layouts.recognise import document_of
 from imagedata.plain_yaml import parse_yaml
 
 CATALOGUE_DIR = Path(__file__).parent / "catalogue"
@@ -86,12 +85,12 @@ def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDatase
         if not path.is_file():
             raise UsageError(f"data set '{dataset}': no such file. Name an existing YAML spec.")
         resolved = ResolvedDataset(read_yaml_mapping(path), str(path), path.parent)
-    elif suffix in LIST_SUFFIXES and Path(dataset).is_file():
+    elif (
+        dataset and Path(dataset).exists() and (document := document_of(Path(dataset), minority)) is not None
+    ):
         path = Path(dataset)
-        resolved = ResolvedDataset(document_of_list(path, minority), dataset, path.parent, is_folder=True)
-    elif dataset and Path(dataset).is_dir():
-        path = Path(dataset)
-        resolved = ResolvedDataset(document_of_folder(path, minority), dataset, path, is_folder=True)
+        data_dir = path if path.is_dir() else path.parent
+        resolved = ResolvedDataset(document, dataset, data_dir, is_folder=True)
     else:
         known = [*catalogue_names(), *own_names()]
         raise UsageError(
@@ -101,6 +100,15 @@ def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDatase
     if minority is not None:
         resolved.document["minority"] = minority
     return resolved
+
+
+def _recognised(dataset: str, minority: str | None) -> ResolvedDataset | None:
+    """A folder or file that some layout knows; None where there is none of that name."""
+    path = Path(dataset)
+    document = document_of(path, minority) if dataset and path.exists() else None
+    if document is None:
+        return None
+    return ResolvedDataset(document, dataset, path if path.is_dir() else path.parent, is_folder=True)
 
 
 @cache

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from contracts.errors import DataError
-from imagedata.layouts.kinds import AnomalyFolders
 
 if TYPE_CHECKING:
     from imagedata.manifest_row import ManifestRow
@@ -49,22 +48,18 @@ def move_anomalies(spec: DataSpec, rows: Sequence[ManifestRow], seed: int) -> li
     Raises:
         DataError: all or none of the anomalies would be moved.
     """
-    if not isinstance(spec.layout, AnomalyFolders):
-        return list(rows)
-    layout = spec.layout
     held_out = [row for row in rows if row.status == "ok" and row.split == "test"]
     anomalies = Counter(row.subtype or "" for row in held_out if row.label == spec.minority)
-    if layout.moved_count is None:
-        wanted = {kind: round(count * layout.moved_share) for kind, count in anomalies.items()}
-    else:
-        wanted = _dealt_out(layout.moved_count, anomalies)
-    rule = f"moved_count={layout.moved_count}" if layout.moved_count is not None else ""
-    rule = f"layout.{rule or f'moved_share={layout.moved_share:g}'}"
+    moves = spec.layout.anomalies_to_move(anomalies)
+    if moves is None:
+        return list(rows)
+    wanted = moves.wanted
     total, available = sum(wanted.values()), sum(anomalies.values())
     if not 0 < total < available:
         raise DataError(
-            f"{spec.name}: {rule} would move {total} of {available} anomalies into training, and both sides "
-            f"need some. Use -o layout.moved_share=0.5 or -o layout.moved_count={max(1, available // 2)}."
+            f"{spec.name}: {moves.rule} would move {total} of {available} anomalies into training, and "
+            f"both sides need some. Use -o layout.moved_share=0.5 or "
+            f"-o layout.moved_count={max(1, available // 2)}."
         )
     counts_of_group: dict[str, Counter[str]] = {}
     for row in held_out:
@@ -84,15 +79,3 @@ def move_anomalies(spec: DataSpec, rows: Sequence[ManifestRow], seed: int) -> li
         else row
         for row in rows
     ]
-
-
-def _dealt_out(total: int, sizes: Counter[str]) -> dict[str, int]:
-    """``total`` dealt out in proportion to ``sizes``, none getting more than it has."""
-    available = sum(sizes.values())
-    total = min(total, available)
-    exact = {kind: total * size / max(available, 1) for kind, size in sizes.items()}
-    dealt = {kind: int(share) for kind, share in exact.items()}
-    by_remainder = sorted(exact, key=lambda kind: (dealt[kind] - exact[kind], kind))
-    for kind in by_remainder[: total - sum(dealt.values())]:
-        dealt[kind] += 1
-    return dealt

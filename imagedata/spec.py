@@ -8,35 +8,15 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from contracts.errors import UsageError, nearest_match
-from imagedata.layouts.kinds import (
-    AnomalyFolders,
-    ClassFolders,
-    ImageList,
-    LabelTable,
-    Layout,
-    Packed,
-    Settings,
-    Shards,
-)
-
-__all__ = [
-    "AnomalyFolders",
-    "ClassFolders",
-    "DataSpec",
-    "ImageList",
-    "LabelTable",
-    "Layout",
-    "MinorityCopies",
-    "Packed",
-    "Settings",
-    "Shards",
-    "parse_ratio",
-]
+from imagedata.layouts.listed_image import ListedImage
+from imagedata.layouts.registry import Layout
+from imagedata.settings import Settings
 
 
 class MinorityCopies(Settings):
@@ -185,30 +165,17 @@ class DataSpec(Settings):
         unknown = sorted(set(self.train_counts) - set(self.classes))
         if unknown:
             raise ValueError(f"train_counts names {unknown}, but the classes are {self.classes}")
-        if isinstance(self.layout, LabelTable):
-            missing = [name for name in self.classes if not self.layout.values_of_class.get(name)]
-            if missing:
-                raise ValueError(f"layout.values_of_class gives no values for {missing}")
-        if isinstance(self.layout, ImageList) and self.layout.values_of_class:
-            missing = [name for name in self.classes if not self.layout.values_of_class.get(name)]
-            if missing:
-                raise ValueError(f"layout.values_of_class gives no values for {missing}")
-        if isinstance(self.layout, Packed | Shards):
-            missing = [name for name in self.classes if name not in self.layout.label_of_class]
-            if missing:
-                raise ValueError(f"layout.label_of_class gives no label for {missing}")
+        self.layout.require_classes(self.classes)
         return self
 
     @model_validator(mode="after")
     def _groups_by_one_rule(self) -> Self:
-        column = getattr(self.layout, "group_column", None) or getattr(self.layout, "group", None)
+        column = self.layout.groups_column
         if column is not None and self.group is not None:
             raise ValueError(
                 f"group={self.group!r} and the layout's column of groups '{column}' say the same twice; "
                 "give one of them"
             )
-        if isinstance(self.layout, AnomalyFolders) and len(self.classes) != 2:
-            raise ValueError(f"anomaly_folders tell normal and anomalous images apart, not {self.classes}")
         return self
 
     @model_validator(mode="after")
@@ -229,18 +196,41 @@ class DataSpec(Settings):
 
     @model_validator(mode="after")
     def _held_out_by_one_rule(self) -> Self:
-        column = getattr(self.layout, "split_column", None)
-        place = getattr(self.layout, "test", None) or (column and f"rows that column {column} calls test")
-        if place:
-            for key in ("test_per_class", "test_fraction"):
-                if key in self.model_fields_set and getattr(self, key) is not None:
-                    place = place if isinstance(place, str) else " and ".join(place)
-                    advice = "leave it out"
-                    if not isinstance(self.layout, AnomalyFolders):
-                        setting = "split_column" if column else "test"
-                        advice += f", or draw them from the training images with layout.{setting}=null"
-                    raise ValueError(f"{key} has no effect, because the test images lie in {place}; {advice}")
+        place, setting = self.layout.own_test, self.layout.test_setting
+        for key in ("test_per_class", "test_fraction"):
+            if place and key in self.model_fields_set and getattr(self, key) is not None:
+                advice = "leave it out"
+                if setting is not None:
+                    advice += f", or draw them from the training images with layout.{setting}=null"
+                raise ValueError(f"{key} has no effect, because the test images lie in {place}; {advice}")
         return self
+
+    def find(self, data_dir: Path | None, *, fetch: bool = True) -> Path:
+        """The folder that the paths of the data set are relative to.
+
+        Args:
+            data_dir: where data sets lie; None finds only what lies at an absolute path or in a package.
+            fetch: whether what is missing on this machine may be fetched from a hub.
+
+        Raises:
+            DataError: the set is not there; the message shows the expected tree.
+        """
+        return self.layout.find(self, data_dir, fetch=fetch)
+
+    def list_images(self, root: Path) -> list[ListedImage]:
+        """The images, sorted by split and path; none is opened.
+
+        Args:
+            root: as :meth:`find` returned it.
+
+        Raises:
+            DataError: a class has no image at all, or a table or container is damaged.
+        """
+        return self.layout.list_images(self, root)
+
+    def expected_tree(self) -> str:
+        """The folders and files that the set needs, one per line, indented for a message."""
+        return self.layout.expected_tree(self)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -151,7 +151,7 @@ def test_mistake_on_the_command_line(tmp_path, monkeypatch, arguments, said):
 
 def test_data_set_that_is_not_there_shows_the_expected_tree(tmp_path):
     said = refuse(
-        3, "covid: not found below", "train-all", "covid", "--data", tmp_path, "--runs", tmp_path / "runs"
+        3, "covid: not found in", "train-all", "covid", "--data", tmp_path, "--runs", tmp_path / "runs"
     )
     assert "covid/COVID-19_Radiography_Dataset/COVID/images/COVID-1.png" in said
     assert "Kaggle" in said
@@ -167,7 +167,7 @@ def test_no_data_directory(tmp_path, monkeypatch):
 def test_data_directory_by_environment(tmp_path):
     done = as_program("train-all", "gender", OUTNUMBERED_DATA=str(tmp_path))
     assert done.returncode == 3
-    assert f"gender: not found below {tmp_path}." in done.stderr
+    assert f"gender: not found in {tmp_path}/gender, {tmp_path}." in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -210,7 +210,7 @@ def test_minority_that_is_not_obvious(tmp_path):
     folder = write_two_classes(tmp_path / "set", 6, 5)
     refuse(
         2,
-        "which class is outnumbered is not obvious (fine 6, odd 5). Say it with --minority",
+        "which class is the minority is not obvious (fine 6, odd 5). Name it with --minority",
         "train-all",
         folder,
     )

@@ -13,7 +13,7 @@ from imagedata.audit.fact_table import FactTable, StoredThumbnails
 from imagedata.audit.facts import FileFacts
 from imagedata.audit.hashing import MAX_PAIRS, USUAL, alike, levels_for, near_pairs, perceptual_hashes
 from imagedata.audit.rules import FLAT_SPREAD
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 from imagedata.near_duplicates import components
 
 Kind = Literal["exact", "perceptual"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from imagedata.groups import group_of_path
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 
 _KEYWORDS = "patient|pat|subject|subj|sub|case|person|slide|scan|session|ses|series|study|exp|lot|batch|wafer"
 

@@ -11,7 +11,7 @@ from imagedata.audit.fact_table import FactTable
 from imagedata.audit.groups import GroupGuess
 from imagedata.audit.rules import FileFinding
 from imagedata.audit.shortcuts import Shortcut
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 from imagedata.spec import DataSpec
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from imagedata.audit.fact_table import FactTable
 from imagedata.audit.facts import FileFacts
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 
 WARNING_AUROC = 0.7
 """A fact that tells the minority from the rest better than this is named."""

@@ -12,7 +12,7 @@ from imagedata.audit.groups import GroupGuess
 from imagedata.audit.result import Audit
 from imagedata.audit.rules import RULES
 from imagedata.audit.shortcuts import ALL_FACTS, SOURCE_FACTS, WARNING_AUROC
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 
 Verdict = Literal["refused", "invalid", "warning", "note", "fine"]
 

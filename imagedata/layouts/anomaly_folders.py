@@ -2,55 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar, Literal
 
-from contracts.errors import DataError
+from pydantic import Field
+
 from imagedata.decoding.decode import IMAGE_SUFFIXES
-from imagedata.layouts.kinds import AnomalyFolders
-from imagedata.layouts.one_image import ListedImage, image_files
+from imagedata.layouts.layout import BaseLayout, Moves, Recognised
+from imagedata.layouts.listed_image import ListedImage, Split
+from imagedata.layouts.walk import image_files, split_folders, subfolders
+
+_ANOMALOUS = "anomalous"
+"""Name of the minority of a recognised tree, whose folders are kinds of it."""
 
 
-def list_anomaly_folders(
-    layout: AnomalyFolders, root: Path, normal_class: str, anomaly_class: str
-) -> Iterator[ListedImage]:
-    """Normal training images, normal test images, and anomalies with their kind and mask.
+class AnomalyFolders(BaseLayout):
+    """MVTec's tree: normal images for training, normal ones and kinds of anomalies for testing.
 
-    Args:
-        layout: of the data set.
-        root: the category's folder.
-        normal_class: name of the majority class.
-        anomaly_class: name of the minority class.
+    No anomaly lies among the training images, so that a supervised member would have nothing to learn
+    from. A share of the labelled anomalies is therefore moved into training, kind by kind, drawn by a
+    seeded hash of the files' bytes (:func:`imagedata.sampling.move_anomalies`); the others stay in the test
+    set.
+
+    Attributes:
+        kind: which layout this is.
+        roots: folders below the data directory that may be the category's; the first that exists is taken.
+        train: folder of the training images; only its folder ``normal`` is read.
+        test: folder of the test images; every folder in it but ``normal`` is a kind of anomaly.
+        normal: name of the folders of normal images.
+        masks: folder of the anomalies' masks, ``<masks>/<kind of anomaly>/<name>_mask.png`` or
+            ``<name>.png``; kept in the manifest to score localisation. A missing mask is no error.
+        moved_share: share of each kind of anomaly that is moved into training, rounded; 0 moves none.
+        moved_count: number of anomalies to move instead, divided among the kinds by their sizes.
     """
-    for path in image_files(root / layout.train / layout.normal):
-        yield ListedImage(path.relative_to(root).as_posix(), normal_class, "train", subtype=layout.normal)
-    for kind in kinds_of_anomalies(layout, root):
-        masks = _masks_by_stem(root / layout.masks / kind)
-        for path in image_files(root / layout.test / kind):
-            found = masks.get(path.stem) or masks.get(f"{path.stem}_mask")
-            yield ListedImage(
-                path=path.relative_to(root).as_posix(),
-                label=anomaly_class,
-                split="test",
-                subtype=kind,
-                mask=found.relative_to(root).as_posix() if found else None,
-            )
-    for path in image_files(root / layout.test / layout.normal):
-        yield ListedImage(path.relative_to(root).as_posix(), normal_class, "test", subtype=layout.normal)
 
+    kind: Literal["anomaly_folders"] = "anomaly_folders"
+    train: str = "train"
+    test: str = "test"
+    normal: str = "good"
+    masks: str = "ground_truth"
+    moved_share: float = Field(default=0.5, ge=0.0, lt=1.0)
+    moved_count: int | None = Field(default=None, ge=0)
 
-def kinds_of_anomalies(layout: AnomalyFolders, root: Path) -> list[str]:
-    """Folders of the test images other than the normal ones', sorted.
+    test_setting: ClassVar[str | None] = None
 
-    Raises:
-        DataError: the folder cannot be read.
-    """
-    folder = root / layout.test
-    try:
-        names = [child.name for child in folder.iterdir() if child.is_dir()]
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror}. Make it readable.") from error
-    return sorted(name for name in names if name != layout.normal and not name.startswith("."))
+    def needed_paths(self, class_names: Sequence[str]) -> list[str]:
+        """Both folders of normal images."""
+        del class_names
+        return [f"{self.train}/{self.normal}", f"{self.test}/{self.normal}"]
+
+    def images(self, class_names: Sequence[str], root: Path) -> Iterator[ListedImage]:
+        """Normal training images, normal test images, and anomalies with their kind and mask."""
+        normal_class, anomaly_class = class_names
+        for path in image_files(root / self.train / self.normal):
+            yield ListedImage(path.relative_to(root).as_posix(), normal_class, "train", subtype=self.normal)
+        for kind in (name for name in subfolders(root / self.test) if name != self.normal):
+            masks = _masks_by_stem(root / self.masks / kind)
+            for path in image_files(root / self.test / kind):
+                found = masks.get(path.stem) or masks.get(f"{path.stem}_mask")
+                yield ListedImage(
+                    path=path.relative_to(root).as_posix(),
+                    label=anomaly_class,
+                    split="test",
+                    subtype=kind,
+                    mask=found.relative_to(root).as_posix() if found else None,
+                )
+        for path in image_files(root / self.test / self.normal):
+            yield ListedImage(path.relative_to(root).as_posix(), normal_class, "test", subtype=self.normal)
+
+    def places(self, class_name: str, splits: set[Split]) -> list[tuple[Split, str]]:
+        """The test folder alone: anomalies are moved from there to the training images later."""
+        del class_name, splits
+        return [("test", self.test)]
+
+    @property
+    def own_test(self) -> str | None:
+        """The test folder."""
+        return self.test
+
+    def require_classes(self, classes: Sequence[str]) -> None:
+        """Two classes: normal and anomalous."""
+        if len(classes) != 2:
+            raise ValueError(f"anomaly_folders tell normal and anomalous images apart, not {list(classes)}")
+
+    def anomalies_to_move(self, held_out: Counter[str]) -> Moves | None:
+        """``moved_count`` of all anomalies, or ``moved_share`` of each kind."""
+        if self.moved_count is not None:
+            return Moves(_dealt_out(self.moved_count, held_out), f"layout.moved_count={self.moved_count}")
+        wanted = {kind: round(count * self.moved_share) for kind, count in held_out.items()}
+        return Moves(wanted, f"layout.moved_share={self.moved_share:g}")
+
+    @classmethod
+    def recognise(cls, place: Path) -> Recognised | None:
+        """One training folder that also lies among at least two test folders."""
+        if not place.is_dir():
+            return None
+        train, test = split_folders(place)
+        if train is None or test is None:
+            return None
+        normal, kinds = subfolders(place / train), subfolders(place / test)
+        if len(normal) != 1 or normal[0] not in kinds or len(kinds) < 2:
+            return None
+        layout = {"kind": "anomaly_folders", "train": train, "test": test, "normal": normal[0]}
+        return Recognised(layout, [normal[0], _ANOMALOUS], dict, minority=_ANOMALOUS)
 
 
 def _masks_by_stem(folder: Path) -> dict[str, Path]:
@@ -59,3 +115,15 @@ def _masks_by_stem(folder: Path) -> dict[str, Path]:
         return {}
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     return {path.stem: path for path in reversed(files)}
+
+
+def _dealt_out(total: int, sizes: Counter[str]) -> dict[str, int]:
+    """``total`` divided in proportion to ``sizes`` by largest remainders; no kind gets more than it has."""
+    available = sum(sizes.values())
+    total = min(total, available)
+    exact = {kind: total * size / max(available, 1) for kind, size in sizes.items()}
+    dealt = {kind: int(share) for kind, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda kind: (dealt[kind] - exact[kind], kind))
+    for kind in by_remainder[: total - sum(dealt.values())]:
+        dealt[kind] += 1
+    return dealt

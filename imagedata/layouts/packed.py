@@ -1,82 +1,179 @@
-"""Data sets whose images come packed into a few files, as MNIST's: listed, looked at and unpacked.
+"""Data sets whose images come packed into a few files, as MNIST's: listed, inspected and unpacked.
 
-The pack is read in memory; every image becomes a PNG file in thought, whose digest decides by the usual
-rules which images the run takes. Only those are written, and from there everything works on files
+The pack is read in memory; each image is encoded as a PNG file, whose digest decides by the usual rules which
+images the run takes. Only those are written, and from there everything works on files
 (docs/decisions/0007-packed-data-sets.md).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from contracts.errors import DataError
-from contracts.files import digest_of, sha256_of_file
+from contracts.files import digest_of
 from contracts.rows import LabelArray
 from imagedata.decoding.stored_png import encode_png
 from imagedata.inspection import Inspection
-from imagedata.layouts.pack_formats import PixelArray, read_images, read_labels
-from imagedata.spec import DataSpec, Packed
+from imagedata.layouts.layout import BaseLayout, DataSet, require_labels, require_one_class_per_label
+from imagedata.layouts.listed_image import ListedImage, Split
+from imagedata.layouts.materialiser import (
+    LookAt,
+    Materialiser,
+    Progress,
+    digests_of,
+    is_whole,
+    write_by_rename,
+)
+from imagedata.layouts.pack_formats import PackFormat, PixelArray, read_images, read_labels
+from imagedata.manifest_row import ManifestRow
 
 
-def pack_file(root: Path, name: str) -> Path | None:
-    """The file ``name`` below ``root``, or its ``.gz``; None where neither is there."""
-    for candidate in (root / name, root / f"{name}.gz"):
-        if candidate.is_file():
-            return candidate
-    return None
+class Packed(BaseLayout):
+    """Many images in one file, as MNIST, CIFAR-10 and SVHN come.
 
-
-def packed_labels(layout: Packed, root: Path, split: str) -> LabelArray:
-    """``[N]`` label values of a split, in the pack's order."""
-    return read_labels(layout.format, _files(layout, root, split))
-
-
-def packed_images(layout: Packed, root: Path, split: str) -> tuple[PixelArray, LabelArray]:
-    """``[N, H, W]`` or ``[N, H, W, 3]`` pixels and ``[N]`` label values of a split, in the pack's order."""
-    return read_images(layout.format, _files(layout, root, split))
-
-
-def packed_path(split: str, class_name: str, index: int) -> str:
-    """Relative path of an image once unpacked; the number is its place in the pack."""
-    return f"{split}/{class_name}/{index:06d}.png"
-
-
-def _files(layout: Packed, root: Path, split: str) -> list[Path]:
-    names = layout.train if split == "train" else layout.test or []
-    found = []
-    for name in names:
-        path = pack_file(root, name)
-        if path is None:
-            raise DataError(f"{root / name}: no such file any more. Put it back and run again.")
-        found.append(path)
-    return found
-
-
-class OpenPack:
-    """A pack in memory, as PNG files in thought.
-
-    Args:
-        spec: a data set with a packed layout.
-        source: folder of the pack's files, from :func:`imagedata.layouts.listing.find_root`.
+    Attributes:
+        kind: which layout this is.
+        format: ``idx`` (MNIST and its relatives, also gzipped), ``cifar`` (pickled batches) or ``svhn``
+            (MATLAB files of cropped digits).
+        roots: folders below the data directory that may hold the files; an absolute one is taken as it is.
+        train: file names of the training images; for ``idx`` the images and then the labels.
+        test: the same of the test images, or None when they are to be drawn from ``train``.
+        label_of_class: class name → its label value in the files; others are left out.
     """
 
-    def __init__(self, spec: DataSpec, source: Path) -> None:
-        assert isinstance(spec.layout, Packed)
-        self._pixels: dict[str, PixelArray] = {
-            split: read_images(spec.layout.format, _files(spec.layout, source, split))[0]
-            for split in ("train", "test")
-            if split == "train" or spec.layout.test
-        }
+    kind: Literal["packed"] = "packed"
+    format: PackFormat
+    train: Annotated[list[str], Field(min_length=1)]
+    test: Annotated[list[str], Field(min_length=1)] | None = None
+    label_of_class: dict[str, Annotated[int, Field(ge=0, le=255)]]
+
+    @model_validator(mode="after")
+    def _idx_comes_in_pairs_and_labels_are_one_class_each(self) -> Self:
+        for key in ("train", "test"):
+            files = getattr(self, key)
+            if self.format == "idx" and files is not None and len(files) != 2:
+                raise ValueError(f"{key} names {len(files)} files; idx has two, images and then labels")
+        require_one_class_per_label(self.label_of_class)
+        return self
+
+    def needed_paths(self, class_names: Sequence[str]) -> list[str]:
+        """The files of the pack."""
+        del class_names
+        return [*self.train, *(self.test or [])]
+
+    def holds(self, root: Path, path: str) -> bool:
+        """Whether a file or its ``.gz`` exists."""
+        return _pack_file(root, path) is not None
+
+    def images(self, class_names: Sequence[str], root: Path) -> Iterator[ListedImage]:
+        """Images by the paths that they have once unpacked."""
+        for split in self.splits:
+            labels = read_labels(self.format, self.files(root, split))
+            for name in class_names:
+                for index in np.flatnonzero(labels == self.label_of_class[name]):
+                    yield ListedImage(f"{split}/{name}/{index:06d}.png", name, split)
+
+    def pixels(self, root: Path, split: Split) -> tuple[PixelArray, LabelArray]:
+        """``[N, H, W]`` or ``[N, H, W, 3]`` pixels and ``[N]`` label values, in the pack's order."""
+        return read_images(self.format, self.files(root, split))
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that have files of their own."""
+        return ("train", "test") if self.test else ("train",)
+
+    def files(self, root: Path, split: Split) -> list[Path]:
+        """Files of a split.
+
+        Raises:
+            DataError: one is gone.
+        """
+        found = []
+        for name in self.train if split == "train" else self.test or []:
+            path = _pack_file(root, name)
+            if path is None:
+                raise DataError(f"{root / name}: no such file any more. Put it back and run again.")
+            found.append(path)
+        return found
+
+    def places(self, class_name: str, splits: set[Split]) -> list[tuple[Split, str]]:
+        """The file with the labels of each split."""
+        del class_name, splits
+        train: list[tuple[Split, str]] = [("train", self.train[-1])]
+        return [*train, ("test", self.test[-1])] if self.test else train
+
+    @property
+    def own_test(self) -> str | None:
+        """The test files."""
+        return " and ".join(self.test) if self.test else None
+
+    @property
+    def writes_images(self) -> bool:
+        """Always."""
+        return True
+
+    def require_classes(self, classes: Sequence[str]) -> None:
+        """Every class has a label."""
+        require_labels(self.label_of_class, classes)
+
+    def materialiser(self, data_set: DataSet, source: Path, below: Path) -> Materialiser:
+        """Unpacks the images that the run takes."""
+        return UnpackedImages(self, data_set.name, source, below)
+
+    def shown_path(self, path: str) -> str:
+        """A file of the pack."""
+        return f"{super().shown_path(path)}{' (or .gz)' if self.format == 'idx' else ''}"
+
+
+class UnpackedImages(Materialiser):
+    """Images of a pack, encoded as PNG files into a folder named by the pack's content.
+
+    Equal packs share the folder, whatever the seed and the counts; another pack gets another folder, so that
+    a file in it never has two meanings.
+
+    Args:
+        layout: of the data set.
+        name: of the data set.
+        source: folder of the pack's files.
+        below: folder for files of our own.
+    """
+
+    def __init__(self, layout: Packed, name: str, source: Path, below: Path) -> None:
+        self._layout, self._source = layout, source
+        contents = [digests_of(layout.files(source, split)) for split in layout.splits]
+        super().__init__(below / "unpacked" / f"{name}-{digest_of(contents)}")
+
+    @cached_property
+    def _pixels(self) -> dict[str, PixelArray]:
+        """Split → pixels of all its images."""
+        return {split: self._layout.pixels(self._source, split)[0] for split in self._layout.splits}
 
     def inspect(
-        self, paths: Iterable[str], on_image: Callable[[], None] = lambda: None
+        self, listed: Sequence[ListedImage], look_at: LookAt, progress: Progress
     ) -> dict[str, Inspection]:
         """Path → what looking at its file would find; nothing is written."""
+        del look_at
+        with progress(f"reading {len(listed)} packed images", len(listed)) as bar:
+            return self.findings((image.path for image in listed), bar.advance)
+
+    def write(self, rows: Sequence[ManifestRow], progress: Progress) -> Sequence[ManifestRow]:
+        """Unpack the usable rows."""
+        digests = {row.path: row.sha256 for row in rows if row.status == "ok"}
+        with progress(f"unpacking {len(digests)} images", len(digests)) as bar:
+            self.unpack(digests, bar.advance)
+        return rows
+
+    def findings(
+        self, paths: Iterable[str], on_image: Callable[[], None] = lambda: None
+    ) -> dict[str, Inspection]:
+        """Path → finding, out of memory."""
         found = {}
         for path in paths:
             pixels = self._pixels_of(path)
@@ -86,50 +183,31 @@ class OpenPack:
             on_image()
         return found
 
-    def unpack(self, root: Path, digests: dict[str, str], on_image: Callable[[], None] = lambda: None) -> int:
+    def unpack(self, digests: dict[str, str], on_image: Callable[[], None] = lambda: None) -> int:
         """Write the files that are missing; those that are there and whole stay.
 
-        A file appears by a rename. It is not flushed to disk, of which 20,000 would take minutes; instead
-        a file that is there is read and compared, so that one torn by a power cut is written anew.
-
         Args:
-            root: folder that the paths are relative to.
-            digests: path → SHA-256 of the file, as :meth:`inspect` found it.
-            on_image: called once a path, for progress.
+            digests: path → SHA-256 of the file, as :meth:`findings` has it.
+            on_image: called once per path, for progress.
 
         Returns:
             The number of files written.
         """
         written = 0
         for path, digest in digests.items():
-            target = root / path
-            if not target.is_file() or hashlib.sha256(target.read_bytes()).hexdigest() != digest:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-                temporary.write_bytes(encode_png(self._pixels_of(path)))
-                temporary.replace(target)
+            target = self.root / path
+            if not is_whole(target, digest):
+                write_by_rename(target, encode_png(self._pixels_of(path)))
                 written += 1
             on_image()
         return written
 
     def _pixels_of(self, path: str) -> PixelArray:
-        parts = PurePosixPath(path)
+        parts = PurePosixPath(path)  # <split>/<class>/<place in the pack>.png
         pixels: PixelArray = self._pixels[parts.parts[0]][int(parts.stem)]
         return pixels
 
 
-def unpacked_root(spec: DataSpec, source: Path, below: Path) -> Path:
-    """Where a pack's images lie once unpacked: a folder of the pack's content, below ``below``.
-
-    Equal packs share it, whatever the seed and the counts; another pack gets another folder, so that no
-    file in it is ever of two minds.
-    """
-    assert isinstance(spec.layout, Packed)
-    splits = ("train", "test") if spec.layout.test else ("train",)
-    digests = [[sha256_of_file(path) for path in _files(spec.layout, source, split)] for split in splits]
-    return below / f"{spec.name}-{digest_of(digests)}"
-
-
-def positions_of_class(labels: LabelArray, value: int) -> list[int]:
-    """Places in the pack of the images with a label value."""
-    return [int(index) for index in np.flatnonzero(labels == value)]
+def _pack_file(root: Path, name: str) -> Path | None:
+    """The file ``name`` below ``root``, or its ``.gz``; None where neither is there."""
+    return next((path for path in (root / name, root / f"{name}.gz") if path.is_file()), None)

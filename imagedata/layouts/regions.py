@@ -9,21 +9,19 @@ variant of a data set trains and tests on the very images of the other.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from contracts.errors import DataError, ImageError
-from contracts.files import read_json, write_json
+from contracts.files import digest_of, read_json, write_json
 from imagedata.decoding.decode import IMAGE_SUFFIXES, decode_at_stored_size, read_image_bytes
 from imagedata.decoding.stored_png import encode_png
 from imagedata.inspection import Inspection
-from imagedata.layouts.kinds import ClassFolders
-from imagedata.layouts.one_image import ListedImage
-from imagedata.manifest import Manifest
+from imagedata.layouts.listed_image import ListedImage
+from imagedata.layouts.materialiser import LookAt, Materialiser, Progress, is_whole, write_by_rename
 from imagedata.manifest_row import ManifestRow
 
 _VISIBLE = 128
@@ -32,34 +30,98 @@ _VISIBLE = 128
 _INDEX = "made.json"
 
 
-@dataclass(frozen=True)
-class Regions:
-    """The masks of a data set.
+class MaskedImages(Materialiser):
+    """Images of class folders with what their masks leave dark made black, as files of our own.
 
-    Attributes:
-        mask_of: path of an image → path of its mask, both relative to the set's root.
-        missing: images without a mask.
+    Args:
+        name: of the data set.
+        source: folder of the images and masks.
+        below: folder for files of our own.
+        masks: pattern of the mask folders, which decides with ``source`` what our own folder is called.
+        folder_of_class: class name → folder of its masks, relative to ``source``.
+        window: grey values of deep images that become black and white.
     """
 
-    mask_of: dict[str, str]
-    missing: tuple[str, ...]
+    def __init__(
+        self,
+        name: str,
+        source: Path,
+        below: Path,
+        *,
+        masks: str,
+        folder_of_class: dict[str, str],
+        window: tuple[float, float] | None,
+    ) -> None:
+        self._source = Materialiser(source).root
+        self._folder_of_class, self._window = folder_of_class, window
+        self._mask_of: dict[str, str] = {}
+        self._masks: dict[str, Inspection] = {}
+        super().__init__(below / "masked" / f"{name}-{digest_of([str(self._source), masks])}")
 
+    def inspect(
+        self, listed: Sequence[ListedImage], look_at: LookAt, progress: Progress
+    ) -> dict[str, Inspection]:
+        """Findings of the images as they are; a missing or broken mask is a fault of its image.
 
-def find_regions(layout: ClassFolders, root: Path, listed: list[ListedImage]) -> Regions:
-    """Find the mask of each image: the file of the same name, whatever its ending, in the class's folder."""
-    assert layout.region_masks is not None
-    masks: dict[str, dict[str, str]] = {}
-    mask_of, missing = {}, []
-    for image in listed:
-        folder = layout.region_masks.replace("{class}", layout.folder_of_class.get(image.label, image.label))
-        if folder not in masks:
-            masks[folder] = _names_by_stem(root, folder)
-        mask = masks[folder].get(PurePosixPath(image.path).stem)
+        Rows are drawn by these, so that the masked variant of a set has the rows of the other.
+        """
+        del progress
+        self._mask_of = self._find_masks(listed)
+        self._masks = look_at(self._source, sorted(set(self._mask_of.values())), "masks")
+        images = look_at(self._source, [image.path for image in listed], "images")
+        return {
+            path: replace(finding, problem=finding.problem or self._mask_problem(path))
+            for path, finding in images.items()
+        }
+
+    def write(self, rows: Sequence[ManifestRow], progress: Progress) -> Sequence[ManifestRow]:
+        """Write the masked files of the usable rows, and give those rows.
+
+        Files that were written before from the same image and mask stay as they are.
+        """
+        index = _read_index(self.root / _INDEX)
+        usable = sum(row.status == "ok" for row in rows)
+        written = []
+        with progress(f"masking {usable} images", usable) as bar:
+            for row in rows:
+                if row.status == "ok":
+                    row = self._masked(row, index)  # noqa: PLW2901
+                    bar.advance()
+                written.append(row)
+        write_json(self.root / _INDEX, index)
+        return written
+
+    def _find_masks(self, listed: Sequence[ListedImage]) -> dict[str, str]:
+        """Image → mask: the file of the same name, whatever its ending, in the class's folder of masks."""
+        masks_of = {name: _names_by_stem(self._source, at) for name, at in self._folder_of_class.items()}
+        found = {image.path: masks_of[image.label].get(PurePosixPath(image.path).stem) for image in listed}
+        return {path: mask for path, mask in found.items() if mask is not None}
+
+    def _mask_problem(self, path: str) -> str:
+        """Why an image cannot be shown by its mask; empty where it can."""
+        mask = self._mask_of.get(path)
         if mask is None:
-            missing.append(image.path)
-        else:
-            mask_of[image.path] = mask
-    return Regions(mask_of, tuple(missing))
+            return "it has no mask, and this data set shows images by their masks."
+        problem = self._masks[mask].problem
+        return f"its mask {mask}: {problem}" if problem else ""
+
+    def _masked(self, row: ManifestRow, index: dict[str, list[str]]) -> ManifestRow:
+        """The row of the masked file, which is written and put into ``index`` where it is missing."""
+        mask = self._mask_of[row.path]
+        path = row.path if row.path.endswith(".png") else f"{row.path}.png"
+        made_of = [row.sha256, self._masks[mask].sha256, str(self._window)]
+        *known_source, known_digest = index.get(path) or [""]
+        if known_source == made_of and is_whole(self.root / path, known_digest):
+            return replace(row, path=path, sha256=known_digest)
+        try:
+            image, visible = (read_image_bytes(self._source / each) for each in (row.path, mask))
+            data = show_regions(image, visible, self._window)
+        except ImageError as error:
+            return replace(row, status="broken", reason=str(error))
+        write_by_rename(self.root / path, data)
+        digest = hashlib.sha256(data).hexdigest()
+        index[path] = [*made_of, digest]
+        return replace(row, path=path, sha256=digest)
 
 
 def _names_by_stem(root: Path, folder: str) -> dict[str, str]:
@@ -72,27 +134,6 @@ def _names_by_stem(root: Path, folder: str) -> dict[str, str]:
         for name in reversed(names)
         if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
     }
-
-
-def with_mask_problems(
-    regions: Regions, images: dict[str, Inspection], masks: dict[str, Inspection]
-) -> dict[str, Inspection]:
-    """Findings of images, in which a mask that is missing or broken is a fault of its image.
-
-    Args:
-        regions: which mask belongs to which image.
-        images: path → finding of the image.
-        masks: path → finding of the mask.
-    """
-    found = {}
-    for path, finding in images.items():
-        problem = finding.problem
-        if not problem and path not in regions.mask_of:
-            problem = "it has no mask, and this data set shows images by their masks."
-        elif not problem and masks[regions.mask_of[path]].problem:
-            problem = f"its mask {regions.mask_of[path]}: {masks[regions.mask_of[path]].problem}"
-        found[path] = replace(finding, problem=problem)
-    return found
 
 
 def show_regions(image: bytes, mask: bytes, window: tuple[float, float] | None) -> bytes:
@@ -118,69 +159,6 @@ def show_regions(image: bytes, mask: bytes, window: tuple[float, float] | None) 
     shown = np.where(visible[:, :, None], pixels, np.uint8(0))
     is_grey = bool((shown[:, :, :1] == shown).all())
     return encode_png(np.ascontiguousarray(shown[:, :, 0] if is_grey else shown))
-
-
-def write_regions(
-    manifest: Manifest,
-    regions: Regions,
-    masks: dict[str, Inspection],
-    target: Path,
-    window: tuple[float, float] | None,
-    on_image: Callable[[], None] = lambda: None,
-) -> Manifest:
-    """Write the masked files of the usable rows, and give the manifest of those.
-
-    Files that were written before from the same image and mask stay as they are.
-
-    Args:
-        manifest: of the unmasked images.
-        regions: which mask belongs to which image.
-        masks: path → finding of the mask.
-        target: folder of the masked files, which have the images' paths, with ``.png`` at their end.
-        window: grey values of deep images that become black and white.
-        on_image: called once a usable row, for progress.
-    """
-    index: dict[str, list[str]] = _read_index(target / _INDEX)
-    rows = []
-    for row in manifest.rows:
-        if row.status != "ok":
-            rows.append(row)
-            continue
-        mask = regions.mask_of[row.path]
-        rows.append(_masked(row, manifest.root, mask, masks[mask].sha256, target, window, index))
-        on_image()
-    write_json(target / _INDEX, index)
-    return replace(manifest, root=target, rows=tuple(rows))
-
-
-def _masked(
-    row: ManifestRow,
-    root: Path,
-    mask: str,
-    mask_sha256: str,
-    target: Path,
-    window: tuple[float, float] | None,
-    index: dict[str, list[str]],
-) -> ManifestRow:
-    path = row.path if row.path.endswith(".png") else f"{row.path}.png"
-    made_of = [row.sha256, mask_sha256, str(window)]
-    known = index.get(path, [])
-    file = target / path
-    if known[:-1] == made_of and file.is_file():
-        digest = known[-1]
-        if hashlib.sha256(file.read_bytes()).hexdigest() == digest:
-            return replace(row, path=path, sha256=digest)
-    try:
-        data = show_regions(read_image_bytes(root / row.path), read_image_bytes(root / mask), window)
-    except ImageError as error:
-        return replace(row, status="broken", reason=str(error))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(file)
-    digest = hashlib.sha256(data).hexdigest()
-    index[path] = [*made_of, digest]
-    return replace(row, path=path, sha256=digest)
 
 
 def _read_index(path: Path) -> dict[str, list[str]]:

@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 
 from contracts.errors import DataError
-from imagedata.layouts.listing import expected_tree, find_root, list_images
 from imagedata.manifest import Manifest
 from imagedata.resolve import catalogue_names, resolve_dataset
 from imagedata.spec import DataSpec
@@ -33,10 +32,10 @@ def test_set_that_is_not_there_says_where_to_get_it_and_the_exact_tree(name, pla
     assert outcome.code == 3
     spec = DataSpec.model_validate(resolve_dataset(name).document)
     assert " ".join(spec.source.split()) in outcome.said
-    for line in expected_tree(spec).splitlines():
+    for line in spec.expected_tree().splitlines():
         if name != "fashion_mnist_lt":
             assert " ".join(line.split()) in outcome.said
-    assert "/" in expected_tree(spec)
+    assert "/" in spec.expected_tree()
     assert outcome.said.startswith(f"Error: {name}: ")
     assert not runs.exists()
 
@@ -45,9 +44,9 @@ def test_set_that_is_not_there_says_where_to_get_it_and_the_exact_tree(name, pla
 def test_idc_is_found_by_its_patients_and_not_twice(tmp_path, name):
     root = idc_tree(tmp_path / "idc")
     idc_tree(tmp_path / "idc" / "IDC_regular_ps50_idx5", patients=1)  # the archive holds all of it again
-    listed = list_images(spec_of(name), find_root(spec_of(name), tmp_path))
+    listed = spec_of(name).list_images(spec_of(name).find(tmp_path))
     assert Counter(image.label for image in listed) == {"benign": 64, "carcinoma": 16}
-    assert find_root(spec_of(name), root / "IDC_regular_ps50_idx5").name == "IDC_regular_ps50_idx5"
+    assert spec_of(name).find(root / "IDC_regular_ps50_idx5").name == "IDC_regular_ps50_idx5"
 
 
 def test_no_patient_of_idc_lies_on_both_sides(tmp_path):
@@ -87,7 +86,7 @@ def test_therapanacea_pairs_lines_with_numbered_images(tmp_path):
         with (folder / "label_train.txt").open("a") as table:
             table.write(f"{label}\n")
     spec = spec_of("therapanacea")
-    listed = list_images(spec, find_root(spec, tmp_path))
+    listed = spec.list_images(spec.find(tmp_path))
     assert {image.path: image.label for image in listed} == {
         "train_img/1.jpg": "label_1",
         "train_img/2.jpg": "label_1",
@@ -165,11 +164,14 @@ def test_a_folder_like_mvtec_needs_no_spec(tmp_path):
 def test_elpv_records_the_kind_of_cell_and_takes_other_thresholds():
     pytest.importorskip("elpv_dataset")
     spec = spec_of("elpv")
-    assert {image.subtype for image in list_images(spec, find_root(spec, None))} == {"mono", "poly"}
+    assert {image.subtype for image in spec.list_images(spec.find(None))} == {
+        "mono",
+        "poly",
+    }
     layout = {
         **resolve_dataset("elpv").document["layout"],
         "values_of_class": {"functional": ["0..0.4"], "defective": ["0.6..1"]},
     }
     spec = spec_of("elpv", layout=layout)
-    counts = Counter(image.label for image in list_images(spec, find_root(spec, None)))
+    counts = Counter(image.label for image in spec.list_images(spec.find(None)))
     assert counts == {"functional": 1508 + 295, "defective": 715 + 106}

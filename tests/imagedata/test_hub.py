@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imagedata.layouts.kinds import Shards
-from imagedata.layouts.listing import expected_tree
+from imagedata.layouts.shards import Shards
 from tests.imagedata.hub_server import COMMIT, hub_of
 from tests.imagedata.layouts.test_shards import pictures, write_parquet
 from tests.imagedata.trees import spec_of
@@ -146,10 +145,10 @@ def test_no_hub_is_one_sentence(tmp_path, settings, said):
 
 def test_a_hub_in_a_spec_is_checked_and_shown(tmp_path):
     spec = spec_of(spec_file(tmp_path))
-    assert expected_tree(spec).splitlines()[0] == "  someone/cats on the hub: data/train-*.parquet"
+    assert spec.expected_tree().splitlines()[0] == "  someone/cats on the hub: data/train-*.parquet"
     base = spec.layout.model_dump(exclude_defaults=True) | {"kind": "shards"}
     for changes, said in (
-        ({"roots": ["here"]}, "say twice where it lies"),
+        ({"roots": ["here"]}, "both say where the shards lie"),
         ({"hub": {"name": "../cats"}}, "String should match pattern"),
         ({"hub": {"name": "a/b", "revision": "-x"}}, "String should match pattern"),
     ):

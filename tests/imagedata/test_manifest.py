@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from contracts.errors import DataError
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.inspection import Inspection, InspectionJournal
-from imagedata.layouts.listing import ListedImage, find_root, list_images
+from imagedata.layouts.listed_image import ListedImage
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
@@ -331,7 +331,7 @@ def test_files_are_only_read(tmp_path):
 
     before = state()
     spec = DataSpec.model_validate({**resolve_dataset(str(folder)).document, "test_per_class": 2})
-    listed = list_images(spec, find_root(spec, folder))
+    listed = spec.list_images(spec.find(folder))
     journal = InspectionJournal(tmp_path / "journal.jsonl")
     findings = journal.inspect(folder, (image.path for image in listed), DecodeSettings(32))
     manifest = build_manifest(spec, folder, listed, findings, 0)

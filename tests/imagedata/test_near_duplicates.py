@@ -6,7 +6,7 @@ import pytest
 
 from contracts.errors import UsageError
 from imagedata.inspection import Inspection
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.near_duplicates import components, pictures_of, read_near_duplicates, write_near_duplicates
 from imagedata.spec import DataSpec

@@ -55,7 +55,7 @@ def test_only_images_in_sight_are_counted(tmp_path):
 def test_minority_that_is_not_obvious_must_be_said(tmp_path):
     touch(tmp_path / "a", *numbered(7))
     touch(tmp_path / "b", *numbered(4))
-    with pytest.raises(UsageError, match=r"not obvious \(a 7, b 4\)\. Say it with --minority NAME\.$"):
+    with pytest.raises(UsageError, match=r"not obvious \(a 7, b 4\)\. Name it with --minority NAME\.$"):
         resolve_dataset(str(tmp_path))
     assert resolve_dataset(str(tmp_path), minority="a").document["minority"] == "a"
 

@@ -7,7 +7,6 @@ from PIL import Image
 
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.inspection import inspect_file
-from imagedata.layouts.listing import find_root, list_images
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
@@ -28,8 +27,8 @@ def spec_of(name: str, **changes: object) -> DataSpec:
 
 def manifest_of(spec: DataSpec, data_dir: Path | None, seed: int = 0) -> Manifest:
     """The manifest of a set whose images are files."""
-    root = find_root(spec, data_dir)
-    listed = list_images(spec, root)
+    root = spec.find(data_dir)
+    listed = spec.list_images(root)
     found = {image.path: inspect_file(root / image.path, DecodeSettings(32)) for image in listed}
     return build_manifest(spec, root, listed, found, seed)
 

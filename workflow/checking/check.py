@@ -15,10 +15,8 @@ from imagedata.audit.fact_table import FactTable
 from imagedata.audit.pool import look_at_files
 from imagedata.audit.result import Audit
 from imagedata.audit.verdicts import problems_of, problems_of_leak
-from imagedata.groups import groups_column
-from imagedata.layouts.listing import ListedImage, find_root, list_images
+from imagedata.layouts.listed_image import ListedImage
 from imagedata.near_duplicates import write_near_duplicates
-from imagedata.spec import ClassFolders, Packed, Shards
 from reporting.terminal import progress_bar
 from workflow.checking.examine import examine
 from workflow.checking.results import document_of, print_results, write_page
@@ -79,11 +77,10 @@ def check(
 def _listed(config: RunConfig) -> tuple[Path, list[ListedImage]]:
     """The files; those of packs and shards, and masked ones, are written below ``--runs`` as for training."""
     layout = config.spec.layout
-    masked = isinstance(layout, ClassFolders) and layout.region_masks is not None
-    if isinstance(layout, Packed | Shards) or masked:
+    if layout.writes_images:
         manifest = manifest_of(config)
         rows = [row for row in manifest.rows if row.status == "ok" and row.split in {"train", "test"}]
-        own_groups = groups_column(layout) is not None
+        own_groups = layout.groups_column is not None
         return manifest.root, [
             ListedImage(
                 row.path,
@@ -93,8 +90,8 @@ def _listed(config: RunConfig) -> tuple[Path, list[ListedImage]]:
             )
             for row in rows
         ]
-    root = Path(os.path.abspath(find_root(config.spec, config.data_dir)))  # noqa: PTH100  # links stay
-    return root, list_images(config.spec, root)
+    root = Path(os.path.abspath(config.spec.find(config.data_dir)))  # noqa: PTH100  # links stay
+    return root, config.spec.list_images(root)
 
 
 def _look_at(config: RunConfig, root: Path, images: list[ListedImage], facts: FactTable) -> None:

@@ -19,7 +19,7 @@ from imagedata.audit.rules import file_findings
 from imagedata.audit.shortcuts import find_shortcuts
 from imagedata.groups import group_of_path
 from imagedata.inspection import Inspection
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.near_duplicates import read_near_duplicates
 from workflow.checking.sample_size import imbalance_facts

@@ -9,9 +9,8 @@ from typing import Any
 
 from contracts.errors import UsageError
 from contracts.files import write_text
-from imagedata.layouts.listing import find_root
 from imagedata.plain_yaml import dump_yaml, parse_yaml
-from imagedata.spec import DataSpec, ImageList, LabelTable, Shards
+from imagedata.spec import DataSpec
 from workflow.settings.config import RunConfig, RunOptions
 from workflow.settings.documents import validated
 
@@ -72,12 +71,7 @@ def with_spec(options: RunOptions, saved: str) -> RunOptions:
 def _with_fixed_place(config: RunConfig, document: dict[str, Any]) -> dict[str, Any]:
     """The layout with the folder in which the set was found; a rule about paths holds from there only."""
     layout = config.spec.layout
-    comes_by_itself = (
-        (isinstance(layout, Shards) and layout.hub is not None)
-        or (isinstance(layout, LabelTable) and layout.package is not None)
-        or (isinstance(layout, ImageList) and Path(layout.table).is_absolute())
-    )
-    if comes_by_itself:
+    if layout.names_its_place:
         return document
-    root = find_root(config.spec, config.data_dir)
-    return {**document, "roots": [os.path.abspath(root)]}  # noqa: PTH100
+    root = config.spec.find(config.data_dir)
+    return {**document, "roots": [os.path.abspath(root)]}  # noqa: PTH100  # links stay

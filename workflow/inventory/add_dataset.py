@@ -17,13 +17,13 @@ from contracts.errors import DataError, UsageError
 from contracts.files import write_text
 from contracts.text import printable
 from imagedata.groups import group_of_path
-from imagedata.hub import fetched
-from imagedata.layouts.kinds import HubSource
-from imagedata.layouts.listing import ListedImage, find_root, list_images
-from imagedata.layouts.recognise import SHARD_SUFFIXES, document_of_shards
+from imagedata.hub import HubSource, fetched
+from imagedata.layouts.listed_image import ListedImage
+from imagedata.layouts.recognise import document_of_recognised
+from imagedata.layouts.shards import SHARD_SUFFIXES, Shards
 from imagedata.plain_yaml import dump_yaml, parse_yaml
 from imagedata.resolve import ResolvedDataset, catalogue_names, own_specs_dir, resolve_dataset
-from imagedata.spec import DataSpec, ImageList
+from imagedata.spec import DataSpec
 from reporting.terminal import console, note
 from workflow.settings.documents import validated
 
@@ -86,9 +86,9 @@ def add_dataset(new: NewDataset, ask: Ask | None) -> dict[str, Any]:
         folder = _folder_of(new, ask)
         found = _resolved(folder, new.minority, ask).document
     document = {**found, "name": new.name, **new.settings}
-    if new.hub is None and document["layout"]["kind"] != ImageList.model_fields["kind"].default:
-        document["layout"] = {**document["layout"], "roots": [str(folder)]}
     where = f"datasets add {new.name}"
+    if not validated(DataSpec, document, where).layout.names_its_place:
+        document["layout"] = {**document["layout"], "roots": [str(folder)]}
     listed, root = _looked_at(validated(DataSpec, document, where), folder)
     rule = new.group
     if rule is None and ask is not None and "group_column" not in document["layout"]:
@@ -127,8 +127,9 @@ def _fetched(new: NewDataset, name: str) -> tuple[Path, dict[str, Any]]:
     source = validated(HubSource, {"name": name, "revision": new.revision}, "datasets add --hub")
     for below in ("data/", ""):  # the usual place first: a pattern for the root fits every folder
         folder = fetched(new.name, source, tuple(f"{below}*{ending}" for ending in SHARD_SUFFIXES))
-        document = document_of_shards(folder, new.minority)
-        if document is not None:
+        found = Shards.recognise(folder)
+        if found is not None:
+            document = document_of_recognised(found, str(folder), new.minority)
             # The commit that the branch stands at now, so that the name means the same images for ever.
             pinned = {"name": name, "revision": folder.name}
             described = {"title": f"images of {name}", "source": f"the hub's data set {name}"}
@@ -150,8 +151,8 @@ def _resolved(folder: Path, minority: str | None, ask: Ask | None) -> ResolvedDa
 
 
 def _looked_at(spec: DataSpec, folder: Path) -> tuple[list[ListedImage], Path]:
-    root = find_root(spec, folder if folder.is_dir() else folder.parent)
-    return list_images(spec, root), root
+    root = spec.find(folder if folder.is_dir() else folder.parent)
+    return spec.list_images(root), root
 
 
 def _groups(spec: DataSpec, listed: list[ListedImage]) -> int | None:

@@ -9,7 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from contracts.errors import DataError, UsageError
-from imagedata.layouts.listing import expected_tree, find_root, list_images
 from imagedata.resolve import catalogue_names, family_of, own_names, resolve_dataset
 from imagedata.spec import DataSpec
 from reporting.terminal import console, note
@@ -53,7 +52,8 @@ def _entry(name: str, data_dir: Path | None, own: bool) -> dict[str, Any]:
         return {"name": name, "own": own, "why": str(error), **nothing, **blank}
     try:
         # To list what is here must not fetch what is not.
-        files = list_images(spec, find_root(spec, data_dir or resolved.data_dir, fetch=False))
+        root = spec.find(data_dir or resolved.data_dir, fetch=False)
+        files = spec.list_images(root)
         images = {label: sum(file.label == label for file in files) for label in spec.class_names}
     except DataError as error:
         why = str(error).splitlines()[0]
@@ -71,7 +71,7 @@ def _entry(name: str, data_dir: Path | None, own: bool) -> dict[str, Any]:
         "why": why,
         "source": spec.source,
         "licence": spec.licence,
-        "tree": expected_tree(spec).splitlines(),
+        "tree": spec.expected_tree().splitlines(),
     }
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, write_json
-from imagedata.groups import group_of_path, groups_column
+from imagedata.groups import group_of_path
 from imagedata.manifest_row import ManifestRow
 from imagedata.spec import DataSpec
 
@@ -154,7 +154,7 @@ class RowGuard:
 
     def __init__(self, spec: DataSpec, train: Sequence[ManifestRow], test: Sequence[ManifestRow]) -> None:
         self._rule = spec.group
-        self._column = groups_column(spec.layout)
+        self._column = spec.layout.groups_column
         self._known: dict[str, str] = {}
         self._groups: dict[str, str] = {}
         for what, rows in (("training", train), ("test", test)):

@@ -14,15 +14,9 @@ import numpy.typing as npt
 from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, write_json
 from contracts.rows import FloatArray, LabelArray
-from imagedata.inspection import Inspection, InspectionJournal
-from imagedata.layouts.listing import ListedImage, find_root, list_images
-from imagedata.layouts.packed import OpenPack, unpacked_root
-from imagedata.layouts.regions import find_regions, with_mask_problems, write_regions
-from imagedata.layouts.shards import write_shards, written_root
-from imagedata.manifest import Manifest, build_manifest
+from imagedata.manifest import Manifest
 from imagedata.manifest_row import ManifestRow
-from imagedata.near_duplicates import PictureOfFile, read_near_duplicates
-from imagedata.spec import ClassFolders, ImageList, LabelTable, Packed, Shards
+from imagedata.materialise import Folders, materialise, root_of_images
 from reporting.terminal import progress_bar
 from workflow.run.added import AddedRows
 from workflow.settings.config import RunConfig
@@ -132,120 +126,21 @@ def prepare_data(config: RunConfig) -> PreparedData:
 
 
 def manifest_of(config: RunConfig) -> Manifest:
-    """The manifest of any data set; its usable images lie as files below its root afterwards.
+    """The manifest of a run's data set; its usable images lie as files below the manifest's root.
 
     Raises:
         DataError: the data set is missing or damaged, or a class is empty.
     """
-    layout = config.spec.layout
-    if isinstance(layout, Packed):
-        return unpacked_manifest(config)
-    if isinstance(layout, Shards):
-        return shards_manifest(config, layout)
-    if isinstance(layout, ClassFolders) and layout.region_masks is not None:
-        return regions_manifest(config, layout)
-    return inspected_manifest(config)
+    return materialise(config.spec, _folders(config), config.decode, config.seed, progress_bar)
 
 
-def inspected_manifest(config: RunConfig) -> Manifest:
-    """The manifest of a data set whose images are files.
-
-    Raises:
-        DataError: the data set is missing, or a class is empty.
-    """
-    root = _absolute_root(config)
-    listed = list_images(config.spec, root)
-    return build_manifest(
-        config.spec, root, listed, _findings(config, root, listed), config.seed, _near(config)
-    )
-
-
-def _findings(config: RunConfig, root: Path, listed: list[ListedImage]) -> dict[str, Inspection]:
-    """Path → what a look at each listed file finds; what was looked at before is not looked at again."""
-    return _look_at(config, root, [image.path for image in listed], "images")
-
-
-def _near(config: RunConfig) -> PictureOfFile:
-    """Near copies that the data set is to heed."""
-    return read_near_duplicates(config.spec.near_duplicates)
-
-
-def _look_at(config: RunConfig, root: Path, paths: list[str], what: str) -> dict[str, Inspection]:
-    journal = InspectionJournal(config.options.runs / "inspections" / f"{config.spec.name}.jsonl")
-    with progress_bar(f"looking at {len(paths)} {what}", len(paths)) as bar:
-        return journal.inspect(root, paths, config.decode, bar.advance)
-
-
-def shards_manifest(config: RunConfig, layout: Shards) -> Manifest:
-    """The manifest of a data set in shards, whose images are written out as files first.
-
-    Raises:
-        DataError: a shard is missing, damaged or hostile, or a class is empty.
-    """
-    source = find_root(config.spec, config.data_dir)
-    root = _absolute_root(config)
-    listed = list_images(config.spec, source)
-    with progress_bar(f"writing {len(listed)} images out of shards", len(listed)) as bar:
-        write_shards(layout, source, root, bar.advance)
-    return build_manifest(
-        config.spec, root, listed, _findings(config, root, listed), config.seed, _near(config)
-    )
-
-
-def regions_manifest(config: RunConfig, layout: ClassFolders) -> Manifest:
-    """The manifest of a data set that shows only a region of each image; the masked files are written.
-
-    Raises:
-        DataError: the data set is missing, or a class is empty.
-    """
-    source = Path(os.path.abspath(find_root(config.spec, config.data_dir)))  # noqa: PTH100
-    listed = list_images(config.spec, source)
-    regions = find_regions(layout, source, listed)
-    masks = _look_at(config, source, sorted(set(regions.mask_of.values())), "masks")
-    findings = with_mask_problems(regions, _findings(config, source, listed), masks)
-    manifest = build_manifest(config.spec, source, listed, findings, config.seed, _near(config))
-    usable = sum(row.status == "ok" for row in manifest.rows)
-    with progress_bar(f"masking {usable} images", usable) as bar:
-        target = _absolute_root(config)
-        return write_regions(manifest, regions, masks, target, config.spec.window, bar.advance)
+def _folders(config: RunConfig) -> Folders:
+    return Folders(config.data_dir, config.options.runs)
 
 
 def seed_of(*parts: int | str) -> int:
     """A seed below 2**31 that follows from the parts and nothing else."""
     return int(hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:8], 16) % (2**31)
-
-
-def unpacked_manifest(config: RunConfig) -> Manifest:
-    """The manifest of a packed data set, whose usable images lie as files below its root afterwards.
-
-    Raises:
-        DataError: the pack is missing or damaged, or a class is empty.
-    """
-    source = find_root(config.spec, config.data_dir)
-    listed = list_images(config.spec, source)
-    with progress_bar(f"reading {len(listed)} packed images", len(listed)) as bar:
-        pack = OpenPack(config.spec, source)
-        findings = pack.inspect((image.path for image in listed), bar.advance)
-    near = read_near_duplicates(config.spec.near_duplicates)
-    manifest = build_manifest(config.spec, _absolute_root(config), listed, findings, config.seed, near)
-    needed = {row.path: row.sha256 for row in manifest.rows if row.status == "ok"}
-    with progress_bar(f"unpacking {len(needed)} images", len(needed)) as bar:
-        pack.unpack(manifest.root, needed, bar.advance)
-    return manifest
-
-
-def _absolute_root(config: RunConfig) -> Path:
-    """Where the images lie, in words that hold from any working directory; links stay as they are."""
-    spec, layout, runs = config.spec, config.spec.layout, config.options.runs
-    root = find_root(spec, config.data_dir)
-    if isinstance(layout, Packed):
-        root = unpacked_root(spec, root, runs / "unpacked")
-    elif isinstance(layout, Shards):
-        root = written_root(spec.name, layout, root, runs / "unpacked")
-    elif isinstance(layout, ClassFolders) and layout.region_masks is not None:
-        source = os.path.abspath(root)  # noqa: PTH100
-        root = runs / "masked" / f"{spec.name}-{digest_of([source, layout.region_masks])}"
-    return Path(os.path.abspath(root))  # noqa: PTH100
 
 
 def _augmented_root(config: RunConfig) -> Path:
@@ -336,8 +231,8 @@ def load_prepared(config: RunConfig) -> PreparedData:
         )
     if saved.get("digests") != _digests(data):
         raise ModelError(f"{config.folder}: a training command was cut off there. Run again: {again}")
-    if config.data_dir is not None or isinstance(config.spec.layout, LabelTable | ImageList):
-        root = _absolute_root(config)
+    if config.data_dir is not None or config.spec.layout.is_table:
+        root = root_of_images(config.spec, _folders(config))
         if root != data.manifest.root:
             raise ModelError(
                 f"{config.folder}: trained on the images of {data.manifest.root}, but now those of {root} "

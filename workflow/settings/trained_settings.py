@@ -6,16 +6,10 @@ import copy
 import json
 from typing import Any
 
-from imagedata.spec import (
-    AnomalyFolders,
-    ClassFolders,
-    DataSpec,
-    ImageList,
-    LabelTable,
-    Packed,
-    Settings,
-    Shards,
-)
+from imagedata.layouts.class_folders import ClassFolders
+from imagedata.layouts.registry import layout_of_kind
+from imagedata.settings import Settings
+from imagedata.spec import DataSpec
 
 # Keys that decide nothing about what is trained: words for people, and what comes after training.
 NOT_OF_TRAINING = {
@@ -53,9 +47,7 @@ def _with_defaults(saved: object) -> dict[str, Any]:
     layout = saved.get("layout") if isinstance(saved, dict) else None
     if not isinstance(saved, dict) or not isinstance(layout, dict):
         return {}  # edited; it will differ from what is asked for
-    layouts = (AnomalyFolders, ClassFolders, ImageList, LabelTable, Packed, Shards)
-    model_of_kind = {each.model_fields["kind"].default: each for each in layouts}
-    model = model_of_kind.get(layout.get("kind"), ClassFolders)
+    model = layout_of_kind(layout.get("kind")) or ClassFolders
     return {**_defaults_of(DataSpec), **saved, "layout": {**_defaults_of(model), **layout}}
 
 

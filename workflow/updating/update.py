@@ -24,7 +24,7 @@ from typing import Any
 from contracts.errors import DataError, ImageError, ModelError, UsageError
 from contracts.files import atomic_writer
 from imagedata.decoding.decode import decode_bytes, read_image_bytes
-from imagedata.layouts.listing import image_files
+from imagedata.layouts.walk import image_files
 from reporting.terminal import note, progress_bar
 from workflow.ensembling.ensemble import ensemble
 from workflow.run.added import FOLDER, AddedRow, AddedRows, RowGuard

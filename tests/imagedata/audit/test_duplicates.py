@@ -8,7 +8,7 @@ from imagedata.audit import duplicates as module
 from imagedata.audit.duplicates import find_duplicates
 from imagedata.audit.facts import look_at_bytes
 from imagedata.audit.hashing import STRICT, TINY, USUAL, alike, levels_for, near_pairs, perceptual_hashes
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 from tests.hostile import encode
 from tests.hostile_corpus import photo
 

@@ -6,7 +6,7 @@ import pytest
 
 from imagedata.audit.groups import _name_rules, guess_groups
 from imagedata.groups import group_of_path
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 from imagedata.spec import DataSpec
 from workflow.settings.documents import parse_overrides
 

@@ -5,7 +5,7 @@ import pytest
 
 from imagedata.audit.facts import look_at_bytes
 from imagedata.audit.shortcuts import ALL_FACTS, find_shortcuts, hanley_mcneil
-from imagedata.layouts.listing import ListedImage
+from imagedata.layouts.listed_image import ListedImage
 from tests.hostile import encode
 from tests.hostile_corpus import photo
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import DataError, ExitCode
-from imagedata.layouts.listing import ListedImage, expected_tree, find_root, image_files, list_images
+from imagedata.layouts.listed_image import ListedImage
+from imagedata.layouts.walk import image_files
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
 
@@ -98,7 +99,7 @@ def test_kaggle_layout_is_found_with_and_without_its_own_folder(tmp_path, below)
     for name in ("COVID", "Normal"):
         touch(tmp_path / f"{below}COVID-19_Radiography_Dataset/{name}/images/1.png")
     spec = catalogue("covid")
-    listed = list_images(spec, find_root(spec, tmp_path))
+    listed = spec.list_images(spec.find(tmp_path))
     assert listed == [
         ListedImage("COVID-19_Radiography_Dataset/COVID/images/1.png", "COVID", "train"),
         ListedImage("COVID-19_Radiography_Dataset/Normal/images/1.png", "Normal", "train"),
@@ -111,17 +112,19 @@ def test_missing_data_shows_the_tree_that_is_expected(tmp_path):
         "  covid/COVID-19_Radiography_Dataset/Normal/images/Normal-1.png\n"
         "  covid/COVID-19_Radiography_Dataset/COVID/images/COVID-1.png"
     )
-    assert expected_tree(spec) == tree
+    assert spec.expected_tree() == tree
     with pytest.raises(DataError) as caught:
-        find_root(spec, tmp_path)
-    assert str(caught.value).startswith(f"covid: not found below {tmp_path}. Get it from Kaggle")
+        spec.find(tmp_path)
+    assert str(caught.value).startswith(
+        f"covid: not found in {tmp_path}/covid, {tmp_path}. Get it from Kaggle"
+    )
     assert str(caught.value).endswith(tree)
     assert caught.value.exit_code == ExitCode.DATA
 
 
 def test_no_data_directory_says_how_to_name_one():
     with pytest.raises(DataError, match="Use --data DIR or set OUTNUMBERED_DATA"):
-        find_root(catalogue("gender"), None)
+        catalogue("gender").find(None)
 
 
 def test_half_a_tree_names_the_missing_half(tmp_path):
@@ -129,7 +132,7 @@ def test_half_a_tree_names_the_missing_half(tmp_path):
     with pytest.raises(
         DataError, match=r"gender lacks Validation/male, Validation/female\. Get it from Kaggle"
     ):
-        find_root(catalogue("gender"), tmp_path)
+        catalogue("gender").find(tmp_path)
 
 
 @pytest.mark.parametrize("empty", ["train/a", "train/b", "test/a", "test/b"])
@@ -140,13 +143,13 @@ def test_every_class_must_have_images_in_every_split_that_the_set_brings(tmp_pat
     with pytest.raises(
         DataError, match=f"toys: class {empty[-1]} has no images in .*{empty}. Put some there"
     ):
-        list_images(spec, find_root(spec, tmp_path))
+        spec.list_images(spec.find(tmp_path))
 
 
 def test_class_folders_may_be_named_otherwise(tmp_path):
     touch(tmp_path / "0" / "1.png", tmp_path / "1" / "1.png")
     spec = folders(folder_of_class={"a": "0", "b": "1"})
-    assert [(image.path, image.label) for image in list_images(spec, tmp_path)] == [
+    assert [(image.path, image.label) for image in spec.list_images(tmp_path)] == [
         ("0/1.png", "a"),
         ("1/1.png", "b"),
     ]
@@ -154,7 +157,7 @@ def test_class_folders_may_be_named_otherwise(tmp_path):
 
 def test_label_table(tmp_path):
     spec = table(tmp_path, "\ufeffx/1.png,0\n\nx/2.png, 1\nx/3.png,2\nx/4.png,unsure\n")
-    assert [(image.path, image.label) for image in list_images(spec, tmp_path)] == [
+    assert [(image.path, image.label) for image in spec.list_images(tmp_path)] == [
         ("x/1.png", "a"),
         ("x/2.png", "b"),
         ("x/3.png", "b"),
@@ -171,28 +174,28 @@ def test_label_table(tmp_path):
 )
 def test_label_table_with_a_fault(tmp_path, text, said):
     with pytest.raises(DataError, match=said):
-        list_images(table(tmp_path, text), tmp_path)
+        table(tmp_path, text).list_images(tmp_path)
 
 
 def test_label_table_that_is_not_text(tmp_path):
     spec = table(tmp_path, "")
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not readable as UTF-8"):
-        list_images(spec, tmp_path)
+        spec.list_images(tmp_path)
 
 
 @pytest.mark.parametrize("package", ["no_such_package_of_ours", "no_such_package_of_ours.data", ""])
 def test_package_that_is_not_installed(tmp_path, package):
     spec = table(tmp_path, "1.png,0\n2.png,1\n", package=package or "no_such.package")
     with pytest.raises(DataError, match=r"is not installed\. Get it with"):
-        find_root(spec, None)
+        spec.find(None)
 
 
 def test_elpv_lists_the_certain_cells_and_no_others():
     pytest.importorskip("elpv_dataset")
     spec = catalogue("elpv")
-    root = find_root(spec, None)
-    listed = list_images(spec, root)
+    root = spec.find(None)
+    listed = spec.list_images(root)
     count = {name: sum(image.label == name for image in listed) for name in spec.class_names}
     assert count == {"functional": 1508, "defective": 715}
     assert all((root / image.path).is_file() for image in listed[::50])
@@ -205,5 +208,5 @@ def test_real_copies(shared_data):
         "covid": {"Normal": 500, "COVID": 124},
     }.items():
         spec = catalogue(name)
-        listed = list_images(spec, find_root(spec, shared_data))
+        listed = spec.list_images(spec.find(shared_data))
         assert {label: sum(image.label == label for image in listed) for label in spec.class_names} == counts

@@ -12,8 +12,6 @@ from PIL import Image
 from contracts.errors import DataError
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.inspection import inspect_file
-from imagedata.layouts.listing import find_root, list_images
-from imagedata.layouts.packed import OpenPack, unpacked_root
 from imagedata.manifest import build_manifest
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
@@ -38,10 +36,10 @@ SPEC = DataSpec.model_validate(DOCUMENT)
 
 
 def manifest_of(spec, source, below, seed=0):
-    listed = list_images(spec, source)
-    pack = OpenPack(spec, source)
-    findings = pack.inspect(image.path for image in listed)
-    return pack, build_manifest(spec, unpacked_root(spec, source, below), listed, findings, seed)
+    listed = spec.list_images(source)
+    pack = spec.layout.materialiser(spec, source, below)
+    findings = pack.findings(image.path for image in listed)
+    return pack, build_manifest(spec, pack.root, listed, findings, seed)
 
 
 def needed(manifest):
@@ -51,8 +49,8 @@ def needed(manifest):
 @pytest.mark.parametrize("compressed", [False, True])
 def test_listed_looked_at_and_unpacked(tmp_path, compressed):
     source = write_idx_pack(tmp_path / "squares/raw", (12, 8, 5), (4, 4, 4), compressed=compressed)
-    assert find_root(SPEC, tmp_path) == source
-    listed = list_images(SPEC, source)
+    assert SPEC.find(tmp_path) == source
+    listed = SPEC.list_images(source)
     assert len(listed) == 25 + 12
     assert {image.path.rsplit("/", 1)[0] for image in listed if image.label == "two"} == {
         "train/two",
@@ -61,7 +59,7 @@ def test_listed_looked_at_and_unpacked(tmp_path, compressed):
     pack, manifest = manifest_of(SPEC, source, tmp_path / "out")
     assert manifest.counts("train") == {"nought": 6, "one": 4, "two": 3}
     assert manifest.counts("test") == {"nought": 4, "one": 4, "two": 4}
-    assert pack.unpack(manifest.root, needed(manifest)) == 13 + 12
+    assert pack.unpack(needed(manifest)) == 13 + 12
     # Only what the run takes was written, and each file is what looking at it in thought had found.
     files = {
         path.relative_to(manifest.root).as_posix() for path in manifest.root.rglob("*") if path.is_file()
@@ -90,18 +88,18 @@ def test_unpacking_goes_on_and_mends_what_is_torn(tmp_path):
     pack, manifest = manifest_of(SPEC, source, tmp_path / "out")
     wanted = needed(manifest)
     some = dict(list(wanted.items())[:9])
-    assert pack.unpack(manifest.root, some) == 9
+    assert pack.unpack(some) == 9
     torn, whole = list(some)[:2]
     (manifest.root / torn).write_bytes(b"\x89PNG torn by a power cut")
     before = (manifest.root / whole).stat().st_mtime_ns
     counted = []
-    assert pack.unpack(manifest.root, wanted, lambda: counted.append(1)) == len(wanted) - 8
+    assert pack.unpack(wanted, lambda: counted.append(1)) == len(wanted) - 8
     assert len(counted) == len(wanted)
     assert (manifest.root / whole).stat().st_mtime_ns == before
     for path, digest in wanted.items():
         assert hashlib.sha256((manifest.root / path).read_bytes()).hexdigest() == digest
     assert not list(manifest.root.rglob(".*.tmp"))
-    assert pack.unpack(manifest.root, wanted) == 0
+    assert pack.unpack(wanted) == 0
 
 
 def test_another_seed_shares_the_folder_and_another_pack_does_not(tmp_path):
@@ -111,9 +109,9 @@ def test_another_seed_shares_the_folder_and_another_pack_does_not(tmp_path):
     assert one.root == two.root
     assert needed(one) != needed(two)
     moved = shutil.copytree(source, tmp_path / "elsewhere")
-    assert unpacked_root(SPEC, moved, tmp_path / "out") == one.root
+    assert SPEC.layout.materialiser(SPEC, moved, tmp_path / "out").root == one.root
     other = write_idx_pack(tmp_path / "b", (12, 8, 5), (4, 4, 4), seed=1)
-    assert unpacked_root(SPEC, other, tmp_path / "out") != one.root
+    assert SPEC.layout.materialiser(SPEC, other, tmp_path / "out").root != one.root
 
 
 def test_a_picture_that_is_held_out_too_leaves_training(tmp_path):
@@ -142,30 +140,30 @@ def test_held_out_rows_can_be_drawn_from_the_training_images(tmp_path):
 
 def test_a_missing_pack_shows_the_tree_and_where_to_get_it(tmp_path):
     with pytest.raises(DataError) as caught:
-        find_root(SPEC, tmp_path)
+        SPEC.find(tmp_path)
     said = str(caught.value)
     assert f"squares: not found in {tmp_path}/squares/raw, {tmp_path}. Get it from tests" in said
     assert "squares/raw/train-images-idx3-ubyte (or .gz)" in said
     with pytest.raises(DataError, match="no data directory given"):
-        find_root(SPEC, None)
+        SPEC.find(None)
     write_idx_pack(tmp_path, (3, 3, 3), (2, 2, 2))
     (tmp_path / IDX_FILES["test"][1]).unlink()
     with pytest.raises(DataError, match="lacks t10k-labels-idx1-ubyte"):
-        find_root(SPEC, tmp_path)
+        SPEC.find(tmp_path)
 
 
 def test_an_absolute_root_needs_no_data_directory(tmp_path):
     source = write_idx_pack(tmp_path / "system", (3, 3, 3), (2, 2, 2))
     layout = {**DOCUMENT["layout"], "roots": ["squares", str(source)]}
     spec = DataSpec.model_validate({**DOCUMENT, "layout": layout})
-    assert find_root(spec, None) == source
-    assert find_root(spec, tmp_path) == source
+    assert spec.find(None) == source
+    assert spec.find(tmp_path) == source
 
 
 def test_a_class_without_images_is_named(tmp_path):
     source = write_idx_pack(tmp_path, (3, 3), (2, 2))
     with pytest.raises(DataError, match=r"class two has no images in .*train-labels-idx1-ubyte"):
-        list_images(SPEC, source)
+        SPEC.list_images(source)
 
 
 @pytest.mark.parametrize(
@@ -192,9 +190,9 @@ def test_colour_packs_of_several_files(tmp_path):
     resolved = resolve_dataset("cifar10_lt")
     document = {**resolved.document, "layout": {**resolved.document["layout"], "roots": ["."]}}
     spec = DataSpec.model_validate(document)
-    pack, manifest = manifest_of(spec, find_root(spec, tmp_path), tmp_path / "out")
+    pack, manifest = manifest_of(spec, spec.find(tmp_path), tmp_path / "out")
     assert set(manifest.counts("train").values()) == {5}
-    pack.unpack(manifest.root, needed(manifest))
+    pack.unpack(needed(manifest))
     with Image.open(manifest.root / "test/truck/000009.png") as image:
         np.testing.assert_array_equal(np.asarray(image), images[9])
 

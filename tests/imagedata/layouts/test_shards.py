@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts.errors import DataError
-from imagedata.layouts import shard_formats
-from imagedata.layouts.listing import find_root, list_images
-from imagedata.layouts.shards import write_shards, written_root
+from imagedata.containers import archive_stream
+from imagedata.layouts.shard_samples import parquet_samples, tar_samples
+from imagedata.layouts.shards import WrittenShards
 from imagedata.resolve import resolve_dataset
 from tests.imagedata.trees import noise, spec_of
 from workflow.run.prepared import manifest_of
@@ -53,11 +53,14 @@ def samples(images: list[bytes], labels: list[int]) -> list[tuple[str, bytes]]:
 
 def listed_and_written(folder: Path, target: Path) -> dict[str, tuple[str, bytes]]:
     spec = spec_of(folder)
-    root = find_root(spec, folder)
-    out = written_root(spec.name, spec.layout, root, target)
-    assert write_shards(spec.layout, root, out) == len(list_images(spec, root))
-    assert write_shards(spec.layout, root, out) == 0  # whole already
-    return {image.path: (image.label, (out / image.path).read_bytes()) for image in list_images(spec, root)}
+    root = spec.find(folder)
+    shards = spec.layout.materialiser(spec, root, target)
+    assert isinstance(shards, WrittenShards)
+    assert shards.write_images() == len(spec.list_images(root))
+    assert shards.write_images() == 0  # whole already
+    return {
+        image.path: (image.label, (shards.root / image.path).read_bytes()) for image in spec.list_images(root)
+    }
 
 
 def test_a_folder_of_hugging_face(tmp_path):
@@ -113,31 +116,34 @@ def bomb(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda path: write_tar(path, [("../a.png", b"x")]), r"'\.\./a\.png', which leads out of a folder"),
-        (lambda path: write_tar(path, [("b/../../a.png", b"x")]), "leads out of a folder"),
-        (lambda path: write_tar(path, [("/a.png", b"x")]), "absolute name '/a.png'"),
+        (
+            lambda path: write_tar(path, [("../a.png", b"x")]),
+            r"'\.\./a\.png' in it has a name with '\.\.' that leads out of its archive",
+        ),
+        (lambda path: write_tar(path, [("b/../../a.png", b"x")]), "leads out of its archive"),
+        (lambda path: write_tar(path, [("/a.png", b"x")]), "'/a.png' in it has an absolute name"),
         (lambda path: write_tar(path, [("C:\\\\a.png", b"x")]), "absolute name"),
         (lambda path: write_tar(path, [("a\x1b[31m/../a.png", b"x")]), r"a\\x1b\[31m"),
-        (link, "is a link or a device"),
+        (link, "is a link to '/etc/passwd'"),
         (lambda path: write_tar(path, [("a.png", b"x")]), "lacks its label"),
         (lambda path: write_tar(path, [("a.cls", b"1")]), "lacks an image"),
         (lambda path: write_tar(path, [("a.png", b"x"), ("a.cls", b"\xff")]), "that is no text"),
-        (lambda path: path.write_bytes(b"nothing of the kind"), "cut off"),
+        (lambda path: path.write_bytes(b"nothing of the kind"), "is no whole tar file"),
         (
             lambda path: path.write_bytes(
                 write_tar(path, samples([b"x" * 2000], [1])).read_bytes()[: 512 + 2048]
             ),
             "cut off",
         ),
-        (lambda path: path.write_bytes(b"\x1f\x8b" + b"x" * 99), "not a whole tar file"),
-        (bomb, "unpacks to far more"),
+        (lambda path: path.write_bytes(b"\x1f\x8b" + b"x" * 99), "is damaged or cut off"),
+        (bomb, "grows to more than 100 times its size"),
     ],
 )
 def test_hostile_tar(tmp_path, monkeypatch, make, said):
-    monkeypatch.setattr(shard_formats, "SPARE_BYTES", 1 << 20)
+    monkeypatch.setattr(archive_stream, "RATIO_SLACK", 1 << 20)
     make(tmp_path / "a.tar")
     with pytest.raises(DataError, match=said):
-        list(shard_formats.tar_samples(tmp_path / "a.tar", None, "cls", None))
+        list(tar_samples(tmp_path / "a.tar", None, "cls", None))
 
 
 @pytest.mark.parametrize("cut", [4, 100, 400])
@@ -148,7 +154,7 @@ def test_truncated_tar_is_never_accepted(tmp_path, cut):
     for keep in range(512, len(data) - 1024 - 512 * 15, 512):
         path.write_bytes(data[: keep + cut - 4])
         with pytest.raises(DataError):
-            list(shard_formats.tar_samples(path, None, "cls", None))
+            list(tar_samples(path, None, "cls", None))
 
 
 @pytest.mark.parametrize(
@@ -161,10 +167,10 @@ def test_truncated_tar_is_never_accepted(tmp_path, cut):
     ],
 )
 def test_parquet_with_a_fault(tmp_path, monkeypatch, columns, said):
-    monkeypatch.setattr(shard_formats, "SPARE_BYTES", 1 << 20)
+    monkeypatch.setattr(archive_stream, "RATIO_SLACK", 1 << 20)
     pq.write_table(pa.table(columns), tmp_path / "a.parquet", compression="zstd")
     with pytest.raises(DataError, match=said):
-        list(shard_formats.parquet_samples(tmp_path / "a.parquet", "image", "label", None))
+        list(parquet_samples(tmp_path / "a.parquet", "image", "label", None))
 
 
 def test_parquet_that_is_none(tmp_path):

@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.errors import DataError, UsageError
-from imagedata.layouts.listing import ListedImage, find_root, list_images
+from imagedata.layouts.label_table import LabelTable
+from imagedata.layouts.listed_image import ListedImage
 from imagedata.resolve import resolve_dataset
-from imagedata.spec import DataSpec, LabelTable
+from imagedata.spec import DataSpec
 from tests.imagedata.trees import manifest_of, noise, spec_of
 from tests.pictures import write_two_classes
 from workflow.run.added import RowGuard
@@ -32,7 +33,7 @@ def write_list(path: Path, rows: list[tuple[str, ...]], columns: tuple[str, ...]
 
 def listed_of(table: Path) -> list[ListedImage]:
     spec = spec_of(table, minority="y")
-    return list_images(spec, find_root(spec, table.parent))
+    return spec.list_images(spec.find(table.parent))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt", ".parquet"])
@@ -40,7 +41,7 @@ def test_a_list_is_a_data_set(tmp_path, suffix):
     table = write_list(tmp_path / f"mine{suffix}", ROWS, ("path", "label", "group", "split"))
     resolved = resolve_dataset(str(table))
     spec = DataSpec.model_validate(resolved.document)
-    listed = list_images(spec, find_root(spec, resolved.data_dir))
+    listed = spec.list_images(spec.find(resolved.data_dir))
     assert {(i.path, i.label, i.group, i.split) for i in listed} == set(ROWS)
     assert (spec.name, spec.minority) == ("mine", "rare")
 
@@ -48,7 +49,7 @@ def test_a_list_is_a_data_set(tmp_path, suffix):
 def test_txt_without_tabs_ends_in_the_label(tmp_path):
     table = tmp_path / "mine.txt"
     table.write_text("my images/1.png 0\n\nmy images/2.png   0\nother/3.png 1\n")
-    listed = list_images(spec_of(table), find_root(spec_of(table), tmp_path))
+    listed = spec_of(table).list_images(spec_of(table).find(tmp_path))
     assert [(image.path, image.label) for image in listed] == [
         ("my images/1.png", "0"),
         ("my images/2.png", "0"),
@@ -63,9 +64,9 @@ def test_images_may_lie_anywhere(tmp_path):
     rows = [f"{noise(images / f'{n}.png', n)},{'b' if n > 4 else 'a'}" for n in range(6)]
     table.write_text("path,label\n" + "\n".join(rows) + "\n../images/x.png,a\n")
     spec = spec_of(table)
-    root = find_root(spec, lists)
+    root = spec.find(lists)
     assert root == tmp_path
-    assert {image.path for image in list_images(spec, root)} == {
+    assert {image.path for image in spec.list_images(root)} == {
         "images/x.png",
         *(f"images/{n}.png" for n in range(6)),
     }

@@ -1,41 +1,28 @@
-"""What listing a data set gives: files with their labels, and the walk that finds them."""
+"""The walk through folders that finds image files, and patterns that stand for paths."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 from contracts.errors import DataError
 from imagedata.decoding.decode import IMAGE_SUFFIXES
 
-Split = Literal["train", "test"]
-
-
-@dataclass(frozen=True, slots=True)
-class ListedImage:
-    """One file of a data set, not opened yet.
-
-    Attributes:
-        path: relative to the set's root, with forward slashes.
-        label: class name.
-        split: ``train`` (the pool that folds and test rows are drawn from) or ``test`` (held out by
-            the data set itself).
-        group: patient or lot where the data set itself names it; None leaves it to the spec's rule.
-        subtype: a finer name than the class where the data set has one, such as the kind of a defect.
-        mask: path, relative to the set's root, of the picture that shows where the anomaly is; None where
-            there is none.
-    """
-
-    path: str
-    label: str
-    split: Split
-    group: str | None = None
-    subtype: str | None = None
-    mask: str | None = None
+_TRAIN_NAMES = ("train", "training", "Train", "Training")
+_TEST_NAMES = (
+    "test",
+    "testing",
+    "val",
+    "valid",
+    "validation",
+    "Test",
+    "Testing",
+    "Val",
+    "Valid",
+    "Validation",
+)
 
 
 def image_files(folder: Path) -> Iterator[Path]:
@@ -88,3 +75,25 @@ def matching_paths(root: Path, pattern: str) -> Iterator[Path]:
             yield path
         elif path.is_dir():
             yield from matching_paths(path, rest)
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the direct subfolders, sorted; hidden ones are left out.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        names = [child.name for child in folder.iterdir() if child.is_dir()]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror}. Make it readable.") from error
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def split_folders(folder: Path) -> tuple[str | None, str | None]:
+    """Names of the subfolders with the training and with the test images; None where there is none."""
+    names = subfolders(folder)
+    train, test = (
+        next((name for name in accepted if name in names), None) for accepted in (_TRAIN_NAMES, _TEST_NAMES)
+    )
+    return train, test
