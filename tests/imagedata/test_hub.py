@@ -104,9 +104,9 @@ def test_a_set_of_the_hub_is_fetched_once_and_is_the_same_offline(tmp_path):
     assert sum(line.startswith("GET") and "test-00000" in line for line in asked) == 1
     assert not any("README" in line or "other/" in line for line in asked)
     assert (no_set[0], no_revision[0], no_file[0], no_name[0]) == (3, 3, 3, 2)
-    assert f"{endpoint} has no such data set, or keeps it private. Mend layout.hub.name" in no_set[2]
+    assert f"{endpoint} has no such data set, or keeps it private. Fix layout.hub.name" in no_set[2]
     assert "someone/cats at revision v9" in no_revision[2]
-    assert "has no such revision of it. Mend layout.hub.revision." in no_revision[2]
+    assert "has no such revision of it. Fix layout.hub.revision." in no_revision[2]
     assert "on the hub has no data/training-*.parquet. Look at its files there" in no_file[2]
     assert "key 'name': got 'some one/cats'" in no_name[2]
     # The hub is gone; what was fetched is there.
