@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from contracts.errors import DataError
+from contracts.files import sha256_of_file
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.inspection import inspect_file
+from imagedata.layouts import materialiser
 from imagedata.manifest import build_manifest
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
@@ -212,3 +214,19 @@ def test_long_tailed_sets_have_the_protocols_counts_in_the_order_of_the_labels(n
     assert [spec.train_counts[c] for c in by_label] == counts
     assert spec.class_names == tuple(by_label)
     assert spec.minority == by_label[-1]
+
+
+def test_a_pack_is_digested_once_per_process_until_it_changes(tmp_path, monkeypatch):
+    source = write_idx_pack(tmp_path, (3, 3, 3), (2, 2, 2))
+    digested = []
+
+    def counting(path):
+        digested.append(path.name)
+        return sha256_of_file(path)
+
+    monkeypatch.setattr(materialiser, "sha256_of_file", counting)
+    first = SPEC.layout.materialiser(SPEC, source, tmp_path / "out").root
+    assert SPEC.layout.materialiser(SPEC, source, tmp_path / "out").root == first
+    assert sorted(digested) == sorted([*IDX_FILES["train"], *IDX_FILES["test"]])
+    write_idx_pack(tmp_path, (3, 3, 4), (2, 2, 2))
+    assert SPEC.layout.materialiser(SPEC, source, tmp_path / "out").root != first

@@ -146,6 +146,13 @@ def test_hostile_tar(tmp_path, monkeypatch, make, said):
         list(tar_samples(tmp_path / "a.tar", None, "cls", None))
 
 
+def test_joined_tars_are_refused_for_the_second_would_be_lost(tmp_path):
+    path = write_tar(tmp_path / "a.tar", samples(pictures(tmp_path, 2), [0, 1]))
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(DataError, match="holds more behind its end mark"):
+        list(tar_samples(path, None, "cls", None))
+
+
 @pytest.mark.parametrize("cut", [4, 100, 400])
 def test_truncated_tar_is_never_accepted(tmp_path, cut):
     images = pictures(tmp_path, 3)
