@@ -24,7 +24,7 @@ from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, probability, shift_logit
 from ensemble.stacking.gate import decide_gate
 from ensemble.stacking.stacker import METHODS, Method, best_member, cross_fit, honest_logits, single_method
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 from ensemble.threshold import fit_threshold
 from ensemble.threshold_rule import ThresholdRule, class_thresholds, parse_rule
 

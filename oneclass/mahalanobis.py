@@ -22,7 +22,7 @@ from contracts.rows import FloatArray, ImageRows, MaskArray, majority_positions
 from features.apply import score_with_module
 from features.tensors import BackboneFeatures
 from oneclass.collapse import require_distinct_scores
-from oneclass.nearest import drawn_rows
+from oneclass.neighbours.nearest import drawn_rows
 from oneclass.settings import MahalanobisSettings
 
 _LEAST_STD = 1e-6

@@ -212,7 +212,7 @@ class MahalanobisSettings(BaseModel):
 
 
 class KnnSettings(BaseModel):
-    """Settings of :class:`oneclass.knn.Knn`.
+    """Settings of :class:`oneclass.neighbours.knn.Knn`.
 
     Attributes:
         neighbours: k, majority rows that the distance is the mean of.
@@ -230,7 +230,7 @@ class KnnSettings(BaseModel):
 
 
 class MeanShiftedSettings(BaseModel):
-    """Settings of :class:`oneclass.mean_shifted.MeanShifted`.
+    """Settings of :class:`oneclass.neighbours.mean_shifted.MeanShifted`.
 
     Attributes:
         network: network that is adapted; None means the backbone, with the backbone's weights.

@@ -25,7 +25,7 @@ from supervised.settings import CnnSettings
 from supervised.simclr import pretrain
 from supervised.synthetic.generate import generated_rows
 from supervised.tuned_module import TunedModule
-from supervised.tuning import Tuning
+from supervised.tuned_training import Tuning
 
 _LEAST_PER_CLASS = 5
 

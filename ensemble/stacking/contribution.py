@@ -16,7 +16,7 @@ from contracts.scores import ScoreTable
 from ensemble.logistic import Float64Array
 from ensemble.stacking.quality import Quality, quality
 from ensemble.stacking.stacker import METHODS, cross_fit
-from ensemble.stacking.training import TrainingScores, blocks_of
+from ensemble.stacking.training_scores import TrainingScores, blocks_of
 from evaluation.bootstrap import replicate_weights
 
 CONFIDENCE = 0.95

@@ -17,7 +17,7 @@ from contracts.errors import UsageError, nearest_match
 from ensemble.logistic import Float64Array
 from ensemble.stacking.combination import LinearCombination
 from ensemble.stacking.quality import log_loss
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 from ensemble.stacking.weights import default_ridge, fit_mean, fit_single, fit_stack
 
 Method = Callable[[TrainingScores], LinearCombination]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from contracts.errors import ModelError
 from ensemble.logistic import Float64Array
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 
 # The offset inside the logarithm, as a share of the median score. Scores far below the usual then
 # differ little, so that an exact 0 is no outlier; the upper end, where anomalies are, stays logarithmic.

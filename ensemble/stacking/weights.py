@@ -7,7 +7,7 @@ import numpy as np
 from ensemble.logistic import MIN_SLOPE, Float64Array, fit_logistic
 from ensemble.softmax import fit_softmax, one_hot
 from ensemble.stacking.combination import LinearCombination
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 from ensemble.stacking.transform import ColumnTransform
 
 # Positives a coefficient below which the default ridge grows beyond one row's worth.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from contracts.rows import ImageRows, IndexArray
-from oneclass.moments import Moments
 from oneclass.patchcore.module import cells_of
+from oneclass.patchcore.moments import Moments
 from oneclass.settings import PatchCoreSettings
 
 _BATCH = 64

@@ -31,7 +31,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from oneclass.points import PointSource, as_points, blocks, sample_mean
+from oneclass.patchcore.points import PointSource, as_points, blocks, sample_mean
 
 _ROUND_POINTS = 4096
 _MATRIX_POINTS = 768
@@ -56,8 +56,8 @@ def k_center_greedy(
 
     Args:
         points: ``[P, D]``: a tensor on any device, an array, a memory map, or any
-            :class:`~oneclass.points.PointSource`. It is read a block at a time: beyond it the selection
-            takes 28 bytes a point, the selected rows and some 40 MB.
+            :class:`~oneclass.patchcore.points.PointSource`. It is read a block at a time: beyond
+            it the selection takes 28 bytes per point, the selected rows and some 40 MB.
         n_centers: how many to select; at least 1. With more than P, or once every distance is 0
             (only copies are left), fewer are returned.
         seed: of the first, random, centre.

@@ -16,7 +16,7 @@ from ensemble.calibration.fitting import CALIBRATORS  # noqa: E402
 from ensemble.module import EnsembleModule  # noqa: E402
 from ensemble.pipeline import fit_fusion  # noqa: E402
 from ensemble.stacking.stacker import METHODS, cross_fit  # noqa: E402
-from ensemble.stacking.training import TrainingScores  # noqa: E402
+from ensemble.stacking.training_scores import TrainingScores  # noqa: E402
 
 KINDS = sorted(CALIBRATORS)
 

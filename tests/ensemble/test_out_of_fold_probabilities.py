@@ -12,7 +12,7 @@ from contracts.scores import ScoreColumn, ScoreTable
 from ensemble.calibration.fitting import fit_calibrator
 from ensemble.pipeline import fit_ensemble, out_of_fold_probabilities
 from ensemble.stacking.stacker import METHODS, cross_fit, single_method
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 
 
 def table_of(n_classes: int = 2, n_rows: int = 240, n_folds: int = 4, seed: int = 0) -> ScoreTable:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ensemble.out_of_fold import HIGHER_IS_BETTER, out_of_fold_figure
 from ensemble.pipeline import fit_ensemble
-from ensemble.stacking.repeat_choice import HIGHER_IS_BETTER, out_of_fold_figure
 from workflow.run.state import Run
 
 

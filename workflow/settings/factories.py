@@ -62,14 +62,14 @@ def mahalanobis(settings: MahalanobisSettings, backbone: BackboneSettings) -> Me
 
 def knn(settings: KnnSettings, backbone: BackboneSettings) -> Member:  # noqa: ARG001
     """Nearest neighbours on pooled features."""
-    from oneclass.knn import Knn
+    from oneclass.neighbours.knn import Knn
 
     return Knn(settings)
 
 
 def mean_shifted(settings: MeanShiftedSettings, backbone: BackboneSettings) -> Member:
     """Nearest neighbours on features adapted from the backbone's."""
-    from oneclass.mean_shifted import MeanShifted
+    from oneclass.neighbours.mean_shifted import MeanShifted
 
     return MeanShifted(settings, backbone)
 

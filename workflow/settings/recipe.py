@@ -31,7 +31,7 @@ class Recipe(BaseModel):
             its own.
         select: which repeats the shipped ensemble is made of: ``first``; ``best``, the one with the best
             out-of-fold figure; or ``vote``, the mean of each member's scores over all of them.
-        select_by: the figure that ``best`` goes by; see :mod:`ensemble.stacking.repeat_choice`.
+        select_by: the figure that ``best`` goes by; see :mod:`ensemble.out_of_fold`.
         threshold: rule the decision threshold is set by, out of fold (see :mod:`ensemble.threshold`).
         bootstrap: replicates behind every 95 % interval.
         backbone: the frozen backbone.

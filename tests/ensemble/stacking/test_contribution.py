@@ -11,7 +11,7 @@ from contracts.scores import ScoreTable
 from ensemble.stacking.contribution import contributions
 from ensemble.stacking.quality import quality
 from ensemble.stacking.stacker import METHODS, cross_fit
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 
 
 def table_without(table: ScoreTable, member: str) -> ScoreTable:

@@ -22,7 +22,7 @@ from ensemble.stacking.stacker import (
     ridge_stack,
     single_method,
 )
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 from ensemble.stacking.weights import default_ridge, fit_single, fit_stack
 
 

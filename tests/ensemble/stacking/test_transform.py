@@ -10,7 +10,7 @@ import pytest
 
 from contracts.errors import DataError, ModelError
 from contracts.scores import ScoreColumn
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 from ensemble.stacking.transform import ColumnTransform
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from oneclass.moments import Moments
 from oneclass.patchcore.candidates import Candidates, draw_places
+from oneclass.patchcore.moments import Moments
 from oneclass.settings import PatchCoreSettings
 from tests.rows import synthetic_rows
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from oneclass.patchcore import coreset
 from oneclass.patchcore.coreset import cover_radius, k_center_greedy
-from oneclass.points import ArrayPoints, as_points, blocks, sample_mean
+from oneclass.patchcore.points import ArrayPoints, as_points, blocks, sample_mean
 
 
 def plain_greedy(points, n_centers, seed):
@@ -42,7 +42,7 @@ def test_clusters_of_very_different_size(monkeypatch):
     far = 100.0 + torch.randn(400, 4, generator=generator, dtype=torch.float64)
     near = torch.randn(400, 4, generator=generator, dtype=torch.float64)
     points = torch.cat([near, far])
-    monkeypatch.setattr("oneclass.points._BLOCK_ROWS", 33)
+    monkeypatch.setattr("oneclass.patchcore.points._BLOCK_ROWS", 33)
     monkeypatch.setattr(coreset, "_CENTER_BLOCK", 7)
     monkeypatch.setattr(coreset, "_MATRIX_POINTS", 11)
     assert k_center_greedy(points, 100, 0, 16).tolist() == plain_greedy(points, 100, 0)
@@ -157,7 +157,7 @@ def test_a_source_is_never_asked_for_more_than_a_round(monkeypatch):
             asked.append(len(positions))
             return super().rows(positions)
 
-    monkeypatch.setattr("oneclass.points._BLOCK_ROWS", 200)
+    monkeypatch.setattr("oneclass.patchcore.points._BLOCK_ROWS", 200)
     selected = k_center_greedy(Counting(points), 150, 0, round_points=100)
     assert max(asked) <= 200
     assert selected.tolist() == k_center_greedy(points, 150, 0).tolist()

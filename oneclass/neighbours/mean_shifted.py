@@ -29,9 +29,9 @@ from features.settings import BackboneSettings
 from features.tensors import BackboneFeatures
 from features.training import batches_of, run_training
 from oneclass.collapse import require_spread_embeddings
-from oneclass.nearest import NearestRows, drawn_rows
+from oneclass.neighbours.nearest import NearestRows, drawn_rows
+from oneclass.neighbours.views import random_views
 from oneclass.settings import MeanShiftedSettings
-from oneclass.views import random_views
 
 _BATCH = 64
 _LEAST_LENGTH = 1e-12

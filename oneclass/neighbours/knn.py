@@ -21,7 +21,7 @@ from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreM
 from contracts.rows import FloatArray, ImageRows, majority_positions
 from features.apply import score_with_module
 from features.tensors import BackboneFeatures
-from oneclass.nearest import NearestRows, drawn_rows
+from oneclass.neighbours.nearest import NearestRows, drawn_rows
 from oneclass.settings import KnnSettings
 
 _LEAST_STD = 1e-6

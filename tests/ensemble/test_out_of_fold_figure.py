@@ -9,10 +9,10 @@ import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, log_loss
 
 from contracts.errors import UsageError
+from ensemble.out_of_fold import HIGHER_IS_BETTER, out_of_fold_figure
 from ensemble.pipeline import fit_single
-from ensemble.stacking.repeat_choice import HIGHER_IS_BETTER, out_of_fold_figure
 from ensemble.stacking.stacker import cross_fit, single_method
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 from workflow.settings.recipe import Recipe
 
 

@@ -8,8 +8,8 @@ import torch
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
-from oneclass.knn import Knn
-from oneclass.nearest import NearestRows, drawn_rows
+from oneclass.neighbours.knn import Knn
+from oneclass.neighbours.nearest import NearestRows, drawn_rows
 from oneclass.settings import KnnSettings
 from tests.rows import synthetic_rows
 

@@ -10,7 +10,7 @@ from ensemble.fitted import FittedEnsemble, decide_class
 from ensemble.prior import probability, shift_logit
 from ensemble.stacking.quality import quality
 from ensemble.stacking.stacker import METHODS, cross_fit, single_method
-from ensemble.stacking.training import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores
 from evaluation.multiclass import class_recalls, g_mean_product
 
 HIGHER_IS_BETTER = {

@@ -10,9 +10,9 @@ import torch
 from contracts.errors import MemberCollapsedError, UsageError
 from contracts.member import FitContext
 from features.settings import BackboneSettings
-from oneclass.mean_shifted import MeanShifted, _Embedding, last_stage, mean_shifted_loss
+from oneclass.neighbours.mean_shifted import MeanShifted, _Embedding, last_stage, mean_shifted_loss
+from oneclass.neighbours.views import random_views
 from oneclass.settings import MeanShiftedSettings
-from oneclass.views import random_views
 from tests.rows import synthetic_rows
 
 BACKBONE = BackboneSettings(
