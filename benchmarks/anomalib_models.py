@@ -62,10 +62,10 @@ console = Console(stderr=True)
 
 def settings_to_try(name: str) -> list[dict[str, Any]]:
     """Settings in the order they are tried: packaged weights where the model takes them, then random ones."""
-    from oneclass.from_anomalib.catalogue import facts_of
+    from oneclass.from_anomalib.catalogue import image_model_named
 
     special = {"max_epochs": 1, "batch_size": 1 if name == "efficient_ad" else 8, **_SPECIAL.get(name, {})}
-    takes_backbone = "backbone" in facts_of(name).arguments and "weights" not in special
+    takes_backbone = "backbone" in image_model_named(name).arguments and "weights" not in special
     sources = ["packaged", "random"] if takes_backbone else [special.get("weights", "random")]
     tries = []
     for source in sources:

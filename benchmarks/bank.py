@@ -156,7 +156,7 @@ def _one_fold(
     from oneclass.patchcore.bank_budget import bank_bytes_per_patch, milliseconds_per_image
     from oneclass.patchcore.member import PatchCore
     from oneclass.patchcore.module import PatchCoreModule
-    from oneclass.settings import PatchCoreSettings
+    from oneclass.patchcore.settings import PatchCoreSettings
 
     most = max(scores)
     given = plan.settings.model_dump(exclude={"bank_size", "bank_ratio", "bank_mb", "bank_ms"})

@@ -255,7 +255,7 @@ def _our_parts(arm: str, folder: Path) -> tuple[Any, dict[str, Any], Any]:
 
 def _our_member(settings: dict[str, Any], n_patches: int) -> Any:
     from oneclass.patchcore.member import PatchCore
-    from oneclass.settings import PatchCoreSettings
+    from oneclass.patchcore.settings import PatchCoreSettings
 
     if settings:
         settings = {**settings, "bank_size": int(RATIO * n_patches), "candidate_patches": n_patches}

@@ -1,9 +1,9 @@
-"""The promise every member keeps, one-class or supervised."""
+"""What every member of the ensemble promises, one-class or supervised."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
@@ -14,26 +14,29 @@ if TYPE_CHECKING:
     from torch import nn
 
 MemberKind = Literal["oneclass", "semisupervised", "supervised"]
-"""Which rows a member learns from: ``oneclass`` the majority's alone; ``semisupervised`` models the majority
-too, and pushes the minority rows it is given away from it; ``supervised`` tells the classes apart."""
+"""Which rows a member learns from. ``oneclass``: the majority's alone. ``semisupervised``: it models the
+majority, too, and pushes labelled minority rows away from it. ``supervised``: it tells the classes apart."""
 ScoreMeaning = Literal["anomaly_score", "logit"]
+"""``anomaly_score``: a distance or the like, 0 or more for our own members. ``logit``: log-odds."""
 MemberInput = Literal["pooled", "patches", "images"]
+"""What a member's module reads: pooled features, patch features, or pixels."""
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """What ``fit`` is given beside the rows.
+    """What :meth:`Member.fit` receives in addition to the rows.
 
     Attributes:
-        seed: every random choice of the fit follows from it.
+        seed: decides every random choice of the fit.
         device: ``"cpu"`` or ``"cuda"``.
-        report: receives one short sentence per noteworthy event (shown to the user, kept in the result).
-        record: receives a figure of a step of training (metric, value, step), such as
-            ``("validation_loss", 0.31, 4)`` after the fourth epoch; steps count from 1. Kept in the cached
+        report: receives one short sentence per noteworthy event. It is shown to the user and kept in the
+            cached result.
+        record: receives a figure of a training step (metric, value, step), such as
+            ``("validation_loss", 0.31, 4)`` after the fourth epoch. Steps count from 1. Kept in the cached
             result.
-        keep: receives name and content of a small file that people may want to look at; nothing reads it.
-        targets: ``[N, K]`` float32 class shares, each row summing to 1, that a whole CNN learns in place of
-            the N rows' labels; None where the labels are all there is. Labels still count the classes.
+        keep: receives name and content of a small file for people to look at; no code reads it.
+        targets: ``[N, K]`` float32 class probabilities, each row summing to 1, that a whole CNN learns
+            instead of the labels of the N rows; None for the labels. Classes are still counted by the labels.
     """
 
     seed: int
@@ -47,19 +50,29 @@ class FitContext:
 class Member(ABC):
     """One model of the ensemble: fitted on training rows only, scored on any rows.
 
-    A score is float32, and **higher means more like the minority**. Score columns C: 1 for one-class
-    and semi-supervised members and for two classes; K logits of supervised members for K > 2 classes.
+    A score is float32, and **higher means more like the minority**. The number of score columns C is 1 for
+    one-class and semi-supervised members and for two classes, and K (logits) for supervised members with
+    K > 2 classes.
 
-    Subclasses store settings in ``__init__`` and check them against the rows in :meth:`fit`.
+    All members are built alike, as ``SomeMember(settings, backbone)``, so the registry needs their class and
+    nothing else. The constructor stores; :meth:`fit` checks the settings against the rows.
+
+    Attributes:
+        kind: which rows the member learns from.
+        score_meaning: what its score is.
+        needs: which inputs its module reads; the others are empty tensors when it scores.
+        settings: an instance of the member's own settings model.
+        backbone: settings of the backbone whose features it reads, a
+            :class:`features.settings.BackboneSettings`, which this room may not import.
     """
 
     kind: ClassVar[MemberKind]
     score_meaning: ClassVar[ScoreMeaning]
+    needs: ClassVar[frozenset[MemberInput]]
 
-    @property
-    @abstractmethod
-    def needs(self) -> frozenset[MemberInput]:
-        """Which inputs the member's module reads."""
+    def __init__(self, settings: Any, backbone: Any) -> None:
+        self.settings = settings
+        self.backbone = backbone
 
     @abstractmethod
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
@@ -76,32 +89,84 @@ class Member(ABC):
 
     @abstractmethod
     def to_module(self) -> nn.Module:
-        """Return the fitted member as a module, traceable at any batch size.
+        """Return the fitted member as a module that can be traced with a free batch size.
 
         ``forward(features) -> (scores [N, C], map [N, g, g] | None)``, where ``features`` is a
-        :class:`features.tensors.BackboneFeatures`. The map's grid is that of the patches, or one of its own
-        for members that read pixels.
+        :class:`features.tensors.BackboneFeatures`. The map has one cell per patch; members that read pixels
+        may have a grid of their own.
+
+        Raises:
+            DataError: the member is not fitted yet.
         """
 
     @abstractmethod
     def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Return arrays and JSON facts that :meth:`restore` rebuilds the fitted member from; no pickle."""
+        """Return arrays and JSON values from which :meth:`restore` rebuilds the fitted member; no pickle."""
 
     @abstractmethod
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        """Take over a fitted state saved by :meth:`state`; the settings are those of the constructor."""
+        """Load a fitted state that :meth:`state` returned; the settings are those of the constructor."""
 
 
 @runtime_checkable
 class GrowingMember(Protocol):
-    """A member that can take in further normal images once it is fitted, without being fitted anew."""
+    """A fitted member that can take in more normal images without being fitted again."""
 
     def add_normal(self, rows: ImageRows) -> int:
-        """Learn from further majority rows, which no score given before had seen.
+        """Learn from further majority rows.
 
         Args:
-            rows: the new rows; the same set in any order gives members that score alike.
+            rows: new rows, none of which the member has seen. Their order does not change later scores.
 
         Returns:
-            How much was taken in, in the member's own unit (patches, features); 0 where it knew all of it.
+            How many patches or features were added; 0 where the member knew all of them.
+        """
+
+
+@dataclass(frozen=True)
+class NormalPatch:
+    """A patch of a training image, as a neighbour of a patch of the image explained.
+
+    Attributes:
+        sha256: digest of the training image.
+        cell: the patch's cell on that image's grid, ``row * g + column``.
+        distance: to the patch explained, in the member's own space.
+    """
+
+    sha256: str
+    cell: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class DecidingPatch:
+    """A patch that an image's score was made of.
+
+    Attributes:
+        cell: on the image's grid, ``row * g + column``.
+        distance: to the nearest normal patch. It equals the unsmoothed map there, unless the score averages
+            over k neighbours.
+        nearest: normal patches, nearest first.
+    """
+
+    cell: int
+    distance: float
+    nearest: tuple[NormalPatch, ...]
+
+
+@runtime_checkable
+class ExplainingMember(Protocol):
+    """A fitted member that can show which normal patches a score is a distance to."""
+
+    def deciding_patches(
+        self, patches: FloatArray, n_nearest: int, without: Collection[str] = (), most: int = 3
+    ) -> list[DecidingPatch]:
+        """The patches that decided an image's score, the one farthest from normal first.
+
+        Args:
+            patches: ``[C, g, g]`` patch features of one image.
+            n_nearest: neighbours of each deciding patch, at most.
+            without: digests of images that may not be neighbours: a training image would otherwise be
+                explained by itself.
+            most: deciding patches, at most.
         """

@@ -21,9 +21,9 @@ from contracts.scores import ScoreTable
 from ensemble.calibration.fitting import fit_calibrator
 from ensemble.fitted import FittedEnsemble, Threshold
 from ensemble.logistic import Float64Array
-from ensemble.prior import Prior, check_prior, probability, shift_logit
+from ensemble.prior import Prior, check_prior, shift_logit
 from ensemble.stacking.gate import decide_gate
-from ensemble.stacking.stacker import METHODS, Method, best_member, cross_fit, honest_logits, single_method
+from ensemble.stacking.stacker import METHODS, Method, best_member, cross_fit, single_method
 from ensemble.stacking.training_scores import TrainingScores
 from ensemble.threshold import fit_threshold
 from ensemble.threshold_rule import ThresholdRule, class_thresholds, parse_rule
@@ -148,35 +148,6 @@ def fit_all(
         oof, deployment_prior=deployment_prior, threshold_rule=threshold_rule, seed=seed
     )
     return fitted
-
-
-def out_of_fold_probabilities(oof: ScoreTable, method: str) -> Float64Array:
-    """What an ensemble says of each row where the row's fold is kept from stacker and calibrator alike.
-
-    Step 2 above fits the calibrator on all rows, which is right for use but leaves each row's label in its
-    own probability. Here a fold's rows get theirs from a method and a calibrator fitted on the other folds,
-    so that a student may learn from them. Which method it is was decided on all rows.
-
-    Args:
-        oof: see :func:`fit_ensemble`.
-        method: a fitted ensemble's :attr:`ensemble.fitted.FittedEnsemble.method`.
-
-    Returns:
-        ``[N, K]`` class probabilities at the rows' own class shares, minority last; K = 2 included.
-
-    Raises:
-        As :func:`fit_single`.
-    """
-    training = TrainingScores.from_table(oof)
-    combine = METHODS.get(method) or single_method(training, method.removeprefix("single:"))
-    p = np.empty((len(training.labels), training.n_classes))
-    for fold in np.unique(training.folds):
-        held_out = training.folds == fold
-        others = training.rows(~held_out)
-        calibrator, _ = fit_calibrator(honest_logits(others, combine), others.labels)
-        of_fold = probability(calibrator(combine(others).logits(training.scores[held_out])))
-        p[held_out] = of_fold if of_fold.ndim == 2 else np.stack([1.0 - of_fold, of_fold], axis=1)
-    return p
 
 
 @dataclass(frozen=True)

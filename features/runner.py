@@ -102,8 +102,8 @@ def _write_backbone(backbone: Backbone, path: Path) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"backbone '{backbone.settings.name}': no trace to ONNX ({type(error).__name__}: {reason}), "
-            "so no ensemble with it could be exported. Choose another backbone, such as resnet18."
+            f"backbone '{backbone.settings.name}': it cannot be traced to ONNX ({type(error).__name__}: "
+            f"{reason}), so no ensemble with it could be exported. Choose another, such as resnet18."
         ) from error
     if program is None:
         raise ModelError(f"backbone '{backbone.settings.name}': the ONNX exporter gave no program.")

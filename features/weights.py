@@ -151,7 +151,7 @@ def packaged_state(name: str) -> dict[str, Tensor]:
     """
     if name not in PACKAGED_BACKBONES:
         raise UsageError(
-            f"backbone '{name}': only {', '.join(PACKAGED_BACKBONES)} have weights in a package. "
+            f"backbone '{name}': no package has its weights, only those of {', '.join(PACKAGED_BACKBONES)}. "
             "Use -o backbone.weights=hub or a file."
         )
     variant = name.removeprefix("tf_efficientnet_")

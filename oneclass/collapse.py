@@ -1,7 +1,7 @@
-"""Catching one-class members that call everything the same.
+"""Detecting one-class members that give every image the same score.
 
-A Deep SVDD that maps every image to its centre has a perfect loss and knows nothing (PyOD issue 711
-found one distinct score on 10 of 17 sets while its AUROC tests passed). So members look at their own
+A Deep SVDD that maps every image to its centre has a perfect loss and has learnt nothing (PyOD issue 711
+found a single distinct score on 10 of 17 data sets while the AUROC tests passed). So members check their own
 scores after fitting.
 """
 
@@ -31,6 +31,7 @@ def require_distinct_scores(name: str, scores: FloatArray) -> None:
     if not np.isfinite(values).all():
         raise MemberCollapsedError(f"{name}: {int((~np.isfinite(values)).sum())} scores are not finite.")
     distinct = len(np.unique(values)) / len(values)
+    # Relative to the mean, because scores have no fixed unit; 1e-12 only avoids 0 / 0.
     spread = float(values.std() / (abs(values.mean()) + 1e-12))
     if len(values) > 1 and (distinct < _LEAST_DISTINCT_SHARE or spread < _LEAST_RELATIVE_SPREAD):
         raise MemberCollapsedError(
@@ -40,10 +41,10 @@ def require_distinct_scores(name: str, scores: FloatArray) -> None:
 
 
 def require_spread_embeddings(name: str, embeddings: FloatArray, centre: FloatArray) -> None:
-    """Refuse a network that maps all training images to one place.
+    """Refuse a network that maps all training images to one point.
 
-    Distances to the centre may still vary a lot in proportion while all of them are next to nothing, so
-    the embeddings themselves are looked at, in units of how far the centre lies from the origin.
+    Distances to the centre may vary a lot in relative terms while all of them are tiny. So this looks at the
+    embeddings themselves, relative to the distance of the centre from the origin.
 
     Args:
         name: of the member, for the message.
@@ -51,7 +52,7 @@ def require_spread_embeddings(name: str, embeddings: FloatArray, centre: FloatAr
         centre: ``[d]``.
 
     Raises:
-        MemberCollapsedError: not finite, or spread by less than 1e-4 of the centre's norm.
+        MemberCollapsedError: they are not finite, or their spread is below 1e-4 of the centre's norm.
     """
     values = embeddings.astype(np.float64)
     if not np.isfinite(values).all():
@@ -60,6 +61,6 @@ def require_spread_embeddings(name: str, embeddings: FloatArray, centre: FloatAr
     share = spread / (float(np.linalg.norm(centre.astype(np.float64))) + 1e-12)
     if len(values) > 1 and share < _LEAST_SHARE_OF_CENTRE:
         raise MemberCollapsedError(
-            f"{name}: collapsed, the embeddings of {len(values)} images spread by {share:.1e} of the "
-            "centre's norm."
+            f"{name}: collapsed, the embeddings of {len(values)} images have a spread of only {share:.1e} of "
+            "the centre's norm."
         )

@@ -1,6 +1,6 @@
 """A head on the frozen backbone: standardised pooled features, a linear layer or a small MLP.
 
-The whole objective is minimised at once by L-BFGS, so a linear head is the unique optimum and every
+L-BFGS minimises the objective over all rows at once. A linear head is therefore the unique optimum, and every
 fit of the same rows gives the same head.
 """
 
@@ -12,44 +12,79 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contracts.errors import DataError
 from contracts.files import Arrays
-from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, LabelArray, MaskArray, real_positions
-from features.apply import score_with_module
+from contracts.member import FitContext, MemberInput
+from contracts.rows import ImageRows, LabelArray, MaskArray, real_positions
 from features.tensors import BackboneFeatures
 from supervised.labels import require_every_class, score_columns
 from supervised.lbfgs import minimise
+from supervised.logit_member import LogitMember
 from supervised.objective import Objective
 from supervised.samplers import CountArray, class_quotas, draw_rows
 from supervised.settings import CnnSettings
 from supervised.synthetic.features import resample_features
 
-# Points at which progressive sampling's shares are averaged.
+# Progressive sampling's shares are averaged over this many points of the training.
 _MEAN_EPOCHS = 21
 
 
-class HeadCnn(Member):
-    """A CNN member with ``tune: head``. Scores are log-odds of the minority (logits for K > 2)."""
+class HeadModule(nn.Module):
+    """Standardisation and head.
 
-    kind: ClassVar[MemberKind] = "supervised"
-    score_meaning: ClassVar[ScoreMeaning] = "logit"
+    Args:
+        settings: width of the hidden layer.
+        pooled_dim: D.
+        n_classes: K.
+    """
 
-    def __init__(self, settings: CnnSettings) -> None:
-        self.settings = settings
-        self._module: HeadModule | None = None
-        self._ledger: dict[str, Any] = {}
+    mean: Tensor
+    std: Tensor
+    correction: Tensor
 
-    @property
-    def needs(self) -> frozenset[MemberInput]:
-        """Pooled features only."""
-        return frozenset({"pooled"})
+    def __init__(self, settings: CnnSettings, pooled_dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.register_buffer("mean", torch.zeros(pooled_dim))
+        self.register_buffer("std", torch.ones(pooled_dim))
+        # Brings the logits back to the training rows' class shares; see supervised.objective.PriorLedger.
+        self.register_buffer("correction", torch.zeros(n_classes))
+        if settings.hidden:
+            self.head: nn.Module = nn.Sequential(
+                nn.Linear(pooled_dim, settings.hidden), nn.GELU(), nn.Linear(settings.hidden, n_classes)
+            )
+        else:
+            linear = nn.Linear(pooled_dim, n_classes)
+            # The objective is convex, so its optimum does not depend on the start; zeros are a near one.
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            self.head = linear
+
+    def standardise(self, pooled: Tensor) -> Tensor:
+        """Pooled features scaled so that the training rows have mean 0 and standard deviation 1."""
+        return (pooled - self.mean) / self.std
+
+    def as_linear(self) -> tuple[Tensor, Tensor]:
+        """``[K, D]`` weights and ``[K]`` biases of a linear head, for features before standardisation."""
+        linear: Any = self.head
+        weight = linear.weight.detach() / self.std
+        bias: Tensor = linear.bias.detach() - weight @ self.mean
+        return weight, bias
+
+    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
+        """Return score columns; there is no map."""
+        return score_columns(self.head(self.standardise(features.pooled)) + self.correction), None
+
+
+class HeadCnn(LogitMember[HeadModule]):
+    """A CNN member with ``tune: head``: a head on the frozen backbone's pooled features."""
+
+    needs: ClassVar[frozenset[MemberInput]] = frozenset({"pooled"})
 
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
         """Fit standardisation and head on the rows.
 
         Raises:
-            DataError: a class is missing, or too small for rows to be made up between its own.
+            DataError: a class is missing, or too small to make synthetic rows from.
         """
         require_every_class("cnn", rows.labels[real_positions(rows)], rows.n_classes)
         return self.fit_features(
@@ -64,14 +99,14 @@ class HeadCnn(Member):
         context: FitContext,
         is_copy: MaskArray | None = None,
     ) -> Self:
-        """Fit on features from anywhere.
+        """Fit on given features.
 
-        Augmented copies are learnt from as other rows are, but standardisation and class shares are those
-        of the real rows, and the ledger brings the logits back to these.
+        Augmented copies are learnt from like other rows, but standardisation and class shares are those of
+        the real rows, and the ledger's correction brings the logits back to these shares.
 
         Args:
             pooled: ``[N, D]`` float32.
-            labels: ``[N]`` class index; every class is there.
+            labels: ``[N]`` class index; every class has rows.
             n_classes: K.
             context: seed and device.
             is_copy: ``[N]`` whether a row is an augmented copy; None means that none is.
@@ -83,12 +118,13 @@ class HeadCnn(Member):
             torch.manual_seed(context.seed)
             module = HeadModule(self.settings, pooled.shape[1], n_classes).to(context.device)
         module.mean.copy_(real.mean(dim=0))
-        # A feature that never varies carries nothing; dividing it by 1 keeps it at 0.
+        # A constant feature carries no information. Divided by 1 it stays at 0; divided by its own tiny
+        # spread it would be noise of the same size as the others.
         spread = real.std(dim=0, correction=0)
         module.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
         shown_labels = labels
         if self.settings.synthetic is not None:
-            # The standardisation stays that of the real rows.
+            # After the standardisation was set, which stays that of the real rows.
             made, made_labels = resample_features(
                 pooled.cpu().numpy(), labels, n_classes, self.settings.synthetic, context.seed, context.report
             )
@@ -109,8 +145,8 @@ class HeadCnn(Member):
     ) -> None:
         """Minimise over the rows that the sampler draws.
 
-        Undersampling takes rows away. The other samplers only show rows more or less often; a head sees
-        all rows at once, so there a row counts as often as training would draw it on average.
+        Undersampling removes rows. The other samplers only show rows more or less often. A head sees all rows
+        at once, so a row is weighted by how often training would draw it on average.
         """
         sampler = self.settings.sampler
         present = np.bincount(labels, minlength=module.n_classes).astype(np.int64)
@@ -127,8 +163,8 @@ class HeadCnn(Member):
                 self._minimise(module, objective, standardised[at], tensor_labels[at], None)
                 solutions.append([parameter.detach().clone() for parameter in module.head.parameters()])
             with torch.no_grad():
-                # The mean of linear heads is the linear head of the mean weights (bagging of balanced
-                # subsets, EasyEnsemble: Liu et al. 2009).
+                # The mean of linear heads is the linear head with the mean weights, so this is bagging over
+                # balanced subsets (EasyEnsemble, Liu et al. 2009) at the cost of one head in the graph.
                 for parameter, values in zip(
                     module.head.parameters(), zip(*solutions, strict=True), strict=True
                 ):
@@ -160,6 +196,7 @@ class HeadCnn(Member):
         labels: Tensor,
         row_weights: Tensor | None,
     ) -> None:
+        # Biases are not penalised: the intercept must be free to follow the class shares.
         penalised = [parameter for parameter in module.head.parameters() if parameter.ndim > 1]
         shown = float(len(labels) if row_weights is None else row_weights.sum())
 
@@ -171,73 +208,5 @@ class HeadCnn(Member):
 
         minimise(loss, list(module.head.parameters()), self.settings.max_iterations)
 
-    def score(self, rows: ImageRows) -> FloatArray:
-        """``[N, 1]`` log-odds for two classes, ``[N, K]`` centred logits for more."""
-        return score_with_module(self.to_module(), rows, self.needs)
-
-    def to_module(self) -> HeadModule:
-        """The fitted module."""
-        if self._module is None:
-            raise DataError("cnn: not fitted yet.")
-        return self._module
-
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Standardisation and weights."""
-        module = self.to_module()
-        arrays = {name: value.detach().numpy() for name, value in module.state_dict().items()}
-        return arrays, {"n_classes": module.n_classes, "prior_ledger": self._ledger}
-
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        """Take over a saved state."""
-        module = HeadModule(self.settings, len(arrays["mean"]), int(meta["n_classes"]))
-        module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
-        self._ledger = meta["prior_ledger"]
-        self._module = module
-        return self
-
-
-class HeadModule(nn.Module):
-    """Standardisation and head.
-
-    Args:
-        settings: width of the hidden layer.
-        pooled_dim: D.
-        n_classes: K.
-    """
-
-    mean: Tensor
-    std: Tensor
-    correction: Tensor
-
-    def __init__(self, settings: CnnSettings, pooled_dim: int, n_classes: int) -> None:
-        super().__init__()
-        self.n_classes = n_classes
-        self.register_buffer("mean", torch.zeros(pooled_dim))
-        self.register_buffer("std", torch.ones(pooled_dim))
-        # What brings the logits back to the training rows' class shares; see the prior ledger.
-        self.register_buffer("correction", torch.zeros(n_classes))
-        if settings.hidden:
-            self.head: nn.Module = nn.Sequential(
-                nn.Linear(pooled_dim, settings.hidden), nn.GELU(), nn.Linear(settings.hidden, n_classes)
-            )
-        else:
-            linear = nn.Linear(pooled_dim, n_classes)
-            # The optimum of a convex objective does not depend on the start; zeros get there soonest.
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
-            self.head = linear
-
-    def standardise(self, pooled: Tensor) -> Tensor:
-        """Pooled features with the training rows' mean 0 and standard deviation 1."""
-        return (pooled - self.mean) / self.std
-
-    def as_linear(self) -> tuple[Tensor, Tensor]:
-        """``[K, D]`` weights and ``[K]`` biases of a linear head for features that are not standardised."""
-        linear: Any = self.head
-        weight = linear.weight.detach() / self.std
-        bias: Tensor = linear.bias.detach() - weight @ self.mean
-        return weight, bias
-
-    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
-        """Return score columns; there is no map."""
-        return score_columns(self.head(self.standardise(features.pooled)) + self.correction), None
+    def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> HeadModule:
+        return HeadModule(self.settings, len(arrays["mean"]), int(meta["n_classes"]))

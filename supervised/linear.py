@@ -13,18 +13,17 @@ from supervised.head import HeadCnn
 from supervised.labels import require_every_class
 from supervised.last_layer import frozen_features, put_last_linear
 from supervised.tuned import TunedCnn
-from supervised.tuned_module import TunedModule
 
 
 class LinearCnn(TunedCnn):
-    """A CNN member with ``tune: linear``: the network of ``tune: full``, of which only the last layer learns.
+    """A CNN member with ``tune: linear``: the network of ``tune: full`` with only its last layer trained.
 
-    Labels reach that layer alone; ``simclr`` pre-trains the rest on the training images without them. No
-    rows are set aside, as nothing is stopped early.
+    Labels reach only that layer; ``simclr`` may pre-train the rest on the training images without labels. No
+    rows are set aside, because there is no early stopping.
     """
 
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
-        """Pre-train where asked for, then fit the head on all training rows.
+        """Pre-train if asked for, then fit the head on all training rows.
 
         Raises:
             DataError: a class is missing.
@@ -45,5 +44,5 @@ class LinearCnn(TunedCnn):
         put_last_linear(module.classifier, weight, bias)
         module.correction.copy_(head.to_module().correction)
         self._ledger = head.state()[1]["prior_ledger"]
-        self._module: TunedModule | None = module.eval()
+        self._module = module.eval()
         return self

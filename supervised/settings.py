@@ -209,6 +209,19 @@ class CnnSettings(LossSettings):
     simclr: SimclrSettings | None = None
     retrain: RetrainSettings = RetrainSettings()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is plain cross-entropy, without any technique that is judged against that."""
+        return (
+            self.loss == "cross_entropy"
+            and self.smoothing == 0.0
+            and self.sampler.kind == "none"
+            and self.synthetic is None
+            and self.simclr is None
+            and self.retrain.method == "none"
+            and self.augment.mix == "none"
+        )
+
     @model_validator(mode="after")
     def _keys_have_an_effect(self) -> Self:
         idle = sorted(key for key in self.model_fields_set & set(_USED_BY) if self.tune not in _USED_BY[key])

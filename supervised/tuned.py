@@ -8,20 +8,19 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from contracts.errors import DataError, MemberCollapsedError, UsageError
+from contracts.errors import MemberCollapsedError, UsageError
 from contracts.files import Arrays
-from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, IndexArray, real_positions
-from features.apply import score_with_module
+from contracts.member import FitContext, MemberInput
+from contracts.rows import ImageRows, IndexArray, real_positions
 from features.settings import BackboneSettings
 from features.training import batches_of, run_training
 from supervised.labels import require_every_class, rows_to_stop_by
 from supervised.last_layer import frozen_features, last_linear, put_last_linear
+from supervised.logit_member import LogitMember
 from supervised.objective import PriorLedger
 from supervised.pixels import PixelDataset
 from supervised.retrain import FeatureRows, refit
 from supervised.samplers import EpochSampler, class_quotas
-from supervised.settings import CnnSettings
 from supervised.simclr import pretrain
 from supervised.synthetic.generate import generated_rows
 from supervised.tuned_module import TunedModule
@@ -30,29 +29,22 @@ from supervised.tuned_training import Tuning
 _LEAST_PER_CLASS = 5
 
 
-class TunedCnn(Member):
-    """A CNN member with ``tune: full``. Scores are log-odds of the minority (logits for K > 2)."""
+class TunedCnn(LogitMember[TunedModule]):
+    """A CNN member with ``tune: full``: a whole CNN, trained or fine-tuned."""
 
-    kind: ClassVar[MemberKind] = "supervised"
-    score_meaning: ClassVar[ScoreMeaning] = "logit"
-
-    def __init__(self, settings: CnnSettings, default_backbone: BackboneSettings) -> None:
-        self.settings = settings
-        self.backbone = settings.network or default_backbone
-        self._module: TunedModule | None = None
-        self._ledger: dict[str, Any] = {}
+    needs: ClassVar[frozenset[MemberInput]] = frozenset({"images"})
 
     @property
-    def needs(self) -> frozenset[MemberInput]:
-        """Pixels."""
-        return frozenset({"images"})
+    def own_network(self) -> BackboneSettings:
+        """The network to train: the member's own if it names one, else the recipe's backbone."""
+        return self.settings.network or self.backbone
 
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
-        """Train, with early stopping on a stratified share of the training rows where there is one.
+        """Train, with early stopping on a stratified share of the training rows unless that share is 0.
 
-        Augmented copies are learnt from by gradient alone: SimCLR, which tells images apart, and ``retrain``,
-        which fits on unchanged images, take the real rows. Where the context has soft targets, gradients
-        follow these in place of the labels; early stopping still goes by the labels.
+        Augmented copies serve gradient training only. SimCLR, which tells images apart, and ``retrain``,
+        which fits on unchanged images, use the real rows. If the context has soft targets, gradients follow
+        them instead of the labels; early stopping still uses the labels.
 
         Raises:
             DataError: a class has fewer than 5 training images.
@@ -62,7 +54,7 @@ class TunedCnn(Member):
         if context.targets is not None and (self.settings.loss != "cross_entropy" or self.settings.smoothing):
             raise UsageError(
                 f"cnn with tune=full: got soft targets with loss={self.settings.loss}, "
-                f"smoothing={self.settings.smoothing:g}; they are learned by plain cross-entropy alone."
+                f"smoothing={self.settings.smoothing:g}. Only plain cross-entropy can learn soft targets."
             )
         real = rows.labels[real_positions(rows)]
         require_every_class("cnn with tune=full", real, rows.n_classes, _LEAST_PER_CLASS)
@@ -88,19 +80,19 @@ class TunedCnn(Member):
 
     def initial_module(self, n_classes: int, seed: int) -> TunedModule:
         """The network before any training."""
-        return TunedModule(self.settings, self.backbone, n_classes, seed)
+        return TunedModule(self.settings, self.own_network, n_classes, seed)
 
     def pretrain(self, module: TunedModule, pixels: PixelDataset, context: FitContext) -> None:
-        """Pre-train the network on images without labels, where the settings ask for it.
+        """Pre-train the network on images without labels, if the settings ask for it.
 
-        Rows set aside are no part of ``pixels``: they judge all that was learned before.
+        ``pixels`` must not contain the rows set aside for early stopping, which judge all training so far.
         """
         if self.settings.simclr is not None:
             pretrain(
                 module,
                 pixels,
                 self.settings.simclr,
-                random_start=self.backbone.weights_source == "random",
+                random_start=self.own_network.weights_source == "random",
                 seed=context.seed,
                 device=context.device,
                 report=context.report,
@@ -118,7 +110,7 @@ class TunedCnn(Member):
         stop_positions: IndexArray,
         context: FitContext,
     ) -> PriorLedger:
-        """Fit the last layer anew; the layers below it stay as they are."""
+        """Refit the last layer; the layers below it stay as they are."""
 
         def read(positions: IndexArray) -> FeatureRows:
             pixels = self._unchanged(rows, positions)
@@ -157,7 +149,7 @@ class TunedCnn(Member):
             trained=torch.from_numpy(np.bincount(rows.labels[real], minlength=rows.n_classes)),
             changing=s.sampler.kind == "progressive" or generated is not None or targets is not None,
             freeze_statistics=s.batch_norm == "frozen"
-            or (s.batch_norm == "auto" and (self.backbone.weights_source != "random" or bool(s.simclr))),
+            or (s.batch_norm == "auto" and (self.own_network.weights_source != "random" or bool(s.simclr))),
             record=context.record,
         )
         run_training(
@@ -176,6 +168,7 @@ class TunedCnn(Member):
             mixed_precision=None if s.optimiser.precision == "auto" else s.optimiser.precision == "bf16",
         )
         if not s.validation_share:
+            # Without early stopping there is no best epoch to fall back on, so the last must be finite.
             training.keep()
             if not all(torch.isfinite(value).all() for value in training.best_state.values()):
                 training.best_state = {}
@@ -199,27 +192,7 @@ class TunedCnn(Member):
             return []
         return [EarlyStopping("validation_loss", patience=self.settings.patience)]
 
-    def score(self, rows: ImageRows) -> FloatArray:
-        """``[N, 1]`` log-odds for two classes, ``[N, K]`` centred logits for more."""
-        return score_with_module(self.to_module(), rows, self.needs)
-
-    def to_module(self) -> TunedModule:
-        """The fitted module."""
-        if self._module is None:
-            raise DataError("cnn: not fitted yet.")
-        return self._module
-
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """All weights."""
-        module = self.to_module()
-        arrays = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
-        return arrays, {"n_classes": module.n_classes, "prior_ledger": self._ledger}
-
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        """Take over a saved state; the backbone's own weights are not fetched again."""
-        backbone = self.backbone.model_copy(update={"weights": "random"})
-        module = TunedModule(self.settings, backbone, int(meta["n_classes"]))
-        module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
-        self._ledger = meta["prior_ledger"]
-        self._module = module.eval()
-        return self
+    def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> TunedModule:  # noqa: ARG002
+        # Random weights: the saved ones overwrite them, and nothing is downloaded.
+        backbone = self.own_network.model_copy(update={"weights": "random"})
+        return TunedModule(self.settings, backbone, int(meta["n_classes"]))

@@ -1,1 +1,1 @@
-"""Networks that draw the majority to a centre: Deep SVDD and Deep SAD."""
+"""Networks that pull the majority to a centre: Deep SVDD and Deep SAD."""

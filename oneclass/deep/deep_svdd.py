@@ -1,10 +1,10 @@
-"""Deep SVDD on the backbone's features: a network without biases that draws majority images together.
+"""Deep SVDD on the backbone's features: a network without biases that pulls majority images to a centre.
 
 Source: Ruff et al. 2018, "Deep One-Class Classification" (ICML,
-https://proceedings.mlr.press/v80/ruff18a.html), equations 3 (soft boundary) and 4 (one-class). Where we
-differ: the network reads the frozen backbone's patch features instead of pixels, so neither autoencoder
-pre-training nor many epochs are needed, and one hidden layer is enough: on the ELPV solar cells a second
-one, or 3x3 convolutions, ranked worse at two to eight times the cost. The paper's own form, from pixels, is
+https://proceedings.mlr.press/v80/ruff18a.html), equations 3 (soft boundary) and 4 (one-class). We differ in
+reading the frozen backbone's patch features instead of pixels. That needs neither autoencoder pre-training
+nor many epochs, and one hidden layer is enough: on the ELPV solar cells a second layer, or 3x3 convolutions,
+ranked worse at two to eight times the cost. The paper's own form, from pixels, is in
 :mod:`oneclass.deep.deep_svdd_pixels`; what both share is in :mod:`oneclass.deep.sphere`.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,58 +23,15 @@ from contracts.files import Arrays
 from contracts.member import FitContext, MemberInput
 from contracts.rows import ImageRows
 from features.tensors import BackboneFeatures
+from oneclass.deep.settings import DeepSVDDSettings
 from oneclass.deep.sphere import SphereMember, SphereNetwork, SphereTask
-from oneclass.settings import DeepSVDDSettings
 
 _LEAST_SPREAD = 1e-6
 _PRELOAD_BYTES = 1 << 30
 
 
-class DeepSVDD(SphereMember):
-    """See the module's docstring. Scores are distances from the centre, 0 or more."""
-
-    name: ClassVar[str] = "deep_svdd"
-    settings: DeepSVDDSettings
-
-    def __init__(self, settings: DeepSVDDSettings) -> None:
-        self.settings = settings
-
-    @property
-    def needs(self) -> frozenset[MemberInput]:
-        """Patch features only."""
-        return frozenset({"patches"})
-
-    def _task(self, rows: ImageRows, n_majority: int, context: FitContext) -> SphereTask:  # noqa: ARG002
-        mean, std = _channel_statistics(rows.subset(np.arange(n_majority)))
-        return SphereTask(_CellDataset(rows, mean, std), lambda: DeepSVDDModule(self.settings, mean, std))
-
-    def _threads(self) -> AbstractContextManager[None]:
-        return _one_thread()
-
-    def _empty_network(self, arrays: Arrays) -> DeepSVDDModule:
-        return DeepSVDDModule(
-            self.settings, *(torch.from_numpy(np.array(arrays[n])) for n in ("mean", "std"))
-        )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run CPU operators on one thread.
-
-    A step takes milliseconds, so threads gain little by sharing it and lose tens of seconds a fit in
-    waiting for each other where other work shares the cores. And sums made in one order give the same
-    network whatever the number of cores.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 class DeepSVDDModule(SphereNetwork):
-    """The network phi with its centre c. No layer has a bias: a bias could learn the centre by itself.
+    """The network phi with its centre c. No layer has a bias, because biases alone could learn the centre.
 
     Args:
         settings: sizes.
@@ -96,7 +53,7 @@ class DeepSVDDModule(SphereNetwork):
 
     def embed(self, inputs: Tensor) -> Tensor:
         """``[N, d]`` embeddings phi of ``[N, P, C]`` cells (see :func:`standard_cells`)."""
-        # The mean comes before the last layer: both are linear, and this order costs 1/P of the other.
+        # Mean first, last layer second: both are linear, so the result is the same at 1/P of the cost.
         phi: Tensor = self.of_image(self.of_cell(inputs).mean(dim=1))
         return phi
 
@@ -105,8 +62,48 @@ class DeepSVDDModule(SphereNetwork):
         return standard_cells(features.patches, self.mean, self.std)
 
 
+class DeepSVDD(SphereMember[DeepSVDDModule]):
+    """See the module's docstring. Scores are distances from the centre, 0 or more."""
+
+    name = "deep_svdd"
+    needs: ClassVar[frozenset[MemberInput]] = frozenset({"patches"})
+    settings: DeepSVDDSettings
+
+    def _task(
+        self,
+        rows: ImageRows,
+        n_majority: int,
+        context: FitContext,  # noqa: ARG002
+    ) -> SphereTask[DeepSVDDModule]:
+        mean, std = _channel_statistics(rows.subset(np.arange(n_majority)))
+        return SphereTask(_CellDataset(rows, mean, std), lambda: DeepSVDDModule(self.settings, mean, std))
+
+    def _threads(self) -> AbstractContextManager[None]:
+        return _one_thread()
+
+    def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> DeepSVDDModule:  # noqa: ARG002
+        mean, std = (torch.from_numpy(np.array(arrays[name])) for name in ("mean", "std"))
+        return DeepSVDDModule(self.settings, mean, std)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run CPU operators on one thread.
+
+    A step takes milliseconds, so threads gain little by sharing it. On a busy machine they lose tens of
+    seconds per fit waiting for each other. Besides, with one order of summation the network is the same on
+    any number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class _CellDataset(Dataset[Tensor]):
-    """Standardised cells of rows; kept in memory where they fit into 1 GiB, else read batch by batch."""
+    """Standardised cells of rows; kept in memory if they fit into 1 GiB, else read batch by batch."""
 
     def __init__(self, rows: ImageRows, mean: Tensor, std: Tensor) -> None:
         self.rows, self.mean, self.std = rows, mean, std
@@ -122,7 +119,7 @@ class _CellDataset(Dataset[Tensor]):
         return len(self.rows)
 
     def __getitems__(self, positions: list[int]) -> Tensor:
-        """``[B, P, C]``; DataLoader asks for whole batches through this."""
+        """``[B, P, C]``; DataLoader calls this once per batch."""
         if self._kept is not None:
             return self._kept[positions]
         batch = next(self.rows.subset(np.array(positions)).patches(batch_size=len(positions)))
@@ -132,13 +129,13 @@ class _CellDataset(Dataset[Tensor]):
 def _coarse(patches: Tensor) -> Tensor:
     """Halve the grid: ``[N, C, g, g]`` → ``[N, C, h, h]`` with h = ceil(g / 2).
 
-    Patches overlap their neighbours already, so little is lost, and everything after costs a quarter.
+    Neighbouring patches overlap anyway, so little is lost, and all further work costs a quarter.
     """
     return nn.functional.avg_pool2d(patches, kernel_size=3, stride=2, padding=1, count_include_pad=False)
 
 
 def standard_cells(patches: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """What the network reads: ``[N, P, C]`` cells of the halved grid, standardised by channel.
+    """The network's input: ``[N, P, C]`` cells of the halved grid, standardised per channel.
 
     Args:
         patches: ``[N, C, g, g]``.
@@ -160,8 +157,9 @@ def _channel_statistics(normal: ImageRows) -> tuple[Tensor, Tensor]:
         total += cells.sum(dim=(0, 2, 3))
         total_squared += cells.square().sum(dim=(0, 2, 3))
     mean = total / count
+    # E[x^2] - E[x]^2 in float64 is exact enough here, but rounding may take it below 0.
     std = (total_squared / count - mean.square()).clamp_min(0.0).sqrt()
-    # A channel that is silent on the majority may speak on other images; dividing it by next to nothing
-    # would let it drown all others.
+    # A channel that is constant on the majority may vary on other images; divided by next to nothing it
+    # would outweigh all others there.
     std = torch.where(std > _LEAST_SPREAD, std, torch.ones_like(std))
     return mean.float(), std.float()

@@ -1,14 +1,14 @@
 """Deep SVDD as published: a small convolutional network from pixels, pre-trained as an autoencoder.
 
 Source: Ruff et al. 2018, "Deep One-Class Classification" (ICML,
-https://proceedings.mlr.press/v80/ruff18a.html), section 4.2. Where we differ: fewer epochs at a larger
-learning rate and smaller batches (150 epochs or more take hours on a CPU); the decoder is a plain mirror of
-the encoder; the score is the distance, not its square, which orders alike.
+https://proceedings.mlr.press/v80/ruff18a.html), section 4.2. We differ as follows: fewer epochs at a larger
+learning rate and with smaller batches (150 epochs or more take hours on a CPU); the decoder is a plain mirror
+of the encoder; the score is the distance instead of its square, which gives the same order.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,71 +21,25 @@ from contracts.rows import ImageRows
 from features.tensors import BackboneFeatures
 from features.training import batches_of
 from oneclass.deep.lenet import LeNetForm, encoder, pretrain
+from oneclass.deep.settings import DeepSVDDPixelsSettings
 from oneclass.deep.sphere import SphereMember, SphereNetwork, SphereRows, SphereTask
-from oneclass.settings import DeepSVDDPixelsSettings
 
-# ITU-R BT.601, as Pillow's own conversion to grey.
+# ITU-R BT.601, as in Pillow's conversion to grey.
 _LUMA = (0.299, 0.587, 0.114)
-# Mean absolute deviation below which an image counts as of one colour, in grey levels.
+# Mean absolute deviation, in grey levels, below which an image counts as having a single colour.
 _LEAST_CONTRAST = 1e-3
 _LEAST_RANGE = 1e-6
 _READ_ROWS = 256
 _PRELOAD_BYTES = 1 << 30
 
 
-class DeepSVDDPixels(SphereMember):
-    """See the module's docstring. Scores are distances from the centre, 0 or more."""
-
-    name: ClassVar[str] = "deep_svdd_pixels"
-    settings: DeepSVDDPixelsSettings
-
-    def __init__(self, settings: DeepSVDDPixelsSettings) -> None:
-        self.settings = settings
-
-    @property
-    def needs(self) -> frozenset[MemberInput]:
-        """Pixels."""
-        return frozenset({"images"})
-
-    def _task(self, rows: ImageRows, n_majority: int, context: FitContext) -> SphereTask:
-        s = self.settings
-        low, high = _range_of(rows.subset(np.arange(n_majority)), s)
-        inputs = _PixelInputs(rows, s, low, high)
-        majority = SphereRows(Subset(inputs, range(n_majority)), torch.zeros(n_majority, dtype=torch.bool))
-
-        def start_from_autoencoder(network: SphereNetwork, seed: int) -> None:
-            assert isinstance(network, LeNetModule)
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                pretrain(
-                    network.encoder,
-                    network.form,
-                    batches_of(majority, s.batch_size, seed),
-                    epochs=s.pretrain_epochs,
-                    learning_rate=s.pretrain_learning_rate,
-                    weight_decay=s.weight_decay,
-                    device=context.device,
-                    record=context.record,
-                )
-
-        def new_network() -> LeNetModule:
-            return LeNetModule(s, low, high)
-
-        if s.pretrain_epochs == 0:
-            return SphereTask(inputs, new_network)
-        return SphereTask(inputs, new_network, start_from_autoencoder)
-
-    def _empty_network(self, arrays: Arrays) -> LeNetModule:
-        return LeNetModule(self.settings, *(torch.from_numpy(np.array(arrays[n])) for n in ("low", "high")))
-
-
 class LeNetModule(SphereNetwork):
-    """Resize, normalise contrast, embed.
+    """Resize, normalise the contrast, embed.
 
     Args:
         settings: sizes and normalisation.
-        low: ``[]`` least value of the majority's pixels after contrast normalisation.
-        high: ``[]`` largest.
+        low: ``[]`` smallest pixel value of the majority after contrast normalisation.
+        high: ``[]`` largest pixel value.
     """
 
     low: Tensor
@@ -109,12 +63,54 @@ class LeNetModule(SphereNetwork):
         return phi
 
     def inputs_of(self, features: BackboneFeatures) -> Tensor:
-        """What the network sees of ``[N, 3, S, S]`` pixels 0…255."""
+        """The network's input for ``[N, 3, S, S]`` pixels 0…255."""
         return scaled(contrast_normalised(features.images, self.settings), self.low, self.high)
 
 
+class DeepSVDDPixels(SphereMember[LeNetModule]):
+    """See the module's docstring. Scores are distances from the centre, 0 or more."""
+
+    name = "deep_svdd_pixels"
+    needs: ClassVar[frozenset[MemberInput]] = frozenset({"images"})
+    settings: DeepSVDDPixelsSettings
+
+    def _task(self, rows: ImageRows, n_majority: int, context: FitContext) -> SphereTask[LeNetModule]:
+        s = self.settings
+        low, high = _range_of(rows.subset(np.arange(n_majority)), s)
+        inputs = _PixelInputs(rows, s, low, high)
+        # The autoencoder learns from the majority alone, also where Deep SAD adds minority rows.
+        majority = SphereRows(Subset(inputs, range(n_majority)), torch.zeros(n_majority, dtype=torch.bool))
+
+        def start_from_autoencoder(network: LeNetModule, seed: int) -> None:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                pretrain(
+                    network.encoder,
+                    network.form,
+                    batches_of(majority, s.batch_size, seed),
+                    epochs=s.pretrain_epochs,
+                    learning_rate=s.pretrain_learning_rate,
+                    weight_decay=s.weight_decay,
+                    device=context.device,
+                    record=context.record,
+                )
+
+        def new_network() -> LeNetModule:
+            return LeNetModule(s, low, high)
+
+        if s.pretrain_epochs == 0:
+            return SphereTask(inputs, new_network)
+        return SphereTask(inputs, new_network, start_from_autoencoder)
+
+    def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> LeNetModule:  # noqa: ARG002
+        low, high = (torch.from_numpy(np.array(arrays[name])) for name in ("low", "high"))
+        return LeNetModule(self.settings, low, high)
+
+
 def contrast_normalised(images: Tensor, settings: DeepSVDDPixelsSettings) -> Tensor:
-    """``[N, channels, s, s]`` at the network's size; with ``contrast: global`` of mean 0 and mean size 1.
+    """``[N, channels, s, s]`` at the network's size.
+
+    With ``contrast: global`` every image has mean 0 and mean absolute value 1.
 
     Args:
         images: ``[N, 3, S, S]`` float32, 0…255.
@@ -132,7 +128,7 @@ def contrast_normalised(images: Tensor, settings: DeepSVDDPixelsSettings) -> Ten
 
 
 def scaled(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Bring ``low``…``high`` to 0…1; other images may leave that range."""
+    """Map ``low``…``high`` to 0…1; images unlike the majority may fall outside that range."""
     return (pixels - low) / (high - low).clamp_min(_LEAST_RANGE)
 
 
@@ -142,7 +138,7 @@ def _read(rows: ImageRows, positions: list[int], settings: DeepSVDDPixelsSetting
 
 
 def _range_of(majority: ImageRows, settings: DeepSVDDPixelsSettings) -> tuple[Tensor, Tensor]:
-    """Least and largest value ``[]`` over all pixels of the majority, in one streamed pass."""
+    """Smallest and largest value ``[]`` over all pixels of the majority, in one streamed pass."""
     if settings.contrast == "none":
         return torch.tensor(0.0), torch.tensor(255.0)
     low, high = torch.tensor(float("inf")), torch.tensor(float("-inf"))
@@ -153,7 +149,7 @@ def _range_of(majority: ImageRows, settings: DeepSVDDPixelsSettings) -> tuple[Te
 
 
 class _PixelInputs(Dataset[Tensor]):
-    """Inputs of rows; kept in memory where they fit into 1 GiB, else read batch by batch."""
+    """Inputs of rows; kept in memory if they fit into 1 GiB, else read batch by batch."""
 
     def __init__(self, rows: ImageRows, settings: DeepSVDDPixelsSettings, low: Tensor, high: Tensor) -> None:
         self.rows, self.settings, self.low, self.high = rows, settings, low, high
@@ -171,5 +167,5 @@ class _PixelInputs(Dataset[Tensor]):
         return len(self.rows)
 
     def __getitems__(self, positions: list[int]) -> Tensor:
-        """``[B, channels, s, s]``; DataLoader asks for whole batches through this."""
+        """``[B, channels, s, s]``; DataLoader calls this once per batch."""
         return self._read(positions) if self._kept is None else self._kept[positions]

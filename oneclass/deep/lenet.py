@@ -1,8 +1,8 @@
-"""The paper's small convolutional network, and the autoencoder that it starts from.
+"""The small convolutional network of Deep SVDD's paper, and the autoencoder that pre-trains it.
 
-Source: Ruff et al. 2018, section 4.2: LeNet-type networks in which every module is a convolution, batch
-normalisation, a leaky ReLU and 2x2 max-pooling, and a dense layer comes last; no biases, and batch
-normalisation without weights. The decoder mirrors the encoder.
+Source: Ruff et al. 2018, section 4.2: LeNet-type networks whose modules are a convolution, batch
+normalisation, a leaky ReLU and 2x2 max-pooling, followed by a dense layer. There are no biases, and batch
+normalisation has no weights (its shift would be a bias). The decoder mirrors the encoder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEAK = 0.1
 _KERNEL = 5
 _BN_EPS = 1e-4
 _PAPER_FORMS: dict[int, tuple[tuple[int, ...], int]] = {28: ((8, 4), 32), 32: ((32, 64, 128), 128)}
-"""Side of the image → filters of the convolutions and coordinates of the embedding."""
+"""Side of the image → filters of the convolutions, and dimensions of the embedding."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LeNetForm:
         channels: 1 or 3.
         filters: of each convolution.
         embedding_dim: of the dense layer.
-        bias: whether layers have biases; see :class:`oneclass.settings.SphereSettings`.
+        bias: whether layers have biases; see :class:`oneclass.deep.settings.SphereSettings`.
     """
 
     image_size: int
@@ -54,7 +54,7 @@ class LeNetForm:
         embedding_dim: int | None,
         bias: bool,
     ) -> LeNetForm:
-        """What is not given is the paper's for this size."""
+        """Build a form; what is None is taken from the paper's network for this image size."""
         paper_filters, paper_dim = _PAPER_FORMS[image_size]
         return cls(image_size, channels, filters or paper_filters, embedding_dim or paper_dim, bias)
 
@@ -69,8 +69,8 @@ def encoder(form: LeNetForm) -> nn.Sequential:
     layers: list[nn.Module] = []
     before = form.channels
     for filters in form.filters:
-        # The leaky ReLU rises everywhere, so it may come after the maximum: the same numbers, a quarter of
-        # the work.
+        # The leaky ReLU is increasing, so it commutes with the maximum: after the pooling it gives the same
+        # numbers for a quarter of the work.
         layers += [*_convolution(before, filters, form.bias), nn.MaxPool2d(2), nn.LeakyReLU(_LEAK)]
         before = filters
     last = nn.Linear(before * form.side**2, form.embedding_dim, bias=form.bias)
@@ -120,14 +120,14 @@ def pretrain(
         encoding: made by :func:`encoder`.
         form: its sizes.
         loader: batches with ``inputs`` ``[B, channels, s, s]`` in 0…1.
-        epochs: passes; the last third of them at a tenth of the learning rate, as in the paper.
+        epochs: passes; the last third at a tenth of the learning rate, as in the paper.
         learning_rate: of Adam.
         weight_decay: of both halves.
         device: ``cpu`` or ``cuda``.
         record: receives each epoch's mean squared error as ``reconstruction_loss``.
 
     Raises:
-        MemberCollapsedError: the error is not finite.
+        MemberCollapsedError: training diverged; weights are not finite.
     """
     training = _Autoencoding(encoding, decoder(form), epochs, learning_rate, weight_decay, record)
     run_training(training, loader, max_epochs=epochs, device=device)

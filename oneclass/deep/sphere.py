@@ -1,9 +1,9 @@
-"""What Deep SVDD and Deep SAD share: a network without biases, a centre, and drawing the majority to it.
+"""What Deep SVDD and Deep SAD share: a network without biases, trained to pull the majority to a centre.
 
 Sources: Ruff et al. 2018, "Deep One-Class Classification" (ICML,
 https://proceedings.mlr.press/v80/ruff18a.html), equations 3 (soft boundary) and 4 (one-class); Ruff et al.
 2020, "Deep Semi-Supervised Anomaly Detection" (ICLR, https://arxiv.org/abs/1906.02694), equation 7, for
-rows that are labelled as the minority.
+labelled minority rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,24 +21,25 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from contracts.errors import DataError, MemberCollapsedError
-from contracts.files import Arrays
-from contracts.member import FitContext, Member, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, IndexArray, majority_positions
-from features.apply import score_with_module
+from contracts.member import FitContext, MemberKind, ScoreMeaning
+from contracts.rows import ImageRows, IndexArray, majority_positions
+from features.member import ModuleMember
 from features.tensors import BackboneFeatures
 from features.training import batches_of, run_training
 from oneclass.collapse import require_distinct_scores, require_spread_embeddings
-from oneclass.settings import SphereSettings
+from oneclass.deep.settings import SphereSettings
 
+# As in the paper's code. Zero weights reach a coordinate of the centre at 0, so the network could learn it
+# without looking at the image.
 _LEAST_CENTRE_COORDINATE = 0.1
 _LEAST_CENTRE_NORM = 1e-3
-# Keeps 1 / d finite where a minority row lies on the centre (the paper's code has the same number).
+# Keeps 1 / d finite for a minority row at the centre; the paper's code uses the same number.
 _EPSILON = 1e-6
 _ORIGIN = "the centre is the origin, which all-zero weights reach"
 
 
 class SphereNetwork(nn.Module):
-    """The network phi with its centre c and radius R; subclasses say what it reads.
+    """The network phi with its centre c and radius R; subclasses define what it reads.
 
     Args:
         embedding_dim: d.
@@ -54,11 +55,11 @@ class SphereNetwork(nn.Module):
 
     @abstractmethod
     def embed(self, inputs: Tensor) -> Tensor:
-        """``[N, d]`` embeddings phi of inputs that :meth:`inputs_of` has prepared."""
+        """``[N, d]`` embeddings phi of inputs that :meth:`inputs_of` prepared."""
 
     @abstractmethod
     def inputs_of(self, features: BackboneFeatures) -> Tensor:
-        """What the network reads of a batch of images, ``[N, ...]``."""
+        """The network's input ``[N, ...]`` for a batch of images."""
 
     def squared_distance(self, inputs: Tensor) -> Tensor:
         """``[N]`` squared distances of the embeddings from the centre."""
@@ -70,11 +71,11 @@ class SphereNetwork(nn.Module):
 
 
 class SphereBatch(NamedTuple):
-    """What a training step sees of B rows.
+    """B rows of a training step.
 
     Attributes:
         inputs: ``[B, ...]`` as the network reads them.
-        is_minority: ``[B]`` bool; labelled rows to be pushed away.
+        is_minority: ``[B]`` bool; labelled rows to push away from the centre.
     """
 
     inputs: Tensor
@@ -82,7 +83,7 @@ class SphereBatch(NamedTuple):
 
 
 class SphereRows(Dataset[SphereBatch]):
-    """Inputs with their labels, as whole batches.
+    """Inputs with their labels, in whole batches.
 
     Args:
         inputs: a dataset whose ``__getitems__`` gives ``[B, ...]``.
@@ -96,45 +97,42 @@ class SphereRows(Dataset[SphereBatch]):
         return len(self.is_minority)
 
     def __getitems__(self, positions: list[int]) -> SphereBatch:
-        """A batch of B rows; DataLoader asks for whole batches through this."""
+        """A batch of B rows; DataLoader calls this once per batch."""
         inputs: Tensor = self.inputs.__getitems__(positions)  # type: ignore[attr-defined]
         return SphereBatch(inputs, self.is_minority[positions])
 
 
+NetworkT = TypeVar("NetworkT", bound=SphereNetwork)
+
+
 @dataclass(frozen=True)
-class SphereTask:
-    """What a member brings to the common fit.
+class SphereTask(Generic[NetworkT]):
+    """The parts of the fit that differ between members.
 
     Attributes:
-        inputs: of the majority rows, then of the minority rows that it learns from.
-        new_network: a network before any training; torch is seeded when it is called.
-        pretrain: trains a new network on the majority rows before the centre is set.
+        inputs: of the majority rows, followed by those of the minority rows to learn from.
+        new_network: returns an untrained network; torch is seeded when it is called.
+        pretrain: trains a new network on the majority rows before the centre is set (network, seed).
     """
 
     inputs: Dataset[Tensor]
-    new_network: Callable[[], SphereNetwork]
-    pretrain: Callable[[SphereNetwork, int], None] = lambda _network, _seed: None
+    new_network: Callable[[], NetworkT]
+    pretrain: Callable[[NetworkT, int], None] = lambda _network, _seed: None
 
 
-class SphereMember(Member):
+class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
     """A member whose score is the distance from the centre, 0 or more."""
 
     kind: ClassVar[MemberKind] = "oneclass"
     score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
-    name: ClassVar[str]
     settings: SphereSettings
-    _module: Any = None
 
     @abstractmethod
-    def _task(self, rows: ImageRows, n_majority: int, context: FitContext) -> SphereTask:
-        """Inputs and networks for ``rows``, of which the first ``n_majority`` are the majority's."""
-
-    @abstractmethod
-    def _empty_network(self, arrays: Arrays) -> SphereNetwork:
-        """A network of the shapes of a saved state."""
+    def _task(self, rows: ImageRows, n_majority: int, context: FitContext) -> SphereTask[NetworkT]:
+        """Inputs and networks for ``rows``; the first ``n_majority`` of them are the majority's."""
 
     def _threads(self) -> AbstractContextManager[None]:
-        """How many threads the fit runs on."""
+        """A context that sets how many threads the fit runs on; here it changes nothing."""
         return nullcontext()
 
     def _minority_positions(self, rows: ImageRows) -> IndexArray:  # noqa: ARG002
@@ -142,7 +140,7 @@ class SphereMember(Member):
         return np.empty(0, dtype=np.int64)
 
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
-        """Draw the majority together; a collapsed network is initialised anew, then given up.
+        """Pull the majority together; start again from new weights if the network collapses.
 
         Raises:
             DataError: no majority rows.
@@ -158,7 +156,7 @@ class SphereMember(Member):
             self._module = self._fit(SphereRows(task.inputs, is_minority), task, context)
         return self
 
-    def _fit(self, rows: SphereRows, task: SphereTask, context: FitContext) -> SphereNetwork:
+    def _fit(self, rows: SphereRows, task: SphereTask[NetworkT], context: FitContext) -> NetworkT:
         for attempt in range(self.settings.attempts):
             with torch.random.fork_rng():
                 torch.manual_seed(context.seed + attempt)
@@ -172,18 +170,18 @@ class SphereMember(Member):
                     raise MemberCollapsedError(
                         f"{collapse} {self.settings.attempts} initialisations were tried."
                     ) from collapse
-                context.report(f"{collapse} Initialising anew.")
+                context.report(f"{collapse} Trying other initial weights.")
             else:
                 return network.eval()
         raise AssertionError("attempts is at least 1")
 
     def _require_no_trivial_solution(self, network: SphereNetwork) -> None:
-        """Refuse what every initialisation would collapse with (Ruff et al. 2018, propositions 1 and 2)."""
+        """Refuse what makes every initialisation collapse (Ruff et al. 2018, propositions 1 and 2)."""
         biases = [name for name, _ in network.named_parameters() if name.endswith("bias")]
         if biases:
             raise MemberCollapsedError(
                 f"{self.name}: collapsed, {len(biases)} layers have a bias ({biases[0]}), and biases alone "
-                "reach the centre whatever the image."
+                "reach the centre, whatever the image."
             )
         if self.settings.centre == "origin":
             raise MemberCollapsedError(f"{self.name}: collapsed, {_ORIGIN}.")
@@ -192,6 +190,7 @@ class SphereMember(Member):
         s = self.settings
         seed = context.seed + attempt
         majority = torch.utils.data.Subset(rows, torch.nonzero(~rows.is_minority)[:, 0].tolist())
+        # The centre is the majority's alone: minority rows must not pull it towards them.
         in_order = batches_of(majority, s.batch_size, seed, shuffle=False)
         network.centre.copy_(initial_centre(network, in_order))
         if float(network.centre.norm()) < _LEAST_CENTRE_NORM:
@@ -206,28 +205,8 @@ class SphereMember(Member):
         distances = (embeddings - network.centre).square().sum(dim=1).sqrt()
         require_distinct_scores(self.name, distances[:, None].numpy())
         require_spread_embeddings(self.name, embeddings.numpy(), network.centre.numpy())
+        # The radius of the last epoch is from weights that still moved; this one is of the final network.
         network.radius.copy_(torch.quantile(distances, 1.0 - s.nu))
-
-    def score(self, rows: ImageRows) -> FloatArray:
-        """``[N, 1]`` distances."""
-        return score_with_module(self.to_module(), rows, self.needs)
-
-    def to_module(self) -> Any:
-        """The fitted network."""
-        if self._module is None:
-            raise DataError(f"{self.name}: not fitted yet.")
-        return self._module
-
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Weights, centre, radius and input statistics."""
-        return {name: value.cpu().numpy() for name, value in self.to_module().state_dict().items()}, {}
-
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:  # noqa: ARG002
-        """Take over a saved state."""
-        network = self._empty_network(arrays)
-        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
-        self._module = network.eval()
-        return self
 
 
 class _SphereTraining(LightningModule):
@@ -235,8 +214,8 @@ class _SphereTraining(LightningModule):
 
     Args:
         network: trained in place.
-        settings: which objective, and how.
-        epochs_before: of earlier initialisations.
+        settings: objective and optimiser.
+        epochs_before: epochs of earlier attempts.
         record: receives each epoch's mean loss.
     """
 
@@ -263,21 +242,24 @@ class _SphereTraining(LightningModule):
         squared = self.network.squared_distance(batch.inputs)
         self._squared_of_epoch.append(squared.detach()[~batch.is_minority])
         if self.settings.objective == "one_class" or self.current_epoch < self.settings.warm_up_epochs:
-            # Equation 7: a labelled minority row counts eta / d. Without any this is equation 4.
+            # Deep SAD, equation 7: a labelled minority row adds eta / d. Without any, it is Deep SVDD's
+            # equation 4.
             pushed = self.eta / (squared + _EPSILON)
             loss = torch.where(batch.is_minority, pushed, squared).mean()
         else:
+            # Equation 3: R^2 + 1 / (nu n) sum of max(0, d - R^2). The radius is a buffer without gradient;
+            # it is set in closed form after each epoch.
             r_squared = self.network.radius.square()
             loss = r_squared + (squared - r_squared).clamp_min(0.0).mean() / self.settings.nu
         self._losses_of_epoch.append(loss.detach())
         return loss
 
     def on_train_epoch_end(self) -> None:
-        # R solves its own minimum: the (1 - nu) quantile of the distances (as the paper sets it).
+        # For fixed weights, equation 3 is least at the (1 - nu) quantile of the distances, as in the paper.
         distances = torch.cat(self._squared_of_epoch).sqrt()
         self.network.radius.copy_(torch.quantile(distances.float(), 1.0 - self.settings.nu))
         self._squared_of_epoch.clear()
-        # A new initialisation goes on counting, so that a collapsed attempt stays in sight.
+        # Another attempt continues the count, so that the curve shows the collapsed one, too.
         step = self.epochs_before + self.current_epoch + 1
         self.record("training_loss", float(torch.stack(self._losses_of_epoch).mean()), step)
         self._losses_of_epoch.clear()
@@ -302,7 +284,7 @@ def embeddings_of(network: SphereNetwork, loader: DataLoader[SphereBatch]) -> Te
 
 
 def initial_centre(network: SphereNetwork, loader: DataLoader[SphereBatch]) -> Tensor:
-    """Mean embedding of a first pass, with small coordinates pushed away from 0, as the paper does."""
+    """Mean embedding of a first pass, with small coordinates moved away from 0, as in the paper's code."""
     centre = embeddings_of(network, loader).mean(dim=0)
     small = centre.abs() < _LEAST_CENTRE_COORDINATE
     return torch.where(small, torch.where(centre < 0, -1.0, 1.0) * _LEAST_CENTRE_COORDINATE, centre)

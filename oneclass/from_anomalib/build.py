@@ -1,9 +1,9 @@
-"""Building one of anomalib's models, with weights from where the settings say and from nowhere else.
+"""Building one of anomalib's models, with weights only from the source that the settings name.
 
-Its constructors fetch weights by themselves, some of them whatever their arguments say. So while one runs,
-the two functions that fetch for it, timm's and torchvision's, are ours: they note what is wanted
-pre-trained and give it the packaged, the random or, by request, the hub's weights. A restored member's
-weights come from its own file, and no hub is asked again.
+Anomalib's constructors download weights by themselves, some of them whatever their arguments say. So while a
+constructor runs, the two functions that load weights for it, timm's and torchvision's, are replaced by ours:
+where pre-trained weights are requested, they supply packaged, random or, by request, the hub's weights. A
+restored member takes its weights from its own file and never asks a hub.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torchvision.models._api import WeightsEnum
 from contracts.errors import ModelError, OutnumberedError, UsageError
 from features.settings import PACKAGED_BACKBONES
 from features.weights import normalisation, packaged_state
-from oneclass.from_anomalib.catalogue import PREFIX, facts_of
+from oneclass.from_anomalib.catalogue import PREFIX, image_model_named
 from oneclass.from_anomalib.settings import AnomalibSettings
 
 WeightsSource = Literal["hub", "packaged", "random"]
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
-_AS_IT_IS: Normalisation = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_UNCHANGED: Normalisation = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class BuiltModel:
 
     Attributes:
         lightning: its ``AnomalibModule``, which trains; ``lightning.model`` is the network that scores.
-        normalisation: mean and standard deviation per channel in 0…1 of what the network is to be given.
+        normalisation: mean and standard deviation per channel, in 0…1, for the network's input.
     """
 
     lightning: Any
@@ -49,38 +49,38 @@ class BuiltModel:
 
 
 def build_model(settings: AnomalibSettings, image_size: int, source: WeightsSource, seed: int) -> BuiltModel:
-    """Construct the model of the settings, without its post-processing, evaluation and pictures.
+    """Construct the model of the settings, without its post-processing, evaluation and visualisation.
 
     Args:
         settings: which model, with which arguments.
         image_size: side in pixels of the images that it will see; some models are built for one size.
         source: where pre-trained weights come from.
-        seed: of whatever is random in it.
+        seed: of everything random in it.
 
     Raises:
-        UsageError: arguments that the model refuses, or packaged weights that do not exist.
-        ModelError: weights that cannot be had, or anything else that the constructor needs and lacks.
+        UsageError: the model refuses its arguments, or there are no packaged weights for it.
+        ModelError: weights, or anything else that the constructor needs, are not available.
     """
     from torchvision.transforms.v2 import Resize
 
     with warnings.catch_warnings():
-        # What anomalib says of its own old parts while it is imported.
+        # Deprecation warnings of anomalib about its own dependencies.
         warnings.simplefilter("ignore")
         import anomalib.models.image
         from anomalib.pre_processing import PreProcessor
 
-    facts = facts_of(settings.model)
-    where = f"{PREFIX}{facts.name}"
-    model_class = getattr(anomalib.models.image, facts.class_name)
+    model = image_model_named(settings.model)
+    where = f"{PREFIX}{model.name}"
+    model_class = getattr(anomalib.models.image, model.class_name)
     arguments: dict[str, Any] = settings.constructor_arguments()
-    if facts.has_pre_trained:
-        # The model's own choice of which networks start pre-trained, a teacher but not its student.
+    if model.has_pre_trained:
+        # The model itself decides which of its networks start pre-trained: a teacher, but not its student.
         arguments["pre_trained"] = True
-    # Models that are built for one size read it here. Our images have it already, so nothing is resized.
+    # Models built for one size read it from here. Our images already have that size and are not resized.
     arguments["pre_processor"] = PreProcessor(transform=Resize((image_size, image_size)))
     arguments |= {"post_processor": False, "evaluator": False, "visualizer": False}
-    if facts.name == "vlm_ad":
-        # The one constructor without these.
+    if model.name == "vlm_ad":
+        # The only constructor that does not take these arguments.
         arguments = dict(settings.arguments)
     try:
         with isolated_randomness(seed), weights_from(source, where), no_downloads(model_class, where):
@@ -89,35 +89,34 @@ def build_model(settings: AnomalibSettings, image_size: int, source: WeightsSour
         raise
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         raise UsageError(
-            f"{where}: anomalib does not build it so ({_reason(error)}). Change its arguments or its "
-            "image_size."
+            f"{where}: anomalib refuses these arguments ({_reason(error)}). Change arguments or image_size."
         ) from error
     except Exception as error:
         raise ModelError(
-            f"{where}: anomalib could not build it ({_reason(error)}). It needs what this machine does not "
-            "have; leave it out of the recipe."
+            f"{where}: anomalib could not build it ({_reason(error)}). It needs something that this machine "
+            "does not have. Leave it out of the recipe."
         ) from error
     return BuiltModel(lightning, _normalisation_of(settings, model_class))
 
 
 def _normalisation_of(settings: AnomalibSettings, model_class: Any) -> Normalisation:
-    """That of the packaged backbone, else what the model's own pre-processing has, which may be none."""
+    """The packaged backbone's, else that of the model's own pre-processing, which may have none."""
     from torchvision.transforms.v2 import Normalize
 
     if settings.weights == "packaged":
         name = settings.constructor_arguments()["backbone"]
         return normalisation(timm.create_model(name, pretrained=False))
     if settings.model == "vlm_ad":
-        return _AS_IT_IS
+        return _UNCHANGED
     own = model_class.configure_pre_processor().transform
     steps = getattr(own, "transforms", [own])
     found = [step for step in steps if isinstance(step, Normalize)]
-    return (tuple(found[0].mean), tuple(found[0].std)) if found else _AS_IT_IS
+    return (tuple(found[0].mean), tuple(found[0].std)) if found else _UNCHANGED
 
 
 @contextmanager
 def isolated_randomness(seed: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's generators, which anomalib draws from, and put them back after."""
+    """Seed Python's, NumPy's and torch's generators, all of which anomalib uses, and restore them after."""
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         random.seed(seed)
@@ -132,11 +131,11 @@ def isolated_randomness(seed: int) -> Iterator[None]:
 
 @contextmanager
 def weights_from(source: WeightsSource, where: str) -> Iterator[None]:
-    """Let timm and torchvision take the weights that are wanted pre-trained from ``source``.
+    """While active, timm and torchvision load pre-trained weights from ``source``.
 
     Args:
         source: see :class:`oneclass.from_anomalib.settings.AnomalibSettings`.
-        where: what to name in messages.
+        where: the member type, for messages.
     """
     library: Any = timm
     create, get_state_dict = library.create_model, WeightsEnum.get_state_dict
@@ -158,7 +157,10 @@ def weights_from(source: WeightsSource, where: str) -> Iterator[None]:
     def state_dict(weights: Any, *given: Any, **named: Any) -> Any:
         name = type(weights).__name__.removesuffix("_Weights").lower()
         if source == "packaged":
-            raise UsageError(f"{where}: no package carries the weights of torchvision's {name}. Use hub.")
+            raise UsageError(
+                f"{where}: no package has weights of torchvision's {name}. Use weights: hub, or weights: "
+                "random for an experiment."
+            )
         if source == "random":
             return torchvision.models.get_model(name, weights=None).state_dict()
         try:
@@ -175,11 +177,11 @@ def weights_from(source: WeightsSource, where: str) -> Iterator[None]:
 
 @contextmanager
 def no_downloads(model_class: type, where: str) -> Iterator[None]:
-    """Refuse what some models fetch beside weights of a backbone: textures, other images, whole networks.
+    """Refuse other downloads that some models start: textures, images, whole networks.
 
     Args:
-        model_class: whose module fetches.
-        where: what to name in messages.
+        model_class: the model, in whose module the downloading function is replaced.
+        where: the member type, for messages.
     """
     module: Any = sys.modules[model_class.__module__]
     fetch = getattr(module, "download_and_extract", None)
@@ -189,7 +191,7 @@ def no_downloads(model_class: type, where: str) -> Iterator[None]:
 
     def refuse(root: Any, info: Any) -> None:
         raise ModelError(
-            f"{where}: anomalib wants to fetch {info.name} from {info.url} into {root}. Put it there "
+            f"{where}: anomalib wants to download {info.name} from {info.url} into {root}. Put it there "
             "yourself, or leave the member out of the recipe."
         )
 
@@ -201,24 +203,24 @@ def no_downloads(model_class: type, where: str) -> Iterator[None]:
 
 
 def _load_packaged(model: nn.Module, name: str, where: str) -> None:
-    """Load what the model has of the packaged weights; extractors of features lack the last layers."""
+    """Load the packaged weights that the model has layers for; feature extractors lack the last layers."""
     if name not in PACKAGED_BACKBONES:
         raise UsageError(
-            f"{where}: it starts from pre-trained {name}, and no package carries weights of that, only of "
+            f"{where}: it starts from a pre-trained {name}, but packages have weights only of "
             f"{', '.join(PACKAGED_BACKBONES)}. Use weights: hub, or weights: random for an experiment."
         )
     packaged = packaged_state(name)
     own = model.state_dict()
     missing = [key for key in own if key not in packaged]
     if missing:
-        raise ModelError(f"{where}: packaged weights of {name} lack {missing[0]}. Use weights: hub.")
+        raise ModelError(f"{where}: the packaged weights of {name} lack {missing[0]}. Use weights: hub.")
     model.load_state_dict({key: packaged[key] for key in own})
 
 
 def _no_hub(where: str, name: str, error: Exception) -> ModelError:
     return ModelError(
-        f"{where}: weights of {name} could not be had from the hub ({_reason(error)}). Use weights: packaged "
-        "where the model takes a backbone, weights: random for an experiment, or a machine with a network."
+        f"{where}: the hub did not deliver the weights of {name} ({_reason(error)}). Use weights: packaged "
+        "if the model takes a backbone, weights: random for an experiment, or a machine with network access."
     )
 
 

@@ -1,7 +1,7 @@
-"""Which image models anomalib has, and what their constructors take, read from its source text.
+"""Anomalib's image models and the arguments of their constructors, read from its source text.
 
-Importing anomalib takes many seconds and all of torch, and a recipe is checked before either is needed;
-so the classes and their signatures are taken from the syntax trees of the installed files.
+Importing anomalib takes many seconds and imports torch, and recipes are checked without either. So classes
+and signatures are taken from the syntax trees of the installed files.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 from contracts.errors import ModelError, UsageError, nearest_match
 
 PREFIX = "anomalib:"
-"""What marks a member type as one of anomalib's models."""
+"""Prefix of the member types that are anomalib's models."""
 
-# Anomalib's components around the model, in whose place ours stand, and the switch that ``weights`` turns.
+# Anomalib's components around the model, which ours replace, and the switch that ``weights`` sets.
 _OURS = ("pre_processor", "post_processor", "evaluator", "visualizer", "pre_trained")
 
 
@@ -31,7 +31,7 @@ class Argument:
     Attributes:
         name: as in the signature.
         annotation: its text, such as ``int | None``; empty where there is none.
-        default: its value, or the text of an expression that is no literal; None where there is none.
+        default: its value, or its text if it is not a literal; None where there is none.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class ImageModel:
     """An image model of anomalib.
 
     Attributes:
-        name: of its package, such as ``reverse_distillation``; what we call it by.
+        name: of its package, such as ``reverse_distillation``; the name in member types.
         class_name: such as ``ReverseDistillation``.
-        arguments: that may be given by name.
+        arguments: name → argument, of those that a recipe may set.
         has_pre_trained: whether the constructor has a switch ``pre_trained``.
     """
 
@@ -57,8 +57,8 @@ class ModelFacts:
 
 
 @cache
-def image_models() -> dict[str, ModelFacts]:
-    """Name → facts of every image model of the installed anomalib.
+def image_models() -> dict[str, ImageModel]:
+    """Name → description of every image model of the installed anomalib.
 
     Raises:
         ModelError: anomalib is not installed, or its files are not laid out as expected.
@@ -72,22 +72,22 @@ def image_models() -> dict[str, ModelFacts]:
             if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
             for alias in node.names
         ]
-        return {name: _facts(folder / name / "lightning_model.py", name, cls) for name, cls in classes}
+        return {name: _read_model(folder / name / "lightning_model.py", name, cls) for name, cls in classes}
     except (OSError, SyntaxError, LookupError) as error:
         raise ModelError(
-            f"anomalib: the models of the installation in {folder} could not be read ({error}). "
+            f"anomalib: the list of models in {folder} could not be read ({error}). "
             "Install the version that pyproject.toml names."
         ) from error
 
 
-def facts_of(name: str) -> ModelFacts:
-    """Look a model up, whatever the case and the underscores of the name.
+def image_model_named(name: str) -> ImageModel:
+    """Look up a model, ignoring case and underscores.
 
     Raises:
-        UsageError: no such image model; names the nearest.
+        UsageError: there is no such image model; the message suggests the nearest name.
     """
     models = image_models()
-    by_plain = {_plain(spelling): facts for facts in models.values() for spelling in _spellings(facts)}
+    by_plain = {_plain(spelling): model for model in models.values() for spelling in _spellings(model)}
     if _plain(name) not in by_plain:
         raise UsageError(
             f"member type '{PREFIX}{name}': anomalib has no such image model.{nearest_match(name, models)} "
@@ -96,8 +96,8 @@ def facts_of(name: str) -> ModelFacts:
     return by_plain[_plain(name)]
 
 
-def _spellings(facts: ModelFacts) -> tuple[str, str]:
-    return facts.name, facts.class_name
+def _spellings(model: ImageModel) -> tuple[str, str]:
+    return model.name, model.class_name
 
 
 def _plain(name: str) -> str:
@@ -113,7 +113,7 @@ def _source_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def _facts(path: Path, name: str, class_name: str) -> ModelFacts:
+def _read_model(path: Path, name: str, class_name: str) -> ImageModel:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name)
     constructor = next(
@@ -129,7 +129,7 @@ def _facts(path: Path, name: str, class_name: str) -> ModelFacts:
         )
         for argument, default in pairs
     }
-    return ModelFacts(
+    return ImageModel(
         name,
         class_name,
         {key: argument for key, argument in arguments.items() if key not in _OURS},

@@ -11,7 +11,8 @@ from torch import nn
 from contracts.errors import DataError, ModelError
 from contracts.files import Arrays
 from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageArray, ImageRows, IndexArray, majority_positions
+from contracts.rows import FloatArray, ImageArray, ImageRows, IndexArray
+from features.settings import BackboneSettings
 from features.tensors import BackboneFeatures
 from oneclass.collapse import require_distinct_scores
 from oneclass.from_anomalib.build import build_model
@@ -20,10 +21,11 @@ from oneclass.from_anomalib.module import Preparation, scorer
 from oneclass.from_anomalib.settings import AnomalibSettings
 from oneclass.from_anomalib.state import network_state, put_state
 from oneclass.from_anomalib.training import train
+from oneclass.majority import majority_rows
 
-# Nearest-neighbour models hold patches of a batch times bank in memory, so a few images at a time.
+# Nearest-neighbour models need memory for (patches of a batch) x (bank), so batches are small.
 _SCORED_AT_A_TIME = 8
-_LOOKED_AT = 64
+_CHECKED = 64
 _COMPARED = 4
 
 
@@ -32,23 +34,21 @@ class AnomalibMember(Member):
 
     kind: ClassVar[MemberKind] = "oneclass"
     score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
+    needs: ClassVar[frozenset[MemberInput]] = frozenset({"images"})
+    settings: AnomalibSettings
 
-    def __init__(self, settings: AnomalibSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: AnomalibSettings, backbone: BackboneSettings | None = None) -> None:
+        # The recipe's backbone is not used: anomalib's models bring networks of their own.
+        super().__init__(settings, backbone)
         self._module: nn.Module | None = None
-        self._facts: dict[str, Any] = {}
-        # A few majority images that the saved state is tried on before it is handed out.
+        self._sizes: dict[str, Any] = {}
+        # A few majority images on which a saved state is tested before it is handed out.
         self._sample: ImageArray | None = None
 
     @property
     def where(self) -> str:
         """The member type, for messages."""
         return f"{PREFIX}{self.settings.model}"
-
-    @property
-    def needs(self) -> frozenset[MemberInput]:
-        """Pixels."""
-        return frozenset({"images"})
 
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
         """Train on the majority rows through anomalib's Engine.
@@ -58,24 +58,21 @@ class AnomalibMember(Member):
             UsageError, ModelError: anomalib cannot build or train it.
             MemberCollapsedError: the trained model gives all images the same score.
         """
-        positions = majority_positions(rows)
-        if len(positions) == 0:
-            raise DataError(f"{self.where}: no majority images to learn from. Check the labels.")
-        normal = rows.subset(positions)
+        normal = majority_rows(self.where, rows)
         working_size = rows.shapes.image_size
         image_size = self.settings.image_size or working_size
         built = build_model(self.settings, image_size, self.settings.weights, context.seed)
         preparation = Preparation(image_size, working_size, built.normalisation)
         train(built, self.settings, normal, preparation, seed=context.seed, device=context.device)
-        self._facts = {
+        self._sizes = {
             "image_size": image_size,
             "working_size": working_size,
             "normalisation": [list(values) for values in built.normalisation],
         }
         self._module = scorer(preparation, built.lightning.model)
-        looked_at = np.arange(0, len(normal), max(1, len(normal) // _LOOKED_AT), dtype=np.int64)
-        pixels = normal.images(looked_at)
-        # Mirrored, as a memory bank is at distance 0 from the very images that it holds.
+        checked = np.arange(0, len(normal), max(1, len(normal) // _CHECKED), dtype=np.int64)
+        pixels = normal.images(checked)
+        # Mirrored, because a memory bank is at distance 0 from the images it was made of.
         mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
         require_distinct_scores(self.where, self._score_pixels(self._module, mirrored))
         self._sample = pixels[:_COMPARED]
@@ -100,39 +97,39 @@ class AnomalibMember(Member):
         return torch.cat(scores).float().numpy()
 
     def to_module(self) -> nn.Module:
-        """The trained model behind our preparation of its images."""
+        """The trained model with our preparation of its images in front."""
         if self._module is None:
             raise DataError(f"{self.where}: not fitted yet.")
         return self._module
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Everything the network holds; what comes out of it again is tried on a few images first.
+        """All that the network holds; a network restored from it is first tested on a few images.
 
         Raises:
             ModelError: the restored model does not repeat the trained one's scores.
         """
         network: Any = self.to_module().get_submodule("network")
         arrays, plain = network_state(network)
-        meta = {**self._facts, "plain": plain}
+        meta = {**self._sizes, "plain": plain}
         if self._sample is not None:
             restored = AnomalibMember(self.settings).restore(arrays, meta)
             before = self._score_pixels(self.to_module(), self._sample)
             after = self._score_pixels(restored.to_module(), self._sample)
             if not np.allclose(before, after, rtol=1e-4, atol=1e-6):
                 raise ModelError(
-                    f"{self.where}: part of the trained model is where it cannot be saved: restored, it "
-                    f"gives {after[0, 0]:.4g} for {before[0, 0]:.4g}. Leave it out of the recipe."
+                    f"{self.where}: part of the trained model cannot be saved: after restoring, its score is "
+                    f"{after[0, 0]:.4g} instead of {before[0, 0]:.4g}. Leave it out of the recipe."
                 )
         return arrays, meta
 
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        """Take over a saved state; no weights are fetched again."""
+        """Load a saved state; no weights are downloaded again."""
         built = build_model(self.settings, meta["image_size"], "random", seed=0)
         put_state(built.lightning.model, arrays, meta["plain"], self.where)
         mean, std = (tuple(values) for values in meta["normalisation"])
         preparation = Preparation(meta["image_size"], meta["working_size"], (mean, std))
         network = built.lightning.model.eval().requires_grad_(False)
-        self._facts = {key: value for key, value in meta.items() if key != "plain"}
+        self._sizes = {key: value for key, value in meta.items() if key != "plain"}
         self._module = scorer(preparation, network)
         return self
 

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from features.tensors import BackboneFeatures
 from oneclass.from_anomalib.build import Normalisation
 from oneclass.patchcore.module import PatchCoreModule
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 
 
 class Preparation(nn.Module):
     """Resize (antialiased, as everywhere here) and normalise; the same in training, scoring and the graph.
 
-    Anomalib's own resize is antialiased in training and not in its exported files.
+    Anomalib's own resize is antialiased in training but not in its exported files.
 
     Args:
-        image_size: side in pixels that the network sees.
-        working_size: side of the images that come in; no resize where it is the same.
+        image_size: side in pixels of the network's input.
+        working_size: side of the incoming images; if it is the same, nothing is resized.
         normalisation: mean and standard deviation per channel, in 0…1.
     """
 
@@ -40,12 +40,12 @@ class Preparation(nn.Module):
         if self.image_size != self.working_size:
             side = (self.image_size, self.image_size)
             images = nn.functional.interpolate(images, size=side, mode="bilinear", antialias=True)
-        # Some networks take views that only this layout allows; ours come with channels last.
+        # Some networks reshape with ``view``, which needs this memory layout; ours is channels-last.
         return ((images - self.mean) / self.std).contiguous()
 
 
 class AnomalibModule(nn.Module):
-    """A trained network behind our preparation of its images.
+    """Our preparation of the images, followed by a trained network.
 
     Args:
         preparation: of the pixels.
@@ -58,14 +58,14 @@ class AnomalibModule(nn.Module):
         self.network = network
 
     def forward(self, features: BackboneFeatures) -> tuple[Tensor, Tensor | None]:
-        """Return scores ``[N, 1]`` and, where the network has one, its map ``[N, h, w]``."""
+        """Return scores ``[N, 1]`` and the network's map ``[N, h, w]``, or None if it has none."""
         return score_and_map(self.network(self.preparation(features.images)))
 
 
 def score_and_map(output: Any) -> tuple[Tensor, Tensor | None]:
-    """``[N, 1]`` and ``[N, h, w]`` or None, of what a network of anomalib returns.
+    """Scores ``[N, 1]`` and map ``[N, h, w]`` or None, from the output of one of anomalib's networks.
 
-    Where it gives a map alone, the score is the map's largest value, as anomalib has it.
+    If there is only a map, the score is its largest value, as in anomalib.
     """
     if isinstance(output, Tensor):
         return output.float().reshape(output.shape[0], -1)[:, :1], None
@@ -78,10 +78,10 @@ def score_and_map(output: Any) -> tuple[Tensor, Tensor | None]:
 
 
 class PatchcoreScorer(nn.Module):
-    """Anomalib's PatchCore without its loop over chunks of patches, which tracing fixes at one batch size.
+    """Anomalib's PatchCore without its loop over chunks of patches, which tracing would fix at a batch size.
 
-    Features are anomalib's; the search in its bank is :class:`oneclass.patchcore.member.PatchCoreModule`. The
-    score is the same number; the map holds the distances of the patches, not upsampled and not blurred.
+    Features are anomalib's; the search in its bank is :class:`oneclass.patchcore.module.PatchCoreModule`. The
+    score is the same number. The map holds the distances of the patches, neither upsampled nor blurred.
 
     Args:
         preparation: of the pixels.
@@ -110,22 +110,22 @@ class PatchcoreScorer(nn.Module):
 
 
 def search_settings(num_neighbors: int) -> PatchCoreSettings:
-    """Our settings for anomalib's image score with that many neighbours."""
+    """Our settings that give anomalib's image score with that many neighbours."""
     if num_neighbors == 1:
         return PatchCoreSettings(image_score="top_mean", top_patches=1)
     return PatchCoreSettings(image_score="reweighted", neighbours=num_neighbors)
 
 
 def _rows_of(value: Any) -> int:
-    """``len`` that leaves the number of images open while tracing; of a tensor, ``len`` itself settles it."""
+    """``len`` that keeps the batch size free while tracing; the built-in ``len`` of a tensor fixes it."""
     return value.shape[0] if isinstance(value, Tensor) else len(value)
 
 
 def scorer(preparation: Preparation, network: Any) -> nn.Module:
-    """The module of a trained network; in a form of ours where anomalib's own fixes the batch size."""
+    """The module of a trained network; in our own form if anomalib's would fix the batch size."""
     if type(network).__name__ == "PatchcoreModel":
         return PatchcoreScorer(preparation, network).eval()
     if type(network).__name__ in {"DFMModel", "FREModel"}:
-        # All that fixes the batch size of these two is the ``len`` that their file calls on a tensor.
+        # These two fix the batch size only by calling ``len`` on a tensor, so their file gets another one.
         vars(sys.modules[type(network).__module__])["len"] = _rows_of
     return AnomalibModule(preparation, network).eval()

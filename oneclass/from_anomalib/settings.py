@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from contracts.errors import ModelError, UsageError, nearest_match
 from features.settings import PACKAGED_BACKBONES
-from oneclass.from_anomalib.catalogue import Argument, ModelFacts, facts_of
+from oneclass.from_anomalib.catalogue import Argument, ImageModel, image_model_named
 
 # Shares that are in (0, 1].
 _SHARES = {
@@ -46,7 +46,7 @@ _COUNTS = {
 }
 _RATES = {"lr", "learning_rate"}
 
-# Types that a YAML value can be held against; others are left to the model's constructor.
+# Annotations that a YAML value can be checked against; others are left to the model's constructor.
 _PLAIN_TYPES: dict[str, Any] = {
     "bool": bool,
     "int": int,
@@ -63,7 +63,7 @@ _PLAIN_TYPES: dict[str, Any] = {
     "list[float] | None": list[float] | None,
 }
 
-# Layers of a ResNet and those of EfficientNet-Lite with the same pixels per cell: 4, 8, 16, 32.
+# Layers of a ResNet → layers of EfficientNet-Lite with the same stride: 4, 8, 16, 32 pixels per cell.
 _PACKAGED_LAYER = {"layer1": "blocks.1", "layer2": "blocks.2", "layer3": "blocks.4", "layer4": "blocks.6"}
 
 
@@ -73,15 +73,15 @@ class AnomalibSettings(BaseModel):
     Attributes:
         model: which image model; the member type ``anomalib:<name>`` stands for it.
         arguments: of the model's constructor, by name, such as ``{coreset_sampling_ratio: 0.05}``.
-        weights: what networks start from that anomalib wants pre-trained: ``hub`` (downloaded), ``packaged``
-            (ImageNet weights of a pip package; the backbone is then ``tf_efficientnet_lite0`` and layers
-            are those of the same strides, unless ``arguments`` say otherwise) or ``random`` (only for
+        weights: source of the weights that anomalib's model starts from: ``hub`` (downloaded), ``packaged``
+            (ImageNet weights of a pip package; unless ``arguments`` say otherwise, the backbone is then
+            ``tf_efficientnet_lite0`` and layers are those of the same strides) or ``random`` (only for
             experiments).
-        image_size: side in pixels that the model sees; None means the working size. Resizing is antialiased,
-            in training and in the exported file alike.
-        max_epochs: passes over the majority images, at most; models that fix their own number, such as the
-            memory banks, keep it.
-        batch_size: images a step; None means 32, and 1 for EfficientAd, which insists on it.
+        image_size: side in pixels of the model's input; None means the working size. Resizing is antialiased
+            in training and in the exported file.
+        max_epochs: passes over the majority images, at most. Models that fix their own number, such as memory
+            banks, keep it.
+        batch_size: images per step; None means 32, or 1 for EfficientAd, which requires it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,11 +96,11 @@ class AnomalibSettings(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         try:
-            facts = facts_of(self.model)
+            model = image_model_named(self.model)
             for name, value in self.arguments.items():
-                _check_argument(facts, name, value)
+                _check_argument(model, name, value)
             if self.weights == "packaged":
-                _check_packaged(facts, self.arguments)
+                _check_packaged(model, self.arguments)
         except (UsageError, ModelError) as error:
             raise ValueError(str(error)) from None
         return self
@@ -109,54 +109,54 @@ class AnomalibSettings(BaseModel):
         return hash(self.model_dump_json())
 
     @property
-    def images_a_step(self) -> int:
-        """Images a step, with the default resolved."""
+    def images_per_step(self) -> int:
+        """``batch_size`` with the default resolved."""
         return self.batch_size or (1 if self.model == "efficient_ad" else 32)
 
     def constructor_arguments(self) -> dict[str, Any]:
-        """Arguments of the model's constructor, with those that ``weights: packaged`` brings along."""
-        facts = facts_of(self.model)
+        """Arguments of the model's constructor, including those that ``weights: packaged`` implies."""
+        model = image_model_named(self.model)
         given = dict(self.arguments)
         if self.weights != "packaged":
             return given
         given.setdefault("backbone", PACKAGED_BACKBONES[0])
         for name in ("layer", "layers"):
-            known = facts.arguments.get(name)
+            known = model.arguments.get(name)
             if known is not None and name not in given:
                 given[name] = _packaged_layers(known.default)
         return given
 
 
 def _packaged_layers(default: Any) -> Any:
-    """The model's default layers under the names that the packaged backbones have for their strides."""
+    """The model's default layers, renamed to the packaged backbones' layers of the same strides."""
     if isinstance(default, str):
         return _PACKAGED_LAYER.get(default, default)
     return None if default is None else [_PACKAGED_LAYER.get(layer, layer) for layer in default]
 
 
-def _check_packaged(facts: ModelFacts, arguments: dict[str, Any]) -> None:
-    if "backbone" not in facts.arguments:
+def _check_packaged(model: ImageModel, arguments: dict[str, Any]) -> None:
+    if "backbone" not in model.arguments:
         raise UsageError(
-            f"weights: anomalib's {facts.name} takes no backbone, so no packaged weights go into it. "
+            f"weights: anomalib's {model.name} takes no backbone, so it cannot use packaged weights. "
             "Use weights: hub, or weights: random for an experiment"
         )
     backbone = arguments.get("backbone", PACKAGED_BACKBONES[0])
     if backbone not in PACKAGED_BACKBONES:
         raise UsageError(
-            f"weights: no package carries those of backbone '{backbone}', only those of "
+            f"weights: no package has those of backbone '{backbone}'; there are packages for "
             f"{', '.join(PACKAGED_BACKBONES)}. Use one of these, or weights: hub"
         )
 
 
-def _check_argument(facts: ModelFacts, name: str, value: Any) -> None:
-    if name == "pre_trained" and facts.has_pre_trained:
-        raise UsageError("arguments.pre_trained: say it with weights: hub, packaged or random")
-    if name not in facts.arguments:
+def _check_argument(model: ImageModel, name: str, value: Any) -> None:
+    if name == "pre_trained" and model.has_pre_trained:
+        raise UsageError("arguments.pre_trained: use the key weights (hub, packaged or random) instead")
+    if name not in model.arguments:
         raise UsageError(
-            f"arguments.{name}: anomalib's {facts.name} takes no such argument."
-            f"{nearest_match(name, facts.arguments)} It takes {', '.join(facts.arguments)}"
+            f"arguments.{name}: anomalib's {model.name} takes no such argument."
+            f"{nearest_match(name, model.arguments)} It takes {', '.join(model.arguments)}"
         )
-    argument = facts.arguments[name]
+    argument = model.arguments[name]
     expected = _PLAIN_TYPES.get(argument.annotation)
     if expected is not None:
         _check_type(argument, expected, value)
@@ -167,12 +167,12 @@ def _check_argument(facts: ModelFacts, name: str, value: Any) -> None:
 
 def _check_type(argument: Argument, expected: Any, value: Any) -> None:
     try:
-        # A whole number is a fine float, but text is no number and no number is a switch.
+        # Strict: an integer may stand for a float, but neither text for a number nor a number for a bool.
         TypeAdapter(expected).validate_python(value, strict=True)
     except ValidationError:
         raise UsageError(
-            f"arguments.{argument.name}: got {value!r}; it is {argument.annotation}, by default "
-            f"{argument.default!r}"
+            f"arguments.{argument.name}: got {value!r}, but it must be {argument.annotation} (default: "
+            f"{argument.default!r})"
         ) from None
 
 
@@ -180,9 +180,9 @@ def _bound_broken(name: str, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     if name in _SHARES and not 0 < value <= 1:
-        return "it is a share above 0 and up to 1"
+        return "it must be above 0 and at most 1"
     if name in _COUNTS and value < 1:
-        return "it is a number of 1 or more"
+        return "it must be 1 or more"
     if name in _RATES and value <= 0:
-        return "it is a rate above 0"
+        return "it must be above 0"
     return ""

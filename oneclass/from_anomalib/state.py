@@ -1,7 +1,7 @@
-"""A trained network as arrays and JSON facts, and back: its state dict, and what lies beside that.
+"""A trained network as arrays and JSON values, and back: its state dict and its plain attributes.
 
-Memory banks have other sizes after training than before, and some models keep a tensor or a number as a
-plain attribute. Both are put back by name into a network that the same arguments have built.
+Memory banks change their size in training, and some models keep a tensor or a number as a plain attribute. So
+values are restored by name, not by ``load_state_dict``, into a network built from the same arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TENSOR_ATTRIBUTE = "attribute/"
 
 
 def network_state(network: nn.Module) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays of the state dict and of plain tensor attributes, and plain numbers, texts and switches."""
+    """Arrays (state dict, tensor attributes) and plain attributes (numbers, strings, bools)."""
     arrays: Arrays = {}
     for name, value in network.state_dict().items():
         arrays[name] = _to_numpy(value)
@@ -37,10 +37,10 @@ def network_state(network: nn.Module) -> tuple[Arrays, dict[str, Any]]:
 
 
 def put_state(network: nn.Module, arrays: Arrays, plain: dict[str, Any], where: str) -> None:
-    """Give a freshly built network the state of a trained one, in place.
+    """Load a trained state into a freshly built network, in place.
 
     Raises:
-        ModelError: the network has no place for an array; anomalib is another version, perhaps.
+        ModelError: the network has no place for an array; perhaps the version of anomalib has changed.
     """
     for name, array in arrays.items():
         tensor = torch.from_numpy(np.array(array))
@@ -57,7 +57,7 @@ def put_state(network: nn.Module, arrays: Arrays, plain: dict[str, Any], where: 
             owner._buffers[leaf] = tensor
         else:
             raise ModelError(
-                f"{where}: its saved state holds {name}, which the installed anomalib's model has not. "
+                f"{where}: its saved state holds {name}, which the installed anomalib's model does not have. "
                 "Train it again."
             )
     for key, value in plain.items():
@@ -67,6 +67,7 @@ def put_state(network: nn.Module, arrays: Arrays, plain: dict[str, Any], where: 
 
 def _to_numpy(value: Tensor) -> np.ndarray:
     value = value.detach().cpu()
+    # NumPy has no bfloat16; float32 holds every bfloat16 exactly.
     if value.dtype == torch.bfloat16:
         value = value.float()
     return value.numpy().copy()

@@ -1,4 +1,4 @@
-"""Training one of anomalib's models by its own Engine, on rows in memory, silently and without files."""
+"""Training one of anomalib's models with its own Engine, on rows in memory, without output or files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from oneclass.patchcore.coreset import k_center_greedy
 
 _PRELOAD_BYTES = 1 << 30
 
-# Models that learn something from a validation pass of their own; normal images are what they want there.
+# Models that learn something in a validation pass of their own, which expects normal images.
 _USES_VALIDATION = ("efficient_ad", "winclip", "anomalyvfm", "vlm_ad")
 
-# Lightning logs under the names of both forms that it is installed in.
+# Lightning logs under different names, depending on the package it was installed from.
 _TALKATIVE = ("anomalib", "lightning", "lightning.pytorch", "lightning_fabric", "pytorch_lightning")
 
 
@@ -48,18 +48,18 @@ def train(
         built: the model.
         settings: epochs and batch size.
         normal: majority rows.
-        prepare: ``[B, 3, S, S]`` pixels 0…255 → what the network is given, as in the exported graph.
-        seed: of the order of the rows and of whatever the model draws.
+        prepare: ``[B, 3, S, S]`` pixels 0…255 → the network's input, as in the exported graph.
+        seed: of the order of the rows and of the model's own random numbers.
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        ModelError: the training failed; says how.
-        KeyboardInterrupt: the user interrupted; Lightning would exit the process instead.
+        ModelError: training failed; the message gives anomalib's reason.
+        KeyboardInterrupt: the user interrupted (Lightning would exit the process instead).
     """
     from anomalib.engine import Engine
 
     where = f"{PREFIX}{settings.model}"
-    data = _RowsModule(normal, prepare, settings.images_a_step, seed)
+    data = _RowsModule(normal, prepare, settings.images_per_step, seed)
     uses_validation = settings.model in _USES_VALIDATION
     try:
         with (
@@ -75,7 +75,7 @@ def train(
                 devices=1,
                 max_epochs=settings.max_epochs,
                 limit_val_batches=None if uses_validation else 0,
-                # No checkpoints, loggers, bars and summaries.
+                # No checkpoints, loggers, progress bars or summaries.
                 barebones=True,
             )
             engine.fit(built.lightning, datamodule=data)
@@ -93,7 +93,7 @@ def train(
 
 
 class _RowsModule(LightningDataModule):
-    """Rows as anomalib's models look for them at their trainer."""
+    """Rows with the attributes that anomalib's models look up on their trainer's data module."""
 
     name = "rows"
     category = ""
@@ -107,11 +107,11 @@ class _RowsModule(LightningDataModule):
         self._seed = seed
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches in random order, another one each epoch."""
+        """Batches in a new random order each epoch."""
         return self._loader(self._seed)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The same rows in their own order."""
+        """The same rows in their original order."""
         return self._loader(None)
 
     def _loader(self, seed: int | None) -> DataLoader[Any]:
@@ -124,7 +124,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 class _Batches(Sampler[list[int]]):
-    """Positions in batches; a single row left over joins the last one, as variances need two."""
+    """Positions in batches; a single leftover row joins the last batch, because a variance needs two."""
 
     def __init__(self, n_rows: int, batch_size: int, seed: int | None) -> None:
         self.n_rows, self.batch_size = n_rows, batch_size
@@ -144,7 +144,7 @@ class _Batches(Sampler[list[int]]):
 
 
 class _PreparedImages(Dataset[Any]):
-    """Whole batches as anomalib's ``ImageBatch``; pixels are kept in memory where they fit into 1 GiB."""
+    """Whole batches as anomalib's ``ImageBatch``; pixels are kept in memory if they fit into 1 GiB."""
 
     def __init__(self, rows: ImageRows, prepare: Callable[[Tensor], Tensor]) -> None:
         self.rows, self.prepare = rows, prepare
@@ -155,7 +155,7 @@ class _PreparedImages(Dataset[Any]):
         return len(self.rows)
 
     def __getitems__(self, positions: list[int]) -> Any:
-        """DataLoader asks for whole batches through this."""
+        """DataLoader calls this once per batch."""
         from anomalib.data import ImageBatch
 
         chosen = np.asarray(positions, dtype=np.int64)
@@ -167,7 +167,7 @@ class _PreparedImages(Dataset[Any]):
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """No logs, advice and bars: standard output is for machines, and the terminal has our own bar."""
+    """Suppress logs, warnings and progress bars: stdout is for machines, and we show a bar of our own."""
     from tqdm import tqdm
 
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
@@ -188,11 +188,11 @@ def _silence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def exact_coreset(seed: int) -> Iterator[None]:
-    """Let banks be chosen by our k-centre greedy in place of anomalib's.
+    """While active, our k-centre greedy selects banks in place of anomalib's.
 
-    The same algorithm, on the patches themselves instead of a random projection of them. Anomalib's makes
-    one pass over all patches for every patch that it takes, and lets go of a block of memory each time that
-    glibc does not always find again: 20 images of 224 px have been seen to take 18 GB.
+    It is the same algorithm, on the patches themselves instead of a random projection of them. Anomalib's
+    makes one pass over all patches per selected patch, and each pass frees a block of memory that glibc does
+    not always reuse: 20 images of 224 px have been seen to take 18 GB.
     """
     from anomalib.models.components import KCenterGreedy
 

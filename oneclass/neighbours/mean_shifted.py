@@ -1,11 +1,11 @@
-"""Mean-shifted contrastive adaptation of the backbone's last stage, and kNN on what it then says.
+"""Mean-shifted contrastive adaptation of the backbone's last stage, and kNN on the adapted features.
 
 Source: Reiss & Hoshen 2021, "Mean-Shifted Contrastive Loss for Anomaly Detection"
 (https://arxiv.org/abs/2106.03844), section 3: contrastive learning seen from the mean of the pre-trained
-features rather than from the origin, so that the majority stays in one place while its images are told apart;
-scores are distances to the k = 2 nearest adapted majority images. Where we differ: only the layers from the
-last change of resolution on are trained, by Adam; views are made a batch at a time and hold no blur; the bank
-is bounded; the distance is Euclidean on the unit sphere, which orders as the cosine does for k = 1.
+features instead of from the origin. The majority stays in one place while its images are told apart. Scores
+are distances to the k = 2 nearest adapted majority images. We differ as follows: only the layers after the
+last change of resolution are trained, by Adam; views are made one batch at a time and never blurred; the bank
+is bounded; the distance is Euclidean on the unit sphere, which for k = 1 gives the same order as the cosine.
 """
 
 from __future__ import annotations
@@ -19,108 +19,24 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from contracts.errors import DataError, UsageError
+from contracts.errors import UsageError
 from contracts.files import Arrays
-from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, majority_positions
-from features.apply import score_with_module
+from contracts.member import FitContext, MemberInput, MemberKind, ScoreMeaning
+from contracts.rows import ImageRows
 from features.backbones import Backbone
+from features.member import ModuleMember
 from features.settings import BackboneSettings
 from features.tensors import BackboneFeatures
 from features.training import batches_of, run_training
 from oneclass.collapse import require_spread_embeddings
-from oneclass.neighbours.nearest import NearestRows, drawn_rows
+from oneclass.majority import drawn_rows, majority_rows
+from oneclass.neighbours.nearest import NearestRows
+from oneclass.neighbours.settings import MeanShiftedSettings
 from oneclass.neighbours.views import random_views
-from oneclass.settings import MeanShiftedSettings
 
 _BATCH = 64
 _LEAST_LENGTH = 1e-12
 _LEAST_SIZE_TO_TELL_STAGES = 128
-
-
-class MeanShifted(Member):
-    """See the module's docstring. Scores are distances between unit vectors, 0…2."""
-
-    kind: ClassVar[MemberKind] = "oneclass"
-    score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
-
-    def __init__(self, settings: MeanShiftedSettings, default_backbone: BackboneSettings) -> None:
-        self.settings = settings
-        backbone = settings.network or default_backbone
-        self.backbone = backbone.model_copy(update={"image_size": settings.image_size})
-        self._module: MeanShiftedModule | None = None
-
-    @property
-    def needs(self) -> frozenset[MemberInput]:
-        """Pixels."""
-        return frozenset({"images"})
-
-    def fit(self, rows: ImageRows, context: FitContext) -> Self:
-        """Adapt the last stage to the majority, then keep the majority's features.
-
-        Raises:
-            DataError: no majority rows.
-            MemberCollapsedError: the majority's images cannot be told apart, before or after.
-            UsageError: the backbone has no stages.
-        """
-        majority = majority_positions(rows)
-        if len(majority) == 0:
-            raise DataError("mean_shifted: no majority images to learn from. Check the labels.")
-        s = self.settings
-        normal = rows.subset(majority)
-        embedding = _Embedding(self.backbone)
-        images = _Images(normal.subset(drawn_rows(len(normal), s.max_images, context.seed)), s.image_size)
-        if len(images) > 1:
-            self._adapt(embedding, images, context)
-        kept = drawn_rows(len(normal), s.bank_size, context.seed)
-        bank = _embed_all(embedding, _Images(normal.subset(kept), s.image_size), context.device)
-        module = MeanShiftedModule(embedding, bank, s.neighbours)
-        module.nearest.require_distinct("mean_shifted")
-        require_spread_embeddings("mean_shifted", bank.numpy(), bank.mean(dim=0).numpy())
-        self._module = module.eval()
-        return self
-
-    def _adapt(self, embedding: _Embedding, images: _Images, context: FitContext) -> None:
-        before = _embed_all(embedding, images, context.device)
-        centre = before.mean(dim=0)
-        require_spread_embeddings("mean_shifted", before.numpy(), centre.numpy())
-        with torch.random.fork_rng():
-            torch.manual_seed(context.seed)
-            training = _MeanShiftedTraining(embedding, centre, self.settings, context.record)
-            training.train_last_stage()
-            run_training(
-                training,
-                batches_of(images, self.settings.batch_size, context.seed),
-                max_epochs=self.settings.epochs,
-                device=context.device,
-            )
-        embedding.eval().requires_grad_(False)
-        context.report(
-            f"mean-shifted loss {training.losses[0]:.3f} to {training.losses[-1]:.3f} on {len(images)} images"
-        )
-
-    def score(self, rows: ImageRows) -> FloatArray:
-        """``[N, 1]`` distances."""
-        return score_with_module(self.to_module(), rows, self.needs)
-
-    def to_module(self) -> MeanShiftedModule:
-        """The fitted module."""
-        if self._module is None:
-            raise DataError("mean_shifted: not fitted yet.")
-        return self._module
-
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Weights and bank."""
-        return {name: value.cpu().numpy() for name, value in self.to_module().state_dict().items()}, {}
-
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:  # noqa: ARG002
-        """Take over a saved state; the backbone's own weights are not fetched again."""
-        state = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
-        embedding = _Embedding(self.backbone.model_copy(update={"weights": "random"}))
-        module = MeanShiftedModule(embedding, state["nearest.bank"], self.settings.neighbours)
-        module.load_state_dict(state)
-        self._module = module.eval()
-        return self
 
 
 class _Embedding(nn.Module):
@@ -157,11 +73,75 @@ class MeanShiftedModule(nn.Module):
         return self.nearest(self.embedding(pixels))[:, None], None
 
 
+class MeanShifted(ModuleMember[MeanShiftedModule]):
+    """See the module's docstring. Scores are distances between unit vectors, 0…2."""
+
+    name = "mean_shifted"
+    kind: ClassVar[MemberKind] = "oneclass"
+    score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
+    needs: ClassVar[frozenset[MemberInput]] = frozenset({"images"})
+    settings: MeanShiftedSettings
+
+    @property
+    def own_network(self) -> BackboneSettings:
+        """The network to adapt, at the member's own image size."""
+        backbone = self.settings.network or self.backbone
+        return backbone.model_copy(update={"image_size": self.settings.image_size})
+
+    def fit(self, rows: ImageRows, context: FitContext) -> Self:
+        """Adapt the last stage to the majority, then keep the majority's features.
+
+        Raises:
+            DataError: no majority rows.
+            MemberCollapsedError: the majority's images cannot be told apart, before or after adaptation.
+            UsageError: the backbone has no stages.
+        """
+        s = self.settings
+        normal = majority_rows(self.name, rows)
+        embedding = _Embedding(self.own_network)
+        images = _Images(normal.subset(drawn_rows(len(normal), s.max_images, context.seed)), s.image_size)
+        if len(images) > 1:
+            self._adapt(embedding, images, context)
+        kept = drawn_rows(len(normal), s.bank_size, context.seed)
+        bank = _embed_all(embedding, _Images(normal.subset(kept), s.image_size), context.device)
+        module = MeanShiftedModule(embedding, bank, s.neighbours)
+        module.nearest.require_distinct(self.name)
+        require_spread_embeddings(self.name, bank.numpy(), bank.mean(dim=0).numpy())
+        self._module = module.eval()
+        return self
+
+    def _adapt(self, embedding: _Embedding, images: _Images, context: FitContext) -> None:
+        before = _embed_all(embedding, images, context.device)
+        centre = before.mean(dim=0)
+        # Images that the pre-trained features cannot tell apart leave the loss nothing to start from.
+        require_spread_embeddings(self.name, before.numpy(), centre.numpy())
+        with torch.random.fork_rng():
+            torch.manual_seed(context.seed)
+            training = _MeanShiftedTraining(embedding, centre, self.settings, context.record)
+            training.train_last_stage()
+            run_training(
+                training,
+                batches_of(images, self.settings.batch_size, context.seed),
+                max_epochs=self.settings.epochs,
+                device=context.device,
+            )
+        embedding.eval().requires_grad_(False)
+        context.report(
+            f"mean-shifted loss {training.losses[0]:.3f} to {training.losses[-1]:.3f} on {len(images)} images"
+        )
+
+    def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> MeanShiftedModule:  # noqa: ARG002
+        # Random weights: the saved ones overwrite them, and nothing is downloaded.
+        embedding = _Embedding(self.own_network.model_copy(update={"weights": "random"}))
+        bank = torch.from_numpy(np.array(arrays["nearest.bank"]))
+        return MeanShiftedModule(embedding, bank, self.settings.neighbours)
+
+
 def mean_shifted_loss(views: Tensor, other_views: Tensor, centre: Tensor, temperature: float) -> Tensor:
     """Contrastive loss of two views of N images, seen from the centre; a scalar.
 
-    An image's features are unit vectors phi; theta = (phi - c) / |phi - c|. Every view asks which of the
-    other 2N - 1 is its partner, by the cosine between thetas. Source: equations 5 and 6.
+    An image's features are unit vectors phi, and theta = (phi - c) / |phi - c|. Each of the 2N views must
+    find its partner among the other 2N - 1 by the cosine between thetas. Source: equations 5 and 6.
 
     Args:
         views: ``[N, D]`` unit vectors.
@@ -177,10 +157,10 @@ def mean_shifted_loss(views: Tensor, other_views: Tensor, centre: Tensor, temper
 
 
 def last_stage(backbone: nn.Module, sample: Tensor) -> list[nn.Module]:
-    """Layers with weights of their own that run from the last change of resolution on, in running order.
+    """Layers with weights of their own that run after the last change of resolution, in the order they run.
 
     Args:
-        backbone: called with ``sample``.
+        backbone: network to look into; it is called with ``sample``.
         sample: ``[1, 3, s, s]``.
 
     Raises:
@@ -203,19 +183,19 @@ def last_stage(backbone: nn.Module, sample: Tensor) -> list[nn.Module]:
         for hook in hooks:
             hook.remove()
     sides = [side for _, side in ran if side > 0]
-    # Squeeze-and-excitation gives maps of one cell along the way.
+    # Maps of one cell are squeeze-and-excitation's, which occur at every depth.
     deepest = min((side for side in sides if side > 1), default=0)
     if not sides or deepest == max(sides):
         raise UsageError(
-            f"mean_shifted: backbone {type(backbone).__name__} has no stages of falling resolution. Choose a "
-            "convolutional one with network={name: ...}, such as resnet18."
+            f"mean_shifted: backbone {type(backbone).__name__} has no stages of decreasing resolution. "
+            "Choose a convolutional one with network={name: ...}, such as resnet18."
         )
     first = next(place for place, (_, side) in enumerate(ran) if side == deepest)
     return list(dict.fromkeys(layer for layer, _ in ran[first:]))
 
 
 class _MeanShiftedTraining(LightningModule):
-    """Two views, one loss, for Lightning's loop. Batch statistics stay as pre-trained."""
+    """Two views and one loss, for Lightning's loop. Batch normalisation keeps its pre-trained statistics."""
 
     def __init__(
         self,
@@ -233,8 +213,8 @@ class _MeanShiftedTraining(LightningModule):
         self._losses_of_epoch: list[Tensor] = []
 
     def train_last_stage(self) -> None:
-        """Let gradients reach the last stage alone."""
-        # In small images the last stage has one cell, as squeeze-and-excitation has everywhere.
+        """Let gradients reach only the last stage."""
+        # In small images the last stage has a single cell and could not be told from squeeze-and-excitation.
         size = max(self.settings.image_size, _LEAST_SIZE_TO_TELL_STAGES)
         for layer in last_stage(self.embedding, torch.zeros(1, 3, size, size)):
             layer.requires_grad_(True)
@@ -243,7 +223,7 @@ class _MeanShiftedTraining(LightningModule):
         self.embedding.eval()
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor | None:  # noqa: ARG002
-        # One image has nothing to be told apart from. None makes Lightning pass over the step.
+        # A single image has no negatives. Lightning skips a step that returns None.
         if len(batch) < 2:
             return None
         s = self.settings
@@ -266,7 +246,7 @@ class _MeanShiftedTraining(LightningModule):
 
 
 class _Images(Dataset[Tensor]):
-    """Rows as batches of ``[B, 3, s, s]`` float32 pixels 0…255."""
+    """Batches ``[B, 3, s, s]`` of float32 pixels 0…255."""
 
     def __init__(self, rows: ImageRows, size: int) -> None:
         self.rows, self.size = rows, size
@@ -275,7 +255,7 @@ class _Images(Dataset[Tensor]):
         return len(self.rows)
 
     def __getitems__(self, positions: list[int]) -> Tensor:
-        """``[B, 3, s, s]``; DataLoader asks for whole batches through this."""
+        """``[B, 3, s, s]``; DataLoader calls this once per batch."""
         images = torch.from_numpy(self.rows.images(np.array(positions, dtype=np.int64)))
         return _resized(images.permute(0, 3, 1, 2).float(), self.size)
 
@@ -285,7 +265,7 @@ def _resized(images: Tensor, size: int) -> Tensor:
 
 
 def _embed_all(embedding: _Embedding, images: _Images, device: str) -> Tensor:
-    """``[N, D]`` unit vectors, on the CPU, to which the network also returns."""
+    """``[N, D]`` unit vectors on the CPU; the network is on the CPU afterwards, too."""
     embedding.eval().to(device)
     parts = []
     with torch.inference_mode():
@@ -293,5 +273,5 @@ def _embed_all(embedding: _Embedding, images: _Images, device: str) -> Tensor:
             pixels = images.__getitems__(list(range(start, min(start + _BATCH, len(images)))))
             parts.append(embedding(pixels.to(device)).cpu())
     embedding.to("cpu")
-    # A copy made outside of inference mode can be part of a loss again.
+    # Tensors made in inference mode cannot take part in a loss; a clone made outside of it can.
     return torch.cat(parts).clone()

@@ -1,4 +1,4 @@
-"""Random views of a batch of images, made all at once by tensor operations."""
+"""Random views of a batch of images, computed together by tensor operations."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import torch
 from torch import Tensor, nn
 
 Flips = Literal["none", "horizontal", "both"]
+# ITU-R BT.601, as in Pillow's conversion to grey.
 _LUMA = (0.299, 0.587, 0.114)
-_LOG_RATIO = 0.2876820724517809  # crops are between 3:4 and 4:3
+# ln(4/3): the width of the interval that the logarithm of a crop's stretch is drawn from.
+_LOG_RATIO = 0.2876820724517809
 
 
 def random_views(images: Tensor, crop_scale_min: float, flips: Flips, colour: float) -> Tensor:
-    """One view of every image: a random part of it at the old size, perhaps mirrored, colours jittered.
+    """One view of each image: a random crop at the original size, possibly mirrored, with jittered colours.
 
-    It draws from torch's global generator.
+    Random numbers come from torch's global generator.
 
     Args:
         images: ``[N, 3, s, s]`` float32, 0…255.
-        crop_scale_min: smallest share of the area that a part has.
-        flips: which mirrorings may happen.
+        crop_scale_min: smallest share of the area that a crop has.
+        flips: which reflections may occur.
         colour: strength; brightness, contrast and saturation are multiplied by 1 - colour … 1 + colour.
 
     Returns:
@@ -48,9 +50,10 @@ def random_views(images: Tensor, crop_scale_min: float, flips: Flips, colour: fl
 
 
 def _crops(n_images: int, crop_scale_min: float, flips: Flips) -> Tensor:
-    """``[N, 2, 3]`` affine maps from a view's coordinates, -1…1, to the image's."""
+    """``[N, 2, 3]`` affine maps from a view's coordinates (-1…1) to the image's."""
     area = crop_scale_min + (1.0 - crop_scale_min) * torch.rand(n_images)
     stretch = torch.exp(_LOG_RATIO * (torch.rand(n_images) - 0.5))
+    # Clamped, because a stretched crop of nearly the whole area would reach beyond the image.
     width, height = (area.sqrt() * stretch).clamp_max(1.0), (area.sqrt() / stretch).clamp_max(1.0)
     place_x, place_y = 2.0 * torch.rand(2, n_images) - 1.0
     mirrored = torch.where(torch.rand(2, n_images) < 0.5, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""How many patches a bank may hold, from whichever budget the settings name."""
+"""How many patches a bank may hold, by the budget that the settings name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contracts.errors import DataError
 from contracts.rows import FeatureShapes
 from features.tensors import BackboneFeatures
 from oneclass.patchcore.module import PatchCoreModule
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 
 LEAST_BANK = 10
 _TIMED_IMAGES = 16
@@ -21,16 +21,16 @@ _TIMED_BANKS = (500, 4000)
 
 
 def bank_bytes_per_patch(settings: PatchCoreSettings, dim: int) -> int:
-    """Bytes that one bank patch of ``dim`` coordinates takes in the exported file."""
-    # -2 b and |b|^2; the score of equation 7 looks bank patches up, so it needs b as well.
+    """Bytes in the exported file per bank patch of ``dim`` coordinates."""
+    # The graph holds -2 b and |b|^2. The score of equation 7 looks bank patches up, so it needs b as well.
     copies = 2 if settings.image_score == "reweighted" else 1
     return 4 * (copies * dim + 1)
 
 
 def milliseconds_per_image(module: PatchCoreModule, shapes: FeatureShapes) -> float:
-    """Time that scoring one image's patches takes on this machine, in milliseconds, without the backbone.
+    """Milliseconds to score one image's patches on this machine, without the backbone.
 
-    The median of several batches of 16 made-up images, so that a moment's load counts for little.
+    The median over several batches of 16 random images, so that short bursts of other load hardly matter.
     """
     generator = torch.Generator().manual_seed(0)
     grid = shapes.patch_grid
@@ -38,7 +38,7 @@ def milliseconds_per_image(module: PatchCoreModule, shapes: FeatureShapes) -> fl
     features = BackboneFeatures(torch.empty(0), torch.empty(0), patches)
     seconds = []
     with torch.inference_mode():
-        module(features)
+        module(features)  # warm-up: the first call allocates memory
         for _ in range(_TIMED_REPEATS):
             started = time.perf_counter()
             module(features)
@@ -53,18 +53,18 @@ def resolve_bank_size(
     n_candidates: int,
     dim: int,
 ) -> int:
-    """Patches that the bank may hold.
+    """The number of patches that the bank may hold.
 
     Args:
-        settings: name one budget.
+        settings: they name one budget.
         shapes: of the backbone's features.
         n_images: majority images.
         n_candidates: patches that the bank is chosen from.
         dim: coordinates of a patch in the bank.
 
     Raises:
-        DataError: the budget has room for fewer than 10 patches, or for a share of the patches that is
-            more than all candidates.
+        DataError: the budget has room for fewer than 10 patches, or asks for more patches than there are
+            candidates.
     """
     if settings.bank_size is not None:
         return settings.bank_size
@@ -73,14 +73,15 @@ def resolve_bank_size(
         size = max(1, int(settings.bank_ratio * n_patches))
         if size > n_candidates:
             raise DataError(
-                f"patchcore: bank_ratio={settings.bank_ratio:g} of {n_patches:,} patches are {size:,}, but "
-                f"only {n_candidates:,} are candidates. Raise candidate_patches, or lower bank_ratio."
+                f"patchcore: bank_ratio={settings.bank_ratio:g} of {n_patches:,} patches is {size:,}, but "
+                f"there are only {n_candidates:,} candidates. Raise candidate_patches or lower bank_ratio."
             )
         return size
     if settings.bank_mb is not None:
         size = int(settings.bank_mb * 1e6 / bank_bytes_per_patch(settings, dim))
-        return _at_least(size, f"bank_mb={settings.bank_mb:g}", "Raise it, or lower pca_dim.")
+        return _at_least(size, f"bank_mb={settings.bank_mb:g}", "Raise it or lower pca_dim.")
     assert settings.bank_ms is not None  # the settings hold exactly one of the four
+    # Time is linear in the bank's size, so two banks give the slope and the time of an empty one.
     small, large = (_timed(settings, shapes, size, dim) for size in _TIMED_BANKS)
     per_patch = max((large - small) / (_TIMED_BANKS[1] - _TIMED_BANKS[0]), 1e-9)
     without_bank = small - per_patch * _TIMED_BANKS[0]
@@ -88,7 +89,7 @@ def resolve_bank_size(
     return _at_least(
         _round_down(size),
         f"bank_ms={settings.bank_ms:g}",
-        f"Scoring takes {max(without_bank, 0.0):.2f} ms an image here with hardly any bank: raise it.",
+        f"Scoring takes {max(without_bank, 0.0):.2f} ms per image here with an empty bank. Raise it.",
     )
 
 
@@ -103,7 +104,7 @@ def _timed(settings: PatchCoreSettings, shapes: FeatureShapes, size: int, dim: i
 
 
 def _round_down(size: int) -> int:
-    """To steps of a factor of the square root of 2 from 10 up, so that measuring again gives the same."""
+    """Round down to 10 times a power of the square root of 2, so that another measurement gives the same."""
     if size < LEAST_BANK:
         return size
     steps = math.floor(2.0 * math.log2(size / LEAST_BANK))
@@ -112,5 +113,8 @@ def _round_down(size: int) -> int:
 
 def _at_least(size: int, budget: str, advice: str) -> int:
     if size < LEAST_BANK:
-        raise DataError(f"patchcore: {budget} leaves room for {size} bank patches of {LEAST_BANK}. {advice}")
+        raise DataError(
+            f"patchcore: {budget} has room for {size} bank patches, but at least {LEAST_BANK} are needed. "
+            f"{advice}"
+        )
     return size

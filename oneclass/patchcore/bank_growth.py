@@ -1,10 +1,10 @@
-"""Which patches of new normal images a finished bank needs: greedy k-centre selection, continued.
+"""Which patches of new normal images a finished bank lacks: greedy k-centre selection, continued.
 
-Greedy selection leaves a bank whose patches lie at least R apart while every patch it was chosen from
-lies within R of one: R, its cover radius, is the distance at which the last patch was taken. New images
-are taken in by going on as greedy would, farthest patch first, until they too lie within R. So an image
-like the training images adds nothing, one that is normal in a new way adds the few patches that say so,
-and the bank never grows denser than it was.
+After greedy selection the patches of a bank lie at least R apart, and every candidate lies within R of one of
+them. R, the cover radius, is the distance at which the last patch was taken. New images are added by
+continuing greedily, farthest patch first, until they lie within R, too. So an image like the training images
+adds nothing, one that is normal in a new way adds the few patches that make it different, and the bank never
+becomes denser than it was.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BLOCK_ROWS = 8192
 
 
 def cover_radius_of(bank: Tensor) -> float:
-    """R: the smallest distance between two different patches of a bank; 0 for a bank of one.
+    """R: the smallest distance between two patches of a bank; 0 for a bank of one patch.
 
     Args:
         bank: ``[B, k]`` float32, chosen by :func:`oneclass.patchcore.coreset.k_center_greedy`.
@@ -25,11 +25,11 @@ def cover_radius_of(bank: Tensor) -> float:
 
 
 def patches_to_add(bank: Tensor, patches: Tensor) -> Tensor:
-    """Positions ``[n]`` int64 of the patches that the bank lacks, in the order greedy takes them.
+    """Positions ``[n]`` int64 of the patches that the bank lacks, in the order in which greedy takes them.
 
     Args:
         bank: ``[B, k]`` float32.
-        patches: ``[P, k]`` of new normal images, projected as the bank is.
+        patches: ``[P, k]`` of new normal images, projected like the bank.
     """
     radius = cover_radius_of(bank)
     nearest = _to_nearest(patches, bank)
@@ -43,15 +43,16 @@ def patches_to_add(bank: Tensor, patches: Tensor) -> Tensor:
 
 
 def _to_nearest(points: Tensor, bank: Tensor, is_own: bool = False) -> Tensor:
-    """``[P]`` distances to the nearest bank patch; to the nearest other one where ``points`` is the bank.
+    """``[P]`` distances to the nearest bank patch; with ``is_own``, from each to the nearest other.
 
-    Which patch is nearest is found by a matrix product, whose rounding is as large as small distances;
-    the distance to it is then taken by difference, so that a copy is at 0.
+    A matrix product finds which patch is nearest. Its rounding errors are as large as small distances, so the
+    distance itself is computed from the difference, which is 0 for a copy.
     """
     found = []
     half_norms = (bank * bank).sum(dim=1) / 2.0
     for start in range(0, len(points), _BLOCK_ROWS):
         block = points[start : start + _BLOCK_ROWS]
+        # x.b - |b|^2 / 2 is largest where |x - b|^2 is smallest.
         closeness = torch.addmm(half_norms, block, bank.T, beta=-1.0)
         if is_own:
             own = torch.arange(len(block))

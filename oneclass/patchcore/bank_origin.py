@@ -1,8 +1,8 @@
-"""Where the patches of a PatchCore bank come from: which training image, which cell of its grid.
+"""Where the patches of a PatchCore bank come from: the training image and the cell of its grid.
 
-Kept beside the bank, a few bytes a patch, so that a score can be explained by the normal patches that it
-is a distance to. Images are named by the digest of their bytes: a position would mean another image in
-another selection of rows.
+It takes a few bytes per patch beside the bank, and lets a score be explained by the normal patches that it is
+a distance to. Images are identified by the digest of their bytes, because a position would mean a different
+image in another selection of rows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from contracts.errors import ModelError
 from contracts.files import Arrays
 
 _NAMES = ("origin_sha256", "origin_image", "origin_cell")
@@ -23,7 +24,7 @@ class BankOrigin:
     """Origin of B bank patches in I images.
 
     Attributes:
-        sha256: ``[I]`` hex digests of the images that gave patches, each once.
+        sha256: ``[I]`` distinct hex digests of the images that contributed patches.
         image: ``[B]`` int32 position in ``sha256`` of each patch's image.
         cell: ``[B]`` int32 cell of each patch on the ``g`` x ``g`` grid, row by row: ``row * g + column``.
     """
@@ -39,7 +40,7 @@ class BankOrigin:
         return cls(distinct, image.astype(np.int32), cell.astype(np.int32))
 
     def joined(self, other: Self) -> Self:
-        """The origins of this bank with another's patches behind them."""
+        """The origin of this bank with another's patches appended."""
         digests = [each.sha256[each.image] for each in (self, other)]
         return self.of_patches(np.concatenate(digests), np.concatenate([self.cell, other.cell]))
 
@@ -48,13 +49,21 @@ class BankOrigin:
         return str(self.sha256[self.image[patch]])
 
     def arrays(self) -> Arrays:
-        """For the member's saved state; digests as bytes, a quarter of the size of text."""
+        """For the member's saved state. Digests are stored as bytes, a quarter of the size of text."""
         return dict(zip(_NAMES, (self.sha256.astype(np.bytes_), self.image, self.cell), strict=True))
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays) -> Self | None:
-        """Rebuild from :meth:`arrays`; None for a state of an older version, which holds none."""
-        if not all(name in arrays for name in _NAMES):
-            return None
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """Rebuild from :meth:`arrays`.
+
+        Raises:
+            ModelError: there is no origin among the arrays.
+        """
+        missing = [name for name in _NAMES if name not in arrays]
+        if missing:
+            raise ModelError(
+                f"patchcore: its saved state has no {missing[0]}, so it does not say which images its bank "
+                "comes from. Train the member again."
+            )
         sha256, image, cell = (arrays[name] for name in _NAMES)
         return cls(sha256.astype(np.str_), image, cell)

@@ -1,7 +1,7 @@
-"""The patches that a bank is chosen from, drawn and projected a batch of images at a time.
+"""The patches that a bank is chosen from, drawn and projected one batch of images at a time.
 
-Neither all patches nor all channels of the drawn ones are ever in memory: one pass gives mean and
-projection, a second one the drawn patches in the bank's few coordinates.
+Memory never holds all patches, nor all channels of the drawn ones. One pass estimates mean and projection, a
+second one projects the drawn patches to the bank's few coordinates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from contracts.rows import ImageRows, IndexArray
 from oneclass.patchcore.module import cells_of
 from oneclass.patchcore.moments import Moments
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 
 _BATCH = 64
 
@@ -24,15 +24,15 @@ class Candidates:
     """Drawn patches of majority rows, and the space they are compared in.
 
     Attributes:
-        images: ``[n]`` positions of the rows that give patches.
-        cells: ``[n, m]`` the cells that each gives, at random, none twice.
+        images: ``[n]`` positions of the rows that patches are drawn from.
+        cells: ``[n, m]`` cells drawn from each of these rows, without repeats.
         mean: ``[C]`` float32.
-        projection: ``[C, k]`` float32, or None where patches stay as the backbone gives them.
+        projection: ``[C, k]`` float32, or None if patches stay as the backbone computes them.
 
     Args:
         normal: majority rows.
-        settings: how many, and which projection.
-        seed: of the places.
+        settings: how many candidates, and which projection.
+        seed: of the draw.
     """
 
     def __init__(self, normal: ImageRows, settings: PatchCoreSettings, seed: int) -> None:
@@ -50,7 +50,7 @@ class Candidates:
 
     @property
     def dim(self) -> int:
-        """k: coordinates of a projected patch."""
+        """k, the number of coordinates of a projected patch."""
         return len(self.mean) if self.projection is None else self.projection.shape[1]
 
     def points(self) -> Tensor:
@@ -65,7 +65,7 @@ class Candidates:
         return points
 
     def _drawn(self) -> Iterator[Tensor]:
-        """``[b * m, C]`` drawn patches of batches of images."""
+        """``[b * m, C]`` drawn patches, one batch of b images at a time."""
         start = 0
         for batch in self._normal.subset(self.images).patches(_BATCH):
             cells_NPC = cells_of(torch.from_numpy(batch), self._settings.neighbourhood)
@@ -74,24 +74,24 @@ class Candidates:
             yield torch.take_along_dim(cells_NPC, places[:, :, None], dim=1).flatten(end_dim=1)
 
     def _all(self) -> Iterator[Tensor]:
-        """``[b * g * g, C]`` every patch of every row, in batches of images."""
+        """``[b * g * g, C]`` all patches of all rows, one batch of b images at a time."""
         for batch in self._normal.patches(_BATCH):
             yield cells_of(torch.from_numpy(batch), self._settings.neighbourhood).flatten(end_dim=1)
 
 
 def draw_places(normal: ImageRows, most: int, seed: int) -> tuple[IndexArray, IndexArray]:
-    """Positions ``[n]`` of the images that give patches, and the cells ``[n, m]`` of each, at random.
+    """Draw images ``[n]`` (positions) and cells ``[n, m]`` within each of them.
 
     Args:
-        normal: rows; every one gives the same number of patches, as long as ``most`` allows one each.
+        normal: rows; each contributes the same number of patches, as long as ``most`` allows for one each.
         most: patches, at most.
-        seed: of the places.
+        seed: of the draw.
     """
     cells = normal.shapes.patch_grid**2
     per_image = max(1, min(cells, most // len(normal)))
     generator = np.random.default_rng(seed)
     images = np.arange(len(normal))
-    # Beyond that many images, only as many as there may be candidates give one each.
+    # With more images than candidates, a random draw of the images contributes one patch each.
     if len(normal) > most:
         images = np.sort(generator.choice(len(normal), most, replace=False))
     places = [np.argsort(generator.random(cells))[:per_image] for _ in images]

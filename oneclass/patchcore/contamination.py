@@ -1,15 +1,15 @@
-"""Majority rows that look like the minority: found by inner cross-fitting, and left out of the bank.
+"""Majority rows that look like the minority: found by inner cross-fitting, and excluded from the bank.
 
-A bank that holds patches of mislabelled images calls such images normal. The rule, on the training rows
-of the fit alone: the majority's groups are dealt into two halves at random; each half is scored by a
-bank drawn from the other; a row is suspicious where its score lies more than ``contamination_z`` robust
-standard deviations (1.4826 times the median absolute deviation; Iglewicz & Hoaglin 1993) above the
-median of its half. Of the suspicious rows the farthest are left out, at most ``contamination_most`` of
-all. No label of the minority is looked at.
+A bank with patches of mislabelled images calls such images normal. The rule uses the training rows of the fit
+and nothing else. The majority's groups are split into two random halves, and each half is scored by a bank
+drawn from the other. A row is suspicious if its score lies more than ``contamination_z`` robust standard
+deviations (1.4826 times the median absolute deviation; Iglewicz & Hoaglin 1993) above the median of its half.
+The most suspicious rows are excluded, at most a share of ``contamination_most`` of all rows. Labels of the
+minority are not used.
 
-The inner banks are drawn at random, not by greedy selection, and a patch's distance is the mean over
-several neighbours: greedy selection picks the oddest patches first, and one odd image in the other half
-would then hide the next.
+The inner banks are random draws instead of greedy selections, and a patch's distance is the mean over several
+neighbours. Greedy selection picks the most unusual patches first, so one contaminated image in the other half
+would hide the next.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from contracts.rows import FloatArray, ImageRows, IndexArray
 from features.apply import score_with_module
 from oneclass.patchcore.candidates import Candidates
 from oneclass.patchcore.module import PatchCoreModule
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 
 _INNER_BANK = 2000
 _INNER_CANDIDATES = 30_000
+# Of a Gaussian, the standard deviation is 1.4826 times the median absolute deviation.
 _TO_STANDARD_DEVIATION = 1.4826
 _LEAST_GROUPS = 4
 
 
 def rows_to_leave_out(normal: ImageRows, settings: PatchCoreSettings, seed: int) -> IndexArray:
-    """Positions of the majority rows that the rule leaves out, ascending; none without the setting.
+    """Positions of the majority rows that the rule excludes, ascending; none if ``contamination_z`` is None.
 
     Args:
         normal: majority rows of one fit.
-        settings: names the rule's two numbers; the inner banks share its projection.
+        settings: hold the rule's two numbers; the inner banks use the same projection.
         seed: of the halves and the inner banks.
     """
     if settings.contamination_z is None:
@@ -48,7 +49,7 @@ def rows_to_leave_out(normal: ImageRows, settings: PatchCoreSettings, seed: int)
 
 
 def robust_deviations(normal: ImageRows, settings: PatchCoreSettings, seed: int) -> FloatArray:
-    """``[N]`` robust standard deviations of each row's inner out-of-fold score above its half's median.
+    """``[N]`` how far each row's inner out-of-fold score lies above its half's median, in robust deviations.
 
     Raises:
         DataError: fewer than four groups.
@@ -56,10 +57,11 @@ def robust_deviations(normal: ImageRows, settings: PatchCoreSettings, seed: int)
     groups = np.unique(normal.groups)
     if len(groups) < _LEAST_GROUPS:
         raise DataError(
-            f"patchcore: contamination_z needs {_LEAST_GROUPS} groups of majority images to tell the odd, "
+            f"patchcore: contamination_z needs at least {_LEAST_GROUPS} groups of majority images, "
             f"got {len(groups)}. Leave the setting out."
         )
     deviations = np.zeros(len(normal), dtype=np.float32)
+    # Groups stay whole: images of one patient in the other half would make a suspicious row look normal.
     first_half = np.random.default_rng([seed, 1]).permutation(groups)[: len(groups) // 2]
     is_first = np.isin(normal.groups, first_half)
     for judged, learned in ((is_first, ~is_first), (~is_first, is_first)):
@@ -67,6 +69,7 @@ def robust_deviations(normal: ImageRows, settings: PatchCoreSettings, seed: int)
         scores = _scores(learned_rows, judged_rows, settings, seed)
         off = scores - np.median(scores)
         spread = _TO_STANDARD_DEVIATION * np.median(np.abs(off))
+        # If more than half of the scores are equal, the spread is 0 and any other score counts as far away.
         deviations[judged] = off / max(float(spread), 1e-12)
     return deviations
 

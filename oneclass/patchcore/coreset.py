@@ -1,20 +1,20 @@
 """Exact k-centre greedy selection, in the order of the plain algorithm, at a fraction of its arithmetic.
 
-Plain greedy takes the point farthest from the points taken so far, one at a time, and updates every
-distance after each: k passes over all P points. Three observations save most of that.
+Plain greedy takes the point farthest from all points taken so far, one at a time, and updates every distance
+after each: k passes over all P points. Three observations save most of that work.
 
-*Lazy.* Distances to the selection only shrink, so a distance that is out of date is an upper bound. A
-point whose upper bound is no more than the distance of the next centre need not be looked at: it cannot
-be the farthest. Each round therefore takes the few thousand points with the largest bounds, compares them
-with the centres they have not seen, and drops a point as soon as its bound falls below the largest bound
-outside the round. Most points are never compared with most centres, even where points are spread evenly.
+*Lazy.* Distances to the selection only decrease, so an outdated distance is an upper bound. A point whose
+upper bound is not above the distance of the next centre cannot be the farthest, and is not looked at. Each
+round takes the few thousand points with the largest bounds, compares them with the centres they have not
+seen, and drops a point as soon as its bound falls below the largest bound outside the round. Most points are
+never compared with most centres, even if points are spread evenly.
 
-*Rounds.* Among the survivors of a round greedy goes on by itself for as long as its farthest one stays
-beyond every bound outside: one small matrix of distances gives hundreds of centres.
+*Rounds.* Among the survivors of a round, greedy selection continues as long as the farthest survivor lies
+beyond every bound outside the round. One small matrix of distances gives hundreds of centres.
 
-*Screening.* Comparisons are single-precision matrix products with a proven bound on their rounding. Only
-survivors' distances are computed anew, from differences in double precision. The order is that of plain
-greedy in double precision, whatever the processor, its library or the number of threads.
+*Screening.* Comparisons are single-precision matrix products with a proven bound on their rounding errors.
+Only the distances of survivors are computed again, from differences in double precision. The order is that of
+plain greedy in double precision on any processor, with any library and any number of threads.
 
 Source of the plain algorithm: Sener & Savarese 2018 (https://arxiv.org/abs/1708.00489), algorithm 1,
 as PatchCore uses it (Roth et al. 2022, algorithm 1). Lazy evaluation is Minoux's (1978); the rest is ours.
@@ -37,10 +37,10 @@ _ROUND_POINTS = 4096
 _MATRIX_POINTS = 768
 _CENTER_BLOCK = 256
 _SETTLED_AT_ONCE = 256
-# Multiply-adds from which on a product is worth sharing between threads.
+# Number of multiply-adds from which a product is worth sharing between threads.
 _SHARED_PRODUCT = 2**25
-# |x|^2 + |c|^2 - 2 x.c in double precision is off by a few units in the last place of |x|^2; two points
-# of a round that are nearer than that count as copies.
+# In double precision |x|^2 + |c|^2 - 2 x.c is off by a few units in the last place of |x|^2. Two points of a
+# round that are nearer to each other than that count as copies.
 _COPY_STEPS = 16
 # Below "highest", torch may round the factors of a product of matrices to TensorFloat-32 or bfloat16.
 _FACTOR_ROUNDING = {"highest": 0.0, "high": 2.0**-9, "medium": 2.0**-6}
@@ -52,20 +52,20 @@ def k_center_greedy(
     seed: int,
     round_points: int = _ROUND_POINTS,
 ) -> Tensor:
-    """Select rows so that the farthest row is as near as greedy gets to a selected one.
+    """Select rows greedily so that the largest distance of any row to its nearest selected row is small.
 
     Args:
         points: ``[P, D]``: a tensor on any device, an array, a memory map, or any
             :class:`~oneclass.patchcore.points.PointSource`. It is read a block at a time: beyond
             it the selection takes 28 bytes per point, the selected rows and some 40 MB.
-        n_centers: how many to select; at least 1. With more than P, or once every distance is 0
-            (only copies are left), fewer are returned.
-        seed: of the first, random, centre.
-        round_points: points that a round looks at; decides time and memory, never the result.
+        n_centers: how many to select; at least 1. Fewer are returned if it exceeds P, or once every distance
+            is 0 (only copies are left).
+        seed: of the first centre, which is random.
+        round_points: points that a round looks at. It decides time and memory, never the result.
 
     Returns:
-        ``[k]`` int64 row positions in the order of selection, on the CPU; the same as plain greedy's, ties
-        going to the lowest position. The first m of them are the selection of m rows.
+        ``[k]`` int64 row positions in the order of selection, on the CPU. They equal plain greedy's, where
+        ties go to the lowest position. The first m of them are the selection of m rows.
     """
     source = as_points(points)
     generator = torch.Generator().manual_seed(seed)
@@ -80,11 +80,11 @@ def k_center_greedy(
 
 @contextmanager
 def _threads(n: int) -> Iterator[int]:
-    """Run CPU operators on ``n`` threads; yields how many there were.
+    """Run CPU operators on ``n`` threads; yields the number of threads before.
 
-    Only large products are shared between threads here. The rest is thousands of short operators, and
-    threads that wait for each other at the end of each lose more than they gain, on a busy machine tens
-    of times as much.
+    Only large products are shared between threads here. All other operators are short and there are
+    thousands of them: threads would lose more by waiting for each other than they gain, on a busy machine
+    tens of times as much.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(n)
@@ -95,15 +95,16 @@ def _threads(n: int) -> Iterator[int]:
 
 
 class _Selection:
-    """The centres so far, and what is known of every point's squared distance to the nearest of them.
+    """The centres so far, and bounds on every point's squared distance to the nearest of them.
 
     Attributes:
         order: positions of the centres as they were selected.
-        upper: ``[P]`` float64, at least the squared distance to the nearest of the first ``seen`` centres.
-        lower: ``[P]`` float64, at most that; equal to ``upper`` where the distance is known exactly.
-        nearest: ``[P]`` int32, which centre that is, as an index into ``order``; -1 where rounding leaves
-            several. Without meaning where the distance is exact.
-        seen: ``[P]`` int32.
+        upper: ``[P]`` float64 upper bound on the squared distance to the nearest of the first ``seen``
+            centres.
+        lower: ``[P]`` float64 lower bound; equal to ``upper`` where the distance is known exactly.
+        nearest: ``[P]`` int32 that centre's index into ``order``; -1 where rounding errors leave several
+            candidates. Meaningless where the distance is exact.
+        seen: ``[P]`` int32 number of centres that the point was compared with.
     """
 
     def __init__(self, source: PointSource, first: int, round_points: int, threads: int) -> None:
@@ -114,8 +115,8 @@ class _Selection:
         self.order: list[int] = []
         self.mean = sample_mean(source)
         self.center_blocks: list[Tensor] = []
-        # (D + 8) roundings: of the D products and their sum in any order, of the subtracted mean and of
-        # the two additions (Higham 2002, "Accuracy and Stability of Numerical Algorithms", chapter 3).
+        # (D + 8) rounding errors: of the D products and their sum in any order, of the subtracted mean and
+        # of the two additions (Higham 2002, "Accuracy and Stability of Numerical Algorithms", chapter 3).
         unit = torch.finfo(source.dtype).eps / 2
         factors = 0.0
         if source.dtype == torch.float32:
@@ -148,7 +149,7 @@ class _Selection:
         self.lower[positions] = 0.0
 
     def grow(self, n_centers: int) -> bool:
-        """One round; False when only copies of centres are left."""
+        """Run one round; False if only copies of centres are left."""
         n_points = len(self.upper)
         n_top = min(self.round_points + 1, n_points)
         values, top = torch.topk(self.upper, n_top, sorted=False)
@@ -168,15 +169,16 @@ class _Selection:
         if len(survivors):
             self._select_among(survivors, bound, n_centers)
         elif len(candidates) == 0:
-            # The round and the rest hold points with equal bounds: the plain step decides.
+            # Every point of the round has the same bound as some point outside: a plain step breaks the tie.
             return self._select_one()
         return True
 
     def _advance(self, candidates: Tensor, bound: float) -> None:
-        """Compare points with centres they have not seen, for as long as they may lie beyond ``bound``."""
+        """Compare points with centres they have not seen, as long as they may lie beyond ``bound``."""
         candidates = candidates[self.seen[candidates] < len(self.order)]
         if len(candidates) == 0:
             return
+        # Sorted by what they have seen, so that the points to compare with a block are a prefix.
         candidates = candidates[torch.argsort(self.seen[candidates])]
         rows = self.source.rows(candidates) - self.mean
         start = int(self.seen[candidates[0]]) // _CENTER_BLOCK * _CENTER_BLOCK
@@ -189,14 +191,15 @@ class _Selection:
             n_alive = int(alive.sum())
             if n_alive == 0:
                 break
+            # Copying rows is not free, so it is done only when it leaves a quarter of them behind.
             if n_alive < 0.75 * len(candidates):
                 candidates, rows = candidates[alive], rows[alive]
             start = stop
 
     def _compare(self, points: Tensor, rows: Tensor, centers: Tensor, start: int) -> None:
-        """Tighten the bounds of points by a block of centres, the first of which is the ``start``-th."""
+        """Tighten the bounds of points by a block of centres, of which the first is the ``start``-th."""
         center_norm = centers.norm(dim=1)
-        # |x - c|^2 = |x|^2 + (|c|^2 - 2 x.c)
+        # |x - c|^2 = |x|^2 + (|c|^2 - 2 x.c), of which only the bracket depends on the centre.
         is_large = rows.numel() * len(centers) >= _SHARED_PRODUCT
         with _threads(self.threads if is_large else 1):
             bracket = torch.addmm(center_norm.square()[None, :], rows, centers.T, alpha=-2.0)
@@ -211,6 +214,7 @@ class _Selection:
         norm = self.norm[points]
         rounding = self.rounding * (norm + center_norm.max()).double().square()
         squared = norm.double().square() + least
+        # Unless the second nearest is farther by both rounding errors, either may be the nearest.
         is_only_one = second > least + 2.0 * rounding
         upper, lower = self.upper[points], self.lower[points]
         is_nearer = squared + rounding < lower
@@ -222,7 +226,7 @@ class _Selection:
         self.seen[points] = start + len(centers)
 
     def _settle(self, points: Tensor) -> None:
-        """Compute exactly the distances that are only bounded; the points have seen all centres."""
+        """Compute exact distances of points that have only bounds; the points have seen all centres."""
         points = points[self.lower[points] < self.upper[points]]
         order = torch.tensor(self.order, device=points.device)
         for part in torch.split(points, _SETTLED_AT_ONCE):
@@ -241,7 +245,7 @@ class _Selection:
         return self.source.rows(positions).double()
 
     def _nearest_of_all(self, rows: Tensor, order: Tensor) -> Tensor:
-        """``[n]`` squared distances to the nearest centre, found in double precision without screening."""
+        """``[n]`` squared distances to the nearest centre, in double precision and without screening."""
         least = torch.full((len(rows),), float("inf"), dtype=torch.float64, device=rows.device)
         nearest = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
         for part in torch.split(order, _MATRIX_POINTS):
@@ -250,12 +254,12 @@ class _Selection:
             squared = squared.gather(1, where)[:, 0]
             nearest = torch.where(squared < least, part[where[:, 0]], nearest)
             least = torch.minimum(least, squared)
-        # By differences, so that equal distances are equal numbers.
+        # From differences: then equal distances are equal numbers, and ties are broken as plain greedy does.
         return (rows - self._centers(nearest)).square().sum(dim=1)
 
     def _select_among(self, survivors: Tensor, bound: float, n_centers: int) -> None:
         """Greedy among points with exact distances, while the farthest lies beyond all others' bounds."""
-        # The lowest position wins a tie, as argmax over all points would have it.
+        # Sorted, so that the lowest position wins a tie, as in an argmax over all points.
         survivors = torch.sort(survivors).values
         rows = self.source.rows(survivors).double()
         among = _squared_distances(rows, rows).cpu().numpy()
@@ -275,7 +279,7 @@ class _Selection:
         self.seen[survivors] = len(self.order)
 
     def _select_one(self) -> bool:
-        """The plain step: the lowest position of those at the largest distance; False where that is 0."""
+        """Plain greedy step: the lowest position at the largest distance; False if that distance is 0."""
         while float(largest := self.upper.max()) > 0.0:
             farthest = torch.nonzero(self.upper == largest)[:, 0]
             behind = self.seen[farthest] < len(self.order)
@@ -289,14 +293,14 @@ class _Selection:
 
 
 def _argmin(values: Tensor) -> Tensor:
-    """``[n, 1]`` column of each row's smallest value; on the CPU by numpy, which is ten times as fast."""
+    """``[n, 1]`` column of each row's smallest value; on the CPU by NumPy, which is ten times as fast."""
     if values.device.type == "cpu":
         return torch.from_numpy(values.numpy().argmin(axis=1, keepdims=True))
     return values.argmin(dim=1, keepdim=True)
 
 
 def _squared_distances(rows: Tensor, others: Tensor) -> Tensor:
-    """``[n, m]`` squared distances of float64 rows; 0 between rows that differ by rounding alone."""
+    """``[n, m]`` squared distances of float64 rows; 0 between rows that differ only by rounding errors."""
     norm, other_norm = rows.square().sum(dim=1), others.square().sum(dim=1)
     squared = torch.addmm(other_norm[None, :], rows, others.T, alpha=-2.0).add_(norm[:, None])
     noise = _COPY_STEPS * torch.finfo(rows.dtype).eps * norm
@@ -306,9 +310,9 @@ def _squared_distances(rows: Tensor, others: Tensor) -> Tensor:
 def cover_radius(
     points: Tensor | npt.NDArray[Any] | PointSource, centers: Tensor | npt.NDArray[Any] | PointSource
 ) -> float:
-    """Largest Euclidean distance of any point to its nearest centre; what greedy keeps small.
+    """Largest Euclidean distance of any point to its nearest centre, which greedy selection keeps small.
 
-    Points are dropped as soon as some centre is nearer than the largest distance found so far.
+    A point is dropped as soon as some centre is nearer than the largest distance found so far.
 
     Args:
         points: ``[P, D]``.
@@ -328,7 +332,7 @@ def cover_radius(
             rows, nearest, block = rows[alive], nearest[alive], block[alive]  # noqa: PLW2901
             if len(rows) == 0:
                 break
-        # What is left may be the farthest; rounding is not to decide how far.
+        # The remaining points may be the farthest; their distances must not depend on rounding errors.
         if len(rows):
             exact = torch.full((len(block),), float("inf"), dtype=torch.float64, device=rows.device)
             for _, centers_of_block in blocks(chosen, _CENTER_BLOCK):

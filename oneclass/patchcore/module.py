@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from contracts.errors import ModelError
 from features.tensors import BackboneFeatures
 from oneclass.patchcore.patch_map import map_operator
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 
 
 def cells_of(patches: Tensor, neighbourhood: int) -> Tensor:
-    """``[N, C, g, g]`` patch features as ``[N, P, C]`` cells, each the mean of its neighbourhood.
+    """``[N, C, g, g]`` patch features as ``[N, P, C]`` cells, each averaged over its neighbourhood.
 
-    The backbone has pooled every layer over 3 x 3 of its own positions before they came onto one grid, as
-    the paper does. This is beyond that, on the grid; cells beyond the edge do not count.
+    The backbone already pools every layer over 3 x 3 of its own positions before it resamples them to one
+    grid, as the paper does. This is an additional average on that grid; cells beyond the edge do not count.
     """
     if neighbourhood > 1:
         patches = nn.functional.avg_pool2d(
@@ -27,12 +27,12 @@ def cells_of(patches: Tensor, neighbourhood: int) -> Tensor:
 
 
 _SLICE = 1024
-"""Bank patches compared at once. With the whole bank, the bracket of sixteen images of 256 patches and a bank
-of 20,480 takes 335 MB, and as much again for each operator's result; a slice's takes 17 MB."""
+"""Bank patches compared at once. For sixteen images of 256 patches and a bank of 20,480, the bracket of the
+whole bank takes 335 MB, and as much again per operator; that of a slice takes 17 MB."""
 
 
 class BankSlice(nn.Module):
-    """Some of a bank's patches, with what depends on them alone.
+    """A slice of a bank, with everything that depends on the bank alone precomputed.
 
     Args:
         bank: ``[s, k]``.
@@ -42,13 +42,13 @@ class BankSlice(nn.Module):
 
     def __init__(self, bank: Tensor) -> None:
         super().__init__()
-        # One row more, by which the matrix product adds |b|^2: an addition of its own would read and write
-        # every bracket once more, 1.4 % of the time of the default ensemble.
+        # The extra row lets the matrix product add |b|^2. A separate addition would read and write every
+        # bracket once more, which took 1.4 % of the default ensemble's time.
         weights = torch.cat([-2.0 * bank.T, (bank * bank).sum(dim=1)[None]])
         self.register_buffer("minus_two_bank_and_norm", weights.contiguous(), persistent=False)
 
     def forward(self, points_and_one: Tensor) -> Tensor:
-        """``[…, k + 1]`` points as :func:`_with_one` gives them → ``[…, s]`` brackets, |b|^2 - 2 x.b."""
+        """``[…, k + 1]`` points from :func:`_with_one` → ``[…, s]`` brackets |b|^2 - 2 x.b."""
         return torch.matmul(points_and_one, self.minus_two_bank_and_norm)
 
 
@@ -57,15 +57,15 @@ class PatchCoreModule(nn.Module):
 
     Args:
         settings: which image score.
-        mean: ``[C]`` subtracted from patches. Distances do not depend on it, but their rounding does: the
-            matrix product subtracts numbers as large as the squared norms, and backbones with large features
-            would lose the difference between them.
+        mean: ``[C]`` subtracted from patches. Distances do not depend on it, but their rounding errors do:
+            the matrix product subtracts numbers of the size of the squared norms, and with large features
+            their difference would be lost.
         projection: ``[C, k]`` for centred patches, or None for k = C.
         bank: ``[B, k]`` majority patches, centred and projected.
-        grid: cells a side of the patch grid; only ``map_size`` and ``map_sigma`` need it.
+        grid: cells per side of the patch grid; needed only with ``map_size`` or ``map_sigma``.
 
     Raises:
-        ModelError: the map is to be upsampled or smoothed, and nobody said from what.
+        ModelError: the map is to be upsampled or smoothed, but ``grid`` is None.
     """
 
     mean: Tensor
@@ -91,12 +91,15 @@ class PatchCoreModule(nn.Module):
         operator = None
         if settings.map_size is not None or settings.map_sigma > 0.0:
             if grid is None:
-                raise ModelError("patchcore: the state says no grid to upsample the map from. Train it anew.")
+                raise ModelError(
+                    "patchcore: map_size and map_sigma need the size of the patch grid, and the saved state "
+                    "has none. Train the member again."
+                )
             operator = map_operator(grid, settings.map_size or grid, settings.map_sigma)
         self.register_buffer("upsampling", operator, persistent=False)
 
     def projected(self, patches: Tensor) -> Tensor:
-        """``[N, C, g, g]`` patch features → ``[N, P, k]`` points of the space that the bank lies in."""
+        """``[N, C, g, g]`` patch features → ``[N, P, k]`` points in the bank's space."""
         cells_NPC = cells_of(patches, self.settings.neighbourhood) - self.mean
         return cells_NPC if self.projection is None else torch.matmul(cells_NPC, self.projection)
 
@@ -104,7 +107,8 @@ class PatchCoreModule(nn.Module):
         """Return image scores ``[N, 1]`` and the map ``[N, g, g]`` (or ``map_size``), both distances."""
         grid = features.patches.shape[-1]
         patches_NPk = self.projected(features.patches)
-        # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs the bracket alone.
+        # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs only the bracket. The clamps below
+        # are for copies of bank patches, whose rounding errors may lie below 0.
         patches_and_one = _with_one(patches_NPk)
         brackets = (part(patches_and_one) for part in self.slices)
         squared = (patches_NPk * patches_NPk).sum(dim=2)
@@ -115,6 +119,7 @@ class PatchCoreModule(nn.Module):
         else:
             if self.settings.image_score == "knn_mean":
                 n_neighbours = min(self.settings.neighbours, self.bank.shape[0])
+                # The k smallest overall are among the k smallest of each slice.
                 nearest_NPb = torch.cat([_smallest(bracket, n_neighbours) for bracket in brackets], dim=2)
                 nearest_NPb = _smallest(nearest_NPb, n_neighbours)
                 distances = (squared[:, :, None] + nearest_NPb).clamp_min(0.0).sqrt().mean(dim=2)
@@ -135,20 +140,21 @@ class PatchCoreModule(nn.Module):
         s_star = distances.gather(1, farthest)[:, 0]
         m_test = patches_NPk.gather(1, farthest[:, :, None].expand(-1, 1, patches_NPk.shape[2]))
         m_star = self.bank[nearest.gather(1, farthest)[:, 0]]
-        # N_b(m*): the bank patches nearest to m*, itself among them.
+        # N_b(m*): the bank patches nearest to m*, m* itself among them and first.
         star_and_one = _with_one(m_star)
         to_star = torch.cat([part(star_and_one) for part in self.slices], dim=1)
         neighbours = self.bank[to_star.topk(n_neighbours, dim=1, largest=False).indices]
         to_test = (m_test - neighbours).square().sum(dim=2).sqrt()
+        # exp(s*) over the sum is entry 0 of a softmax, which does not overflow for large distances.
         return (1.0 - torch.softmax(to_test, dim=1)[:, 0]) * s_star
 
 
 def _with_one(points: Tensor) -> Tensor:
-    """``[…, k]`` → ``[…, k + 1]``, the last of them 1."""
+    """``[…, k]`` → ``[…, k + 1]`` with a last coordinate of 1."""
     return nn.functional.pad(points, (0, 1), value=1.0)
 
 
 def _smallest(values_NPs: Tensor, count: int) -> Tensor:
-    """``[N, P, count]`` smallest of the last axis, or all where there are fewer."""
+    """``[N, P, count]`` smallest values along the last axis, or all if there are fewer."""
     width = values_NPs.shape[2]
     return values_NPs if width <= count else values_NPs.topk(count, dim=2, largest=False).values

@@ -1,7 +1,7 @@
-"""Mean and covariance of points that are seen a block at a time, and PCA from them.
+"""Mean and covariance of points that arrive block by block, and PCA from them.
 
-Blocks are merged as Chan, Golub & LeVeque (1979) do it: each gives its own mean and centred squares, so
-nothing large is ever subtracted from something large.
+Blocks are merged as in Chan, Golub & LeVeque (1979): each contributes its own mean and centred squares, so
+large numbers are never subtracted from each other.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Directions whose variance is below this share of the largest are noise of half-precision features;
-# whitening would blow them up, so it divides by no less.
+# Directions with less than this share of the largest variance hold only the rounding noise of half-precision
+# features. Whitening would amplify it, so it divides by no less.
 _LEAST_VARIANCE = 1e-5
 
 
@@ -27,9 +27,10 @@ class Moments:
         self._squares = torch.zeros(n_channels, n_channels, dtype=torch.float64)
 
     def add(self, points: Tensor) -> None:
-        """Take in ``[n, C]`` points."""
+        """Add ``[n, C]`` points."""
         n = len(points)
         mean = points.mean(dim=0, dtype=torch.float64)
+        # Centred before the product, so that float32 suffices for it; only the sums need float64.
         centred = points - mean.to(points.dtype)
         shift = mean - self.mean
         total = self.count + n
@@ -44,10 +45,10 @@ class Moments:
         return self._squares / self.count
 
     def projection(self, dim: int | None, whiten: bool) -> Tensor | None:
-        """PCA's projection ``[C, k]`` float32 of centred points; None where points stay as they are.
+        """PCA projection ``[C, k]`` float32 of centred points; None if points stay as they are.
 
         Args:
-            dim: k; None, or C and more, keeps all directions.
+            dim: k. None, or C or more, keeps all directions.
             whiten: divide each direction by its standard deviation.
         """
         n_channels = len(self.mean)
@@ -56,7 +57,7 @@ class Moments:
             return None
         variances, axes = torch.linalg.eigh(self.covariance)
         kept = n_channels if keeps_all else dim
-        variances, axes = variances.flip(0)[:kept], axes.flip(1)[:, :kept]  # from the largest down
+        variances, axes = variances.flip(0)[:kept], axes.flip(1)[:, :kept]  # largest first
         if whiten and float(variances[0]) > 0.0:
             axes = axes / variances.clamp_min(_LEAST_VARIANCE * float(variances[0])).sqrt()
         projection: Tensor = axes.float().contiguous()

@@ -1,7 +1,7 @@
-"""A patch map brought to the size people look at: upsampled and smoothed, as two matrix products.
+"""A patch map upsampled and smoothed for display, as two matrix products.
 
-Bilinear upsampling and a Gaussian blur act on rows and columns alike and separately, so both together
-are ``A @ map @ A.T`` with one small matrix. The exported graph holds that matrix and no image operator.
+Bilinear upsampling and a Gaussian blur are separable and treat rows and columns alike. So both together are
+``A @ map @ A.T`` with one small matrix, and the exported graph needs no image operators.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 
 @lru_cache(maxsize=8)
 def map_operator(grid: int, size: int, sigma: float) -> Tensor:
-    """``[size, grid]`` float32: bilinear upsampling, then a Gaussian blur that ends at the edge.
+    """``[size, grid]`` float32: bilinear upsampling, then a Gaussian blur normalised at the edges.
 
     Args:
-        grid: cells a side.
-        size: pixels a side of the result.
-        sigma: of the blur in pixels of the result; 0 for none. Weights beyond the edge go to what lies
-            within it, so a constant map stays constant.
+        grid: cells per side.
+        size: pixels per side of the result.
+        sigma: of the blur in pixels of the result; 0 for none. Weights are normalised over the pixels inside
+            the map, so a constant map stays constant.
     """
     cells = torch.eye(grid, dtype=torch.float64)[None, None]
     upsampling = torch.nn.functional.interpolate(cells, size=(size, grid), mode="bilinear")[0, 0]

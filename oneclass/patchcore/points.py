@@ -1,4 +1,4 @@
-"""Points that an algorithm reads a few at a time: a tensor, an array, or a file as large as the disk."""
+"""Points that an algorithm reads block by block: from a tensor, an array, or a file larger than memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCK_ROWS = 2048
 
 
 class PointSource(Protocol):
-    """P points of D coordinates that need not lie in memory."""
+    """P points of D coordinates that need not fit into memory."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -22,18 +22,18 @@ class PointSource(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of what :meth:`rows` returns: float32 or float64."""
+        """Type of what :meth:`rows` returns: float32 or float64."""
 
     @property
     def device(self) -> torch.device:
-        """Where :meth:`rows` puts them, and so where the work is done."""
+        """Device of what :meth:`rows` returns, and so the device that computes."""
 
     def rows(self, positions: Tensor) -> Tensor:
-        """``[n, D]`` the points at int64 ``positions``, a copy."""
+        """``[n, D]`` copies of the points at int64 ``positions``."""
 
 
 class TensorPoints:
-    """Points of a tensor, on its device."""
+    """Points in a tensor, on its device."""
 
     def __init__(self, points: Tensor) -> None:
         self._points = points if points.dtype == torch.float64 else points.float()
@@ -45,12 +45,12 @@ class TensorPoints:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the tensor."""
+        """The tensor's, float32 unless it is float64."""
         return self._points.dtype
 
     @property
     def device(self) -> torch.device:
-        """Of the tensor."""
+        """The tensor's."""
         return self._points.device
 
     def rows(self, positions: Tensor) -> Tensor:
@@ -59,11 +59,11 @@ class TensorPoints:
 
 
 class ArrayPoints:
-    """Points of a numpy array, which may be a memory map of any float type.
+    """Points in a NumPy array, which may be a memory map, of any float type.
 
     Args:
         points: ``[P, D]``.
-        device: where the work is done.
+        device: where :meth:`rows` puts them.
     """
 
     def __init__(self, points: npt.NDArray[Any], device: str = "cpu") -> None:
@@ -78,7 +78,7 @@ class ArrayPoints:
 
     @property
     def dtype(self) -> torch.dtype:
-        """float64 where the array is, else float32."""
+        """float64 if the array is, else float32."""
         return torch.float64 if self._type is np.float64 else torch.float32
 
     @property
@@ -93,7 +93,7 @@ class ArrayPoints:
 
 
 def as_points(points: Tensor | npt.NDArray[Any] | PointSource) -> PointSource:
-    """Whatever holds points, as a source of them."""
+    """Wrap a tensor or an array as a :class:`PointSource`."""
     if isinstance(points, Tensor):
         return TensorPoints(points)
     if isinstance(points, np.ndarray):
@@ -102,7 +102,7 @@ def as_points(points: Tensor | npt.NDArray[Any] | PointSource) -> PointSource:
 
 
 def blocks(source: PointSource, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
-    """Yield ``(position of the first, points [n, D])`` of consecutive points; the points are copies."""
+    """Yield consecutive blocks as ``(position of the first point, points [n, D])``; the points are copies."""
     size = size or _BLOCK_ROWS
     for start in range(0, source.shape[0], size):
         stop = min(start + size, source.shape[0])
@@ -110,9 +110,9 @@ def blocks(source: PointSource, size: int | None = None) -> Iterator[tuple[int, 
 
 
 def sample_mean(source: PointSource) -> Tensor:
-    """``[D]`` mean of a few thousand points, evenly spaced.
+    """``[D]`` mean of a few thousand evenly spaced points.
 
-    To subtract something near the mean makes products of matrices round less; it need not be the mean.
+    Subtracting it before matrix products reduces their rounding errors. It need not be the exact mean.
     """
     step = max(1, source.shape[0] // _BLOCK_ROWS)
     return source.rows(torch.arange(0, source.shape[0], step, device=source.device)).mean(dim=0)

@@ -10,7 +10,8 @@ from scipy.special import expit, softmax
 
 from contracts.scores import ScoreColumn, ScoreTable
 from ensemble.calibration.fitting import fit_calibrator
-from ensemble.pipeline import fit_ensemble, out_of_fold_probabilities
+from ensemble.out_of_fold import out_of_fold_probabilities
+from ensemble.pipeline import fit_ensemble
 from ensemble.stacking.stacker import METHODS, cross_fit, single_method
 from ensemble.stacking.training_scores import TrainingScores
 

@@ -28,8 +28,9 @@ from features.backbones import Backbone  # noqa: E402
 from features.settings import BackboneSettings  # noqa: E402
 from features.tensors import BackboneFeatures  # noqa: E402
 from oneclass.deep.deep_svdd import DeepSVDD  # noqa: E402
+from oneclass.deep.settings import DeepSVDDSettings  # noqa: E402
 from oneclass.patchcore.member import PatchCore  # noqa: E402
-from oneclass.settings import DeepSVDDSettings, PatchCoreSettings  # noqa: E402
+from oneclass.patchcore.settings import PatchCoreSettings  # noqa: E402
 from supervised.head import HeadCnn  # noqa: E402
 from supervised.settings import CnnSettings  # noqa: E402
 from tests.rows import ArrayRows, Base, synthetic_rows  # noqa: E402

@@ -13,7 +13,7 @@ from contracts.member import FitContext
 from features.settings import BackboneSettings
 from oneclass.deep import sphere
 from oneclass.deep.deep_svdd import DeepSVDD
-from oneclass.settings import DeepSVDDSettings
+from oneclass.deep.settings import DeepSVDDSettings
 from supervised.settings import CnnSettings
 from supervised.tuned import TunedCnn
 from tests.conftest import Run

@@ -8,8 +8,7 @@ from sklearn.covariance import LedoitWolf
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
-from oneclass.mahalanobis import Mahalanobis
-from oneclass.settings import MahalanobisSettings
+from oneclass.mahalanobis import Mahalanobis, MahalanobisSettings
 from tests.rows import synthetic_rows
 
 

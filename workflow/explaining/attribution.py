@@ -1,4 +1,4 @@
-"""What the final members of a run say of single images: scores, a map, and PatchCore's deciding patches."""
+"""Scores, map and deciding patches that the final members of a run give for single images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from contracts.member import Member
+from contracts.member import DecidingPatch, ExplainingMember, Member
 from contracts.rows import FloatArray, ImageArray
 from features.apply import feature_batches
 from features.cache import PassingStore
 from features.extract import ImageFile, extract_features
 from features.rows import CachedRows
-from oneclass.patchcore.member import PatchCore
-from oneclass.patchcore.nearest_patches import DecidingPatch, deciding_patches
 from workflow.run.features import BackboneWithStore, load_backbones
 from workflow.run.fits import FINAL, Fit
 from workflow.run.state import Run
@@ -33,7 +31,7 @@ class Evidence:
     Attributes:
         scores: ``[M]`` in the order of the ensemble's columns.
         heat: ``[g, g]`` map, or None.
-        patches: those that decided PatchCore's score; none without PatchCore.
+        patches: those that decided the score of the member whose map it is; none if it cannot name any.
     """
 
     scores: FloatArray
@@ -97,21 +95,13 @@ def evidence_of(run: Run, images: Sequence[tuple[Path, str, ImageArray]], n_near
     patches: list[list[DecidingPatch]] = [[] for _ in images]
     shapes = next(iter(backbones.values())).store.shapes
     explainer = restored[heat_of][0] if heat_of else None
-    if isinstance(explainer, PatchCore):
+    if isinstance(explainer, ExplainingMember):
         shapes = backbones[backbone_of[heat_of]].store.shapes
-        if explainer.origin is None:
-            path = fit_of[heat_of, run.repeats[0]].path
-            notes.append(
-                f"{heat_of} was fitted by an older version, which did not keep where its bank's patches come "
-                f"from, so none is shown. To fit it again, delete {path} and run: "
-                f"{run.config.options.command('train', heat_of)}"
-            )
-        else:
-            features = np.concatenate(list(rows_of_backbone[backbone_of[heat_of]].patches()))
-            patches = [
-                deciding_patches(explainer, torch.from_numpy(patch_CGG), n_nearest, without=[sha256])
-                for patch_CGG, (_, sha256, _) in zip(features, images, strict=True)
-            ]
+        features = np.concatenate(list(rows_of_backbone[backbone_of[heat_of]].patches()))
+        patches = [
+            explainer.deciding_patches(patch_CGG, n_nearest, without=[sha256])
+            for patch_CGG, (_, sha256, _) in zip(features, images, strict=True)
+        ]
     else:
         notes.append("The ensemble has no PatchCore, so there are no nearest normal patches to show.")
     of_images = [
@@ -167,10 +157,10 @@ def _mean_maps(members: list[Member], rows: CachedRows) -> FloatArray | None:
 
 
 def _by_weight(run: Run, names: list[str], fits: dict[str, list[Member]]) -> list[str]:
-    """PatchCore before others, and among equals the one that the ensemble weighs most."""
+    """Members that can explain a score come first; among equals, the one with the largest weight."""
     columns, weights = run.fitted.columns, np.abs(run.fitted.combination.weights).max(axis=1)
     weight = {name: max(weights[i] for i, c in enumerate(columns) if c.member == name) for name in names}
-    return sorted(names, key=lambda name: (not isinstance(fits[name][0], PatchCore), -weight[name]))
+    return sorted(names, key=lambda name: (not isinstance(fits[name][0], ExplainingMember), -weight[name]))
 
 
 def _usual(run: Run, members: list[Member], backbone: BackboneWithStore) -> tuple[float, float]:

@@ -27,17 +27,15 @@ class Recipe(BaseModel):
     Attributes:
         name: also the name of the run folder below the data set's.
         folds: cross-fitting folds.
-        repeats: R, how often the cross-fitting is done, each time with folds shuffled anew and with seeds of
-            its own.
-        select: which repeats the shipped ensemble is made of: ``first``; ``best``, the one with the best
-            out-of-fold figure; or ``vote``, the mean of each member's scores over all of them.
-        select_by: the figure that ``best`` goes by; see :mod:`ensemble.out_of_fold`.
-        threshold: rule the decision threshold is set by, out of fold (see :mod:`ensemble.threshold`).
+        repeats: R, how often the cross-fitting is repeated, each time with new folds and seeds.
+        select: which repeats the exported ensemble is made of: ``first``; ``best``, the one with the best
+            out-of-fold figure; or ``vote``, the mean of each member's scores over all repeats.
+        select_by: the figure that ``best`` is chosen by; see :mod:`ensemble.out_of_fold`.
+        threshold: rule that sets the decision threshold out of fold (see :mod:`ensemble.threshold`).
         bootstrap: replicates behind every 95 % interval.
         backbone: the frozen backbone.
-        members: member name → its settings; ``type`` names the member type where it differs from the
-            name, ``backbone`` gives the member a backbone of its own. False leaves a member of the recipe
-            out.
+        members: member name → its settings. ``type`` names the member type if it is not the name, and
+            ``backbone`` gives the member a backbone of its own. False excludes a member of the recipe.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,7 +52,7 @@ class Recipe(BaseModel):
 
 
 class MemberPlan(BaseModel):
-    """A member of a recipe with everything resolved.
+    """A member of a recipe with all defaults resolved.
 
     Attributes:
         name: within the recipe.
@@ -71,7 +69,7 @@ class MemberPlan(BaseModel):
     backbone: BackboneSettings
 
     def identity(self) -> dict[str, Any]:
-        """Facts that decide what the fitted member is, beside rows and seed."""
+        """Everything besides rows and seed that decides what the fitted member is."""
         return {
             "type": self.type,
             "settings": self.settings.model_dump(mode="json"),
@@ -115,8 +113,8 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
     """
     if recipe.members.get(BASELINE, False) is False:
         raise UsageError(
-            f"recipe {recipe.name}: no member '{BASELINE}', and without the calibrated baseline no member "
-            f"can be judged. Add '{BASELINE}: {{}}' to its members."
+            f"recipe {recipe.name}: it has no member '{BASELINE}', and without the calibrated baseline no "
+            f"member can be judged. Add '{BASELINE}: {{}}' to its members."
         )
     plans = []
     for name, given in recipe.members.items():
@@ -144,26 +142,14 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
                     f"{recipe.backbone.image_size} px. Images are decoded once: give all one image_size."
                 )
         settings = validated(settings_class(member_type), merged(entry_of(member_type).defaults, keys), where)
-        if name == BASELINE and (member_type != BASELINE or _is_more_than_plain(settings)):
+        if name == BASELINE and (member_type != BASELINE or not settings.is_plain):
             raise UsageError(
-                f"{where}: the calibrated baseline is '{BASELINE}' with plain cross-entropy, or nothing "
-                "could be judged by it. Give other losses, samplers and types a member of their own."
+                f"{where}: the calibrated baseline is a '{BASELINE}' with plain cross-entropy; with anything "
+                "else, no technique could be judged against it. Give other losses, samplers and types a "
+                "member of their own."
             )
         plans.append(MemberPlan(name=name, type=member_type, settings=settings, backbone=backbone))
     return plans
-
-
-def _is_more_than_plain(baseline: Any) -> bool:
-    """Whether settings of the baseline hold any technique that is to be judged by it."""
-    return (
-        baseline.loss != "cross_entropy"
-        or baseline.smoothing > 0.0
-        or baseline.sampler.kind != "none"
-        or baseline.synthetic is not None
-        or baseline.simclr is not None
-        or baseline.retrain.method != "none"
-        or baseline.augment.mix != "none"
-    )
 
 
 def merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

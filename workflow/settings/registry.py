@@ -1,20 +1,20 @@
-"""Members by type name. A new member is one file and one line here.
+"""Members by type name. A new member is one file and one entry here; see CONTRIBUTING.md.
 
-The modules behind the entries are imported only when a member is built, so that listing and checking
-a recipe needs no torch.
+An entry names classes as text and imports them only when they are used, so that listing the members and
+checking a recipe needs no torch.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.errors import UsageError, nearest_match
 from contracts.member import Member, MemberKind
 from features.settings import BackboneSettings
 from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
-from oneclass.from_anomalib.catalogue import facts_of
+from oneclass.from_anomalib.catalogue import image_model_named
 
 BASELINE = "cnn"
 """The member that, calibrated and with a tuned threshold, is the calibrated baseline."""
@@ -22,93 +22,92 @@ BASELINE = "cnn"
 
 @dataclass(frozen=True)
 class MemberEntry:
-    """How to find a member.
+    """Where to find a member and its settings.
 
     Attributes:
-        kind: one-class, semi-supervised or supervised; see :data:`contracts.member.MemberKind`.
-        settings: ``module:Class`` of its settings model.
-        factory: ``module:function`` of this package's :mod:`workflow.settings.factories`.
-        defaults: settings that this name stands for.
+        kind: one-class, semi-supervised or supervised (:data:`contracts.member.MemberKind`); the same as the
+            member class says, which would need torch.
+        member: ``module:Class`` of the member; it is called with (settings, backbone).
+        settings: ``module:Class`` of its settings model. Importing that module must not import torch.
         summary: one line for people.
-        seconds_per_row: what a training row costs in one fit on two cores, for ``--dry-run``; rough by
-            nature, it tells minutes from hours.
+        defaults: settings that this type stands for; a recipe may change each of them.
+        seconds_per_row: time per training row of one fit on two cores, for ``--dry-run``. It is rough: it
+            tells minutes from hours.
     """
 
     kind: MemberKind
+    member: str
     settings: str
-    factory: str
-    defaults: dict[str, Any]
     summary: str
+    defaults: dict[str, Any] = field(default_factory=dict)
     seconds_per_row: float = 0.005
 
 
 def _cnn(summary: str, **defaults: Any) -> MemberEntry:
-    """A CNN member that stands for some settings; as a head or, with ``tune: full``, as a whole CNN."""
-    settings = "supervised.settings:CnnSettings"
+    """A CNN member with these settings; a head, or with ``tune: full`` or ``linear`` a whole CNN."""
     seconds = {"full": 0.3, "linear": 0.3}.get(defaults.get("tune", "head"), 0.0005)
-    return MemberEntry("supervised", settings, "cnn", defaults, summary, seconds_per_row=seconds)
+    return MemberEntry(
+        kind="supervised",
+        member="supervised.cnn:cnn_member",
+        settings="supervised.settings:CnnSettings",
+        summary=summary,
+        defaults=defaults,
+        seconds_per_row=seconds,
+    )
 
 
 MEMBERS: dict[str, MemberEntry] = {
     "patchcore": MemberEntry(
-        "oneclass",
-        "oneclass.settings:PatchCoreSettings",
-        "patchcore",
-        {},
-        "distance of patches to a bank of majority patches",
+        kind="oneclass",
+        member="oneclass.patchcore.member:PatchCore",
+        settings="oneclass.patchcore.settings:PatchCoreSettings",
+        summary="distance of patches to a bank of majority patches (Roth 2022)",
     ),
     "deep_svdd": MemberEntry(
-        "oneclass",
-        "oneclass.settings:DeepSVDDSettings",
-        "deep_svdd",
-        {},
-        "distance from the centre that a bias-free network draws the majority to",
+        kind="oneclass",
+        member="oneclass.deep.deep_svdd:DeepSVDD",
+        settings="oneclass.deep.settings:DeepSVDDSettings",
+        summary="distance from the centre that a bias-free network pulls the majority to (after Ruff 2018)",
     ),
     "deep_svdd_pixels": MemberEntry(
-        "oneclass",
-        "oneclass.settings:DeepSVDDPixelsSettings",
-        "deep_svdd_pixels",
-        {},
-        "Deep SVDD as published: a small CNN from pixels, pre-trained as an autoencoder (Ruff 2018)",
+        kind="oneclass",
+        member="oneclass.deep.deep_svdd_pixels:DeepSVDDPixels",
+        settings="oneclass.deep.settings:DeepSVDDPixelsSettings",
+        summary="Deep SVDD as published: a small CNN on pixels, pre-trained as an autoencoder (Ruff 2018)",
         seconds_per_row=0.08,
     ),
     "deep_sad": MemberEntry(
-        "semisupervised",
-        "oneclass.settings:DeepSADSettings",
-        "deep_sad",
-        {},
-        "Deep SVDD that pushes the minority's training rows away from the centre (Ruff 2020)",
+        kind="semisupervised",
+        member="oneclass.deep.deep_sad:DeepSAD",
+        settings="oneclass.deep.settings:DeepSADSettings",
+        summary="Deep SVDD that pushes the minority's training rows away from the centre (Ruff 2020)",
     ),
     "deep_sad_pixels": MemberEntry(
-        "semisupervised",
-        "oneclass.settings:DeepSADPixelsSettings",
-        "deep_sad_pixels",
-        {},
-        "the same from pixels, pre-trained as an autoencoder",
+        kind="semisupervised",
+        member="oneclass.deep.deep_sad:DeepSADPixels",
+        settings="oneclass.deep.settings:DeepSADPixelsSettings",
+        summary="Deep SAD on pixels, pre-trained as an autoencoder (Ruff 2020)",
         seconds_per_row=0.08,
     ),
     "mahalanobis": MemberEntry(
-        "oneclass",
-        "oneclass.settings:MahalanobisSettings",
-        "mahalanobis",
-        {},
-        "Mahalanobis distance of pooled features, covariance shrunk (Rippel 2021)",
+        kind="oneclass",
+        member="oneclass.mahalanobis:Mahalanobis",
+        settings="oneclass.mahalanobis:MahalanobisSettings",
+        summary="Mahalanobis distance of pooled features, with a shrunk covariance (Rippel 2021)",
         seconds_per_row=0.002,
     ),
     "knn": MemberEntry(
-        "oneclass",
-        "oneclass.settings:KnnSettings",
-        "knn",
-        {},
-        "mean distance of pooled features to the nearest majority rows (DN2, Bergman 2020)",
+        kind="oneclass",
+        member="oneclass.neighbours.knn:Knn",
+        settings="oneclass.neighbours.settings:KnnSettings",
+        summary="mean distance of pooled features to the nearest majority rows (DN2, Bergman 2020)",
         seconds_per_row=0.001,
     ),
     "mean_shifted": MemberEntry(
-        "oneclass",
-        "oneclass.settings:MeanShiftedSettings",
-        "mean_shifted",
-        {},
-        "nearest majority rows once the backbone's last stage is adapted by contrast (Reiss 2021)",
+        kind="oneclass",
+        member="oneclass.neighbours.mean_shifted:MeanShifted",
+        settings="oneclass.neighbours.settings:MeanShiftedSettings",
+        summary="nearest majority rows, after the backbone's last stage is adapted by contrast (Reiss 2021)",
         seconds_per_row=0.3,
     ),
     "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the calibrated baseline"),
@@ -119,12 +118,13 @@ MEMBERS: dict[str, MemberEntry] = {
         weights="effective",
     ),
     "cnn_smoothed": _cnn("cross-entropy with label smoothing 0.1 (Szegedy 2016)", smoothing=0.1),
-    "cnn_focal": _cnn("focal loss, which turns towards the hard rows (Lin 2017)", loss="focal"),
+    "cnn_focal": _cnn("focal loss, which emphasises hard rows (Lin 2017)", loss="focal"),
     "cnn_asymmetric_focal": _cnn(
-        "focal loss on the majority alone (after Ridnik 2021)", loss="asymmetric_focal"
+        "focal loss on majority rows only (after Ridnik 2021)", loss="asymmetric_focal"
     ),
     "cnn_ldam": _cnn(
-        "a larger margin for the rarer class, class weights late (LDAM-DRW, Cao 2019)", loss="ldam"
+        "a larger margin for the rarer class, class weights late in training (LDAM-DRW, Cao 2019)",
+        loss="ldam",
     ),
     "cnn_logit_adjusted": _cnn(
         "logits shifted by the class shares: balanced softmax (Menon 2021, Ren 2020)",
@@ -132,17 +132,17 @@ MEMBERS: dict[str, MemberEntry] = {
     ),
     "cnn_vs": _cnn("logits shifted and scaled by the class shares (VS-loss, Kini 2021)", loss="vs"),
     "cnn_soft_f1": _cnn("one minus differentiable macro F1", loss="soft_f1"),
-    "cnn_auc": _cnn("AUC by squared margins of class means (Yuan 2021); ranks only", loss="auc_margin"),
+    "cnn_auc": _cnn("AUC by squared margins of class means (Yuan 2021); it only ranks", loss="auc_margin"),
     "cnn_partial_auc": _cnn(
-        "one-way partial AUC, the majority's nearest rows count most (Zhu 2022); ranks only",
+        "one-way partial AUC: majority rows near the minority count most (Zhu 2022); it only ranks",
         loss="partial_auc",
         temperature=0.1,
     ),
     "cnn_undersampled": _cnn(
-        "majority rows thrown away once, down to the minority's number", sampler={"kind": "undersample"}
+        "majority rows dropped once, down to the minority's number", sampler={"kind": "undersample"}
     ),
-    "cnn_undersampled_anew": _cnn(
-        "a fresh choice of majority rows each epoch; as heads, their mean (EasyEnsemble, Liu 2009)",
+    "cnn_undersampled_each_epoch": _cnn(
+        "a new draw of majority rows each epoch; for heads, the mean of several (EasyEnsemble, Liu 2009)",
         sampler={"kind": "undersample_each_epoch"},
     ),
     "cnn_oversampled": _cnn(
@@ -154,48 +154,48 @@ MEMBERS: dict[str, MemberEntry] = {
         loss="focal",
     ),
     "cnn_class_balanced": _cnn(
-        "batches that hold every class equally often", sampler={"kind": "class_balanced"}
+        "batches that contain every class equally often", sampler={"kind": "class_balanced"}
     ),
     "cnn_square_root": _cnn(
         "classes drawn by the square roots of their sizes (Mahajan 2018)", sampler={"kind": "square_root"}
     ),
     "cnn_progressive": _cnn(
-        "from the classes' own shares to equal ones while training goes on (Kang 2020)",
+        "from the classes' own shares to equal ones in the course of training (Kang 2020)",
         sampler={"kind": "progressive"},
     ),
     "cnn_smote": _cnn(
-        "features made up between minority rows and their neighbours (SMOTE, Chawla 2002)",
+        "synthetic features between minority rows and their neighbours (SMOTE, Chawla 2002)",
         synthetic={"space": "features", "sampler": "smote"},
     ),
     "cnn_adasyn": _cnn(
-        "features made up where minority rows have others near (ADASYN, He 2008)",
+        "synthetic features where minority rows are near other classes (ADASYN, He 2008)",
         synthetic={"space": "features", "sampler": "adasyn"},
     ),
     "cnn_deep_smote": _cnn(
-        "a whole CNN on minority images that an autoencoder makes up (after DeepSMOTE, Dablain 2021)",
+        "a whole CNN with synthetic minority images from an autoencoder (after DeepSMOTE, Dablain 2021)",
         tune="full",
         synthetic={"space": "images"},
     ),
     "cnn_tuned": _cnn("a whole CNN fine-tuned with plain cross-entropy", tune="full"),
     "cnn_augmented": _cnn(
-        "a whole CNN on images rotated 20 degrees, zoomed 0.15, shifted 0.2 and sheared 0.15 at random",
+        "a whole CNN on images randomly rotated (20 degrees), zoomed (0.15), shifted (0.2), sheared (0.15)",
         tune="full",
         augment={"rotation": 20.0, "zoom": 0.15, "shift": 0.2, "shear": 0.15},
     ),
     "cnn_cutmix": _cnn(
-        "a whole CNN on images with rectangles of others pasted in (Yun 2019)",
+        "a whole CNN on images with rectangles pasted in from others (Yun 2019)",
         tune="full",
         augment={"mix": "cutmix"},
     ),
     "cnn_mixup_drw": _cnn(
-        "a whole CNN on blended pairs, class weights late (Zhang 2018, Cao 2019)",
+        "a whole CNN on blended pairs, class weights late in training (Zhang 2018, Cao 2019)",
         tune="full",
         augment={"mix": "mixup"},
         loss="weighted_cross_entropy",
         deferred_until=0.8,
     ),
     "cnn_augmix": _cnn(
-        "a whole CNN on images with chains of operations mixed in (Hendrycks 2020)",
+        "a whole CNN on images mixed with randomly transformed versions (Hendrycks 2020)",
         tune="full",
         augment={"augmix": True},
     ),
@@ -205,7 +205,7 @@ MEMBERS: dict[str, MemberEntry] = {
         augment={"erasing": 0.5},
     ),
     "cnn_sam": _cnn(
-        "a whole CNN by sharpness-aware minimisation (Foret 2021), two passes a step",
+        "a whole CNN by sharpness-aware minimisation (Foret 2021), two passes per step",
         tune="full",
         optimiser={"sam": 0.05},
     ),
@@ -215,12 +215,12 @@ MEMBERS: dict[str, MemberEntry] = {
         simclr={},
     ),
     "cnn_simclr_linear": _cnn(
-        "a linear head on a CNN that SimCLR alone has trained: linear evaluation (Chen 2020)",
+        "a linear head on a CNN trained only by SimCLR: linear evaluation (Chen 2020)",
         tune="linear",
         simclr={},
     ),
     "cnn_crt": _cnn(
-        "a whole CNN whose classifier is then fitted anew with balanced classes (cRT, Kang 2020)",
+        "a whole CNN whose classifier is then refitted with balanced classes (cRT, Kang 2020)",
         tune="full",
         retrain={"method": "crt"},
     ),
@@ -238,50 +238,53 @@ MEMBERS: dict[str, MemberEntry] = {
 
 
 def entry_of(member_type: str) -> MemberEntry:
-    """Look a member type up: a key of :data:`MEMBERS`, or ``anomalib:NAME``.
+    """Look up a member type: a key of :data:`MEMBERS`, or ``anomalib:NAME``.
 
     Raises:
-        UsageError: no such type; names the nearest.
-        ModelError: one of anomalib's models where anomalib is not installed.
+        UsageError: there is no such type; the message suggests the nearest.
+        ModelError: it is one of anomalib's models, but anomalib is not installed.
     """
     if member_type.startswith(ANOMALIB_PREFIX):
         return _anomalib_entry(member_type.removeprefix(ANOMALIB_PREFIX))
     if member_type not in MEMBERS:
         raise UsageError(
-            f"member type '{member_type}': not known. Known are {', '.join(MEMBERS)}, "
-            f"and {ANOMALIB_PREFIX}NAME.{nearest_match(member_type, MEMBERS)}"
+            f"member type '{member_type}' does not exist.{nearest_match(member_type, MEMBERS)} "
+            f"Use one of {', '.join(MEMBERS)}, or {ANOMALIB_PREFIX}NAME."
         )
     return MEMBERS[member_type]
 
 
 def _anomalib_entry(name: str) -> MemberEntry:
-    """Any image model of anomalib; see ``docs/results/anomalib-models.md`` for what each of them can do."""
-    facts = facts_of(name)
+    """Any image model of anomalib; ``docs/results/anomalib-models.md`` says what each of them can do."""
+    model = image_model_named(name)
     return MemberEntry(
-        "oneclass",
-        "oneclass.from_anomalib.settings:AnomalibSettings",
-        "anomalib_model",
-        {"model": facts.name},
-        f"anomalib's {facts.class_name}, trained on majority images by anomalib itself",
+        kind="oneclass",
+        member="oneclass.from_anomalib.member:AnomalibMember",
+        settings="oneclass.from_anomalib.settings:AnomalibSettings",
+        summary=f"anomalib's {model.class_name}, trained on majority images by anomalib itself",
+        defaults={"model": model.name},
         seconds_per_row=0.3,
     )
 
 
 def settings_class(member_type: str) -> Any:
     """The settings model of a member type; imports no torch."""
-    module, name = entry_of(member_type).settings.split(":")
-    return getattr(importlib.import_module(module), name)
+    return _load(entry_of(member_type).settings)
 
 
 def build_member(member_type: str, settings: Any, backbone: BackboneSettings) -> Member:
-    """An unfitted member.
+    """An unfitted member; this imports torch.
 
     Args:
-        member_type: a key of :data:`MEMBERS`.
+        member_type: a key of :data:`MEMBERS`, or ``anomalib:NAME``.
         settings: an instance of its settings model.
         backbone: the backbone whose features it will read.
     """
-    from workflow.settings import factories
-
-    member: Member = getattr(factories, entry_of(member_type).factory)(settings, backbone)
+    member: Member = _load(entry_of(member_type).member)(settings, backbone)
     return member
+
+
+def _load(place: str) -> Any:
+    """What ``module:name`` stands for."""
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -10,7 +10,7 @@ from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
 from oneclass.deep import deep_svdd, sphere
 from oneclass.deep.deep_svdd import DeepSVDD, DeepSVDDModule, standard_cells
-from oneclass.settings import DeepSVDDSettings
+from oneclass.deep.settings import DeepSVDDSettings
 from tests.rows import synthetic_rows
 
 SMALL = {"hidden": 16, "embedding_dim": 8, "epochs": 3, "batch_size": 16}
@@ -124,7 +124,7 @@ def test_constant_rows_collapse_after_every_initialisation():
     with pytest.raises(MemberCollapsedError, match=r"deep_svdd: collapsed.* 3 initialisations were tried"):
         fitted(rows, report=sentences.append)
     assert len(sentences) == 2
-    assert all("Initialising anew" in sentence for sentence in sentences)
+    assert all("Trying other initial weights" in sentence for sentence in sentences)
 
 
 def test_a_centre_at_the_origin_is_refused_and_the_next_initialisation_is_taken(monkeypatch):
@@ -141,7 +141,7 @@ def test_a_centre_at_the_origin_is_refused_and_the_next_initialisation_is_taken(
     assert len(calls) == 2
     assert not calls[0].equal(calls[1])
     assert sentences == [
-        "deep_svdd: the centre is the origin, which all-zero weights reach. Initialising anew."
+        "deep_svdd: the centre is the origin, which all-zero weights reach. Trying other initial weights."
     ]
     assert np.isfinite(member.score(synthetic_rows())).all()
 

@@ -14,7 +14,7 @@ from features.tensors import BackboneFeatures
 from oneclass.deep import deep_svdd_pixels
 from oneclass.deep.deep_svdd_pixels import DeepSVDDPixels, LeNetModule, contrast_normalised
 from oneclass.deep.lenet import LeNetForm, decoder, encoder
-from oneclass.settings import DeepSVDDPixelsSettings
+from oneclass.deep.settings import DeepSVDDPixelsSettings
 from tests.rows import synthetic_rows
 
 SMALL = {"filters": (4, 4), "embedding_dim": 8, "pretrain_epochs": 1, "epochs": 2, "batch_size": 32}

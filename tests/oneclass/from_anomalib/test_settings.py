@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from contracts.errors import UsageError
-from oneclass.from_anomalib.catalogue import facts_of, image_models
+from oneclass.from_anomalib.catalogue import image_model_named, image_models
 from workflow.settings.config import RunOptions, resolve_config
 from workflow.settings.documents import validated
 from workflow.settings.registry import entry_of, settings_class
@@ -39,7 +39,7 @@ def test_signatures_are_those_of_the_classes():
 
 @pytest.mark.parametrize("name", ["reverse_distillation", "ReverseDistillation", "REVERSEDISTILLATION"])
 def test_case_and_underscores_do_not_matter(name):
-    assert facts_of(name).name == "reverse_distillation"
+    assert image_model_named(name).name == "reverse_distillation"
 
 
 def test_a_misspelt_model_names_the_nearest():
@@ -56,13 +56,13 @@ def test_video_models_are_none_of_ours():
     ("given", "said"),
     [
         ({"arguments": {"coreset_ratio": 0.1}}, "Did you mean 'coreset_sampling_ratio'"),
-        ({"arguments": {"coreset_sampling_ratio": 1.5}}, "got 1.5; it is a share above 0 and up to 1"),
-        ({"arguments": {"num_neighbors": 0}}, "got 0; it is a number of 1 or more"),
-        ({"arguments": {"num_neighbors": "nine"}}, "got 'nine'; it is int, by default 9"),
-        ({"arguments": {"layers": "layer2"}}, "got 'layer2'; it is Sequence"),
-        ({"arguments": {"pre_trained": False}}, "say it with weights"),
+        ({"arguments": {"coreset_sampling_ratio": 1.5}}, "got 1.5; it must be above 0 and at most 1"),
+        ({"arguments": {"num_neighbors": 0}}, "got 0; it must be 1 or more"),
+        ({"arguments": {"num_neighbors": "nine"}}, "got 'nine', but it must be int (default: 9)"),
+        ({"arguments": {"layers": "layer2"}}, "got 'layer2', but it must be Sequence"),
+        ({"arguments": {"pre_trained": False}}, "use the key weights"),
         ({"arguments": {"evaluator": False}}, "takes no such argument"),
-        ({"weights": "packaged", "arguments": {"backbone": "resnet18"}}, "no package carries those"),
+        ({"weights": "packaged", "arguments": {"backbone": "resnet18"}}, "no package has those"),
         ({"weight": "random"}, "unknown key 'weight'. Did you mean 'weights'"),
         ({"max_epochs": 0}, "max_epochs"),
         ({"image_size": 8}, "image_size"),

@@ -8,9 +8,10 @@ import torch
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
+from oneclass.majority import drawn_rows
 from oneclass.neighbours.knn import Knn
-from oneclass.neighbours.nearest import NearestRows, drawn_rows
-from oneclass.settings import KnnSettings
+from oneclass.neighbours.nearest import NearestRows
+from oneclass.neighbours.settings import KnnSettings
 from tests.rows import synthetic_rows
 
 

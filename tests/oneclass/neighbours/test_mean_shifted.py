@@ -11,8 +11,8 @@ from contracts.errors import MemberCollapsedError, UsageError
 from contracts.member import FitContext
 from features.settings import BackboneSettings
 from oneclass.neighbours.mean_shifted import MeanShifted, _Embedding, last_stage, mean_shifted_loss
+from oneclass.neighbours.settings import MeanShiftedSettings
 from oneclass.neighbours.views import random_views
-from oneclass.settings import MeanShiftedSettings
 from tests.rows import synthetic_rows
 
 BACKBONE = BackboneSettings(
@@ -59,12 +59,12 @@ def test_last_stage_starts_where_the_resolution_falls_last(name, first, last):
 
 def test_a_network_without_stages_is_refused():
     model = timm.create_model("test_vit").eval()
-    with pytest.raises(UsageError, match="no stages of falling resolution"):
+    with pytest.raises(UsageError, match="no stages of decreasing resolution"):
         last_stage(model, torch.zeros(1, 3, 160, 160))
 
 
 def test_only_the_last_stage_learns():
-    start = _Embedding(MeanShifted(MeanShiftedSettings(image_size=32), BACKBONE).backbone).state_dict()
+    start = _Embedding(MeanShifted(MeanShiftedSettings(image_size=32), BACKBONE).own_network).state_dict()
     end = fitted(learning_rate=1e-2).to_module().embedding.state_dict()
     changed = {name for name in start if not torch.equal(start[name], end[name])}
     assert changed

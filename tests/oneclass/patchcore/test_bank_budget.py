@@ -13,7 +13,7 @@ from oneclass.patchcore import bank_budget
 from oneclass.patchcore.bank_budget import bank_bytes_per_patch, milliseconds_per_image, resolve_bank_size
 from oneclass.patchcore.member import PatchCore
 from oneclass.patchcore.module import PatchCoreModule
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 from tests.rows import synthetic_rows
 
 SHAPES = FeatureShapes(image_size=32, pooled_dim=4, patch_channels=8, patch_grid=6)
@@ -47,7 +47,7 @@ def test_size_and_ratio():
     assert size_of(bank_ratio=0.1) == 360
     assert size_of(bank_ratio=1e-9) == 1
     with pytest.raises(
-        DataError, match=r"bank_ratio=0.1 of 3,600 patches are 360, but only 300 are candidates"
+        DataError, match=r"bank_ratio=0.1 of 3,600 patches is 360, but there are only 300 candidates"
     ):
         size_of(bank_ratio=0.1, n_candidates=300)
 
@@ -62,7 +62,7 @@ def test_megabytes_are_those_of_the_buffers_that_the_score_reads(image_score):
     )
     taken = sum(tensor.numel() * tensor.element_size() for tensor in read)
     assert 20_000 - bank_bytes_per_patch(settings, 8) < taken <= 20_000
-    with pytest.raises(DataError, match=r"bank_mb=0.0001 leaves room for \d bank patches of 10"):
+    with pytest.raises(DataError, match=r"bank_mb=0.0001 has room for \d bank patches, but at least 10 are needed"):
         size_of(image_score=image_score, bank_mb=0.0001)
 
 
@@ -77,7 +77,7 @@ def test_milliseconds_on_a_machine_that_takes_a_fixed_time_a_patch(monkeypatch):
     assert size_of(bank_ms=1.25) == size
     assert size_of(bank_ms=1.2, n_candidates=300) <= 300
     assert size_of(bank_ms=1000.0) > 2000
-    with pytest.raises(DataError, match=r"bank_ms=0.1 .* Scoring takes 0.20 ms an image here"):
+    with pytest.raises(DataError, match=r"bank_ms=0.1 .* Scoring takes 0.20 ms per image here"):
         size_of(bank_ms=0.1)
 
 
@@ -91,6 +91,6 @@ def test_the_cached_result_says_what_a_budget_came_to():
     rows = synthetic_rows((40, 0))
     member = PatchCore(PatchCoreSettings(bank_ratio=0.05)).fit(rows, FitContext(0, report=sentences.append))
     assert len(member.to_module().bank) == 72
-    assert sentences == ["bank_ratio=0.05 is a bank of 72 patches here."]
+    assert sentences == ["bank_ratio=0.05 gives a bank of 72 patches."]
     repeated = PatchCore(PatchCoreSettings(bank_size=72)).fit(rows, FitContext(0))
     assert torch.equal(repeated.to_module().bank, member.to_module().bank)

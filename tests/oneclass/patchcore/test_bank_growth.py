@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.member import FitContext, GrowingMember
+from contracts.errors import ModelError
+from contracts.member import ExplainingMember, FitContext, GrowingMember
 from oneclass.patchcore.bank_growth import cover_radius_of, patches_to_add
-from oneclass.patchcore.bank_origin import BankOrigin
 from oneclass.patchcore.coreset import k_center_greedy
 from oneclass.patchcore.member import PatchCore
-from oneclass.patchcore.nearest_patches import deciding_patches
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 from tests.rows import synthetic_rows
 
 
@@ -97,19 +96,15 @@ def test_new_normal_images_come_nearer_and_none_goes_farther(member):
     assert member.add_normal(new) == 0
 
 
-def test_origin_survives_saving_and_an_older_state_has_none(member):
+def test_origin_survives_saving_and_a_state_without_it_is_refused(member):
     arrays, meta = member.state()
     again = PatchCore(member.settings).restore(arrays, meta)
     assert [again.origin.digest_of_patch(i) for i in range(80)] == [
         member.origin.digest_of_patch(i) for i in range(80)
     ]
     old = {name: array for name, array in arrays.items() if not name.startswith("origin")}
-    older = PatchCore(member.settings).restore(old, meta)
-    rows = synthetic_rows((5, 5), seed=2)
-    assert older.origin is None
-    np.testing.assert_array_equal(older.score(rows), member.score(rows))
-    older.add_normal(rows)
-    assert BankOrigin.from_arrays(older.state()[0]) is None
+    with pytest.raises(ModelError, match="does not say which images its bank comes from"):
+        PatchCore(member.settings).restore(old, meta)
 
 
 @pytest.mark.parametrize("settings", [{"top_patches": 3}, {"image_score": "reweighted"}])
@@ -117,12 +112,13 @@ def test_deciding_patches_against_a_slow_version(settings):
     rows = synthetic_rows((40, 0))
     member = PatchCore(PatchCoreSettings(bank_size=80, pca_dim=4, **settings)).fit(rows, FitContext(0))
     [patches] = rows.subset(np.arange(1)).patches()
+    assert isinstance(member, ExplainingMember)
     image, own = torch.from_numpy(patches[0]), str(rows.digests[0])
     module = member.to_module()
     points, bank = module.projected(image[None])[0].double(), module.bank.double()
     table = [[float((point - known).norm()) for known in bank] for point in points]
     farthest_first = sorted(range(36), key=lambda cell: -min(table[cell]))
-    found = deciding_patches(member, image, 4, without=[own])
+    found = member.deciding_patches(patches[0], 4, without=[own])
     assert [each.cell for each in found] == farthest_first[: 3 if "top_patches" in settings else 1]
     for each in found:
         row = table[each.cell]

@@ -8,7 +8,7 @@ import torch
 
 from oneclass.patchcore.candidates import Candidates, draw_places
 from oneclass.patchcore.moments import Moments
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 from tests.rows import synthetic_rows
 
 

@@ -10,7 +10,7 @@ from contracts.errors import DataError
 from contracts.member import FitContext
 from oneclass.patchcore.contamination import robust_deviations, rows_to_leave_out
 from oneclass.patchcore.member import PatchCore
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 from tests.rows import relabelled, scrambled, synthetic_rows
 
 RULE = {"bank_size": 400, "pca_dim": 6, "contamination_z": 3.5}
@@ -40,8 +40,8 @@ def test_flipped_rows_are_left_out_and_the_bank_is_the_better_for_it():
     left_out = kept["left-out.txt"].decode().split()
     assert set(rows.digests[flipped]) <= set(left_out)
     assert said == [
-        f"{len(left_out)} of 108 majority images left out of the bank: beyond 3.5 robust standard deviations "
-        "in inner cross-fitting."
+        f"{len(left_out)} of 108 majority images excluded from the bank: more than 3.5 robust standard "
+        "deviations above the median in inner cross-fitting."
     ]
 
 
@@ -83,5 +83,5 @@ def test_a_row_is_judged_without_the_rows_of_its_own_half():
 
 def test_too_few_groups_is_an_error():
     rows = synthetic_rows((3, 0))
-    with pytest.raises(DataError, match=r"contamination_z needs 4 groups of majority images.* got 3"):
+    with pytest.raises(DataError, match=r"contamination_z needs at least 4 groups of majority images, got 3"):
         PatchCore(PatchCoreSettings(**RULE)).fit(rows, FitContext(0))

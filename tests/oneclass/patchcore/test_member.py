@@ -12,7 +12,7 @@ from contracts.errors import MemberCollapsedError, ModelError
 from contracts.member import FitContext
 from features.tensors import BackboneFeatures
 from oneclass.patchcore.member import PatchCore, PatchCoreModule
-from oneclass.settings import PatchCoreSettings
+from oneclass.patchcore.settings import PatchCoreSettings
 from tests.rows import synthetic_rows
 
 
@@ -199,7 +199,7 @@ def test_map_is_upsampled_and_smoothed_and_the_score_is_not():
     assert torch.equal(score, plain)
     assert large.shape == (4, 28, 28)
     assert large.std() < small.std()
-    with pytest.raises(ModelError, match="says no grid"):
+    with pytest.raises(ModelError, match="need the size of the patch grid"):
         PatchCoreModule(settings, mean, None, bank - mean)
 
 

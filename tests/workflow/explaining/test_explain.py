@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from contracts.files import read_arrays, read_json, write_arrays
+from contracts.files import read_json
 from ensemble.fitted import FittedEnsemble
 from tests.conftest import Outcome, Run, run_command
 
@@ -120,21 +120,6 @@ def test_pictures_are_drawn_and_equal_bytes_again(explained, tmp_path):
     assert (tmp_path / paths[0].name).read_bytes() == paths[0].read_bytes()
     for word in ("patchcore", "nearest normal patches", "It is a test image; its label is odd."):
         assert word in again.said
-
-
-def test_a_member_of_an_older_version_scores_but_shows_no_patches(fitted, tmp_path):
-    run = fitted[0].copy(tmp_path)
-    final = run.folder / "members" / "patchcore" / "final.npz"
-    arrays, meta = read_arrays(final)
-    write_arrays(final, {name: a for name, a in arrays.items() if "origin" not in name}, meta)
-    outcome = run.command("explain", run.dataset / ODD, "--json")
-    assert outcome.code == 0, outcome.err
-    [image] = outcome.json["images"]
-    assert image["patches"] == []
-    assert image["map"]["member"] == "patchcore"
-    assert Path(image["picture"]).parent == run.folder / "explanations"
-    [note] = outcome.json["notes"]
-    assert f"delete {final} and run: python cli.py train {run.dataset} patchcore" in note
 
 
 def test_without_patchcore_there_are_scores_and_no_map(trained: Run, tmp_path, monkeypatch):

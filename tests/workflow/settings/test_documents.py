@@ -113,8 +113,8 @@ REFUSED = [
     ),
     ("members.patchcor.bank_size=9", "recipe has no member 'patchcor', only patchcore,"),
     ("members.cnn.backbone.nam=x", f"{QUICK}, member cnn, backbone: unknown key 'nam'. Did you mean 'name'?"),
-    ("members.patchcor={}", "member type 'patchcor': not known."),
-    ("members.x={type: cnm}", "member type 'cnm': not known."),
+    ("members.patchcor={}", "member type 'patchcor' does not exist. Did you mean 'patchcore'?"),
+    ("members.x={type: cnm}", "member type 'cnm' does not exist."),
     # wrong types and bounds
     ("folds=abc", f"{QUICK}: key 'folds': got 'abc'; input should be a valid integer"),
     ("folds=1", f"{QUICK}: key 'folds': got 1; input should be greater than or equal to 2."),

@@ -14,7 +14,7 @@ import numpy as np
 
 from contracts.errors import UsageError
 from contracts.rows import FloatArray, LabelArray
-from ensemble.pipeline import out_of_fold_probabilities
+from ensemble.out_of_fold import out_of_fold_probabilities
 from features.settings import BackboneSettings
 from supervised.settings import CnnSettings
 from workflow.run.prepared import PreparedData

@@ -1,0 +1,35 @@
+"""What all supervised members share: logits as scores, and the ledger of class shares saved with them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, Self
+
+from contracts.files import Arrays
+from contracts.member import MemberKind, ScoreMeaning
+from features.member import ModuleMember, ModuleT
+from supervised.settings import CnnSettings
+
+
+class LogitMember(ModuleMember[ModuleT], Generic[ModuleT]):
+    """Scores are log-odds of the minority for two classes, and K centred logits for more.
+
+    Its module has an attribute ``n_classes``.
+    """
+
+    name = "cnn"
+    kind: ClassVar[MemberKind] = "supervised"
+    score_meaning: ClassVar[ScoreMeaning] = "logit"
+    settings: CnnSettings
+    # JSON form of the supervised.objective.PriorLedger of the fit.
+    _ledger: dict[str, Any]
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """All weights, K, and which class shares the logits answer for."""
+        arrays, _ = super().state()
+        module: Any = self.to_module()
+        return arrays, {"n_classes": module.n_classes, "prior_ledger": self._ledger}
+
+    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
+        """Load a saved state."""
+        self._ledger = meta["prior_ledger"]
+        return super().restore(arrays, meta)
