@@ -64,7 +64,9 @@ def test_embeddings_in_one_place_do_not_though_their_distances_vary():
     phi, centre = embeddings(1e-6)
     distances = np.linalg.norm(phi.astype(np.float64) - centre, axis=1)[:, None]
     assert distances.std() / distances.mean() > 0.1  # in proportion they differ a lot
-    with pytest.raises(MemberCollapsedError, match=r"m: collapsed, the embeddings of 40 images have a spread of only 2"):
+    with pytest.raises(
+        MemberCollapsedError, match=r"m: collapsed, the embeddings of 40 images have a spread of only 2"
+    ):
         require_spread_embeddings("m", phi, centre)
 
 

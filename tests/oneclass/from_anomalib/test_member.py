@@ -121,7 +121,9 @@ def test_a_hub_out_of_reach_is_a_model_error(monkeypatch):
         return create(name, pretrained=False, **named)
 
     monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(ModelError, match=r"the hub did not deliver .*no route to host.*weights: packaged") as caught:
+    with pytest.raises(
+        ModelError, match=r"the hub did not deliver .*no route to host.*weights: packaged"
+    ) as caught:
         build_model(AnomalibSettings(model="stfpm"), 32, "hub", 0)
     assert caught.value.exit_code == ExitCode.MODEL
 
@@ -210,6 +212,8 @@ def test_others_train_score_and_save(model, given):
 def test_what_a_model_would_fetch_into_other_folders_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = AnomalibSettings(model="draem", weights="random")
-    with pytest.raises(ModelError, match=r"anomalib:draem: anomalib wants to download .* Put it there yourself"):
+    with pytest.raises(
+        ModelError, match=r"anomalib:draem: anomalib wants to download .* Put it there yourself"
+    ):
         build_model(settings, 64, "random", 0)
     assert list(tmp_path.iterdir()) == []

@@ -62,7 +62,9 @@ def test_megabytes_are_those_of_the_buffers_that_the_score_reads(image_score):
     )
     taken = sum(tensor.numel() * tensor.element_size() for tensor in read)
     assert 20_000 - bank_bytes_per_patch(settings, 8) < taken <= 20_000
-    with pytest.raises(DataError, match=r"bank_mb=0.0001 has room for \d bank patches, but at least 10 are needed"):
+    with pytest.raises(
+        DataError, match=r"bank_mb=0.0001 has room for \d bank patches, but at least 10 are needed"
+    ):
         size_of(image_score=image_score, bank_mb=0.0001)
 
 
