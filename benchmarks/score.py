@@ -288,7 +288,7 @@ def _torch_loop(run: Run, jpegs: list[Path], threads: int) -> Case:
 
 def _gflop(path: Path) -> float:
     """10^9 operations an image, of the whole graph."""
-    from export.inspection import inspect_graph
+    from export.graph_parts import inspect_graph
 
     return float(sum(part.gflop for part in inspect_graph(load_model(path))))
 

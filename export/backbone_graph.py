@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
 from contracts.files import atomic_writer, digest_of
-from export.inspection import SCOPES
+from export.graph_parts import SCOPES
 from export.tracing import OPSET, trace
 
 PIXELS, POOLED, PATCHES = "pixels", "pooled", "patches"

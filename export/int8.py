@@ -24,7 +24,7 @@ import onnxruntime
 
 from contracts.errors import ModelError
 from contracts.rows import ImageArray
-from export.inspection import part_of
+from export.graph_parts import part_of
 
 _BATCH = 8
 _WARNINGS, _FATAL_ONLY = 2, 4

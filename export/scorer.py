@@ -6,8 +6,8 @@
     for result in scorer.score_files(["part_1.jpg", "part_2.jpg"]):
         print(result.name, result.probability, result.decision, result.error)
 
-Needs numpy, Pillow and onnxruntime. Pixels take the same way as in training; a broken image becomes a result
-with its reason and costs its neighbours nothing.
+Needs numpy, Pillow and onnxruntime. Images are decoded exactly as in training. A broken image becomes a
+result with the reason, and does not affect the images beside it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ class ImageScore:
 
     Attributes:
         name: as given.
-        probability: calibrated probability of the minority; for K > 2 the K classes' in
-            ``probabilities``, and here the largest. None where the image has none.
-        probabilities: ``[K]`` float32, in the order of ``Scorer.classes``, or None.
+        probability: calibrated probability of the minority, whatever the number of classes, or None.
+        probabilities: ``[K]`` float32, of every class in the order of ``Scorer.classes`` (the minority is the
+            last), or None.
         decision: name of the decided class, or None.
+        decision_probability: calibrated probability of the decided class, or None. It need not be the
+            largest: thresholds weigh what each mistake costs.
         member_scores: ``[M]`` float32 in the order of ``Scorer.members``, or None.
         anomaly_map: ``[h, w]`` float32 where the file carries a map, or None.
         error: why there are no scores, as one sentence; None where there are.
@@ -47,6 +49,7 @@ class ImageScore:
     probability: float | None = None
     probabilities: FloatArray | None = None
     decision: str | None = None
+    decision_probability: float | None = None
     member_scores: FloatArray | None = None
     anomaly_map: FloatArray | None = None
     error: str | None = None
@@ -57,7 +60,7 @@ class Scorer:
 
     Args:
         path: a file written by ``cli.py export``.
-        threads: within one operator; one a process and several processes give the most images a second.
+        threads: within one operator; one thread in each of several processes is fastest.
         prior: share of the minority where the images come from (of each class for K > 2); None for the
             file's own.
         threshold: probability from which on the minority is decided; None for the file's own.
@@ -103,7 +106,7 @@ class Scorer:
 
         Args:
             paths: any number of files; read a batch at a time.
-            batch_size: images a call of the graph.
+            batch_size: images per call of the graph.
         """
         named = ((str(path), partial(decode_file, Path(path), self._model.decode)) for path in paths)
         return self._score(named, batch_size)
@@ -115,7 +118,7 @@ class Scorer:
 
         Args:
             images: any number of (name, content of a JPEG, PNG, TIFF, WebP … file).
-            batch_size: images a call of the graph.
+            batch_size: images per call of the graph.
         """
         named = ((name, partial(decode_bytes, data, self._model.decode)) for name, data in images)
         return self._score(named, batch_size)
@@ -151,12 +154,15 @@ class Scorer:
         given = scores.probability[row]
         if not (np.isfinite(given).all() and np.isfinite(scores.member_scores[row]).all()):
             return ImageScore(name, error="the model gave a score that is not a finite number.")
+        # A file for two classes gives the minority's probability only.
         of_classes = given if given.ndim else np.array([1.0 - given, given], dtype=np.float32)
+        decided = int(scores.decision[row])
         return ImageScore(
             name,
-            probability=float(given.max() if given.ndim else given),
+            probability=float(of_classes[-1]),
             probabilities=of_classes,
-            decision=self.classes[int(scores.decision[row])],
+            decision=self.classes[decided],
+            decision_probability=float(of_classes[decided]),
             member_scores=scores.member_scores[row],
             anomaly_map=None if scores.anomaly_map is None else scores.anomaly_map[row],
         )

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper  # noqa: E402
 from contracts.errors import ModelError  # noqa: E402
 from export import backbone_graph as kept_graphs  # noqa: E402
 from export.graph import FusedGraph, GraphMember  # noqa: E402
-from export.inspection import part_of  # noqa: E402
+from export.graph_parts import part_of  # noqa: E402
 from export.onnx_file import write_onnx  # noqa: E402
 from export.tracing import keep_outputs, put_into, trace  # noqa: E402
 from features.tensors import BackboneFeatures  # noqa: E402

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from contracts.errors import ModelError
-from export.inspection import part_of
+from export.graph_parts import part_of
 from export.int8 import quantise_backbones
 from export.scoring import load_model
 from tests import fixtures_onnx as onnx_files

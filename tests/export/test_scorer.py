@@ -41,6 +41,7 @@ def test_files_in_order_with_a_broken_one_between(model, tmp_path):
             assert result.probability == pytest.approx(expected, abs=1e-5)
             assert result.probabilities.tolist() == pytest.approx([1 - expected, expected], abs=1e-5)
             assert result.decision == ("light" if expected >= 0.5 else "dark")
+            assert result.decision_probability == pytest.approx(max(expected, 1 - expected), abs=1e-5)
             assert result.member_scores.shape == (2,)
         else:
             assert result.probability is result.decision is result.member_scores is None
@@ -80,12 +81,16 @@ def test_only_a_batch_is_read_ahead(model):
     assert len(asked) == 4
 
 
-def test_many_classes(tmp_path):
+def test_of_many_classes_the_probability_is_still_the_minoritys(tmp_path):
     path = fixtures_onnx.write_three_class_model(tmp_path / "model.onnx")
-    image = hostile.write_noise_images(tmp_path / "images", 1)
-    (result,) = Scorer(path).score_files(image)
-    assert result.probabilities.shape == (3,)
-    assert result.probability == result.probabilities.max()
+    images = hostile.write_noise_images(tmp_path / "images", 8)
+    scorer = Scorer(path)
+    results = list(scorer.score_files(images))
+    for result in results:
+        assert result.probabilities.shape == (3,)
+        assert result.probability == result.probabilities[2]
+        assert result.decision_probability == result.probabilities[scorer.classes.index(result.decision)]
+    assert any(result.probability != result.probabilities.max() for result in results)
 
 
 def test_no_torch_and_nothing_of_training(model):

@@ -51,7 +51,7 @@ def localise(options: RunOptions) -> dict[str, Any]:
         DataError: the data set has no masks, or none of its test images' can be used.
         ModelError: the run is not finished, or its file has no map.
     """
-    from export.inspection import member_of_output
+    from export.graph_parts import member_of_output
 
     run = Run.open(options).require_ensemble()
     config = run.config

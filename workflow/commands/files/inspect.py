@@ -13,6 +13,6 @@ from workflow.commands.options import answers
 @answers()
 def inspect(model: Annotated[Path, typer.Argument(help="An exported ONNX file.", show_default=False)]) -> Any:
     """Show what an exported file holds: its members, what each costs, and what the file promises."""
-    from workflow.exporting.inspect import inspect_file
+    from workflow.exporting.inspect_model import inspect_model
 
-    return inspect_file(model)
+    return inspect_model(model)

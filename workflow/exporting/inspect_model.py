@@ -12,14 +12,14 @@ from contracts.errors import UsageError
 from reporting.terminal import console, note
 
 
-def inspect_file(path: Path) -> dict[str, Any]:
+def inspect_model(path: Path) -> dict[str, Any]:
     """Print parts, arithmetic, time and promises of a file.
 
     Args:
         path: of an ONNX file that ``export`` or ``ensemble`` wrote.
 
     Returns:
-        See :func:`export.inspection.graph_document`.
+        See :func:`export.graph_parts.graph_document`.
 
     Raises:
         UsageError: the ``onnx`` package is missing.
@@ -27,7 +27,7 @@ def inspect_file(path: Path) -> dict[str, Any]:
     """
     if importlib.util.find_spec("onnx") is None:
         raise UsageError("inspect: reading a graph's parts needs onnx. Give: pip install onnx")
-    from export.inspection import graph_document, inspect_graph
+    from export.graph_parts import graph_document, inspect_graph
     from export.scoring import load_model
 
     model = load_model(path)

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from contracts.errors import ModelError
-from export.inspection import _flop_of_node, inspect_graph, member_of_output
+from export.graph_parts import _flop_of_node, inspect_graph, member_of_output
 from export.scoring import load_model
 from export.scoring.model import METADATA_KEY
 from tests import fixtures_onnx
