@@ -1,0 +1,1 @@
+"""Commands that train a run, judge it and explain it."""
