@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def compare(
     options: RunOptions,
     members: Annotated[
-        str | None, typer.Option("--members", help="Members to compare, as a,b,c (default: all of the recipe).")
+        str | None, typer.Option("--members", help="Members to compare, as a,b,c (default: the recipe's).")
     ] = None,
     metric: Annotated[
         str | None,
@@ -27,9 +27,7 @@ def compare(
             "classes).",
         ),
     ] = None,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", help="Also write all figures to this file.")
-    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write all figures to this file.")] = None,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Also write the tables and verdicts to this file.")
     ] = None,
