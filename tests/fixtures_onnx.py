@@ -22,7 +22,7 @@ CLASSES = ["dark", "light"]
 def metadata(**changes: Any) -> dict[str, Any]:
     """The metadata document of the two-class file, with changes; a value of None removes the key."""
     document = {
-        "format": 1,
+        "format": 2,
         "classes": CLASSES,
         "minority": "light",
         "decode": {"size": SIZE, "window": None},

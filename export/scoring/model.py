@@ -29,8 +29,8 @@ from imagedata.decoding.decode import DecodeSettings
 METADATA_KEY = "outnumbered"
 """Key of the JSON document in an ONNX file's metadata that makes it one of ours."""
 
-NEWEST_FORMAT = 1
-"""Newest version of that document that this code reads."""
+OLDEST_FORMAT = NEWEST_FORMAT = 2
+"""Versions of that document that this code reads; format 1 had other names for what the file holds."""
 
 _PROMISED_KEYS = ("classes", "minority", "decode", "members", "threshold", "prior")
 _PROMISED_OUTPUTS = ("probability", "decision", "member_scores")
@@ -272,6 +272,11 @@ def _read_document(path: Path, facts: GraphFacts) -> dict[str, Any]:
         raise ModelError(
             f"{path} has format {version}; this version of outnumbered reads up to {NEWEST_FORMAT}. "
             "Upgrade outnumbered, or export again with this version."
+        )
+    if version < OLDEST_FORMAT:
+        raise ModelError(
+            f"{path} has format {version}, of an earlier version of outnumbered; this version reads from "
+            f"format {OLDEST_FORMAT}. Train and export again with this version."
         )
     missing = [key for key in _PROMISED_KEYS if key not in document]
     if missing:

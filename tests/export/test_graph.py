@@ -23,7 +23,7 @@ from export import onnx_file, parity  # noqa: E402
 from export.graph import FusedGraph, GraphMember  # noqa: E402
 from export.onnx_file import write_onnx  # noqa: E402
 from export.parity import check_parity  # noqa: E402
-from export.scoring.model import load_model  # noqa: E402
+from export.scoring.model import NEWEST_FORMAT, load_model  # noqa: E402
 from features.backbones import Backbone  # noqa: E402
 from features.settings import BackboneSettings  # noqa: E402
 from features.tensors import BackboneFeatures  # noqa: E402
@@ -227,7 +227,7 @@ def test_one_file_opset_18_and_metadata(system):
     assert loaded.classes == ("good", "bad")
     assert loaded.members == NAMES
     assert loaded.decode.size == SIZE
-    assert loaded.document["format"] == 1
+    assert loaded.document["format"] == NEWEST_FORMAT
 
 
 def count_convolutions(path):

@@ -19,8 +19,7 @@ from imagedata.manifest_row import ManifestRow
 from imagedata.materialise import Folders, materialise, root_of_images
 from reporting.terminal import progress_bar
 from workflow.run.added import AddedRows
-from workflow.settings.config import RunConfig
-from workflow.settings.trained_settings import difference_of_settings
+from workflow.settings.config import RunConfig, difference_of_settings
 
 
 @dataclass(frozen=True)
@@ -191,6 +190,10 @@ def _folds_of_repeat(config: RunConfig, manifest: Manifest, repeat: int) -> npt.
     )
 
 
+# Of config.json, and with it of the whole run folder. Raised when an older folder cannot be read any more.
+_FORMAT = 2
+
+
 def save_prepared(config: RunConfig, data: PreparedData) -> None:
     """Write manifest, folds and, last, the resolved configuration into the run folder.
 
@@ -200,7 +203,9 @@ def save_prepared(config: RunConfig, data: PreparedData) -> None:
     data.manifest.write(config.folder / "manifest.parquet")
     folds = {row.path: int(fold) for row, fold in zip(data.train, data.fold_of_row, strict=True)}
     write_json(config.folder / "folds.json", folds)
-    write_json(config.folder / "config.json", {**config.to_json(), "digests": _digests(data)})
+    write_json(
+        config.folder / "config.json", {"format": _FORMAT, **config.to_json(), "digests": _digests(data)}
+    )
 
 
 def _digests(data: PreparedData) -> dict[str, str]:
@@ -220,8 +225,15 @@ def load_prepared(config: RunConfig) -> PreparedData:
     if not path.exists():
         raise ModelError(f"{config.folder}: nothing trained there yet. First run: {again}")
     try:
-        saved, data = read_json(path), _read_rows(config)
-    except (OSError, ValueError, KeyError, TypeError):  # deleted, edited, or of an older version
+        saved = read_json(path)
+        found = saved.get("format", 1)
+        if found != _FORMAT:
+            raise ModelError(
+                f"{config.folder}: written by another version of outnumbered (format {found}, this version "
+                f"reads format {_FORMAT}). Train again with: {again}"
+            )
+        data = _read_rows(config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # deleted or edited
         raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
     difference = difference_of_settings(saved, config.to_json())
     if difference is not None:

@@ -1,7 +1,9 @@
-"""From the command line to one resolved configuration."""
+"""From the command line to one resolved configuration, and how two of them differ."""
 
 from __future__ import annotations
 
+import copy
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +13,22 @@ from typing import Any, Literal
 from contracts.errors import UsageError, nearest_match
 from ensemble.threshold_rule import check_rule, parse_rule
 from imagedata.decoding.decode import DecodeSettings
+from imagedata.layouts.class_folders import ClassFolders
+from imagedata.layouts.registry import layout_of_kind
 from imagedata.resolve import resolve_dataset
+from imagedata.settings import Settings
 from imagedata.spec import DataSpec
 from workflow.settings.documents import apply_override, parse_overrides, validated
 from workflow.settings.recipe import MemberPlan, Recipe, load_recipe_document, plan_members
 
 Device = Literal["auto", "cpu", "cuda"]
 
-# Recipe that a command takes where none is named; ``quick`` for the others.
+# The default recipe of each command; of all others it is quick.
 _DEFAULT_RECIPES = {"compare": "losses", "report": "losses"}
 
-# Identity keys: they name the run folder and are not for overriding.
+# They name the run folder, so they cannot be overridden.
 _NOT_OVERRIDABLE = {"name"}
-# Commands that know --no-tracking.
+# Commands that have --no-tracking.
 _TRACKED = {"train-all", "train", "ensemble", "compare", "update"}
 
 
@@ -114,7 +119,7 @@ class RunConfig:
     def to_json(self) -> dict[str, Any]:
         """The resolved configuration, as kept in the run folder."""
         dataset = self.spec.model_dump(mode="json")
-        if not self.spec.scaled_jpeg:  # left out, so that documents and digests of older runs still fit
+        if not self.spec.scaled_jpeg:  # left out, so that digests are those of before there was such a key
             del dataset["scaled_jpeg"]
         return {
             "dataset": dataset,
@@ -150,7 +155,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
             )
     spec = validated(DataSpec, spec_document, found.where)
     recipe = validated(Recipe, recipe_document, recipe_where)
-    # A rule that is misspelt, or not for so many classes, must not wait for the end of the training.
+    # Refuse a misspelt rule, or one for another number of classes, before training and not after it.
     check_rule(parse_rule(recipe.threshold), len(spec.classes))
     data_dir = found.data_dir if options.data is None or found.is_folder else options.data
     return RunConfig(
@@ -171,3 +176,66 @@ def _require_member(recipe_document: dict[str, Any], path: list[str]) -> None:
             f"-o {'.'.join(path)}: recipe has no member '{path[1]}', only {', '.join(members)}."
             f"{nearest_match(path[1], members)} Add one with -o members.{path[1]}={{type: ...}}."
         )
+
+
+# Keys that training does not depend on: words for people, and what comes after training.
+NOT_OF_TRAINING = {
+    "dataset": ("title", "source", "licence", "tree", "deployment_prior", "deployment_shares"),
+    # Every fit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
+    "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by"),
+}
+
+
+def difference_of_settings(saved: dict[str, Any], wanted: dict[str, Any]) -> str | None:
+    """The first setting that training depends on and that differs, in words; None if all agree.
+
+    Args:
+        saved: of the run's ``config.json``, perhaps edited.
+        wanted: what is asked for, as :meth:`RunConfig.to_json` gives it.
+    """
+    saved, wanted = copy.deepcopy(saved), copy.deepcopy(wanted)
+    saved["dataset"], wanted["dataset"] = map(_with_defaults, (saved.get("dataset"), wanted["dataset"]))
+    for part, keys in NOT_OF_TRAINING.items():
+        for key in keys:
+            wanted[part].pop(key)
+            saved.get(part, {}).pop(key, None)
+    trained = saved.get("recipe", {}).get("members") or {}
+    # A member that was trained may be left out of the ensemble.
+    left_out = [name for name, given in wanted["recipe"]["members"].items() if given is False]
+    wanted["recipe"]["members"] |= {name: trained.get(name, False) for name in left_out}
+    for part in ("dataset", "recipe", "seed"):
+        if saved.get(part) != wanted[part]:
+            return _difference("", saved.get(part), wanted[part])
+    return None
+
+
+def _with_defaults(saved: object) -> dict[str, Any]:
+    """A saved data set; keys that it does not state, because they came later, have their defaults."""
+    layout = saved.get("layout") if isinstance(saved, dict) else None
+    if not isinstance(saved, dict) or not isinstance(layout, dict):
+        return {}  # edited; it will differ from what is asked for
+    model = layout_of_kind(layout.get("kind")) or ClassFolders
+    return {**_defaults_of(DataSpec), **saved, "layout": {**_defaults_of(model), **layout}}
+
+
+def _defaults_of(model: type[Settings]) -> dict[str, Any]:
+    fields = model.model_fields.items()
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in fields
+        if not field.is_required()
+    }
+
+
+def _difference(key: str, saved: object, wanted: object) -> str:
+    """The first key in which two configurations differ, as it is written after ``-o``, in words."""
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for inner in sorted(set(saved) | set(wanted)):
+            if saved.get(inner) != wanted.get(inner):
+                return _difference(f"{key}.{inner}" if key else inner, saved.get(inner), wanted.get(inner))
+    then, now = (_shown(value) for value in (saved, wanted))
+    return f"{key or 'seed'}={then}, but now {key or 'seed'}={now} is asked for"
+
+
+def _shown(value: object) -> str:
+    return "its default" if value is None else json.dumps(value, ensure_ascii=False)

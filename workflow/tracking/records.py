@@ -13,9 +13,8 @@ import numpy as np
 from contracts.files import digest_of, read_json
 from workflow.run.fits import FINAL, Fit, FitResult, read_result
 from workflow.run.prepared import PreparedData
-from workflow.settings.config import RunConfig
+from workflow.settings.config import NOT_OF_TRAINING, RunConfig
 from workflow.settings.registry import entry_of
-from workflow.settings.trained_settings import NOT_OF_TRAINING
 
 _RANKING_METRICS = ("auroc", "average_precision")
 _FIGURES = {".html", ".png", ".svg"}

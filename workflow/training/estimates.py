@@ -1,27 +1,26 @@
-"""What training will take: seconds of a fit on two cores, and how many processes are worth starting."""
+"""What training will take: seconds per fit on two cores, and how many processes are worth starting."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from contracts.machine import usable_cpus
-from workflow.run.fits import Fit
+from workflow.run.fits import Fit, learns_from_copies
 from workflow.run.prepared import PreparedData
 from workflow.settings.recipe import MemberPlan
 from workflow.settings.registry import entry_of
 
 # Pixels that a whole CNN learns from in a second on two cores: 52 images of 128 x 128.
 _TUNED_PIXELS_PER_SECOND = 52 * 128 * 128
-# A process imports torch for some seconds before it works, so there must be minutes to share out.
+# A process takes seconds to import torch before it works, so there must be minutes of work to share.
 _SECONDS_WORTH_SHARING = 180.0
 # Each process holds its own copy of torch and a batch's activations: one to two GB.
 _MOST_PROCESSES = 4
 
 
 def rows_to_fit(plan: MemberPlan, data: PreparedData) -> int:
-    """Training rows of a member with the augmented copies it learns from, before a fold is held out."""
-    copies = len(data.augmented) if entry_of(plan.type).kind != "oneclass" else 0
-    return len(data.train) + copies
+    """Number of training rows that a member learns from, with augmented copies, before a fold is held out."""
+    return len(data.train) + (len(data.augmented) if learns_from_copies(plan) else 0)
 
 
 def fit_seconds(plan: MemberPlan, rows: int) -> float:
@@ -40,9 +39,9 @@ def trains_whole_network(plan: MemberPlan) -> bool:
 def processes_for(pending: Sequence[Fit], data: PreparedData, device: str) -> int:
     """Processes to train with when the user names no number.
 
-    Whole CNNs on a CPU train faster side by side with a processor each than one after another with all of
-    them, because small pictures keep no more than one processor busy. Heads on cached features take less
-    time than a process takes to start, and a GPU is one.
+    On a CPU, whole CNNs train faster side by side with one core each than one after another with all cores,
+    because small images keep no more than one core busy. Heads on cached features take less time than a
+    process takes to start, and a GPU serves one process at a time.
 
     Args:
         pending: what is to be trained.
@@ -50,7 +49,7 @@ def processes_for(pending: Sequence[Fit], data: PreparedData, device: str) -> in
         device: ``cpu`` or ``cuda``.
 
     Returns:
-        1, or up to one process a processor.
+        1, or up to one process per core.
     """
     whole = [fit for fit in pending if trains_whole_network(fit.member)]
     seconds = sum(fit_seconds(fit.member, rows_to_fit(fit.member, data)) for fit in whole)

@@ -12,7 +12,7 @@ from export.scoring.runtimes.sessions import open_onnxruntime
 from export.scoring.shard import DEFAULT_BATCH_SIZE
 from tests import fixtures_onnx as onnx_files
 from tests import hostile
-from workflow.commands.files import score
+from workflow.commands.files.score import score
 
 
 @pytest.fixture
@@ -121,9 +121,17 @@ def test_onnx_of_somebody_else(tmp_path: Path) -> None:
         load_model(onnx_files.write_foreign_model(tmp_path / "m.onnx"))
 
 
+def test_older_format(tmp_path: Path) -> None:
+    path = onnx_files.write_two_class_model(tmp_path / "m.onnx", onnx_files.metadata(format=1))
+    with pytest.raises(
+        ModelError, match=r"m\.onnx has format 1, .*Train and export again with this version\."
+    ):
+        load_model(path)
+
+
 def test_newer_format(tmp_path: Path) -> None:
-    path = onnx_files.write_two_class_model(tmp_path / "m.onnx", onnx_files.metadata(format=2))
-    with pytest.raises(ModelError, match=r"has format 2; .* reads up to 1\. Upgrade outnumbered"):
+    path = onnx_files.write_two_class_model(tmp_path / "m.onnx", onnx_files.metadata(format=3))
+    with pytest.raises(ModelError, match=r"has format 3; .* reads up to 2\. Upgrade outnumbered"):
         load_model(path)
 
 

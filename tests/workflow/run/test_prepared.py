@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from contracts.errors import ModelError
+from contracts.files import read_json, write_json
 from tests.conftest import Run
 from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import load_prepared, prepare_data, save_prepared
@@ -120,3 +121,18 @@ def test_images_are_looked_at_once_for_all_recipes(tiny: Run, tmp_path, monkeypa
     prepare_data(config_of(tiny, tmp_path))
     monkeypatch.setattr(inspection, "inspect_file", None)
     prepare_data(config_of(tiny, tmp_path, "folds=2", "backbone.image_size=96"))
+
+
+@pytest.mark.parametrize("older", [{"format": 1}, {"format": None}])
+def test_folder_of_another_version_is_refused_and_trained_again(tiny: Run, tmp_path, older):
+    config = config_of(tiny, tmp_path)
+    data = prepare_data(config)
+    save_prepared(config, data)
+    path = config.folder / "config.json"
+    # The first versions wrote no format at all.
+    saved = {key: value for key, value in {**read_json(path), **older}.items() if value is not None}
+    write_json(path, saved)
+    with pytest.raises(ModelError, match=r"another version .*\(format 1, .*: python cli\.py train-all"):
+        load_prepared(config)
+    save_prepared(config, data)
+    assert load_prepared(config).train == data.train

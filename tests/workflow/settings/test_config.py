@@ -7,8 +7,7 @@ import copy
 import pytest
 
 from tests.conftest import Run
-from workflow.settings.config import RunOptions, resolve_config
-from workflow.settings.trained_settings import difference_of_settings
+from workflow.settings.config import RunOptions, difference_of_settings, resolve_config
 
 
 def settings_of(run: Run, *overrides: str, seed: int = 0) -> dict:
