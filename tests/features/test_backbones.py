@@ -99,7 +99,7 @@ def test_small_cnn_widths(width):
 
 
 def test_no_package_for_other_backbones():
-    with pytest.raises(UsageError, match=r"'resnet18': only .* have weights in a package.*weights=hub"):
+    with pytest.raises(UsageError, match=r"'resnet18': no package has its weights.*weights=hub"):
         packaged_state("resnet18")
 
 

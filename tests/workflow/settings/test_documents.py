@@ -202,7 +202,7 @@ def test_recipe_file(tmp_path):
         ("folds: 3", "recipe mine: key 'members' is missing."),
         ("folds: 3\nmembrs: {cnn: {}}", "recipe mine: unknown key 'membrs'. Did you mean 'members'?"),
         ("members: {}", "recipe mine: key 'members': dictionary should have at least 1 item"),
-        ("members: {patchcore: {}}", "recipe mine: no member 'cnn'"),
+        ("members: {patchcore: {}}", "recipe mine: it has no member 'cnn'"),
         ("members: {cnn: {}}\nmembers: {cnn: {}}", "key 'members' is given twice"),
         ("members: {cnn: {}}\nname: a/b", "key 'name': got 'a/b'"),
         ("- cnn", "a mapping of keys is expected, got list"),

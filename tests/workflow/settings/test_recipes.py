@@ -57,7 +57,7 @@ def test_another_kind_takes_nothing_over():
 )
 def test_the_calibrated_baseline_stays_plain(override):
     key = f"members.cnn={override}" if override.startswith("{") else f"members.cnn.{override}"
-    with pytest.raises(UsageError, match="calibrated baseline is 'cnn' with plain cross-entropy"):
+    with pytest.raises(UsageError, match="calibrated baseline is a 'cnn' with plain cross-entropy"):
         resolve_config(RunOptions("elpv", recipe="quick", overrides=[key]))
 
 
