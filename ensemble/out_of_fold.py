@@ -1,4 +1,4 @@
-"""How good an ensemble is on its own out-of-fold rows: the figure that a repeat is chosen by."""
+"""A fitted ensemble on its own out-of-fold rows: the figure that a repeat is chosen by, and probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HIGHER_IS_BETTER = {
     "g_mean": True,
     "log_loss": False,
 }
-"""Figures by name, and their direction."""
+"""Figure → whether higher is better."""
 
 _SINGLE = "single:"
 
@@ -31,11 +31,10 @@ _SINGLE = "single:"
 def out_of_fold_figure(oof: ScoreTable, fitted: FittedEnsemble, name: str) -> float:
     """One figure of a fitted ensemble on the rows it was fitted on, from cross-fitted logits.
 
-    No test row enters, so choosing by it leaves the test figures honest. Combination weights come
-    from the other folds; calibrator and threshold, a few numbers, from all out-of-fold rows, alike for
-    every candidate. For two classes the figures are the minority's. For K > 2, ``average_precision`` and
-    ``f1`` are means over classes, ``hter`` is one minus the mean class recall, and ``g_mean`` the product
-    form.
+    It uses no test row, so a choice by it does not bias the test figures. Combination weights come from the
+    other folds; calibrator and threshold, a few numbers, from all out-of-fold rows, for every candidate
+    alike. For two classes the figures are the minority's. For K > 2, ``average_precision`` and ``f1`` are
+    means over classes, ``hter`` is one minus the mean class recall, and ``g_mean`` has the product form.
 
     Args:
         oof: the complete out-of-fold table that ``fitted`` was fitted on.
@@ -57,7 +56,8 @@ def out_of_fold_figure(oof: ScoreTable, fitted: FittedEnsemble, name: str) -> fl
         method = METHODS[fitted.method]
     calibrated = fitted.calibrator(cross_fit(training, method))
     if name in {"log_loss", "average_precision"}:
-        # These rows hold the trained class shares, so their probabilities are those before the shift.
+        # These rows have the class shares of training, so their probabilities are those before the prior
+        # shift.
         return float(getattr(quality(calibrated, training.labels), name))
     n_classes = training.n_classes
     p = probability(shift_logit(calibrated, fitted.trained_prior, fitted.deployment_prior))
@@ -71,21 +71,22 @@ def out_of_fold_figure(oof: ScoreTable, fitted: FittedEnsemble, name: str) -> fl
 
 
 def out_of_fold_probabilities(oof: ScoreTable, method: str) -> Float64Array:
-    """What an ensemble says of each row where the row's fold is kept from stacker and calibrator alike.
+    """Probabilities of rows whose fold neither the stacker nor the calibrator was fitted on.
 
-    Step 2 above fits the calibrator on all rows, which is right for use but leaves each row's label in its
-    own probability. Here a fold's rows get theirs from a method and a calibrator fitted on the other folds,
-    so that a student may learn from them. Which method it is was decided on all rows.
+    :mod:`ensemble.pipeline` fits the calibrator on all rows. That is right for use, but a row's own label
+    then influences its probability. Here each fold's rows get their probabilities from a method and a
+    calibrator fitted on the other folds, so that a student may learn from them. The choice of the method was
+    made on all rows.
 
     Args:
-        oof: see :func:`fit_ensemble`.
+        oof: complete out-of-fold table.
         method: a fitted ensemble's :attr:`ensemble.fitted.FittedEnsemble.method`.
 
     Returns:
-        ``[N, K]`` class probabilities at the rows' own class shares, minority last; K = 2 included.
+        ``[N, K]`` class probabilities at the rows' own class shares, minority last; also for K = 2.
 
     Raises:
-        As :func:`fit_single`.
+        As :func:`ensemble.pipeline.fit_single`.
     """
     training = TrainingScores.from_table(oof)
     combine = METHODS.get(method) or single_method(training, method.removeprefix("single:"))
