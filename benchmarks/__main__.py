@@ -41,20 +41,22 @@ app = typer.Typer(
 def oneclass(
     dataset: Annotated[str, typer.Option("--set", help="fashion_mnist, mnist or cifar10.")],
     members: Annotated[
-        str, typer.Option("--members", help="Member types, a,b,c.")
+        str, typer.Option("--members", help="Member types, as a,b,c.")
     ] = "deep_svdd_pixels,mahalanobis,knn",
     classes: Annotated[
-        str | None, typer.Option("--classes", help="Normal classes, a,b,c; names or numbers. All of them.")
+        str | None,
+        typer.Option("--classes", help="Normal classes as a,b,c, by name or number (default: all)."),
     ] = None,
     train: Annotated[
-        int | None, typer.Option("--train", min=2, help="Training images a class, at most; all of them.")
+        int | None, typer.Option("--train", min=2, help="Most training images per class (default: all).")
     ] = None,
     labelled: Annotated[
         float,
         typer.Option("--labelled", min=0.0, max=0.5, help="Share of labelled minority rows, for deep_sad."),
     ] = 0.0,
     known_classes: Annotated[
-        int, typer.Option("--known-classes", min=1, max=9, help="Classes that these rows come from.")
+        int,
+        typer.Option("--known-classes", min=1, max=9, help="Number of classes that these rows come from."),
     ] = 1,
     override: Annotated[
         list[str] | None,
@@ -65,7 +67,7 @@ def oneclass(
     seed: Seed = 0,
     device: DeviceName = Device.auto,
 ) -> Any:
-    """Train on one class, tell it from all others, class by class; beside published figures."""
+    """Train on one class and tell it from all others, class by class, beside published figures."""
     from benchmarks.oneclass import BenchOptions, bench_oneclass
 
     def split(text: str | None) -> tuple[str, ...]:
@@ -95,11 +97,15 @@ def coreset(
     centers: Annotated[int, typer.Option("--centers", min=3, help="Points to choose.")] = 5_000,
     file: Annotated[
         Path | None,
-        typer.Option("--file", help="Points of your own, a .npy file; random ones where not given."),
+        typer.Option("--file", help="A .npy file of points (default: random points)."),
     ] = None,
     iterations: Annotated[
         int | None,
-        typer.Option("--iterations", min=10, help="Extrapolate anomalib's time from so many of its steps."),
+        typer.Option(
+            "--iterations",
+            min=10,
+            help="Extrapolate anomalib's time from this many steps (default: run all, unless too slow).",
+        ),
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs of anomalib's selection.")] = 1,
     seed: Seed = 0,
@@ -117,7 +123,7 @@ def bank(
     member: Annotated[str, typer.Option("--member", help="A patchcore of the recipe.")] = "patchcore",
     most: Annotated[int, typer.Option("--most", help="Patches of the largest bank.")] = 8000,
 ) -> Any:
-    """Print PatchCore's out-of-fold accuracy against the size of its bank, and what the bank costs."""
+    """Print PatchCore's out-of-fold accuracy against the size and the cost of its bank."""
     from benchmarks.bank import bench_bank
 
     return bench_bank(options, member, most)
@@ -127,13 +133,16 @@ def bank(
 @works_on_run()
 def score(
     options: RunOptions,
-    images: Annotated[int, typer.Option("--images", help="JPEG files to score.")] = 512,
-    rounds: Annotated[int, typer.Option("--rounds", help="Times that every way is measured.")] = 3,
+    images: Annotated[int, typer.Option("--images", help="Number of JPEG files to score.")] = 512,
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds in which every case is measured once.")] = 3,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
     anomalib: Annotated[
-        bool, typer.Option("--anomalib/--no-anomalib", help="anomalib's PatchCore on the same backbone, too.")
+        bool,
+        typer.Option("--anomalib/--no-anomalib", help="Also time anomalib's PatchCore on the same backbone."),
     ] = False,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table here, too.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Also write the table to this file.")
+    ] = None,
 ) -> Any:
     """Time a run's exported files in every runtime, beside torch and anomalib, on the same JPEGs."""
     from benchmarks.score import ScoreBench, bench_score

@@ -213,7 +213,7 @@ def as_markdown(outcomes: dict[str, dict[str, Any]]) -> str:
         "",
         f"Of {len(outcomes)} models {done[0]} train here, {done[1]} score, {done[2]} save and {done[3]} "
         "export. `random` weights are for this table only:",
-        "with a hub at hand `weights: hub` is the default. *Why not* is the beginning of the error itself.",
+        "with access to a hub, `weights: hub` is the default. *Why not* shows the beginning of the error.",
         "",
     ]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""``python -m benchmarks bank``: how accurate PatchCore is with how large a bank, and what the bank costs.
+"""``python -m benchmarks bank``: PatchCore's accuracy against the size of its bank, and the cost of the bank.
 
-Greedy selection of m patches is the beginning of greedy selection of more, so one selection a fold gives
-the banks of all sizes. Every figure is of rows that their fold held out.
+The first m patches of a greedy selection are the greedy selection of m, so one selection per fold gives the
+banks of all sizes. Every figure is out-of-fold.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _one_fold(
     scores: dict[int, Scores],
     costs: dict[int, tuple[float, float]],
 ) -> int:
-    """Fit the largest bank of a fold, score with its beginnings; returns how many patches it came to."""
+    """Fit the largest bank of a fold, score with its beginnings; return the size it reached."""
     from features.apply import score_with_module
     from oneclass.patchcore.bank_budget import bank_bytes_per_patch, milliseconds_per_image
     from oneclass.patchcore.member import PatchCore

@@ -2,7 +2,7 @@
 
 Every selection runs in a process of its own, so that one's memory cannot hide in what another has freed.
 Runs are interleaved (ours before and after anomalib's), and times are medians: a machine that slows down
-is fair to both.
+affects both alike.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from reporting.terminal import console, note
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Above this many point-centre pairs a whole selection of anomalib's takes the better part of an hour.
+# Above this many point-centre pairs a whole selection of anomalib's takes most of an hour.
 _MOST_PAIRS_IN_FULL = 300_000_000
 _TIMED_ITERATIONS = 200
 _SAMPLE_SECONDS = 0.002
@@ -45,7 +45,7 @@ class CoresetCase:
     """What is selected from what.
 
     Attributes:
-        points: P; standard normal numbers, the hardest case for whoever hopes to leave comparisons out.
+        points: P; standard normal numbers, the hardest case for skipping comparisons.
         dim: D.
         centers: k.
         seed: of the points and of the first centre.
@@ -99,7 +99,7 @@ def bench_coreset(
         repeats: runs of anomalib's selection; ours runs once more.
         file: points to use instead of random ones; then P and D are its own.
         iterations: extrapolate anomalib's time from so many; None runs it in full, unless that would take
-            the better part of an hour, and extrapolates from 200 otherwise.
+            most of an hour, and extrapolates from 200 otherwise.
 
     Returns:
         The figures, for ``--json``.
@@ -212,10 +212,10 @@ def _anomalib(points: Tensor, case: CoresetCase, iterations: int | None) -> Core
 
 
 def extra_memory(call: Callable[[], T]) -> tuple[T, float]:
-    """Call, and say how far the process's resident memory rose above where it was, in MiB.
+    """Call, and return by how many MiB the process's resident memory rose.
 
-    Linux counts every page, whoever allocated it, and keeps the largest number since it was told to
-    forget; elsewhere a thread looks every two milliseconds.
+    Linux counts every page, whoever allocated it, and reports the peak since its last reset; elsewhere a
+    thread samples every two milliseconds.
     """
     before, peak = _resident_mib(), 0.0
     kernel_counts = _forget_peak()

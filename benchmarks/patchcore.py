@@ -80,7 +80,7 @@ def load_images(
 
 
 def _digits(n_train: int, n_test: int) -> dict[str, np.ndarray]:
-    """Handwritten digits: the eights are the majority, every other digit among the held-out ones is odd."""
+    """Handwritten digits: the eights are the majority, every other digit in the test set is anomalous."""
     from PIL import Image
 
     from benchmarks.oneclass_sets import load_set
@@ -343,7 +343,7 @@ def main() -> None:
     parser.add_argument(
         "datasets", nargs="*", default=["elpv"], help="by name, or digits; elpv when none is given"
     )
-    parser.add_argument("--data", type=Path, help="folder below which the images lie")
+    parser.add_argument("--data", type=Path, help="folder that holds the images")
     parser.add_argument("--train", type=int, default=60, help="majority images, at most")
     parser.add_argument("--test", type=int, default=2000, help="test images to score, at most")
     parser.add_argument("--output", type=Path, help="page to write, such as docs/results/oneclass.md")

@@ -15,7 +15,7 @@ def gemm_peaks(threads: int) -> dict[str, float]:
     """Best rate of square matrix products.
 
     Args:
-        threads: of torch, for the time being.
+        threads: torch uses this many during the measurement.
 
     Returns:
         ``fp32``, ``bf16`` and ``int8``: 10^9 operations a second, a multiplication and an addition counted

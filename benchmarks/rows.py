@@ -78,7 +78,7 @@ class MemoryRows:
 
 
 def textured_rows(n_normal: int, n_odd: int, side: int, seed: int = 0) -> MemoryRows:
-    """Made-up images: stripes of varying slant and shade, with a bright blotch on the odd ones."""
+    """Made-up images: stripes of varying slant and shade, with a bright blotch on the anomalous ones."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.array([0, 1]), (n_normal, n_odd)).astype(np.int64)
     y, x = np.mgrid[0:side, 0:side] / side

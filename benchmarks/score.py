@@ -174,7 +174,7 @@ def write_jpegs(run: Run, folder: Path, count: int) -> list[Path]:
 
 
 def _in_turn(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
-    """Images a second of every case in every round; the first pass of each warms up and is not kept."""
+    """Images per second of every case in every round; the first pass of each warms up and is not kept."""
     rates: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds + 1):
         for name, case in cases.items():
@@ -217,7 +217,7 @@ def _graph_processes(path: Path, runtime: str, jpegs: Sequence[Path], processes:
 
 
 def _graph_worker(path: Path, runtime: str, jpegs: list[Path], driver: Connection) -> None:
-    """Decode once, then score the same pixels for as long as is asked; answers with images a second."""
+    """Decode once, then score the same pixels for as long as is asked; answers with images per second."""
     model = load_model(path, runtime=runtime)
     pixels = np.stack([decode_file(jpeg, model.decode).pixels for jpeg in jpegs])
     model.run(pixels[:DEFAULT_BATCH_SIZE])
@@ -287,7 +287,7 @@ def _torch_loop(run: Run, jpegs: list[Path], threads: int) -> Case:
 
 
 def _gflop(path: Path) -> float:
-    """10^9 operations an image, of the whole graph."""
+    """10^9 operations per image, of the whole graph."""
     from export.graph_parts import inspect_graph
 
     return float(sum(part.gflop for part in inspect_graph(load_model(path))))
@@ -338,7 +338,7 @@ def _facts(document: dict[str, Any]) -> str:
     held = document["peak_memory_mb"]
     memory = "" if held is None else f"; most memory of all scoring processes together: {held:.0f} MB"
     return (
-        f"{document['backbone']} at {document['image_size']} px, {document['gflop_per_image']:.2f} GFLOP an "
+        f"{document['backbone']} at {document['image_size']} px, {document['gflop_per_image']:.2f} GFLOP per "
         f"image; "
         f"matrix products on {document['machine']}: {peaks} GFLOP/s. From start to the first row: "
         f"{document['start_seconds']:.1f} s{memory}. Medians of rounds in turn, {document['jpegs']}, "

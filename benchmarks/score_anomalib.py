@@ -41,7 +41,7 @@ def anomalib_cases(
         threads: of torch and ONNX Runtime.
 
     Returns:
-        Name → images a second: ``Engine.predict`` with its defaults, and its exported ONNX file.
+        Name → images per second: ``Engine.predict`` with its defaults, and its exported ONNX file.
 
     Raises:
         UsageError: the backbone is none of timm's.

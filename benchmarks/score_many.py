@@ -1,9 +1,9 @@
 """Planning time and memory of ``score`` on very many images.
 
 ``python -m benchmarks.score_many MODEL.onnx FOLDER --images 1000 100000``: the images are links to the files
-of FOLDER, over and over, as neither planning nor memory depends on what is in them. Prints one JSON line a
-count: seconds to find and plan them (model loaded), seconds and images a second of the command, and the most
-memory that the command and its workers held together.
+of FOLDER, over and over, as neither planning nor memory depends on what is in them. Prints one JSON line per
+count: seconds to find and plan them (with the model loaded), seconds and images per second of the command,
+and the peak memory of the command and its workers together.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Tracing the backbone is most of an export, and it is the same at every export: neither an update nor another
 stacker changes a backbone. So backbone and all the rest are traced apart, and joined. A kept graph gives the
-same bytes as one that is traced anew, since both take this way.
+same bytes as one that is traced again, since both go through here.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def backbone_graph(backbone: nn.Module, image_size: int, folder: Path | None) ->
 
 
 def _read(path: Path) -> onnx.ModelProto | None:
-    """A kept graph; None where there is none, or its file is damaged, so that it is made anew."""
+    """A kept graph; None where there is none, or its file is damaged, so that it is made again."""
     try:
         graph = onnx.load(str(path), load_external_data=False)
     except (FileNotFoundError, DecodeError):

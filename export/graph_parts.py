@@ -37,9 +37,9 @@ class GraphPart:
         name: ``input`` (casts and resize), ``backbone NAME``, the member's name, or ``ensemble``.
         nodes: how many nodes of the file belong to it.
         weight_bytes: of its weights; one that several parts read counts for the first.
-        gflop: 10^9 floating-point operations an image in convolutions and matrix products, a
+        gflop: 10^9 floating-point operations per image in convolutions and matrix products, a
             multiplication and an addition counted as two.
-        ms: milliseconds an image on one thread of this machine.
+        ms: milliseconds per image on one thread of this machine.
     """
 
     name: str
@@ -66,7 +66,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
     if not {key for key, _ in part_of_node.values()} & {"members", "backbones"}:
         raise ModelError(
             f"{model.path}: its nodes do not say which member they belong to, so it cannot be taken apart. "
-            "Export it anew with this version."
+            "Export it again with this version."
         )
     flop = _flop_of_node(document, model.decode.size)
     milliseconds = _ms_of_part(model, document, part_of_node)
@@ -124,7 +124,7 @@ def member_of_output(path: Path, output: str) -> str:
             return _shown(part, load_model(path))
         waiting += [name for name in node.input if name not in seen]
         seen.update(node.input)
-    raise ModelError(f"{path}: none of its members gives an output '{output}'. Export it anew.")
+    raise ModelError(f"{path}: none of its members gives an output '{output}'. Export it again.")
 
 
 def _shown(part: tuple[str, int], model: ScoringModel) -> str:
@@ -191,7 +191,7 @@ def _ms_of_part(
             runs_of[event["name"].removesuffix("_kernel_time")].append(float(event["dur"]))
     totals: dict[tuple[str, int], float] = defaultdict(float)
     for name, microseconds in runs_of.items():
-        # The first run warms caches up. Nodes that run several times a call are summed.
+        # The first run warms caches up. Times of a node that runs several times per call are added up.
         kept = microseconds[len(microseconds) // (_RUNS + 1) :]
         part = _part_of_fused(name, part_of_node, part_of_output)
         totals[part] += sum(kept) / _RUNS / _BATCH / 1e3

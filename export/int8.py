@@ -2,7 +2,7 @@
 
 Only the backbones' convolutions, with the clipping behind them, are touched: they are nearly all of the
 arithmetic. Preprocessing, kNN, heads, stacker and calibrator stay float32, because a distance or a
-probability has no 8 bits to spare. The first convolution of a backbone stays, too: it reads the image
+probability needs more than 8 bits. The first convolution of a backbone stays, too: it reads the image
 itself. What is kept is decided by the gate, not here.
 
 Weights are symmetric, one scale an output channel, and 7 bits wide: processors without VNNI add two

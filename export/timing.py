@@ -13,7 +13,7 @@ from contracts.rows import ImageArray
 from export.scoring.model import ScoringModel
 
 BATCH = 16
-"""Images a call of the graph, as the scorer's default."""
+"""Batch size of the graph, the scorer's default."""
 
 _ROUNDS = 9
 

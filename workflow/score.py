@@ -26,7 +26,7 @@ from export.scoring.output import first_failures
 from export.scoring.plan import Override
 from export.scoring.run import FinishedRun, OnProgress, ScoreSummary, score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
-from export.scoring.summary import survey
+from export.scoring.summary import summarise
 
 _FAILURES_SHOWN = 3
 _REASONS_SHOWN = 10
@@ -144,7 +144,7 @@ def _check(extras: Extras, model: Path, output: Path) -> None:
 
 def _make_extras(run: FinishedRun, extras: Extras) -> dict[str, Any]:
     """Count, and write what was asked for; what :class:`ScoreReport` says about it."""
-    found = survey(run, extras.review, extras.heat_maps)
+    found = summarise(run, extras.review, extras.heat_maps)
     if extras.csv is not None:
         write_rows(run, extras.csv)
     return {

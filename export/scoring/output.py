@@ -100,7 +100,7 @@ class OutputFolder:
             columns: of the part files.
 
         Returns:
-            Cached results of the finished shards, by shard id.
+            Counts of the finished shards, by shard id.
 
         Raises:
             UsageError: the folder holds results of something else, or files that are not ours.

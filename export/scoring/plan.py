@@ -16,13 +16,13 @@ from contracts.files import digest_of
 from imagedata.containers.reader import ContainedImage
 
 DEFAULT_SHARD_SIZE = 256
-"""Most images a part file. Work lost to a crash is at most one shard a process."""
+"""Most images per part file. Work lost to a crash is at most one shard per process."""
 
 _SMALLEST_SHARD = 32
 _SHARDS_OF_A_SIZE = 8
 
 Override = float | tuple[float, ...] | None
-"""Prior or threshold in place of the file's own: one number for two classes, one a class for more."""
+"""Prior or threshold in place of the file's own: one number for two classes, one per class for more."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def make_shards(
 ) -> list[Shard]:
     """Cut the images into shards of ``shard_size`` and, towards the end, of smaller ones.
 
-    Whoever works on the last shard lets all others wait, and a few hundred images in two shards would keep
-    two processors busy, however many there are. How many there are is no matter of the plan: it would be
-    another plan on another machine.
+    All processes wait for the one that works on the last shard, and a few hundred images in two shards would
+    keep only two processors busy, however many there are. The number of processors is not part of the plan,
+    which would otherwise differ from machine to machine.
 
     Args:
         paths: images, in order.
         settings: what decides the scores.
-        shard_size: most images a shard, at least 1.
+        shard_size: most images per shard, at least 1.
         packed: path → place, of the images within larger files.
     """
     settings_digest = digest_of(settings.to_json())
@@ -110,7 +110,7 @@ def shard_lengths(n_images: int, shard_size: int) -> list[int]:
     """Images of each shard, in order.
 
     Seen from the end: eight shards of an eighth of the size, eight of a quarter, eight of a half, then whole
-    ones; of the small ones only such as hold 32 images at least, since a part file takes time, too.
+    ones; but none smaller than 32 images, since writing a part file also takes time.
     """
     lengths: list[int] = []
     for share in (8, 4, 2):

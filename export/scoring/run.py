@@ -105,14 +105,14 @@ def score_images(
         paths: image files, folders, patterns, tar archives and parquet files; see
             :func:`export.scoring.inputs.listing.find_images`.
         output_dir: folder for the part files; made when missing.
-        list_file: text file of more paths, one a line, relative to its own folder.
+        list_file: text file of more paths, one per line, relative to its own folder.
         path_column: column of parquet files that is read; None for ``path``, or else ``image``.
-        processes: worker processes; None for one a usable processor.
-        batch_size: images a call of the graph; does not change which shards are finished.
-        shard_size: most images a part file; the last ones are smaller.
+        processes: worker processes (default: one per usable processor).
+        batch_size: images per call of the graph; does not change which shards are finished.
+        shard_size: most images per part file; the last ones are smaller.
         prior: share of the minority where the images come from (of each class for K > 2); None for the
             file's own.
-        threshold: probability from which on the minority is decided (one a class for K > 2); None for the
+        threshold: probability from which on the minority is decided (one per class for K > 2); None for the
             file's own.
         runtime: one of :data:`export.scoring.model.RUNTIMES`, or ``auto`` for the fastest installed that
             agrees with the first on these images; an earlier run's choice is kept when its results are.
@@ -130,7 +130,7 @@ def score_images(
     Raises:
         UsageError: a path or value that cannot be, or a folder with results of something else.
         DataError: no images, an unreadable folder, a full disk.
-        ModelError: the file is no usable model.
+        ModelError: the file is not a usable model.
         KeyboardInterrupt: passed on after the workers have ended; finished shards are kept.
     """
     for name, value in (("processes", processes), ("batch size", batch_size), ("shard size", shard_size)):

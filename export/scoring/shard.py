@@ -1,7 +1,7 @@
-"""One shard: decode, score, write one part file. One row an image, whatever the image is like.
+"""One shard: decode, score, write one part file. One row per image, whatever the image is like.
 
-A part file is its own cached result: its rows and its counts (in the parquet footer) appear together by one
-rename, so that no moment of a crash leaves the one without the other.
+A part file holds its own counts, in the parquet footer. Rows and counts appear together by one rename, so a
+crash never leaves one without the other.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from imagedata.containers.reader import ContainerReader
 from imagedata.decoding.decode import DecodedImage, DecodeSettings, decode_bytes, decode_file
 
 DEFAULT_BATCH_SIZE = 4
-"""Images a call of the graph. On processors 1 to 32 are equally fast (within 4 %), and memory grows with it:
-the default ensemble takes 400 MB by four, 715 MB by sixteen. A graphics card wants more."""
+"""Images per call of the graph. On a CPU, 1 to 32 are equally fast (within 4 %), but memory grows with it: the
+default ensemble takes 400 MB at 4, and 715 MB at 16. A GPU needs larger batches."""
 
 _RESULT_KEY = b"outnumbered_result"
 
@@ -38,7 +38,7 @@ BeforeImage = Callable[[int], None]
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of a shard.
+    """The counts of a finished shard.
 
     Attributes:
         shard: its id.
@@ -58,7 +58,7 @@ class ShardJob:
     Attributes:
         model_path: the exported file.
         output: folder of the part files.
-        batch_size: images a call of the graph.
+        batch_size: images per call of the graph.
         prior: override, or None.
         threshold: override, or None.
         runtime: one of :data:`export.scoring.model.RUNTIMES`.
@@ -132,7 +132,7 @@ def decode_row(
     """Decode one image of a shard, wherever it lies.
 
     Raises:
-        ImageError: it cannot be read, or is no image.
+        ImageError: it cannot be read, or is not an image.
     """
     packed = shard.packed.get(position)
     if packed is None:
@@ -141,7 +141,7 @@ def decode_row(
 
 
 def probability_columns(model: ScoringModel) -> list[str]:
-    """Names of the columns with calibrated probabilities: one for two classes, else one a class."""
+    """Names of the columns with calibrated probabilities: one for two classes, else one per class."""
     if len(model.classes) == 2:
         return ["probability"]
     return [f"probability_{class_name}" for class_name in model.classes]
@@ -158,7 +158,7 @@ def columns_of(model: ScoringModel) -> pa.Schema:
 
 
 def read_shard_result(part: Path, shard: Shard) -> ShardResult | None:
-    """Read the counts of a part file that is there, or None where it is no whole part of this shard."""
+    """Read the counts of a part file; None where it is not a complete part file of this shard."""
     try:
         footer = pq.read_metadata(part)
         result = ShardResult(**json.loads((footer.metadata or {})[_RESULT_KEY]))
@@ -221,7 +221,7 @@ class _Rows:
             self._decision[position] = self._classes[int(scores.decision[row])]
 
     def to_table(self, result: ShardResult) -> pa.Table:
-        """The finished columns, with the cached result in the schema's metadata."""
+        """The finished columns, with the shard's counts in the schema's metadata."""
         status = ["ok" if error is None else "failed" for error in self._errors]
         columns = {"path": text_column([printable_path(path) for path in self._shard.paths])}
         for index, name in enumerate(self._probability_names):

@@ -22,7 +22,7 @@ from export.scoring.plan import Override, Shard
 from export.scoring.run import FinishedRun
 from export.scoring.shard import probability_columns
 
-_SMALLEST_P = 2.0**-24  # next to 1 in float32; beyond it log-odds would be those of rounding
+_SMALLEST_P = 2.0**-24  # spacing of float32 below 1; closer to 0 or 1 log-odds would only show rounding
 _REASONS_KEPT = 1000
 OTHER_REASONS = "other reasons"
 """Stands for failures once there are too many different reasons to count each."""
@@ -35,7 +35,7 @@ class Row(NamedTuple):
         shard: that holds it.
         position: within the shard.
         path: as in the table.
-        probabilities: one number for two classes, else one a class.
+        probabilities: one number for two classes, else one per class.
         decision: name of the class.
         distance: log-odds between it and the nearest other decision, 0 or more.
     """
@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
 
 @dataclass
-class Survey:
+class ResultSummary:
     """What the pass found.
 
     Attributes:
@@ -73,7 +73,7 @@ def parts(run: FinishedRun) -> Iterator[tuple[Shard, pa.Table]]:
             yield shard, part.read(use_threads=False)
 
 
-def survey(run: FinishedRun, review: int = 0, hottest: int = 0) -> Survey:
+def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSummary:
     """Read every row once.
 
     Args:
@@ -109,11 +109,11 @@ def survey(run: FinishedRun, review: int = 0, hottest: int = 0) -> Survey:
             )
             uncertain.offer(row.distance, order, row)
             probable.offer(-row.probabilities[-1], order, row)
-    return Survey(dict(decisions), dict(reasons.most_common()), uncertain.rows(), probable.rows())
+    return ResultSummary(dict(decisions), dict(reasons.most_common()), uncertain.rows(), probable.rows())
 
 
 def thresholds_of(run: FinishedRun) -> tuple[float, ...]:
-    """The thresholds that decided: one for two classes, else one a class."""
+    """The thresholds that decided: one for two classes, else one per class."""
     chosen: Override = run.job.threshold
     if chosen is None:
         value = run.model.document["threshold"]["value"]

@@ -100,7 +100,7 @@ def test_file_that_does_not_say_where_its_nodes_are_from(tmp_path):
     path = fixtures_onnx.write_two_class_model(tmp_path / "model.onnx")
     outcome = run_command("inspect", path)
     assert outcome.code == 5
-    assert "cannot be taken apart. Export it anew" in outcome.said
+    assert "cannot be taken apart. Export it again" in outcome.said
 
 
 @pytest.mark.parametrize(("content", "code"), [(None, 2), (b"no graph", 5)])

@@ -31,7 +31,7 @@ class PairsOnly(nn.Module):
         return features.images.reshape(2, -1).mean(dim=1, keepdim=True)[:, :1] * torch.ones(2, 1), None
 
 
-def test_only_the_guilty_are_named():
+def test_only_the_failing_are_named():
     members = [GraphMember(m.__class__.__name__, "", m) for m in (Brightness(), OneByOne(), PairsOnly())]
     reasons = reasons_not_to_export({"": NoBackbone()}, members, 16)
     assert set(reasons) == {"OneByOne", "PairsOnly"}

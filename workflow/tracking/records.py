@@ -202,7 +202,7 @@ def comparison_entry(config: RunConfig, parent: Entry, document: dict[str, Any])
 
 
 def figures_in(folder: Path) -> list[Path]:
-    """Reports and pictures that lie in a folder."""
+    """Reports and pictures in a folder."""
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(path for path in found if path.suffix in _FIGURES and not path.name.startswith("."))
 

@@ -39,7 +39,7 @@ class ShardScorer:
         self._score = shard_scorer(job)
 
     def score(self, shard: Shard) -> ShardResult | OutnumberedError:
-        """Score a shard; an error that is the user's is an answer, not a death."""
+        """Score a shard; an error that the user can fix is returned, not raised."""
         try:
             return self._score(Attempt(shard), lambda _: None)
         except OutnumberedError as error:
@@ -49,7 +49,7 @@ class ShardScorer:
 def score_on_ray(
     job: ShardJob, shards: Sequence[Shard], address: str, actors: int | None
 ) -> Generator[ShardResult]:
-    """Score shards on a cluster; yield a cached result as each part file is in place.
+    """Score shards on a cluster; yield each one's counts once its part file is in place.
 
     Close the generator (or let an exception pass through it) to end the actors at once.
 
