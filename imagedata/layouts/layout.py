@@ -276,29 +276,6 @@ def require_folder_name(name: str) -> None:
         raise ValueError(f"class '{name}' cannot name a folder; use letters, digits, space, . _ -")
 
 
-def require_one_class_per_label(label_of_class: dict[str, Any]) -> None:
-    """Check the labels of images that are written out below folders named by their classes.
-
-    Raises:
-        ValueError: two classes share a label, or a class cannot name a folder.
-    """
-    if len({str(label) for label in label_of_class.values()}) != len(label_of_class):
-        raise ValueError(f"label_of_class gives two classes one label: {label_of_class}")
-    for name in label_of_class:
-        require_folder_name(name)
-
-
-def require_labels(label_of_class: dict[str, Any], classes: Sequence[str]) -> None:
-    """Check that every class has a label.
-
-    Raises:
-        ValueError: one has none.
-    """
-    missing = [name for name in classes if name not in label_of_class]
-    if missing:
-        raise ValueError(f"layout.label_of_class gives no label for {missing}")
-
-
 def require_some_classes(place: Path, labels: Collection[str]) -> None:
     """Check the number of distinct labels that a container or table holds.
 

@@ -16,12 +16,12 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from contracts.errors import DataError
 from contracts.files import digest_of
 from contracts.rows import LabelArray
 from imagedata.decoding.stored_png import encode_png
 from imagedata.inspection import Inspection
-from imagedata.layouts.layout import BaseLayout, DataSet, require_labels, require_one_class_per_label
+from imagedata.layouts.image_containers import ImageContainers
+from imagedata.layouts.layout import DataSet
 from imagedata.layouts.listed_image import ListedImage, Split
 from imagedata.layouts.materialiser import (
     LookAt,
@@ -35,7 +35,7 @@ from imagedata.layouts.pack_formats import PackFormat, PixelArray, read_images, 
 from imagedata.manifest_row import ManifestRow
 
 
-class Packed(BaseLayout):
+class Packed(ImageContainers):
     """Many images in one file, as MNIST, CIFAR-10 and SVHN come.
 
     Attributes:
@@ -50,27 +50,23 @@ class Packed(BaseLayout):
 
     kind: Literal["packed"] = "packed"
     format: PackFormat
-    train: Annotated[list[str], Field(min_length=1)]
-    test: Annotated[list[str], Field(min_length=1)] | None = None
     label_of_class: dict[str, Annotated[int, Field(ge=0, le=255)]]
 
     @model_validator(mode="after")
-    def _idx_comes_in_pairs_and_labels_are_one_class_each(self) -> Self:
+    def _idx_comes_in_pairs(self) -> Self:
         for key in ("train", "test"):
             files = getattr(self, key)
             if self.format == "idx" and files is not None and len(files) != 2:
                 raise ValueError(f"{key} names {len(files)} files; idx has two, images and then labels")
-        require_one_class_per_label(self.label_of_class)
         return self
 
-    def needed_paths(self, class_names: Sequence[str]) -> list[str]:
-        """The files of the pack."""
-        del class_names
-        return [*self.train, *(self.test or [])]
+    def files_of(self, root: Path, name: str) -> list[Path]:
+        """The file or its ``.gz``."""
+        return [path for path in (root / name, root / f"{name}.gz") if path.is_file()][:1]
 
     def holds(self, root: Path, path: str) -> bool:
-        """Whether a file or its ``.gz`` exists."""
-        return _pack_file(root, path) is not None
+        """Whether the file or its ``.gz`` exists."""
+        return bool(self.files_of(root, path))
 
     def images(self, class_names: Sequence[str], root: Path) -> Iterator[ListedImage]:
         """Images by the paths that they have once unpacked."""
@@ -83,45 +79,6 @@ class Packed(BaseLayout):
     def pixels(self, root: Path, split: Split) -> tuple[PixelArray, LabelArray]:
         """``[N, H, W]`` or ``[N, H, W, 3]`` pixels and ``[N]`` label values, in the pack's order."""
         return read_images(self.format, self.files(root, split))
-
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        """The splits that have files of their own."""
-        return ("train", "test") if self.test else ("train",)
-
-    def files(self, root: Path, split: Split) -> list[Path]:
-        """Files of a split.
-
-        Raises:
-            DataError: one is gone.
-        """
-        found = []
-        for name in self.train if split == "train" else self.test or []:
-            path = _pack_file(root, name)
-            if path is None:
-                raise DataError(f"{root / name}: no such file any more. Put it back and run again.")
-            found.append(path)
-        return found
-
-    def places(self, class_name: str, splits: set[Split]) -> list[tuple[Split, str]]:
-        """The file with the labels of each split."""
-        del class_name, splits
-        train: list[tuple[Split, str]] = [("train", self.train[-1])]
-        return [*train, ("test", self.test[-1])] if self.test else train
-
-    @property
-    def own_test(self) -> str | None:
-        """The test files."""
-        return " and ".join(self.test) if self.test else None
-
-    @property
-    def writes_images(self) -> bool:
-        """Always."""
-        return True
-
-    def require_classes(self, classes: Sequence[str]) -> None:
-        """Every class has a label."""
-        require_labels(self.label_of_class, classes)
 
     def materialiser(self, data_set: DataSet, source: Path, below: Path) -> Materialiser:
         """Unpacks the images that the run takes."""
@@ -206,8 +163,3 @@ class UnpackedImages(Materialiser):
         parts = PurePosixPath(path)  # <split>/<class>/<place in the pack>.png
         pixels: PixelArray = self._pixels[parts.parts[0]][int(parts.stem)]
         return pixels
-
-
-def _pack_file(root: Path, name: str) -> Path | None:
-    """The file ``name`` below ``root``, or its ``.gz``; None where neither is there."""
-    return next((path for path in (root / name, root / f"{name}.gz") if path.is_file()), None)

@@ -11,23 +11,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from contracts.errors import DataError
 from contracts.files import digest_of
 from imagedata.hub import HubSource, fetched
 from imagedata.inspection import Inspection
-from imagedata.layouts.layout import (
-    BaseLayout,
-    DataSet,
-    Recognised,
-    require_labels,
-    require_one_class_per_label,
-    require_some_classes,
-)
-from imagedata.layouts.listed_image import ListedImage, Split
+from imagedata.layouts.image_containers import ImageContainers
+from imagedata.layouts.layout import DataSet, Recognised, require_some_classes
+from imagedata.layouts.listed_image import ListedImage
 from imagedata.layouts.materialiser import LookAt, Materialiser, Progress, digests_of, write_where_missing
 from imagedata.layouts.shard_samples import (
     Sample,
@@ -51,7 +45,7 @@ _SIGNATURES = (
 )
 
 
-class Shards(BaseLayout):
+class Shards(ImageContainers):
     """Encoded images in a few files: parquet as Hugging Face's hub has it, or webdataset's tar files.
 
     The images are written out below the runs' folder, byte for byte, under names of our own; no name in a
@@ -77,17 +71,10 @@ class Shards(BaseLayout):
     kind: Literal["shards"] = "shards"
     format: Literal["parquet", "webdataset"]
     hub: HubSource | None = None
-    train: Annotated[list[str], Field(min_length=1)]
-    test: Annotated[list[str], Field(min_length=1)] | None = None
     image: str | None = None
     label: str | None = None
     group: str | None = None
     label_of_class: dict[str, str | int]
-
-    @model_validator(mode="after")
-    def _labels_are_one_class_each(self) -> Self:
-        require_one_class_per_label(self.label_of_class)
-        return self
 
     @model_validator(mode="after")
     def _shards_lie_in_one_place(self) -> Self:
@@ -96,11 +83,6 @@ class Shards(BaseLayout):
                 f"hub {self.hub.name} and roots {self.roots} both say where the shards lie; give one"
             )
         return self
-
-    def needed_paths(self, class_names: Sequence[str]) -> list[str]:
-        """The shards."""
-        del class_names
-        return [*self.train, *(self.test or [])]
 
     def find(self, data_set: DataSet, data_dir: Path | None, *, fetch: bool = True) -> Path:
         """The folder of the shards: in the hub's cache, or below the data directory."""
@@ -138,24 +120,9 @@ class Shards(BaseLayout):
                         yield ListedImage(path, name, split, sample.group), sample.data
                     place += 1
 
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        """The splits that have shards of their own."""
-        return ("train", "test") if self.test else ("train",)
-
-    def files(self, root: Path, split: Split) -> list[Path]:
-        """Files of a split, in the order of the patterns and, within one, of the names.
-
-        Raises:
-            DataError: a pattern stands for no file.
-        """
-        found: list[Path] = []
-        for pattern in self.train if split == "train" else self.test or []:
-            paths = [path for path in matching_paths(root, pattern) if path.is_file()]
-            if not paths:
-                raise DataError(f"{root / pattern}: no such file any more. Put it back and run again.")
-            found += [path for path in paths if path not in found]
-        return found
+    def files_of(self, root: Path, name: str) -> list[Path]:
+        """The files that a pattern stands for, sorted by name."""
+        return [path for path in matching_paths(root, name) if path.is_file()]
 
     def samples_of(self, file: Path) -> Iterator[Sample]:
         """Images with their labels of one shard, in its order."""
@@ -163,35 +130,15 @@ class Shards(BaseLayout):
             return parquet_samples(file, self.image or "image", self.label or "label", self.group)
         return tar_samples(file, self.image, self.label or "cls", self.group)
 
-    def places(self, class_name: str, splits: set[Split]) -> list[tuple[Split, str]]:
-        """The first shard of each split."""
-        del class_name, splits
-        train: list[tuple[Split, str]] = [("train", self.train[0])]
-        return [*train, ("test", self.test[0])] if self.test else train
-
     @property
     def groups_column(self) -> str | None:
         """The column of groups."""
         return self.group
 
     @property
-    def own_test(self) -> str | None:
-        """The test shards."""
-        return " and ".join(self.test) if self.test else None
-
-    @property
     def names_its_place(self) -> bool:
         """A set of the hub is found without a data directory."""
         return self.hub is not None
-
-    @property
-    def writes_images(self) -> bool:
-        """Always."""
-        return True
-
-    def require_classes(self, classes: Sequence[str]) -> None:
-        """Every class has a label."""
-        require_labels(self.label_of_class, classes)
 
     def materialiser(self, data_set: DataSet, source: Path, below: Path) -> Materialiser:
         """Writes the images out of the shards."""
