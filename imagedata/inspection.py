@@ -49,11 +49,11 @@ def inspect_file(path: Path, settings: DecodeSettings) -> Inspection:
 
 
 class InspectionJournal:
-    """Findings kept on disk a line each, so that an interrupted look goes on where it was.
+    """Findings kept on disk, one per line, so that an interrupted inspection continues where it was.
 
     A finding is reused as long as the file's path, size and modification time are the same. A torn
-    last line (``kill -9`` in the middle of a write) is passed over. That a file could not be read is not
-    remembered: permissions and mounts are mended without touching the file.
+    last line (``kill -9`` in the middle of a write) is skipped. That a file could not be read is not
+    remembered: permissions and mounts are fixed without touching the file.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The manifest: one row an image, and what became of it. Inputs are never modified."""
+"""The manifest: one row per image, and what became of it. Inputs are never modified."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class ManifestRow:
         path: relative to the set's root; of an augmented copy, to the folder of all augmented copies.
         label: class name.
         group: rows of equal groups never part between folds or splits.
-        split: ``train``, ``test`` (held out), or ``augmented``: a changed copy of a training image, which
+        split: ``train``, ``test``, or ``augmented``: a changed copy of a training image, which
             only whoever asks for it by this name gets to see.
         sha256: of the file's bytes.
         width: stored width in pixels.

@@ -31,7 +31,7 @@ def read_near_duplicates(path: str | None) -> PictureOfFile:
     """Read what :func:`write_near_duplicates` wrote, pairs that share a file linked to one picture.
 
     Args:
-        path: as given by the user; None means that there are no near copies to heed.
+        path: as given by the user; None means that no near copies are taken into account.
 
     Raises:
         UsageError: the file is missing or not of this kind.

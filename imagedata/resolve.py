@@ -68,7 +68,7 @@ def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDatase
     Args:
         dataset: name of the catalogue or of the user's own, path of a YAML spec, a folder (class by class,
             as MVTec's, or of shards), or a list of images.
-        minority: the outnumbered class by the user's word; needed where it is not obvious.
+        minority: the minority class as the user names it; needed where it is not obvious.
 
     Raises:
         UsageError: no such name, file or folder; or the minority is not obvious.

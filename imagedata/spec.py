@@ -1,4 +1,4 @@
-"""What a data set is: layout, classes, which one is outnumbered, and how it is split.
+"""What a data set is: layout, classes, which one is the minority, and how it is split.
 
 A spec is a YAML file in ``imagedata/catalogue`` or of the user's own; every key can be overridden
 with ``-o key=value``. Nothing here touches an image.
@@ -25,7 +25,7 @@ class MinorityCopies(Settings):
     They follow their source everywhere: a member learns from a copy where it learns from its source, and
     no copy is ever scored or counted. Which changes are safe depends on the data: a shift can push a small
     defect out of the picture, a flip changes what left and right mean. The numbers are those of the
-    ``augment`` setting of a whole CNN, which changes images anew whenever they are drawn; a head on a frozen
+    ``augment`` setting of a whole CNN, which changes an image each time it is drawn; a head on a frozen
     backbone can have changed images in this way only.
 
     Attributes:
@@ -75,11 +75,11 @@ class DataSpec(Settings):
         title: one line for people.
         source: where users get it.
         licence: as its owner states it.
-        tree: what must lie below the data directory, a line an entry; shown where the set is missing. Empty
-            where the layout says it well enough.
+        tree: what must lie below the data directory, one line per entry; shown where the set is missing.
+            Empty where the layout says it well enough.
         layout: where the images lie.
         classes: class names; the order of the majority classes is kept, the minority is moved to the end.
-        minority: the outnumbered class.
+        minority: the minority class.
         imbalance: ``minority:majority`` ratio to make in the training rows by dropping minority rows,
             such as ``1:23`` or ``586:9192``; None leaves them as they are.
         train_counts: class → number of training rows to keep at most, seeded. Given for the minority it
@@ -87,8 +87,8 @@ class DataSpec(Settings):
         test_per_class: rows of each class to hold out; only where the layout has no test folder.
         test_fraction: share of each class to hold out where ``test_per_class`` is not given; only where
             the layout has no test folder.
-        deployment_prior: share of the minority where the model will work; None means as held out. With more
-            than two classes the others share the rest as they do among the test rows.
+        deployment_prior: share of the minority where the model will work; None means as in the test
+            set. With more than two classes the others share the rest as they do among the test rows.
         deployment_shares: class → its share where the model will work, for more than two classes; takes the
             place of ``deployment_prior``.
         group: regular expression with one group, searched in the relative path; or a number that says

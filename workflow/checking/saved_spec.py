@@ -40,7 +40,7 @@ def _is_spec_of(target: Path, name: str) -> bool:
 
 
 def save_spec(config: RunConfig, near_duplicates: Path | None, target: Path) -> DataSpec:
-    """Write the spec of a check: its group rule, its overrides, and the near copies to be heeded.
+    """Write the spec of a check: its group rule, its overrides, and the near copies to take into account.
 
     Args:
         config: of the check, with the group rule that is enforced or was confirmed.

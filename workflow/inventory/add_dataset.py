@@ -37,7 +37,7 @@ class NewDataset:
     Attributes:
         name: what it is to be called.
         folder: folder, or list of images.
-        minority: the outnumbered class.
+        minority: the minority class.
         group: group rule: a regular expression with one group, or the number of a folder.
         settings: further keys of the spec, such as ``title``, ``source``, ``licence``, ``imbalance``.
         output: file to write; the user's own folder of specs where it is None.
@@ -79,7 +79,7 @@ def add_dataset(new: NewDataset, ask: Ask | None) -> dict[str, Any]:
         raise UsageError(f"datasets add {new.name}: the catalogue has a set of that name. Take another name.")
     target = new.output or own_specs_dir() / f"{new.name}.yaml"
     if target.exists() and not new.overwrite:
-        raise UsageError(f"{target}: exists already. Give --overwrite, or another name.")
+        raise UsageError(f"{target}: already exists. Give --overwrite, or another name.")
     if new.hub is not None:
         folder, found = _fetched(new, new.hub)
     else:
@@ -123,7 +123,7 @@ def _folder_of(new: NewDataset, ask: Ask | None) -> Path:
 def _fetched(new: NewDataset, name: str) -> tuple[Path, dict[str, Any]]:
     """The folder of a set of the hub, and what its shards say of themselves."""
     if new.folder is not None:
-        raise UsageError(f"datasets add {new.name}: --folder and --hub say twice what it is; give one.")
+        raise UsageError(f"datasets add {new.name}: --folder and --hub both name the data set; give one.")
     source = validated(HubSource, {"name": name, "revision": new.revision}, "datasets add --hub")
     for below in ("data/", ""):  # the usual place first: a pattern for the root fits every folder
         folder = fetched(new.name, source, tuple(f"{below}*{ending}" for ending in SHARD_SUFFIXES))
@@ -147,7 +147,7 @@ def _resolved(folder: Path, minority: str | None, ask: Ask | None) -> ResolvedDa
         if ask is None or minority is not None:
             raise
         note(str(error))
-        return resolve_dataset(str(folder), ask("The outnumbered class", ""))
+        return resolve_dataset(str(folder), ask("The minority class", ""))
 
 
 def _looked_at(spec: DataSpec, folder: Path) -> tuple[list[ListedImage], Path]:
@@ -188,15 +188,15 @@ def _said(
     table = Table(title=escape(printable(f"{spec.name}: {root}")))
     table.add_column("class")
     for split in splits:
-        table.add_column("training pool" if split == "train" else "held out", justify="right")
+        table.add_column("training images" if split == "train" else "test images", justify="right")
     for name in spec.class_names:
-        role = " (outnumbered)" if name == spec.minority else ""
+        role = " (minority)" if name == spec.minority else ""
         table.add_row(escape(printable(f"{name}{role}")), *(str(images[split][name]) for split in splits))
     console.print(table)
     per_minority = (len(listed) - minority) / minority
     note(f"1 {spec.minority} to {per_minority:.3g} others" + (f", in {groups} groups." if groups else "."))
     if "test" not in splits:
-        note("No images are held out by the set itself; a seeded draw holds some out before training.")
+        note("The set brings no test images; a seeded draw sets some aside before training.")
     called = new.name if new.output is None else str(target)
     note(f"Written to {target}. Next: python cli.py train-all {shlex.quote(called)} --dry-run")
     return {

@@ -1,4 +1,4 @@
-"""``datasets``: what is known by name, and what of it lies on this machine."""
+"""``datasets``: the data sets known by name, and which of them are on this machine."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def list_datasets(data_dir: Path | None) -> list[dict[str, Any]]:
     _print_table(listed)
     if data_dir is None:
         note(
-            "Say where your data sets lie with --data DIR or OUTNUMBERED_DATA. A folder with a folder per "
-            "class, or a list of images, works as a data set, too; datasets add gives it a name."
+            "Name the folder of your data sets with --data DIR or OUTNUMBERED_DATA. A folder with one folder "
+            "per class, or a list of images, is a data set, too; datasets add gives it a name."
         )
     return listed
 

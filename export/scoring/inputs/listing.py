@@ -46,7 +46,7 @@ def find_images(
     Args:
         paths: files and folders; patterns such as ``parts/**/*.jpg`` where no such file exists; tar archives
             (:data:`~export.scoring.inputs.archives.ARCHIVE_SUFFIXES`) and parquet files, by their endings.
-        list_file: text file of one path or pattern a line, relative to the folder that the list lies in.
+        list_file: text file of one path or pattern per line, relative to the folder that the list lies in.
         path_column: column of parquet files that holds paths (relative to the file's own folder) or image
             files; see :func:`export.scoring.inputs.tables.open_table`.
 
@@ -140,10 +140,10 @@ class _Search:
             raise _no_such_path(list_file) from None
         except OSError as error:
             raise UsageError(
-                f"list {list_file} cannot be read: {error.strerror}. Give a text file of one path a line."
+                f"list {list_file} cannot be read: {error.strerror}. Give a text file with one path per line."
             ) from error
         if "\0" in text:
-            raise UsageError(f"list {list_file} holds zero bytes. Give a text file of one path a line.")
+            raise UsageError(f"list {list_file} holds zero bytes. Give a text file with one path per line.")
         lines = (line.rstrip("\r") for line in text.split("\n"))
         self._add_listed(
             "list", os.fspath(list_file), (line for line in lines if line.strip()), patterns=True
@@ -219,7 +219,7 @@ def _images_in(folder: str) -> Iterator[str]:
 
 
 def _no_such_path(path: Path) -> UsageError:
-    """Say what is missing and what lies beside it under a similar name."""
+    """The error about a missing path; it names a neighbour of a similar name."""
     try:
         neighbours = [child.name for child in path.parent.iterdir()]
     except OSError:

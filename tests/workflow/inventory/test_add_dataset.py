@@ -95,7 +95,7 @@ def test_a_spec_is_replaced_only_if_asked(tmp_path, specs):
     lots(tmp_path / "castings")
     assert add("parts", "--folder", tmp_path / "castings").code == 0
     again = add("parts", "--folder", tmp_path / "castings", "--title", "new")
-    assert (again.code, "exists already. Give --overwrite" in again.said) == (2, True)
+    assert (again.code, "already exists. Give --overwrite" in again.said) == (2, True)
     assert add("parts", "--folder", tmp_path / "castings", "--title", "new", "--overwrite").code == 0
     assert parse_yaml((specs / "parts.yaml").read_text())["title"] == "new"
 
