@@ -102,7 +102,7 @@ def test_a_spec_is_replaced_only_if_asked(tmp_path, specs):
 
 def test_asking_at_a_terminal(tmp_path):
     write_two_classes(tmp_path / "even", 6, 5)
-    answers = {"Folder": str(tmp_path / "even"), "The outnumbered": "odd", "Group": "-1"}
+    answers = {"Folder": str(tmp_path / "even"), "The minority": "odd", "Group": "-1"}
     asked = []
 
     def ask(question: str, default: str) -> str:
@@ -122,7 +122,7 @@ def test_questions_go_to_standard_error(tmp_path, monkeypatch):
         typer, "prompt", lambda text, **options: seen.update(options) or str(lots(tmp_path / "c"))
     )
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    from workflow.commands.datasets import _ask
+    from workflow.commands.data.datasets import _ask
 
     assert _ask("Folder", "") == str(tmp_path / "c")
     assert seen["err"] is True
