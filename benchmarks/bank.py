@@ -17,7 +17,8 @@ from rich.table import Table
 from contracts.errors import DataError, MemberCollapsedError, UsageError
 from contracts.member import FitContext
 from contracts.rows import LabelArray
-from evaluation.bootstrap import WeightedMetrics, replicate_weights
+from evaluation.bootstrap import replicate_weights
+from evaluation.ranking import Ranking
 from features.devices import pick_device
 from reporting.terminal import console, note, progress_bar
 from workflow.run.prepared import PreparedData, prepare_data, seed_of
@@ -185,13 +186,14 @@ def _figures(
     n_replicates: int,
     seed: int,
 ) -> list[BankFigure]:
-    whole = np.ones((1, len(is_minority)))
-    of_size = {size: WeightedMetrics(is_minority, scores[size], 0.0) for size in sizes}
-    point = {size: float(metrics(whole)["auroc"][0]) for size, metrics in of_size.items()}
+    whole = np.ones((len(is_minority), 1))
+    of_size = {size: Ranking(is_minority == 1, scores[size]) for size in sizes}
+    point = {size: float(ranking(whole)[0][0]) for size, ranking in of_size.items()}
     blocks: dict[int, list[npt.NDArray[np.float64]]] = {size: [] for size in sizes}
     for weights in replicate_weights(is_minority, groups, n_replicates=n_replicates, seed=seed):
-        for size, metrics in of_size.items():
-            blocks[size].append(metrics(weights)["auroc"])
+        weights_NB = np.ascontiguousarray(weights.T)
+        for size, ranking in of_size.items():
+            blocks[size].append(ranking(weights_NB)[0])
     drawn = {size: np.concatenate(parts) for size, parts in blocks.items()}
     largest = sizes[-1]
     figures = []

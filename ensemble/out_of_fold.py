@@ -14,7 +14,8 @@ from ensemble.prior import probability, shift_logit
 from ensemble.stacking.quality import quality
 from ensemble.stacking.stacker import METHODS, cross_fit, honest_logits, single_method
 from ensemble.stacking.training_scores import TrainingScores
-from evaluation.multiclass import class_recalls, g_mean_product
+from evaluation.metrics.g_mean_product import product_g_mean
+from evaluation.rows import class_recalls
 
 HIGHER_IS_BETTER = {
     "average_precision": True,
@@ -65,9 +66,8 @@ def out_of_fold_figure(oof: ScoreTable, fitted: FittedEnsemble, name: str) -> fl
     if name == "f1":
         average = "binary" if n_classes == 2 else "macro"
         return float(f1_score(training.labels, decision, average=average, zero_division=0))
-    if name == "hter":
-        return 1.0 - float(class_recalls(training.labels, decision, n_classes).mean())
-    return g_mean_product(training.labels, decision, n_classes)
+    recalls = class_recalls(training.labels, decision, n_classes)
+    return 1.0 - float(recalls.mean()) if name == "hter" else float(product_g_mean(recalls))
 
 
 def out_of_fold_probabilities(oof: ScoreTable, method: str) -> Float64Array:

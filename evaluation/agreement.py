@@ -11,8 +11,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from contracts.rows import LabelArray
-from evaluation.metrics import auroc
-from evaluation.multiclass import macro_auroc
+from evaluation.ranking import macro_auroc, ranking_figures
 
 MOST_AUROC_CHANGE = 0.002
 """Largest change of the AUROC that a faster way of computing may bring, either way."""
@@ -96,7 +95,7 @@ def _auroc(labels: LabelArray, probability: Numbers) -> float:
     if not np.isfinite(p).all():
         return float("nan")
     if p.ndim == 1:
-        return auroc(labels, p, 0.5)
+        return ranking_figures(labels == 1, p)["auroc"]
     return macro_auroc(labels, p)
 
 

@@ -12,14 +12,17 @@ from scipy.stats import beta
 
 from contracts.errors import ModelError, nearest_match
 from contracts.rows import LabelArray
-from evaluation.bootstrap import WeightedMetrics, replicate_weights
-from evaluation.metrics import METRICS, Float64Array, point_metrics
+from evaluation.bootstrap import replicate_weights
+from evaluation.metrics import metrics_for
+from evaluation.rows import Float64Array, Rows
+from evaluation.sums import WEIGHTS_PER_BLOCK, Sums, WeightedRows
 from evaluation.verdict import bootstrap_p_value
 
 N_REPLICATES = 2000
 CONFIDENCE = 0.95
-# The columns of the table; the JSON shape that scripts rely on.
-TABLE_METRICS = tuple(name for name in METRICS if name != "specificity")
+
+# Key of the class recalls among the values of a model; no metric has this name.
+_RECALLS = "recall of each class"
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,15 @@ class Predictions:
     """What one row of the table is computed from.
 
     Attributes:
-        kind: ``oneclass``, ``supervised``, ``baseline``, ``simple_fusion`` or ``ensemble``; passed through.
-        p_minority: ``[N]`` minority probabilities after the prior shift.
-        threshold: this model's own, fixed out of fold; compared as ``p_minority >= threshold``.
+        kind: ``oneclass``, ``supervised``, ``baseline``, ``simple_fusion``, ``ensemble`` or ``student``;
+            passed through.
+        p: ``[N, K]`` class probabilities after the prior shift, minority last.
+        decision: ``[N]`` class index by the model's own rule, fixed out of fold.
     """
 
     kind: str
-    p_minority: Float64Array
-    threshold: float
+    p: Float64Array
+    decision: LabelArray
 
 
 def clopper_pearson(hits: float, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -52,21 +56,9 @@ def clopper_pearson(hits: float, trials: int, confidence: float = CONFIDENCE) ->
 def compare(
     labels: LabelArray,
     groups: npt.NDArray[np.int64],
-    predictions: Mapping[str, Predictions],
-    baseline: str,
-    *,
-    seed: int = 0,
-    n_replicates: int = N_REPLICATES,
-) -> list[dict[str, Any]]:
-    """The table of one repeat; see :func:`compare_repeats`."""
-    return compare_repeats(labels, groups, [predictions], baseline, seed=seed, n_replicates=n_replicates)
-
-
-def compare_repeats(
-    labels: LabelArray,
-    groups: npt.NDArray[np.int64],
     repeats: Sequence[Mapping[str, Predictions]],
     baseline: str,
+    class_names: Sequence[str],
     *,
     seed: int = 0,
     n_replicates: int = N_REPLICATES,
@@ -78,99 +70,144 @@ def compare_repeats(
     are crossed, not nested, as every repeat scores the same test rows. R repeats drawn from R carry
     (R-1)/R of the variance between repeats, so intervals of two or three repeats are somewhat too narrow.
 
-    The same replicates serve all rows, so differences from the baseline are paired. Intervals are
-    the 2.5 % and 97.5 % percentiles of the bootstrap; recall's own interval is Clopper-Pearson's
-    where every group is one row (rows independent), since the bootstrap collapses when all are hit.
-    With several repeats it is the union of the two.
+    The same replicates serve all rows, so differences from the baseline are paired. Intervals are the
+    2.5 % and 97.5 % percentiles of the bootstrap. A recall's own interval is Clopper-Pearson's where every
+    group is one row (rows are independent), since the bootstrap collapses when all or none are hit. With
+    several repeats it is the union of the two.
 
     Args:
-        labels: ``[N]`` 0 or 1 = minority, of test rows.
+        labels: ``[N]`` class index of test rows, minority last.
         groups: ``[N]`` group index; rows of one group are drawn together.
         repeats: R times model name → its predictions on the same rows; the same models each time.
         baseline: name of the calibrated baseline among them.
+        class_names: K names.
         seed: of the bootstrap.
         n_replicates: of the bootstrap.
 
     Returns:
-        One JSON-able dict a model: ``name``, ``kind``, a value for each of :data:`TABLE_METRICS`,
-        ``intervals`` {metric: [low, high]}, ``minus_baseline`` {metric: [estimate, low, high]}, and
-        ``p_values`` {metric: two-sided, of the difference, not corrected for many}. With several repeats
-        also ``repeats`` {metric: [R values]}.
+        One JSON-able dict per model: ``name``, ``kind``, a value for each metric of
+        :func:`evaluation.metrics.metrics_for`, ``intervals`` {metric: [low, high]}, ``minus_baseline``
+        {metric: [estimate, low, high]}, and ``p_values`` {metric: two-sided, of the difference, not corrected
+        for many comparisons}. With several repeats also ``repeats`` {metric: [R values]}. For K > 2 also
+        ``per_class_recall`` {class: [value, low, high]} and ``per_class_recall_minus_baseline``
+        {class: [estimate, low, high]}; of two classes, ``recall`` is the minority's.
 
     Raises:
         ModelError: ``baseline`` is not among the predictions, or the repeats hold different models.
-        DataError: a class is missing or probabilities are not probabilities.
+        DataError: a class is missing, or probabilities are not probabilities.
     """
+    _check_models(repeats, baseline)
+    measured = {
+        name: [WeightedRows(Rows.checked(labels, each[name].p, each[name].decision)) for each in repeats]
+        for name in repeats[0]
+    }
+    blocks = replicate_weights(
+        labels, groups, n_replicates=n_replicates, seed=seed, weights_per_block=WEIGHTS_PER_BLOCK
+    )
+    replicates = _replicates(measured, blocks, repeat_counts(len(repeats), n_replicates, seed))
+    figures = {
+        name: _Figures(ones, [_values(WeightedRows.once(one.rows)) for one in ones], replicates[name])
+        for name, ones in measured.items()
+    }
+    rows_are_independent = len(np.unique(groups)) == len(labels)
+    return [
+        {
+            "name": name,
+            "kind": repeats[0][name].kind,
+            **_row(of_name, figures[baseline], class_names, rows_are_independent),
+        }
+        for name, of_name in figures.items()
+    ]
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """One model's values: metric (or class recalls) → array, replicates in the last axis.
+
+    Attributes:
+        ones: the model's rows in each of R repeats.
+        of_repeat: R times its values on the rows as they are; B = 1.
+        drawn: its values in each bootstrap replicate, a mean over the repeats that the replicate drew.
+    """
+
+    ones: Sequence[WeightedRows]
+    of_repeat: Sequence[dict[str, Float64Array]]
+    drawn: dict[str, Float64Array]
+
+    def mean(self, metric: str) -> Float64Array:
+        """Over the repeats: ``[]``, or ``[K]`` of class recalls."""
+        values = [each[metric][..., 0] for each in self.of_repeat]
+        total: Float64Array = sum(values[1:], start=values[0])
+        return total / len(values)
+
+    def recall_intervals(self, rows_are_independent: bool) -> list[list[float]]:
+        """``[low, high]`` of each class's recall."""
+        bootstrap = [_percentiles(of_class) for of_class in self.drawn[_RECALLS]]
+        if not rows_are_independent:
+            return bootstrap
+        intervals = []
+        for label, (low, high) in enumerate(bootstrap):
+            of_class = [one.rows.decision[one.rows.labels == label] == label for one in self.ones]
+            hits = sum(int(each.sum()) for each in of_class) / len(of_class)
+            exact_low, exact_high = clopper_pearson(hits, len(of_class[0]))
+            # One training: the exact interval is the whole truth. Of several, only the bootstrap knows how
+            # much they differ, and it collapses where all of them found every row.
+            one_training = len(self.ones) == 1
+            intervals.append(
+                [exact_low, exact_high] if one_training else [min(low, exact_low), max(high, exact_high)]
+            )
+        return intervals
+
+
+def _row(
+    own: _Figures, baseline: _Figures, class_names: Sequence[str], rows_are_independent: bool
+) -> dict[str, Any]:
+    """A row of the table, without name and kind."""
+    metrics = metrics_for(len(class_names))
+    recall_intervals = own.recall_intervals(rows_are_independent)
+    intervals = {metric: _percentiles(own.drawn[metric]) for metric in metrics}
+    if "recall" in intervals:
+        intervals["recall"] = recall_intervals[-1]
+    drawn_change = {metric: drawn - baseline.drawn[metric] for metric, drawn in own.drawn.items()}
+    row: dict[str, Any] = {
+        **{metric: float(own.mean(metric)) for metric in metrics},
+        "intervals": intervals,
+        "minus_baseline": {
+            metric: [
+                float(own.mean(metric) - baseline.mean(metric)),
+                *_percentiles(drawn_change[metric]),
+            ]
+            for metric in metrics
+        },
+        "p_values": {metric: bootstrap_p_value(drawn_change[metric]) for metric in metrics},
+    }
+    if len(own.ones) > 1:
+        row["repeats"] = {metric: [float(each[metric][0]) for each in own.of_repeat] for metric in metrics}
+    if len(class_names) > 2:
+        recalls, of_baseline = own.mean(_RECALLS), baseline.mean(_RECALLS)
+        row["per_class_recall"] = {
+            name: [float(recalls[k]), *recall_intervals[k]] for k, name in enumerate(class_names)
+        }
+        row["per_class_recall_minus_baseline"] = {
+            name: [float(recalls[k] - of_baseline[k]), *_percentiles(drawn_change[_RECALLS][k])]
+            for k, name in enumerate(class_names)
+        }
+    return row
+
+
+def _check_models(repeats: Sequence[Mapping[str, Predictions]], baseline: str) -> None:
     names = list(repeats[0])
     if baseline not in names:
         raise ModelError(
             f"comparison: no predictions of the baseline '{baseline}', only of {', '.join(names)}."
             f"{nearest_match(baseline, names)} Train the baseline first."
         )
-    different = next(
-        (set(names) ^ set(of_repeat) for of_repeat in repeats if set(of_repeat) != set(names)), None
-    )
+    different = next((set(names) ^ set(each) for each in repeats if set(each) != set(names)), None)
     if different:
         raise ModelError(
             f"comparison: '{min(different)}' has predictions in some repeats and none in others. "
             "Train every member in every repeat (train-all does), or leave it out."
         )
-    measured = {name: [_Measured.of(labels, of_repeat[name]) for of_repeat in repeats] for name in names}
-    blocks = replicate_weights(labels, groups, n_replicates=n_replicates, seed=seed)
-    replicates = _replicates(measured, blocks, repeat_counts(len(repeats), n_replicates, seed))
-    points = {
-        name: {metric: _mean([one.points[metric] for one in ones]) for metric in TABLE_METRICS}
-        for name, ones in measured.items()
-    }
-    independent_rows = len(np.unique(groups)) == len(labels)
-    n_minority = int((labels == 1).sum())
-
-    rows: list[dict[str, Any]] = []
-    for name in names:
-        intervals = {metric: _percentiles(replicates[name][metric]) for metric in TABLE_METRICS}
-        if independent_rows:
-            exact = clopper_pearson(_mean([one.hits for one in measured[name]]), n_minority)
-            low, high = exact if len(repeats) == 1 else intervals["recall"]
-            intervals["recall"] = [min(low, exact[0]), max(high, exact[1])]
-        minus_baseline = {
-            metric: [
-                points[name][metric] - points[baseline][metric],
-                *_percentiles(replicates[name][metric] - replicates[baseline][metric]),
-            ]
-            for metric in TABLE_METRICS
-        }
-        p_values = {
-            metric: bootstrap_p_value(replicates[name][metric] - replicates[baseline][metric])
-            for metric in TABLE_METRICS
-        }
-        row = {
-            "name": name,
-            "kind": repeats[0][name].kind,
-            **points[name],
-            "intervals": intervals,
-            "minus_baseline": minus_baseline,
-            "p_values": p_values,
-        }
-        if len(repeats) > 1:
-            row["repeats"] = {m: [one.points[m] for one in measured[name]] for m in TABLE_METRICS}
-        rows.append(row)
-    return rows
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """One model in one repeat: its figures, and what gives them under any weighting of the rows."""
-
-    points: dict[str, float]
-    evaluate: WeightedMetrics
-    hits: int
-
-    @classmethod
-    def of(cls, labels: LabelArray, row: Predictions) -> _Measured:
-        p = np.asarray(row.p_minority, np.float64)
-        points = point_metrics(labels, p, row.threshold)
-        hits = int((p[labels == 1] >= row.threshold).sum())
-        return cls(points, WeightedMetrics(labels, p, row.threshold), hits)
 
 
 def repeat_counts(n_repeats: int, n_replicates: int, seed: int) -> Float64Array:
@@ -187,31 +224,34 @@ def repeat_counts(n_repeats: int, n_replicates: int, seed: int) -> Float64Array:
 
 
 def _replicates(
-    measured: Mapping[str, Sequence[_Measured]], weight_blocks: Iterator[Float64Array], counts: Float64Array
+    measured: Mapping[str, Sequence[WeightedRows]], blocks: Iterator[Float64Array], counts_BR: Float64Array
 ) -> dict[str, dict[str, Float64Array]]:
     """Model → metric → ``[B]`` values under the shared replicates, each a mean over the repeats drawn."""
-    n_repeats = counts.shape[1]
+    n_repeats = counts_BR.shape[1]
     parts: dict[str, list[dict[str, Float64Array]]] = {name: [] for name in measured}
     start = 0
-    for weights in weight_blocks:
-        drawn = counts[start : start + len(weights)]
+    for weights in blocks:
+        drawn = counts_BR[start : start + len(weights)]
         start += len(weights)
+        weights_NB = np.ascontiguousarray(weights.T)  # rows of B numbers, which a sparse matrix adds up fast
         for name, ones in measured.items():
-            of_repeat = [one.evaluate(weights) for one in ones]
+            of_repeat = [_values(one(weights_NB)) for one in ones]
             parts[name].append(
                 {
                     metric: sum(drawn[:, r] * of_repeat[r][metric] for r in range(n_repeats)) / n_repeats
-                    for metric in TABLE_METRICS
+                    for metric in of_repeat[0]
                 }
             )
     return {
-        name: {metric: np.concatenate([part[metric] for part in of_name]) for metric in TABLE_METRICS}
+        name: {metric: np.concatenate([part[metric] for part in of_name], axis=-1) for metric in of_name[0]}
         for name, of_name in parts.items()
     }
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _values(sums: Sums) -> dict[str, Float64Array]:
+    """Metric → ``[B]`` values, and the ``[K, B]`` class recalls."""
+    values = {name: metric.compute(sums) for name, metric in metrics_for(sums.n_classes).items()}
+    return {**values, _RECALLS: sums.recalls}
 
 
 def _percentiles(values: Float64Array) -> list[float]:

@@ -1,8 +1,9 @@
-"""Curves of two-class probabilities with pointwise bootstrap bands: PR, ROC, reliability, cost, decision.
+"""Curves of class probabilities with pointwise bootstrap bands.
 
-All curves come from one sort of the scores and from the replicates of :mod:`evaluation.bootstrap`, so
-groups are drawn whole, as for the intervals of the results table. They are evaluated on fixed grids,
-which bounds the size of a picture of them however many rows there are.
+Precision over recall and reliability for any number of classes; ROC, cost and decision curves for two. All
+come from the replicates of :mod:`evaluation.bootstrap`, so groups are drawn whole, as for the intervals of
+the results table. They are evaluated on fixed grids, which bounds the size of a picture of them however many
+rows there are.
 
 The *cost curve* and the *decision curve* move the threshold to where it is optimal for a perfectly
 calibrated probability, instead of to the best place that hindsight finds; poor calibration shows.
@@ -10,18 +11,21 @@ calibrated probability, instead of to the best place that hindsight finds; poor 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from contracts.errors import UsageError
 from contracts.rows import LabelArray
 from evaluation.bootstrap import replicate_weights
-from evaluation.metrics import Float64Array, check_two_classes, ece_bin_of_row
+from evaluation.comparison import CONFIDENCE
+from evaluation.ranking import ranking_figures
+from evaluation.rows import Float64Array, Rows, calibrated_event, ece_bin_of_row
+from evaluation.sums import WEIGHTS_PER_BLOCK, binned
 
-CONFIDENCE = 0.95
 GRID = np.linspace(0.0, 1.0, 101)
 # Recall 0 has no precision, probability 1 no odds; a curve starts or ends one step beside them.
 RECALLS = GRID[1:]
@@ -48,79 +52,135 @@ class Band:
 
 
 @dataclass(frozen=True)
+class TradeOffs:
+    """Curves that weigh one kind of error against the other, so that they exist for two classes only.
+
+    K classes have K (K - 1) kinds of error, and no single curve shows them.
+
+    Attributes:
+        roc: true positive rate over false positive rate.
+        cost: normalised expected cost over the probability-cost of the minority.
+        net_benefit: net benefit per row over the threshold probability.
+    """
+
+    roc: Band
+    cost: Band
+    net_benefit: Band
+
+
+@dataclass(frozen=True)
 class Curves:
     """Everything drawn of one model.
 
     Attributes:
-        precision_recall: precision over recall; its area is the average precision.
-        roc: true positive rate over false positive rate.
-        reliability: observed share of the minority over mean probability, a point a bin.
-        cost: normalised expected cost over the probability-cost of the minority.
-        net_benefit: net benefit a row over the threshold probability.
+        precision_recall: class index → precision over recall of that class against the rest; its area is the
+            average precision. For two classes the minority's alone.
+        average_precision: class index → the area under that curve.
+        reliability: share that came true over mean probability, one point per bin: of the minority's
+            probability, or of the most probable of more than two classes.
+        trade_offs: None for more than two classes.
     """
 
-    precision_recall: Band
-    roc: Band
+    precision_recall: dict[int, Band]
+    average_precision: dict[int, float]
     reliability: Band
-    cost: Band
-    net_benefit: Band
+    trade_offs: TradeOffs | None
 
 
 class WeightedCurves:
     """All curves of one model under many row weightings.
 
+    A curve changes only at the scores of some rows ("levels"). A block of replicates therefore costs a few
+    sparse matrices times the weights, whose sums are the weight of the rows between two levels.
+
     Args:
-        labels: ``[N]`` 0 or 1 = minority.
-        p: ``[N]`` minority probabilities.
-        prior: share of the minority that costs and benefits are counted at, 0…1 exclusive. The rates of
-            the two classes do not depend on it, so it may differ from the rows' own share.
+        rows: checked.
+        prior: share of the minority that costs and benefits of two classes are counted at, 0…1 exclusive. The
+            rates of the two classes do not depend on it, so it may differ from the rows' own share.
     """
 
-    def __init__(self, labels: LabelArray, p: Float64Array, prior: float) -> None:
+    def __init__(self, rows: Rows, prior: float | None) -> None:
         self._prior = prior
-        self._order = np.argsort(-p, kind="stable")
-        descending = p[self._order]
-        self._is_positive = labels[self._order] == 1
-        # Rows with equal p are flagged together: a curve may bend only where p changes.
-        ends_of_ties = np.flatnonzero(np.append(descending[1:] != descending[:-1], True)) + 1
-        self._n_flagged = np.concatenate([[0], ends_of_ties])
-        self._n_flagged_at = {
-            "cost": _count_at_least(descending, threshold_of_probability_cost(PROBABILITY_COSTS, prior)),
-            "net_benefit": _count_at_least(descending, THRESHOLDS),
+        two = rows.n_classes == 2
+        # The ROC bends at scores of either class, precision over recall only at the class's own.
+        self._at_levels = {
+            label: _AtLevels(rows.labels == label, rows.p[:, label], every_score=two)
+            for label in ([1] if two else range(rows.n_classes))
         }
-        bins, n_bins = ece_bin_of_row(p)
-        members = np.zeros((len(p), n_bins))
-        members[np.arange(len(p)), bins] = 1.0
-        # Rows with equal p share a bin, which can leave others without any.
-        self._bin_members = members[:, members.any(axis=0)]
-        self._labels = labels
-        self.mean_p_of_bin: Float64Array = p @ self._bin_members / self._bin_members.sum(axis=0)
+        p, came_true = calibrated_event(rows)
+        # Rows of equal p share a bin, which can leave others without any.
+        _, dense, in_bin = np.unique(ece_bin_of_row(p)[0], return_inverse=True, return_counts=True)
+        self._in_bin = binned(np.ones(len(p)), dense, len(in_bin))
+        self._true_in_bin = binned(came_true.astype(np.float64), dense, len(in_bin))
+        self.mean_p_of_bin: Float64Array = np.bincount(dense, weights=p) / in_bin
 
-    def __call__(self, weights: Float64Array) -> dict[str, Float64Array]:
-        """Return each curve of :class:`Curves` as ``[B, G]`` values on its grid.
+    def __call__(self, weights_NB: Float64Array) -> dict[str | int, Float64Array]:
+        """Compute every curve for B replicates.
 
         Args:
-            weights: ``[B, N]`` non-negative row weights; each class needs weight in every replicate. A
-                reliability bin without weight gives NaN.
+            weights_NB: ``[N, B]`` non-negative row weights; each class needs weight in every replicate.
+
+        Returns:
+            ``[B, G]`` values on the curve's grid. Keys are the class indices of precision over recall,
+            ``reliability`` (a bin without weight gives NaN) and, for two classes, the fields of
+            :class:`TradeOffs`.
         """
-        sorted_weights = weights[:, self._order]
-        hits = _cumulative(sorted_weights * self._is_positive)
-        alarms = _cumulative(sorted_weights * ~self._is_positive)
-        tpr, fpr = hits / hits[:, -1:], alarms / alarms[:, -1:]
-        at_cost, at_threshold = self._n_flagged_at["cost"], self._n_flagged_at["net_benefit"]
-        odds = THRESHOLDS / (1.0 - THRESHOLDS)
-        in_bin = weights @ self._bin_members
-        minority_in_bin = (weights * self._labels) @ self._bin_members
-        return {
-            "precision_recall": precision_at_recall(hits[:, self._n_flagged], alarms[:, self._n_flagged]),
-            "roc": _tpr_at_fpr(tpr[:, self._n_flagged], fpr[:, self._n_flagged]),
-            "reliability": np.divide(
-                minority_in_bin, in_bin, out=np.full_like(in_bin, np.nan), where=in_bin > 0
-            ),
-            "cost": (1.0 - tpr[:, at_cost]) * PROBABILITY_COSTS + fpr[:, at_cost] * (1.0 - PROBABILITY_COSTS),
-            "net_benefit": self._prior * tpr[:, at_threshold]
-            - (1.0 - self._prior) * fpr[:, at_threshold] * odds,
+        in_bin, came_true = ((sums @ weights_NB).T for sums in (self._in_bin, self._true_in_bin))
+        values: dict[str | int, Float64Array] = {
+            "reliability": np.divide(came_true, in_bin, out=np.full_like(in_bin, np.nan), where=in_bin > 0)
         }
+        for label, at_levels in self._at_levels.items():
+            hits, alarms = at_levels(weights_NB)
+            values[label] = precision_at_recall(hits, alarms)
+            if self._prior is not None:
+                values |= _trade_offs(at_levels, hits, alarms, self._prior)
+        return values
+
+
+class _AtLevels:
+    """What is flagged at each score as the threshold falls: the class's own rows, and others.
+
+    Args:
+        is_own: ``[N]`` True for rows of the class.
+        scores: ``[N]`` its probability.
+        every_score: take the scores of all rows as levels; else only those of the class's own rows.
+    """
+
+    def __init__(self, is_own: npt.NDArray[np.bool_], scores: Float64Array, every_score: bool) -> None:
+        self.descending: Float64Array = np.unique(scores if every_score else scores[is_own])[::-1]
+        # The first level that a row reaches; rows below all of them are never flagged before the end.
+        level = np.searchsorted(-self.descending, -scores, side="left")
+        n_levels = len(self.descending)
+        row = np.flatnonzero(level < n_levels)
+        self._own, self._others = (
+            csr_array((np.ones(len(members)), (level[members], members)), shape=(n_levels, len(scores)))
+            for members in (row[is_own[row]], row[~is_own[row]])
+        )
+
+    def __call__(self, weights_NB: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """``[B, L]`` weight of own and of other rows with a score of each level or more."""
+        own, others = (
+            np.cumsum(np.asarray(sums @ weights_NB).T, axis=1) for sums in (self._own, self._others)
+        )
+        return own, others
+
+
+def _trade_offs(
+    at_levels: _AtLevels, hits: Float64Array, alarms: Float64Array, prior: float
+) -> dict[str | int, Float64Array]:
+    """``[B, G]`` values of each curve of :class:`TradeOffs`; levels are the scores of all rows."""
+    # Before the first level nothing is flagged.
+    nothing = np.zeros((len(hits), 1))
+    tpr = np.concatenate([nothing, hits / hits[:, -1:]], axis=1)
+    fpr = np.concatenate([nothing, alarms / alarms[:, -1:]], axis=1)
+    at_cost = _count_at_least(at_levels.descending, threshold_of_probability_cost(PROBABILITY_COSTS, prior))
+    at_threshold = _count_at_least(at_levels.descending, THRESHOLDS)
+    odds = THRESHOLDS / (1.0 - THRESHOLDS)
+    return {
+        "roc": _tpr_at_fpr(tpr, fpr),
+        "cost": (1.0 - tpr[:, at_cost]) * PROBABILITY_COSTS + fpr[:, at_cost] * (1.0 - PROBABILITY_COSTS),
+        "net_benefit": prior * tpr[:, at_threshold] - (1.0 - prior) * fpr[:, at_threshold] * odds,
+    }
 
 
 def threshold_of_probability_cost(probability_cost: Float64Array, prior: float) -> Float64Array:
@@ -143,7 +203,7 @@ def threshold_of_probability_cost(probability_cost: Float64Array, prior: float) 
 
 
 def net_benefit_of_flagging_all(thresholds: Float64Array, prior: float) -> Float64Array:
-    """``[G]`` net benefit a row of calling every row the minority; of calling none it is 0.
+    """``[G]`` net benefit per row of calling every row the minority; of calling none it is 0.
 
     Source: Vickers & Elkin 2006, with the prior in place of the rows' own share.
     """
@@ -156,51 +216,81 @@ def curves(
     groups: npt.NDArray[np.int64],
     p_of_model: Mapping[str, Float64Array],
     *,
-    prior: float,
+    prior: float | None,
     seed: int,
     n_replicates: int,
 ) -> dict[str, Curves]:
     """Compute every model's curves; the same replicates serve all models.
 
     Args:
-        labels: ``[N]`` 0 or 1 = minority, of test rows.
+        labels: ``[N]`` class index of test rows, minority last.
         groups: ``[N]`` group index; rows of one group are drawn together.
-        p_of_model: model name → ``[N]`` minority probabilities at ``prior``.
-        prior: share of the minority that the probabilities answer for, 0…1 exclusive.
+        p_of_model: model name → ``[N, K]`` probabilities, at ``prior`` for two classes.
+        prior: for two classes the share of the minority that the probabilities answer for, 0…1 exclusive;
+            None for more.
         seed: of the bootstrap.
         n_replicates: of the bootstrap, at least 1.
 
     Raises:
-        UsageError: the prior is no share.
+        UsageError: the prior is no share, or there is one for more than two classes or none for two.
         DataError: a class is missing or probabilities are not probabilities.
     """
-    if not 0.0 < prior < 1.0:
-        raise UsageError(f"curves: prior is {prior:g}; give a share between 0 and 1, both excluded.")
     evaluators: dict[str, WeightedCurves] = {}
     for name, p in p_of_model.items():
-        check_two_classes(labels, p)
-        evaluators[name] = WeightedCurves(labels, np.asarray(p, np.float64), prior)
-    parts: dict[str, list[dict[str, Float64Array]]] = {name: [] for name in evaluators}
-    for weights in replicate_weights(labels, groups, n_replicates=n_replicates, seed=seed):
+        rows = Rows.checked(labels, p, labels)  # decisions are not drawn
+        _check_prior(prior, rows.n_classes)
+        evaluators[name] = WeightedCurves(rows, prior)
+    parts: dict[str, list[dict[str | int, Float64Array]]] = {name: [] for name in evaluators}
+    for weights in replicate_weights(
+        labels, groups, n_replicates=n_replicates, seed=seed, weights_per_block=WEIGHTS_PER_BLOCK
+    ):
+        weights_NB = np.ascontiguousarray(weights.T)
         for name, evaluate in evaluators.items():
-            parts[name].append(evaluate(weights))
-    whole_sample = np.ones((1, len(labels)))
-    drawn = {}
-    for name, evaluate in evaluators.items():
-        values = evaluate(whole_sample)
-        x_of_curve = {
-            "precision_recall": RECALLS,
-            "roc": FALSE_ALARM_RATES,
-            "reliability": evaluate.mean_p_of_bin,
-            "cost": PROBABILITY_COSTS,
-            "net_benefit": THRESHOLDS,
-        }
-        bands = {
-            curve: central_band(x, values[curve][0], np.concatenate([part[curve] for part in parts[name]]))
-            for curve, x in x_of_curve.items()
-        }
-        drawn[name] = Curves(**bands)
-    return drawn
+            parts[name].append(evaluate(weights_NB))
+    return {
+        name: _banded(evaluate, np.asarray(p_of_model[name]), labels, parts[name])
+        for name, evaluate in evaluators.items()
+    }
+
+
+def _check_prior(prior: float | None, n_classes: int) -> None:
+    if (prior is None) != (n_classes > 2):
+        raise UsageError(
+            f"curves: prior is {prior} for {n_classes} classes. Give a share for two classes, None for more."
+        )
+    if prior is not None and not 0.0 < prior < 1.0:
+        raise UsageError(f"curves: prior is {prior:g}; give a share between 0 and 1, both excluded.")
+
+
+def _banded(
+    evaluate: WeightedCurves,
+    p: Float64Array,
+    labels: LabelArray,
+    parts: Sequence[dict[str | int, Float64Array]],
+) -> Curves:
+    """One model's curves on the rows as they are, with bands from its replicates."""
+    x_of_curve: dict[str | int, Float64Array] = {
+        "reliability": evaluate.mean_p_of_bin,
+        "roc": FALSE_ALARM_RATES,
+        "cost": PROBABILITY_COSTS,
+        "net_benefit": THRESHOLDS,
+    }
+    values = evaluate(np.ones((len(labels), 1)))
+    bands = {
+        curve: central_band(
+            x_of_curve.get(curve, RECALLS), of_rows[0], np.concatenate([part[curve] for part in parts])
+        )
+        for curve, of_rows in values.items()
+    }
+    classes = [curve for curve in values if isinstance(curve, int)]
+    return Curves(
+        precision_recall={label: bands[label] for label in classes},
+        average_precision={
+            label: ranking_figures(labels == label, p[:, label])["average_precision"] for label in classes
+        },
+        reliability=bands["reliability"],
+        trade_offs=TradeOffs(bands["roc"], bands["cost"], bands["net_benefit"]) if "roc" in bands else None,
+    )
 
 
 def central_band(x: Float64Array, y: Float64Array, replicates: Float64Array) -> Band:
@@ -216,22 +306,15 @@ def _count_at_least(descending: Float64Array, thresholds: Float64Array) -> npt.N
     return np.searchsorted(-descending, -thresholds, side="right").astype(np.int64)
 
 
-def _cumulative(weights: Float64Array) -> Float64Array:
-    """``[B, N + 1]`` weight among the first 0…N rows."""
-    sums = np.zeros((weights.shape[0], weights.shape[1] + 1))
-    np.cumsum(weights, axis=1, out=sums[:, 1:])
-    return sums
-
-
 def precision_at_recall(hits: Float64Array, alarms: Float64Array) -> Float64Array:
     """``[B, G]`` precision at the highest threshold whose recall reaches each of :data:`RECALLS`.
 
-    A step function and no interpolation, which would be too kind between thresholds (Davis & Goadrich
+    A step function and no interpolation, which would flatter the curve between thresholds (Davis & Goadrich
     2006). Its area over all recalls is the average precision.
     """
     precision = np.empty((len(hits), len(RECALLS)))
     for row, (tp, fp) in enumerate(zip(hits, alarms, strict=True)):
-        # Multiplicities are whole numbers; a hair below a whole number must not reach for the next one.
+        # Multiplicities are whole numbers; rounding just above one must not require the next.
         reached = np.searchsorted(tp, RECALLS * tp[-1] - 1e-9, side="left")
         precision[row] = tp[reached] / (tp[reached] + fp[reached])
     return precision

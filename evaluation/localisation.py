@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from contracts.rows import FloatArray, LabelArray, MaskArray
 from evaluation.bootstrap import replicate_weights
-from evaluation.metrics import Float64Array
+from evaluation.rows import Float64Array
 
 FPR_LIMIT = 0.3
 """False positive rate that PRO is integrated up to."""

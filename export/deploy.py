@@ -15,20 +15,6 @@ from contracts.files import atomic_writer
 from export.scoring.model import ScoringModel
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_FIGURES = {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "macro_f1": "macro F1",
-    "acsa": "mean recall of the classes (ACSA)",
-    "g_mean": "G-mean",
-    "g_mean_product": "G-mean of the classes, product form",
-    "balanced_accuracy": "balanced accuracy",
-    "g_mean_macro": "G-mean of the classes, macro form",
-    "recall": "recall",
-    "f1": "F1",
-    "brier": "Brier score (lower is better)",
-    "ece": "expected calibration error (lower is better)",
-}
 _TRITON_TYPES = {"tensor(float)": "TYPE_FP32", "tensor(int64)": "TYPE_INT64"}
 
 
@@ -116,7 +102,7 @@ def _preprocessor(model: ScoringModel) -> dict[str, Any]:
 def _card(model: ScoringModel) -> dict[str, Any]:
     document = model.document
     metrics = document.get("metrics", {})
-    intervals = metrics.get("intervals", {})
+    intervals, titles = metrics.get("intervals", {}), document.get("metric_titles", {})
     return {
         "m": {"method": "a stacker", "calibrator": "its own", "dataset": "unnamed", "recipe": "unnamed"}
         | document,
@@ -127,12 +113,10 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         "prior": _numbers(document["prior"]),
         "threshold": _numbers(document["threshold"]["value"]),
         "figures": [
-            (shown, metrics[key], intervals.get(key))
-            for key, shown in _FIGURES.items()
-            if isinstance(metrics.get(key), float)
+            (title, metrics[name], intervals.get(name)) for name, title in titles.items() if name in metrics
         ],
         "student": document.get("student"),
-        "against": [(_FIGURES.get(key, key), found) for key, found in document.get("figures", {}).items()],
+        "against": [(titles[name], found) for name, found in document.get("figures", {}).items()],
         "has_map": any(output.name == "anomaly_map" for output in model.outputs),
     }
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 from contracts.rows import FloatArray, ImageArray, LabelArray, MaskArray
 from evaluation.curves import Curves
-from evaluation.metrics import Float64Array
-from evaluation.multiclass_curves import MulticlassCurves
+from evaluation.rows import Float64Array
 
 Role = Literal["baseline", "best_single", "ensemble"]
 
@@ -22,29 +21,9 @@ class Model:
         role: decides colour and line.
         name: as people read it.
         row_name: its row of the comparison table.
-        p_minority: ``[N]`` probabilities of the test rows.
-        threshold: its own, fixed out of fold.
-        curves: on the test rows.
-    """
-
-    role: Role
-    name: str
-    row_name: str
-    p_minority: Float64Array
-    threshold: float
-    curves: Curves
-
-
-@dataclass(frozen=True)
-class MulticlassModel:
-    """A model of K > 2 classes whose curves are drawn.
-
-    Attributes:
-        role: decides colour and line.
-        name: as people read it.
-        row_name: its row of the comparison table.
-        p: ``[N, K]`` probabilities of the test rows, the minority's last.
+        p: ``[N, K]`` class probabilities of the test rows, minority last.
         decision: ``[N]`` class index by its own rule, fixed out of fold.
+        threshold: on the minority's probability, for two classes; None for more, which have one per class.
         curves: on the test rows.
     """
 
@@ -53,11 +32,8 @@ class MulticlassModel:
     row_name: str
     p: Float64Array
     decision: LabelArray
-    curves: MulticlassCurves
-
-
-AnyModel = Model | MulticlassModel
-M = TypeVar("M", Model, MulticlassModel)
+    threshold: float | None
+    curves: Curves
 
 
 @dataclass(frozen=True)
@@ -76,9 +52,9 @@ class Picture:
 
     Attributes:
         path: relative to the data set's root; hostile text.
-        p_minority: what the ensemble says.
+        p_minority: probability of the minority by the ensemble.
         pixels: ``[S, S, 3]`` uint8 RGB as the models see them.
-        heat: ``[g, g]`` evidence on the patch grid, higher = odder; None where no member has a map.
+        heat: ``[g, g]`` evidence on the patch grid, higher = more anomalous; None where no member has a map.
         decided: what is written below it for K > 2 classes.
     """
 
@@ -91,7 +67,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures that belong together, the surest first."""
+    """Pictures that belong together, the most confident first."""
 
     title: str
     sentence: str
@@ -100,7 +76,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class StackRow:
-    """What a member is to the stack and costs; see :class:`ensemble.stacking.contribution.Contribution`."""
+    """What a member contributes to the stack; see :class:`ensemble.stacking.contribution.Contribution`."""
 
     member: str
     weight: float
@@ -113,9 +89,9 @@ class Stack:
     """The stack of all members, out of fold.
 
     Attributes:
-        log_loss: of the whole stack, in nats a row.
+        log_loss: of the whole stack, in nats per row.
         average_precision: of the whole stack.
-        rows: a row a member.
+        rows: one per member.
         is_kept: False where the gate preferred a single member.
         sentences: of gate, calibrator, prior and threshold.
     """
@@ -137,7 +113,7 @@ class MaskedPicture:
         pixel_auroc: within this image.
         pixels: ``[S, S, 3]`` uint8 RGB as the model sees the image.
         mask: ``[S, S]`` True where the image is anomalous.
-        heat: ``[g, g]`` the map, higher = odder.
+        heat: ``[g, g]`` the map, higher = more anomalous.
     """
 
     path: str
@@ -187,7 +163,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Report(Generic[M]):
+class Report:
     """Everything that the page shows.
 
     Attributes:
@@ -197,13 +173,13 @@ class Report(Generic[M]):
         comparison: the document of ``comparison.json``.
         facts: counts, folds and priors, as ``data_facts`` of workflow gives them.
         left_out_images: status → first few ``(path, reason)`` of images that stay out.
-        shared: what was looked for on both sides of a border → how many there are; must be 0.
-        labels: ``[N]`` 1 = minority, of test rows; for K > 2 their class index, minority last.
+        shared: what must not be shared between training and test rows, or folds → how many are; must be 0.
+        labels: ``[N]`` class index of test rows, minority last.
         threshold_rule: as the recipe writes it.
-        models: the baseline first; models that are one and the same appear once.
+        models: the baseline first; identical models appear once.
         n_replicates: behind every band.
         stack: the stack, member by member.
-        galleries: surest wrong and right.
+        galleries: most confident errors and hits.
         heat_source: where the maps come from; empty where there are none.
         origin: how to make it again.
         localised: how well the map finds what masks mark; None where the data set has no masks.
@@ -218,7 +194,7 @@ class Report(Generic[M]):
     shared: Mapping[str, int]
     labels: LabelArray
     threshold_rule: str
-    models: Sequence[M]
+    models: Sequence[Model]
     n_replicates: int
     stack: Stack
     galleries: Sequence[Gallery]
@@ -233,10 +209,26 @@ class Report(Generic[M]):
 
     @property
     def minority(self) -> str:
-        """Name of the outnumbered class."""
+        """Name of the minority class."""
         return str(self.facts["minority"])
 
     @property
-    def final(self) -> M:
+    def classes(self) -> Sequence[str]:
+        """K names, minority last."""
+        names: Sequence[str] = self.facts["classes"]
+        return names
+
+    @property
+    def has_two_classes(self) -> bool:
+        """True where one threshold on one probability decides, and costs of two errors can be weighed."""
+        return len(self.classes) == 2
+
+    def rarest_first(self) -> list[int]:
+        """Class indices by rising number of training images; of equal ones the later, as the minority is."""
+        train = self.facts["train"]
+        return sorted(range(len(self.classes)), key=lambda label: (train[self.classes[label]], -label))
+
+    @property
+    def final(self) -> Model:
         """The model that is used: the gated ensemble, the last one drawn."""
         return self.models[-1]

@@ -1,10 +1,11 @@
-"""What all figures share: a style of our own, axes, a legend below them, and SVG text that repeats."""
+"""What all figures share: style, axes, a legend below them, reproducible SVG, and words for the page."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import matplotlib
 import matplotlib.style
@@ -34,7 +35,7 @@ _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 @contextmanager
 def our_style() -> Iterator[None]:
-    """The defaults of matplotlib and ours, whatever the user's matplotlibrc says; taken back afterwards."""
+    """Use matplotlib's defaults and our style, whatever the user's matplotlibrc says; undone afterwards."""
     with matplotlib.style.context(["default", _STYLE]):
         yield
 
@@ -58,3 +59,22 @@ def new_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 def legend_below(figure: Figure) -> None:
     """A legend below the axes, where it can hide no curve."""
     figure.legend(loc="outside lower center")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as a page shows it.
+
+    Attributes:
+        title: heading above it.
+        uri: the picture, as a ``data:`` URI.
+        alt: the same in words, for those who cannot see it.
+        caption: below it.
+        is_wide: takes the whole width of the page.
+    """
+
+    title: str
+    uri: str
+    alt: str
+    caption: str
+    is_wide: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from reporting.page import Drawing
+from reporting.drawing import Drawing
 from reporting.templating import page_style, template_environment
 
 _QUALITY = 84

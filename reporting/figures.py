@@ -16,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from contracts.rows import LabelArray
-from evaluation.curves import THRESHOLDS, Band, net_benefit_of_flagging_all
-from evaluation.metrics import Float64Array
-from reporting.content import AnyModel, Model, MulticlassModel, Role
+from evaluation.curves import THRESHOLDS, Band, TradeOffs, net_benefit_of_flagging_all
+from reporting.content import Model, Role
 from reporting.drawing import FAINT, MAJORITY, MINORITY, as_svg, legend_below, new_axes, our_style
 
 # Okabe & Ito 2008: told apart under every common colour blindness; dashes serve print without colour.
@@ -28,7 +27,7 @@ _VERDICT_COLOURS = {"better": "#009e73", "worse": "#d55e00"}
 _HISTOGRAM_BINS = 25
 
 
-def _draw(axes: Axes, model: AnyModel, band: Band, label: str, **line: Any) -> None:
+def _draw(axes: Axes, model: Model, band: Band, label: str, **line: Any) -> None:
     """A curve in its band; the final model lies on top."""
     colour = COLOURS[model.role]
     front = 4 if model.role == "ensemble" else 3
@@ -37,19 +36,22 @@ def _draw(axes: Axes, model: AnyModel, band: Band, label: str, **line: Any) -> N
     axes.plot(band.x, band.y, color=colour, label=label, zorder=front, **style)
 
 
-def precision_recall(models: Sequence[Model], values: Mapping[str, float], prevalence: float) -> str:
-    """Precision over recall.
+def precision_recall(
+    models: Sequence[Model], label: int, values: Mapping[str, float], prevalence: float
+) -> str:
+    """Precision over recall of one class against the rest.
 
     Args:
         models: to be drawn.
+        label: class index.
         values: row name → average precision.
-        prevalence: share of the minority among the rows, the precision of guessing.
+        prevalence: share of the class among the rows, the precision of guessing.
     """
     with our_style():
-        figure, axes = new_axes("recall (share of the outnumbered class found)", "precision")
+        figure, axes = new_axes("recall (share of the class found)", "precision")
         axes.axhline(prevalence, color=FAINT, linewidth=1, label=f"guessing ({prevalence:.3f})")
         for model in models:
-            _draw(axes, model, model.curves.precision_recall, _named(model, "AP", values))
+            _draw(axes, model, model.curves.precision_recall[label], _named(model, "AP", values))
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
         legend_below(figure)
         return as_svg(figure)
@@ -61,38 +63,21 @@ def roc(models: Sequence[Model], values: Mapping[str, float]) -> str:
         figure, axes = new_axes("false positive rate", "true positive rate")
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, label="guessing (0.500)")
         for model in models:
-            _draw(axes, model, model.curves.roc, _named(model, "AUROC", values))
+            _draw(axes, model, _trade_offs_of(model).roc, _named(model, "AUROC", values))
         axes.set(xlim=(-0.01, 1), ylim=(0, 1.02))
         legend_below(figure)
         return as_svg(figure)
 
 
-def class_precision_recall(models: Sequence[MulticlassModel], label: int, prevalence: float) -> str:
-    """Precision over recall of one class against the rest.
+def reliability(models: Sequence[Model], values: Mapping[str, float], xlabel: str, ylabel: str) -> str:
+    """Observed share over mean probability, one point per bin of equal mass.
 
     Args:
         models: to be drawn.
-        label: class index.
-        prevalence: share of the class among the rows, the precision of guessing.
+        values: row name → ECE.
+        xlabel: whose probability.
+        ylabel: share of what.
     """
-    with our_style():
-        figure, axes = new_axes("recall (share of the class found)", "precision")
-        axes.axhline(prevalence, color=FAINT, linewidth=1, label=f"guessing ({prevalence:.3f})")
-        for model in models:
-            values = {model.row_name: model.curves.average_precision[label]}
-            _draw(axes, model, model.curves.precision_recall[label], _named(model, "AP", values))
-        axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        legend_below(figure)
-        return as_svg(figure)
-
-
-def reliability(
-    models: Sequence[AnyModel],
-    values: Mapping[str, float],
-    xlabel: str = "mean probability of a bin",
-    ylabel: str = "share of the outnumbered class",
-) -> str:
-    """Observed share over mean probability, a point a bin of equal mass; ``values`` are ECEs by row name."""
     with our_style():
         figure, axes = new_axes(xlabel, ylabel)
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, label="perfectly calibrated")
@@ -117,16 +102,22 @@ def reliability(
 
 
 def cost(models: Sequence[Model], prior: float) -> str:
-    """Normalised expected cost over probability-cost, with the two trivial decisions (Drummond & Holte)."""
+    """Normalised expected cost over probability-cost, with the two trivial decisions (Drummond & Holte).
+
+    Args:
+        models: of two classes.
+        prior: share of the minority that costs are counted at.
+    """
+    curves = [(model, _trade_offs_of(model).cost) for model in models]
     with our_style():
         figure, axes = new_axes(
-            "probability-cost of the outnumbered class\n(right: misses are dear)", "normalised expected cost"
+            "probability-cost of the minority class\n(right: misses are costly)", "normalised expected cost"
         )
         axes.plot([0, 0.5, 1], [0, 0.5, 0], color=FAINT, linewidth=1, label="flag none (left), all (right)")
         axes.axvline(prior, color=FAINT, linewidth=1, linestyle=":", label="equal costs at the prior")
-        for model in models:
-            _draw(axes, model, model.curves.cost, model.name)
-        highest = max(float(model.curves.cost.high.max()) for model in models)
+        for model, curve in curves:
+            _draw(axes, model, curve, model.name)
+        highest = max(float(curve.high.max()) for _, curve in curves)
         axes.set(xlim=(0, 1), ylim=(0, min(1.0, max(0.55, 1.05 * highest))))
         legend_below(figure)
         return as_svg(figure)
@@ -142,36 +133,34 @@ def decision(models: Sequence[Model], prior: float) -> str:
         axes.plot(THRESHOLDS, all_flagged, color=FAINT, linewidth=1, label="flag all")
         axes.axhline(0.0, color="#222222", linewidth=1, label="flag none")
         for model in models:
-            _draw(axes, model, model.curves.net_benefit, model.name)
+            _draw(axes, model, _trade_offs_of(model).net_benefit, model.name)
         axes.set(xlim=(0, 1), ylim=(-0.25 * prior, 1.08 * prior))
         legend_below(figure)
         return as_svg(figure)
 
 
 def histogram(model: Model, labels: LabelArray) -> str:
-    """Probabilities per class, each class in shares of its own rows, with the threshold."""
-    return _histogram(model.p_minority, labels, "other class", model.threshold)
+    """Probabilities of the minority, for its own rows and all others, with the threshold if there is one.
 
-
-def minority_histogram(model: MulticlassModel, labels: LabelArray) -> str:
-    """Probabilities of the last of K classes, in its own rows and in all others."""
-    is_minority = (labels == model.p.shape[1] - 1).astype(np.int64)
-    # Which class is decided depends on all K probabilities: there is no one threshold to draw.
-    return _histogram(model.p[:, -1], is_minority, "other classes", threshold=None)
-
-
-def _histogram(p_minority: Float64Array, labels: LabelArray, others: str, threshold: float | None) -> str:
+    Each side is in shares of its own rows. Of more than two classes, which one is decided depends on all
+    probabilities: there is no one threshold to draw.
+    """
+    is_minority = labels == model.p.shape[1] - 1
     edges = np.linspace(0.0, 1.0, _HISTOGRAM_BINS + 1)
     with our_style():
-        figure, axes = new_axes("probability of the outnumbered class", "share of the class (%)")
-        for label, colour, name in ((0, MAJORITY, others), (1, MINORITY, "outnumbered class")):
-            p = p_minority[labels == label]
+        figure, axes = new_axes("probability of the minority class", "share of the class (%)")
+        others = "other class" if model.p.shape[1] == 2 else "other classes"
+        for chosen, colour, name in (
+            (~is_minority, MAJORITY, others),
+            (is_minority, MINORITY, "minority class"),
+        ):
+            p = model.p[chosen, -1]
             shares = 100.0 * np.histogram(p, edges)[0] / len(p)
             axes.stairs(shares, edges, fill=True, color=colour, alpha=0.4)
             axes.stairs(shares, edges, color=colour, linewidth=1.6, label=name)
-        if threshold is not None:
-            name = f"threshold ({threshold:.3g})"
-            axes.axvline(threshold, color="#222222", linewidth=1.2, linestyle="--", label=name)
+        if model.threshold is not None:
+            name = f"threshold ({model.threshold:.3g})"
+            axes.axvline(model.threshold, color="#222222", linewidth=1.2, linestyle="--", label=name)
         axes.set(xlim=(0, 1))
         legend_below(figure)
         return as_svg(figure)
@@ -202,5 +191,11 @@ def differences(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         return as_svg(figure)
 
 
-def _named(model: AnyModel, metric: str, values: Mapping[str, float]) -> str:
+def _trade_offs_of(model: Model) -> TradeOffs:
+    """The curves that exist for two classes only."""
+    assert model.curves.trade_offs is not None, "cost curves of more than two classes"
+    return model.curves.trade_offs
+
+
+def _named(model: Model, metric: str, values: Mapping[str, float]) -> str:
     return f"{model.name} ({metric} {values[model.row_name]:.3f})"

@@ -7,165 +7,159 @@ from typing import Any
 
 import numpy as np
 
-from reporting import figures
-from reporting.content import Gallery, M, MaskedPicture, Model, Report
-from reporting.pictures import SIDE, at_shown_size, heat_scale, jpeg_uri, outlined, overlay, svg_uri
-from reporting.templating import page_style, template_environment
-from reporting.wording import (
-    HEADINGS,
-    HIGHER_IS_BETTER,
-    TABLE,
-    best_first,
-    confusion,
-    headline,
-    spoken,
-    values_of,
+from evaluation.metrics import METRICS
+from reporting.content import Gallery, MaskedPicture, Model, Report
+from reporting.page_figures import (
+    calibration_figures,
+    class_curves,
+    curve_figures,
+    difference_figure,
+    histograms,
 )
+from reporting.pictures import SIDE, at_shown_size, heat_scale, jpeg_uri, outlined, overlay
+from reporting.templating import page_style, template_environment
+from reporting.wording import best_first, confusion_matrix, headline
+
+MOST_COLUMNS = 20
+"""Classes up to which a confusion matrix is shown whole; of more, the most frequent confusions."""
+
+_MOST_CONFUSIONS = 3
+
+_DARKEST = 55.0  # % of the colour, which black text still stands out from
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A figure as the template wants it."""
+class _Cell:
+    """A cell of a confusion matrix; percentages are of its row, or of the colour.
 
-    title: str
-    uri: str
-    alt: str
-    caption: str
-    is_wide: bool = False
+    Attributes:
+        word: what the count means for two classes, such as ``false alarms``; empty for more.
+    """
 
-
-def render(report: Report[Model]) -> str:
-    """Return the page of two classes: one HTML file that needs neither network nor script."""
-    found, sentences = headline(report)
-    return fill_template(
-        "page.html",
-        report,
-        found=found,
-        sentences=sentences,
-        columns=TABLE,
-        curves=_curve_figures(report),
-        histograms=_histograms(report),
-        confusions=[(model, confusion(report, model)) for model in report.models],
-        others=[name for name in report.facts["classes"] if name != report.minority],
-    )
+    count: int
+    percent: float
+    darkness: float
+    is_right: bool
+    word: str
 
 
-def fill_template(template: str, report: Report[M], **context: Any) -> str:
-    """The text of a page, with what all pages show.
+@dataclass(frozen=True)
+class _Line:
+    """What became of a class's test images; percentages are of them.
+
+    Attributes:
+        name: the true class.
+        count: its test images.
+        right_percent: how many were recognised.
+        taken_for: ``(class, count, percent)`` of the classes most often decided instead, most often first.
+    """
+
+    name: str
+    count: int
+    right_percent: float
+    taken_for: list[tuple[str, int, float]]
+
+
+def render(report: Report) -> str:
+    """Return the report: one HTML file that needs neither network nor script.
 
     All texts are escaped by the template; only our own style sheet goes in as it is.
-
-    Args:
-        template: its file name.
-        report: what is shown.
-        context: what only this template needs.
     """
+    found, sentences = headline(report)
+    rows = best_first(report.comparison)
+    two = report.has_two_classes
+    order = [1, 0] if two else list(range(len(report.classes)))
+    is_whole = len(report.classes) <= MOST_COLUMNS
     return (
         template_environment()
-        .get_template(template)
+        .get_template("page.html")
         .render(
             report=report,
             style=page_style(),
-            metric=report.comparison["metric"],
-            headings=HEADINGS,
-            directions=HIGHER_IS_BETTER,
-            rows=best_first(report.comparison),
-            difference_figure=_difference_figure(report),
+            found=found,
+            sentences=sentences,
+            metric=METRICS[report.comparison["metric"]],
+            columns=[metric for name, metric in METRICS.items() if name in rows[0]["intervals"]],
+            rows=rows,
+            difference_figure=difference_figure(report),
+            recalls=[] if two else _recalls(report),
+            curves=curve_figures(report) if two else [],
+            class_curves=[] if two else class_curves(report),
+            calibration=[] if two else calibration_figures(report),
+            histograms=histograms(report) if two else [],
+            order=order,
+            is_whole=is_whole,
+            decisions=[
+                (model, _confusion(report, model, order) if is_whole else _confusions(report, model))
+                for model in report.models
+            ],
             galleries=_galleries(report),
             masked=_masked_pictures(report),
             side=SIDE,
-            **context,
         )
     )
 
 
-def _difference_figure(report: Report[M]) -> Drawing | None:
-    """None where nothing was compared."""
-    metric = report.comparison["metric"]
-    compared = [row for row in best_first(report.comparison) if row["verdict"] is not None]
-    if not compared:
-        return None
-    name = HEADINGS[metric]
-    told = "; ".join(
-        f"{row['name']} {row['minus_baseline'][metric][0]:+.3f}, {row['verdict']}" for row in compared
-    )
-    return Drawing(
-        f"Difference from the calibrated baseline in {name}",
-        svg_uri(figures.differences(compared, metric)),
-        f"Paired differences in {name}: {told}.",
-        "Paired on the same test rows. Filled and coloured: shown better (green) or worse (orange) "
-        "after correction for many comparisons. An interval beside 0 with a hollow dot did not survive it.",
-        is_wide=True,
-    )
-
-
-def _curve_figures(report: Report[Model]) -> list[Drawing]:
-    models, facts = report.models, report.facts
-    prior = float(facts["deployment_prior"])
-    share = float(np.mean(report.labels == 1))
-    precision, auroc, ece = (
-        values_of(report.comparison, name) for name in ("average_precision", "auroc", "ece")
-    )
-    off_prior = (
-        ""
-        if abs(prior - share) < 1e-9
-        else f" Points must lie off the diagonal here: the probabilities answer for a share of {prior:.4g}, "
-        f"but {share:.4g} of the test rows are of the outnumbered class."
-    )
+def _recalls(report: Report) -> list[dict[str, Any]]:
+    """One line per class: recall of baseline and ensemble, and their paired difference, with intervals."""
+    row_of = {
+        row["kind"]: row for row in report.comparison["rows"] if row["kind"] in {"baseline", "ensemble"}
+    }
     return [
-        Drawing(
-            "Precision over recall",
-            svg_uri(figures.precision_recall(models, precision, share)),
-            f"Precision over recall. {spoken(models, precision, 'Average precision')}",
-            "The area under a curve is its average precision; guessing gives the outnumbered class's share.",
-        ),
-        Drawing(
-            "ROC",
-            svg_uri(figures.roc(models, auroc)),
-            f"True positive rate over false positive rate. {spoken(models, auroc, 'AUROC')}",
-            "How many are found at the price of how many false alarms, however rare the class is.",
-        ),
-        Drawing(
-            "Reliability",
-            svg_uri(figures.reliability(models, ece)),
-            f"Observed share over mean probability. {spoken(models, ece, 'Expected calibration error')}",
-            "Bins hold equally many rows. Where a point lies on the diagonal, a probability of 0.7 is right "
-            f"in 70 of 100 cases.{off_prior}",
-        ),
-        Drawing(
-            "Cost curve",
-            svg_uri(figures.cost(models, prior)),
-            "Normalised expected cost over the probability-cost of the outnumbered class; lower is better.",
-            "What decisions cost, as a share of deciding always wrong, when the threshold follows from the "
-            "costs of a miss and a false alarm; lower is better. To the right misses are dear, to the left "
-            "false alarms.",
-        ),
-        Drawing(
-            "Decision curve",
-            svg_uri(figures.decision(models, prior)),
-            "Net benefit over threshold probability; higher is better.",
-            "True positives a row less what false alarms cost in true positives, where "
-            f"{prior:.4g} of all images are of the outnumbered class; higher is better. A model is of use "
-            "where it lies above both flagging all and flagging none.",
-        ),
+        {
+            "name": report.classes[label],
+            "baseline": row_of["baseline"]["per_class_recall"][report.classes[label]],
+            "ensemble": row_of["ensemble"]["per_class_recall"][report.classes[label]],
+            "difference": row_of["ensemble"]["per_class_recall_minus_baseline"][report.classes[label]],
+        }
+        for label in report.rarest_first()
     ]
 
 
-def _histograms(report: Report[Model]) -> list[Drawing]:
-    brier = values_of(report.comparison, "brier")
+def _confusion(report: Report, model: Model, order: list[int]) -> list[tuple[str, list[_Cell]]]:
+    """One line per true class. Darkness goes with the root of the share, so that rare confusions show.
+
+    Args:
+        report: whose test rows.
+        model: whose decisions.
+        order: of the classes, down and across.
+    """
+    counts = confusion_matrix(report, model)[np.ix_(order, order)]
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    two = report.has_two_classes
+    words = [["found", "missed"], ["false alarms", "true negatives"]]  # the minority comes first
     return [
-        Drawing(
-            f"Probabilities: {model.name}",
-            svg_uri(figures.histogram(model, report.labels)),
-            f"Histogram of the probabilities that {model.name} gives, for each class, with its threshold at "
-            f"{model.threshold:.3g}.",
-            f"Brier {brier[model.row_name]:.3f}. Right of the dashed line is flagged.",
+        (
+            report.classes[label],
+            [
+                _Cell(
+                    count=int(counts[i, j]),
+                    percent=100.0 * share,
+                    darkness=_DARKEST * float(np.sqrt(share)),
+                    is_right=i == j,
+                    word=words[i][j] if two else "",
+                )
+                for j, share in enumerate(shares[i].tolist())
+            ],
         )
-        for model in report.models
+        for i, label in enumerate(order)
     ]
 
 
-def _galleries(report: Report[M]) -> list[tuple[Gallery, list[dict[str, Any]]]]:
+def _confusions(report: Report, model: Model) -> list[_Line]:
+    """One line per true class, the rarest in training first."""
+    counts, names = confusion_matrix(report, model), report.classes
+    lines = []
+    for label in report.rarest_first():
+        row, n_rows = counts[label], max(1, int(counts[label].sum()))
+        by_count = np.argsort(-row, kind="stable")
+        wrong = [int(other) for other in by_count if other != label and row[other]][:_MOST_CONFUSIONS]
+        taken_for = [(names[other], int(row[other]), 100.0 * row[other] / n_rows) for other in wrong]
+        lines.append(_Line(names[label], n_rows, 100.0 * row[label] / n_rows, taken_for))
+    return lines
+
+
+def _galleries(report: Report) -> list[tuple[Gallery, list[dict[str, Any]]]]:
     """Each gallery with its pictures as data URIs; all heat maps share one scale."""
     maps = [p.heat for gallery in report.galleries for p in gallery.pictures if p.heat is not None]
     scale = heat_scale(maps) if maps else (0.0, 1.0)
@@ -187,7 +181,7 @@ def _galleries(report: Report[M]) -> list[tuple[Gallery, list[dict[str, Any]]]]:
     ]
 
 
-def _masked_pictures(report: Report[M]) -> list[tuple[MaskedPicture, str, str]]:
+def _masked_pictures(report: Report) -> list[tuple[MaskedPicture, str, str]]:
     """Each example with its image and its map as data URIs, the mask outlined in both."""
     pictures = report.localised.pictures if report.localised else ()
     scale = heat_scale(each.heat for each in pictures) if pictures else (0.0, 1.0)

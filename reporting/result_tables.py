@@ -2,82 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from contracts.text import printable
+from evaluation.metric import Metric
+from evaluation.metrics import METRICS
 from reporting.terminal import console, note
+from reporting.wording import best_first
 
-# Metric → heading; the order of importance, as narrow terminals show the first ones only.
-SHOWN = {
-    "acsa": "ACSA",
-    "g_mean_product": "G-mean prod.",
-    "macro_f1": "macro F1",
-    "macro_auroc": "macro AUROC",
-    "macro_average_precision": "m. av. prec.",
-    "g_mean_macro": "G-mean macro",
-    "accuracy": "accuracy",
-    "log_loss": "log loss",
-    "brier": "Brier",
-    "ece": "ECE",
-}
+# Characters: of the first column at least, of what it needs beyond the longest name, and of a metric.
+_NAME_WIDTH, _NAME_MARGIN, _CELL_WIDTH = 18, 5, 14
+_FEWEST_METRICS = 3
 
 
-def print_class_recalls(rows: list[dict[str, Any]]) -> None:
-    """Print each class's recall, of the baseline and of the ensemble, and their difference."""
-    shown = {row["kind"]: row for row in rows if row["kind"] in {"baseline", "ensemble"}}
-    if set(shown) != {"baseline", "ensemble"}:
-        return
-    table = Table(title="Recall of each class, with 95 % intervals", padding=(0, 1))
-    table.add_column("class", no_wrap=True)
-    for heading in ("calibrated baseline", "ensemble", "difference"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name in shown["baseline"]["per_class_recall"]:
-        cells = [shown[kind]["per_class_recall"][name] for kind in ("baseline", "ensemble")]
-        difference = shown["ensemble"]["per_class_recall_minus_baseline"][name]
-        table.add_row(
-            escape(printable(name)),
-            *(f"{value:.3f}\n{low:.3f} {high:.3f}" for value, low, high in cells),
-            f"{difference[0]:+.3f}\n{difference[1]:+.3f} {difference[2]:+.3f}",
-        )
-    console.print(table)
+def print_results(document: dict[str, Any], sentences: Sequence[str]) -> None:
+    """Print values with intervals, then differences from the baseline, as wide as the terminal allows.
 
-
-# Metric → heading; the order of importance, as narrow terminals show the first ones only.
-_SHOWN = {
-    "auroc": "AUROC",
-    "average_precision": "av. prec.",
-    "balanced_accuracy": "bal. acc.",
-    "recall": "recall",
-    "brier": "Brier",
-    "f1": "F1",
-    "g_mean": "G-mean",
-    "ece": "ECE",
-    "hter": "HTER",
-}
-
-
-_NAME_WIDTH, _NAME_MARGIN, _CELL_WIDTH, _LEAST_SHOWN = 18, 5, 14, 3
-
-
-def print_results(document: dict[str, Any], sentences: Any) -> None:
-    """Print values with intervals, then differences from the baseline, as wide as the terminal allows."""
-    print_values(f"{document['dataset']}: test rows, with 95 % intervals", document["rows"])
-    shown = _shown_metrics(document["rows"])
-    differences = _metrics_table("Paired difference from the calibrated baseline, with 95 % intervals", shown)
-    several_classes = "acsa" in document["rows"][0]
-    for row in document["rows"]:
+    Args:
+        document: of ``metrics.json``: ``dataset``, and ``rows`` as of :func:`evaluation.comparison.compare`.
+        sentences: printed below.
+    """
+    rows = document["rows"]
+    print_values(f"{document['dataset']}: test set, with 95 % intervals", rows)
+    shown = metrics_that_fit(rows)
+    table = _table_of("Paired difference from the calibrated baseline, with 95 % intervals", shown)
+    for row in rows:
         if row["kind"] != "baseline":
-            compared = {m: row["minus_baseline"][m] for m in shown}
-            cells = [f"{d[0]:+.3f}\n{_interval(d[1:], '{:+.3f}')}" for d in compared.values()]
-            differences.add_row(row["name"], *cells, style=_style(row))
-    console.print(differences)
-    if several_classes:
-        print_class_recalls(document["rows"])
+            cells = [_cell(row["minus_baseline"][metric.name], "{:+.3f}") for metric in shown]
+            table.add_row(row["name"], *cells, style=_style(row))
+    console.print(table)
+    print_class_recalls(rows)
     for sentence in sentences:
         note(sentence)
+
+
+def print_verdicts(document: dict[str, Any]) -> None:
+    """Print a comparison, best first: values with intervals, then what is shown against the baseline.
+
+    Args:
+        document: of ``comparison.json``.
+    """
+    metric, rows = METRICS[document["metric"]], best_first(document)
+    print_values(f"{document['dataset']}: test set, with 95 % intervals", rows, first=metric.name)
+    table = Table(title=f"{document['dataset']}: {metric.title} on the test set, against the baseline")
+    table.add_column("technique", no_wrap=True)
+    for heading in ("value", "difference", "verdict", "seconds", "ms/image"):
+        table.add_column(heading, justify="left" if heading == "verdict" else "right")
+    for row in rows:
+        estimate, low, high = row["minus_baseline"][metric.name]
+        table.add_row(
+            row["name"],
+            f"{row[metric.name]:.3f}",
+            "" if row["verdict"] is None else f"{estimate:+.3f} ({low:+.3f} to {high:+.3f})",
+            row["verdict"] or "the baseline",
+            "" if row["train_seconds"] is None else f"{row['train_seconds']:.1f}",
+            "" if row["score_ms"] is None else f"{row['score_ms']:.2f}",
+            style={"better": "green", "worse": "red"}.get(row["verdict"] or ""),
+        )
+    console.print(table)
 
 
 def print_values(title: str, rows: list[dict[str, Any]], first: str | None = None) -> None:
@@ -85,32 +71,54 @@ def print_values(title: str, rows: list[dict[str, Any]], first: str | None = Non
 
     Args:
         title: of the table.
-        rows: as of :func:`workflow.ensembling.measuring.measure`.
-        first: the metric that stands first; narrow terminals show the first ones only.
+        rows: as of :func:`evaluation.comparison.compare`.
+        first: name of the metric that stands first; narrow terminals show the first ones only.
     """
-    shown = _shown_metrics(rows, first)
-    values = _metrics_table(title, shown)
+    shown = metrics_that_fit(rows, first)
+    table = _table_of(title, shown)
     for row in rows:
-        cells = [f"{row[m]:.3f}\n{_interval(row['intervals'][m], '{:.3f}')}" for m in shown]
-        values.add_row(row["name"], *cells, style=_style(row))
-    console.print(values)
+        cells = [_cell([row[metric.name], *row["intervals"][metric.name]], "{:.3f}") for metric in shown]
+        table.add_row(row["name"], *cells, style=_style(row))
+    console.print(table)
 
 
-def _shown_metrics(rows: list[dict[str, Any]], first: str | None = None) -> dict[str, str]:
-    """Metric → heading, as many as fit; those that the rows have."""
+def metrics_that_fit(rows: list[dict[str, Any]], first: str | None = None) -> list[Metric]:
+    """Metrics that the rows have, in their order, as many as the terminal is wide enough for."""
     width = max(_NAME_WIDTH, *(len(row["name"]) + _NAME_MARGIN for row in rows))
-    n_shown = max(_LEAST_SHOWN, (console.width - width) // _CELL_WIDTH)
-    headings = SHOWN if "acsa" in rows[0] else _SHOWN
-    order = sorted(headings, key=lambda metric: metric != first)
-    known = [metric for metric in order if metric in rows[0]["intervals"]]
-    return {metric: headings[metric] for metric in known[:n_shown]}
+    n_shown = max(_FEWEST_METRICS, (console.width - width) // _CELL_WIDTH)
+    known = [metric for name, metric in METRICS.items() if name in rows[0]["intervals"]]
+    return sorted(known, key=lambda metric: metric.name != first)[:n_shown]
 
 
-def _metrics_table(title: str, shown: dict[str, str]) -> Table:
+def print_class_recalls(rows: list[dict[str, Any]]) -> None:
+    """Print each class's recall, of the baseline and of the ensemble, and their difference.
+
+    Nothing is printed where rows have no class recalls (two classes), or where one of the two is missing.
+    """
+    shown = {row["kind"]: row for row in rows if row["kind"] in {"baseline", "ensemble"}}
+    if set(shown) != {"baseline", "ensemble"} or "per_class_recall" not in shown["ensemble"]:
+        return
+    table = Table(title="Recall of each class, with 95 % intervals", padding=(0, 1))
+    table.add_column("class", no_wrap=True)
+    for heading in ("calibrated baseline", "ensemble", "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in shown["baseline"]["per_class_recall"]:
+        table.add_row(
+            escape(printable(name)),
+            *(
+                _plain_cell(shown[kind]["per_class_recall"][name], "{:.3f}")
+                for kind in ("baseline", "ensemble")
+            ),
+            _plain_cell(shown["ensemble"]["per_class_recall_minus_baseline"][name], "{:+.3f}"),
+        )
+    console.print(table)
+
+
+def _table_of(title: str, shown: list[Metric]) -> Table:
     table = Table(title=title, padding=(0, 1))
     table.add_column("name", no_wrap=True)
-    for heading in shown.values():
-        table.add_column(heading, justify="right", no_wrap=True)
+    for metric in shown:
+        table.add_column(metric.short, justify="right", no_wrap=True)
     return table
 
 
@@ -118,7 +126,13 @@ def _style(row: dict[str, Any]) -> str | None:
     return "bold" if row["kind"] == "ensemble" else None
 
 
-def _interval(bounds: list[float], form: str) -> str:
-    """``.991-.998``; the leading zero is left out so that five columns fit 80 characters."""
-    low, high = (form.format(bound).replace("0.", ".", 1) for bound in bounds)
-    return f"{low} {high}"
+def _cell(figures: Sequence[float], form: str) -> str:
+    """A value above its interval, ``.991 .998`` without leading zeros: so five columns fit 80 characters."""
+    value, *bounds = (form.format(figure) for figure in figures)
+    return f"{value}\n{' '.join(bound.replace('0.', '.', 1) for bound in bounds)}"
+
+
+def _plain_cell(figures: Sequence[float], form: str) -> str:
+    """A value above its interval; there is room for leading zeros."""
+    value, *bounds = (form.format(figure) for figure in figures)
+    return f"{value}\n{' '.join(bounds)}"

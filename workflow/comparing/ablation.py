@@ -10,6 +10,7 @@ import numpy as np
 from contracts.errors import DataError
 from contracts.scores import ScoreTable
 from ensemble.pipeline import fit_ensemble
+from evaluation.metrics import METRICS
 from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW, measure_predictions, prediction_of
 
@@ -64,13 +65,11 @@ def worth_of_oneclass(run: ComparedRun, metric: str) -> dict[str, Any] | None:
 
 def _sentence(worth: dict[str, Any]) -> str:
     """The same for people."""
-    from reporting.wording import HEADINGS
-
     estimate, low, high = worth["difference"]
     shown = "shown to help" if low > 0 else "shown to harm" if high < 0 else "no difference shown"
     return (
         f"With the one-class members ({', '.join(worth['members'])}) the ensemble's "
-        f"{HEADINGS[worth['metric']]} is {worth['ensemble']:.3f}, without them "
+        f"{METRICS[worth['metric']].title} is {worth['ensemble']:.3f}, without them "
         f"{worth['without']:.3f}: {estimate:+.3f} ({low:+.3f} to {high:+.3f}), {shown}."
     )
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from contracts.errors import UsageError, nearest_match
 from contracts.files import write_json, write_text
 from ensemble.fitted import Threshold
-from evaluation.table_metrics import default_metric, directions
+from evaluation.metrics import METRICS, default_metric, metrics_for
 from evaluation.verdict import holm, verdict
-from reporting.result_tables import print_values
+from reporting.markdown import markdown_page
+from reporting.result_tables import print_verdicts
 from reporting.terminal import console, note
 from workflow.comparing.ablation import worth_of_oneclass
-from workflow.comparing.files import figures_table, markdown_page, sort_rows, write_figures, write_test_list
+from workflow.comparing.files import figures_table, write_figures, write_test_list
 from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import BASELINE_ROW, measure_repeats, models_of, predictions_of
 from workflow.run.fits import Fit, FitResult
@@ -28,7 +28,6 @@ from workflow.tracking.tracker import track_comparison
 from workflow.training.train import train_all
 
 LEVEL = 0.05
-DEFAULT_METRIC = "average_precision"
 
 
 def compare(
@@ -43,7 +42,8 @@ def compare(
     Args:
         options: data set, recipe and the rest of the command line.
         members: members of the recipe to compare; all when empty. The baseline always takes part.
-        metric: the one that verdicts are about; None for average precision, or ACSA for K > 2 classes.
+        metric: the one that verdicts are about; None for average precision, or balanced accuracy for more
+            than two classes.
         csv: file for the figures of ``comparison.parquet`` as text.
         markdown: file for the tables, with the command line that makes them.
 
@@ -60,7 +60,7 @@ def compare(
             raise UsageError(f"{option} {path}: that is a folder. Name the file.")
     config = resolve_config(options)
     n_classes = len(config.spec.classes)
-    known = directions(n_classes)
+    known = metrics_for(n_classes)
     metric = metric or default_metric(n_classes)
     if metric not in known:
         raise UsageError(
@@ -85,7 +85,7 @@ def compare(
         note(f"The figures as text: {csv}")
     if markdown is not None:
         write_text(
-            markdown, markdown_page(document, _command(options, members, metric), _footnote(config, document))
+            markdown, markdown_page(document, _command(config, members, metric), _footnote(config, document))
         )
         note(f"The tables as Markdown: {markdown}")
     track_comparison(config, document)
@@ -98,7 +98,7 @@ def comparison_of(run: ComparedRun, metric: str) -> dict[str, Any]:
     ``key`` says which fits and settings it was made of, ``members`` which members took part.
     """
     rows = measure_repeats(run.config, run.fitted_repeats)
-    higher_is_better = directions(len(run.config.spec.classes))[metric]
+    higher_is_better = METRICS[metric].higher_is_better
     return {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
@@ -120,11 +120,11 @@ def thresholds_of(run: ComparedRun) -> dict[str, list[Threshold]]:
     return {name: [models[name][1].threshold for models in of_repeat] for name in of_repeat[0]}
 
 
-def _command(options: RunOptions, members: tuple[str, ...], metric: str) -> str:
+def _command(config: RunConfig, members: tuple[str, ...], metric: str) -> str:
     chosen = ["--members", ",".join(members)] if members else []
-    return options.command(
-        "compare", *chosen, *(["--metric", metric] if metric not in {DEFAULT_METRIC, "acsa"} else [])
-    )
+    if metric != default_metric(len(config.spec.classes)):
+        chosen += ["--metric", metric]
+    return config.options.command("compare", *chosen)
 
 
 def _judge(
@@ -163,27 +163,7 @@ def _judge(
 
 
 def _print(config: RunConfig, document: dict[str, Any]) -> None:
-    metric = document["metric"]
-    best_first = sort_rows(document)
-    print_values(f"{document['dataset']}: test rows, with 95 % intervals", best_first, first=metric)
-    table = Table(
-        title=f"{document['dataset']}: {metric.replace('_', ' ')} on the test set, against the baseline"
-    )
-    table.add_column("technique", no_wrap=True)
-    for heading in ("value", "difference", "verdict", "seconds", "ms/image"):
-        table.add_column(heading, justify="left" if heading == "verdict" else "right")
-    for row in best_first:
-        estimate, low, high = row["minus_baseline"][metric]
-        table.add_row(
-            row["name"],
-            f"{row[metric]:.3f}",
-            "" if row["verdict"] is None else f"{estimate:+.3f} ({low:+.3f} to {high:+.3f})",
-            row["verdict"] or "the baseline",
-            "" if row["train_seconds"] is None else f"{row['train_seconds']:.1f}",
-            "" if row["score_ms"] is None else f"{row['score_ms']:.2f}",
-            style={"better": "green", "worse": "red"}.get(row["verdict"] or ""),
-        )
-    console.print(table)
+    print_verdicts(document)
     note(_footnote(config, document))
     if document["worth_of_oneclass"]:
         note(document["worth_of_oneclass"]["sentence"])
@@ -200,13 +180,8 @@ def _footnote(config: RunConfig, document: dict[str, Any]) -> str:
     n_repeats = document["repeats"]
     drawn = f"rows and of {n_repeats} repeats" if n_repeats > 1 else "rows"
     means = f"Figures are means over {n_repeats} repeats. " if n_repeats > 1 else ""
-    two_classes = (
-        " The macro G-mean is imbalanced-learn's."
-        if "g_mean_macro" in document["rows"][0]["intervals"]
-        else " G-mean is sqrt(TPR TNR); its macro form is, for two classes, the balanced accuracy."
-    )
     return (
         f"{means}Verdicts by paired bootstrap of {drawn} with {config.recipe.bootstrap} replicates, "
-        f"Holm-corrected over {n_compared} comparisons at {LEVEL:.0%}. Seconds are those of all "
-        f"{'repeats and ' if n_repeats > 1 else ''}folds; ms/image without the backbone's.{two_classes}"
+        f"Holm-corrected over {n_compared} comparisons at {LEVEL:.0%}. Seconds cover all "
+        f"{'repeats and ' if n_repeats > 1 else ''}folds; ms/image does not include the backbone."
     )

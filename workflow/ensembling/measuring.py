@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
-from evaluation.comparison import Predictions, compare_repeats
-from evaluation.multiclass_comparison import MulticlassPredictions, compare_multiclass_repeats
+from evaluation.comparison import Predictions, compare
+from evaluation.rows import class_probabilities
 from workflow.settings.config import RunConfig
 from workflow.settings.registry import BASELINE, entry_of
 
 BASELINE_ROW = "calibrated_baseline"
-
-
 ENSEMBLE_ROW = "ensemble"
-
 
 Repeat = tuple[dict[str, FittedEnsemble], ScoreTable]
 """What was fitted on one repeat's out-of-fold scores, and that repeat's test scores."""
@@ -30,34 +25,21 @@ def measure(config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTab
 
 
 def measure_repeats(config: RunConfig, repeats: Sequence[Repeat]) -> list[dict[str, Any]]:
-    """The same over several repeats; see :func:`evaluation.comparison.compare_repeats`."""
+    """The same over several repeats; see :func:`evaluation.comparison.compare`."""
     predictions = [predictions_of(config, *repeat) for repeat in repeats]
     return measure_predictions(config, predictions, repeats[0][1], BASELINE_ROW)
 
 
 def measure_predictions(
-    config: RunConfig,
-    predictions: Sequence[dict[str, Predictions] | dict[str, MulticlassPredictions]],
-    test: ScoreTable,
-    baseline: str,
+    config: RunConfig, repeats: Sequence[Mapping[str, Predictions]], test: ScoreTable, baseline: str
 ) -> list[dict[str, Any]]:
     """Rows of a table from what each of its models says of the test rows, repeat by repeat."""
-    if len(test.class_names) > 2:
-        return compare_multiclass_repeats(
-            test.labels,
-            test.groups,
-            predictions,  # type: ignore[arg-type]
-            baseline,
-            test.class_names,
-            seed=config.seed,
-            n_replicates=config.recipe.bootstrap,
-        )
-    minority = (test.labels == len(test.class_names) - 1).astype(np.int64)
-    return compare_repeats(
-        minority,
+    return compare(
+        test.labels,
         test.groups,
-        predictions,  # type: ignore[arg-type]
+        repeats,
         baseline,
+        test.class_names,
         seed=config.seed,
         n_replicates=config.recipe.bootstrap,
     )
@@ -78,16 +60,15 @@ def models_of(config: RunConfig, fitted: dict[str, FittedEnsemble]) -> dict[str,
 
 def predictions_of(
     config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable
-) -> dict[str, Predictions] | dict[str, MulticlassPredictions]:
+) -> dict[str, Predictions]:
     """What each row of the table says of the test rows."""
     return {
         name: prediction_of(kind, pipeline, test)
         for name, (kind, pipeline) in models_of(config, fitted).items()
-    }  # type: ignore[return-value]
+    }
 
 
-def prediction_of(kind: str, fitted: FittedEnsemble, test: ScoreTable) -> Predictions | MulticlassPredictions:
+def prediction_of(kind: str, fitted: FittedEnsemble, test: ScoreTable) -> Predictions:
     """What one fitted row says of the test rows."""
-    if len(test.class_names) > 2:
-        return MulticlassPredictions(kind, fitted.predict(test.scores), fitted.decide(test.scores))
-    return Predictions(kind, fitted.p_minority(test.scores), fitted.binary_threshold)
+    p = class_probabilities(fitted.predict(test.scores))
+    return Predictions(kind, p, fitted.decide(test.scores))

@@ -13,6 +13,7 @@ from contracts.errors import ModelError, NotExportableError, UsageError
 from contracts.files import sha256_of_file, write_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
+from evaluation.metrics import metrics_for
 from imagedata.decoding.decode import decode_file
 from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from reporting.terminal import console, note
@@ -249,6 +250,10 @@ def _metadata(system: TrainedSystem) -> dict[str, Any]:
         "prior": fitted.deployment_prior,
         "trained_prior": fitted.trained_prior,
         "metrics": {key: value for key, value in of_model.items() if key != "minus_baseline"},
+        # The model card is written from the file alone, by a room that knows no metrics.
+        "metric_titles": {
+            name: metric.title_with_direction for name, metric in metrics_for(fitted.n_classes).items()
+        },
         "data": {
             "title": config.spec.title,
             "source": config.spec.source or "the user's own",

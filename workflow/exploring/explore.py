@@ -16,6 +16,7 @@ from contracts.files import write_text
 from contracts.text import printable
 from imagedata.manifest import Manifest
 from reporting import explore_figures
+from reporting.drawing import Drawing
 from reporting.explore_page import (
     ExplorePage,
     FeatureMap,
@@ -26,7 +27,6 @@ from reporting.explore_page import (
     jpeg_of,
     render_explored,
 )
-from reporting.page import Drawing
 from reporting.pictures import svg_uri
 from reporting.terminal import console, note, progress_bar
 from workflow.exploring.pictures import Album, class_sheets, size_and_grey_figures, slug

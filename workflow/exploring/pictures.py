@@ -20,8 +20,8 @@ from imagedata.manifest_row import ManifestRow
 from imagedata.sampling import seeded_rank
 from reporting import explore_figures
 from reporting.contact_sheets import contact_sheet, thumbnail
+from reporting.drawing import Drawing
 from reporting.explore_page import Sheet, jpeg_of
-from reporting.page import Drawing
 from reporting.pictures import outlined, svg_uri
 from reporting.slides import png_bytes
 from reporting.terminal import progress_bar

@@ -1,4 +1,4 @@
-"""Pictures for the report: the surest wrong and the surest right, with maps of the evidence."""
+"""Pictures for the report: the most confident errors and hits, with maps of the evidence."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.rows import FloatArray, ImageArray
+from evaluation.examples import confident_examples
+from evaluation.rows import class_probabilities
 from features.rows import read_pixels
 from reporting.content import Decided, Gallery, Picture
 from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW
 from workflow.run.fits import FINAL
 from workflow.settings.registry import build_member
-
-PICTURES = 8
-"""Of each gallery."""
-
-MOST_CLASSES = 12
-"""Of which the surest right image is shown."""
 
 
 def galleries(run: ComparedRun) -> tuple[list[Gallery], str]:
@@ -30,133 +26,63 @@ def galleries(run: ComparedRun) -> tuple[list[Gallery], str]:
         DataError: an image has gone or changed since training.
     """
     ensemble, labels, names = run.fitted_rows[ENSEMBLE_ROW], run.test.labels, run.test.class_names
-    p, decision = ensemble.predict(run.test.scores), ensemble.decide(run.test.scores)
-    p_minority = ensemble.p_minority(run.test.scores)
-    is_multiclass = p.ndim == 2
-    if is_multiclass:
-        chosen, words = surest_of_classes(p, decision, labels), _multiclass_words(names[-1])
-    else:
-        chosen, words = surest(p_minority, decision, labels, len(names)), _words(names[-1])
+    p = class_probabilities(ensemble.predict(run.test.scores))
+    decision = ensemble.decide(run.test.scores)
+    chosen = confident_examples(p, decision, labels)
     rows = np.unique(np.concatenate(list(chosen.values())))
     pixels = read_pixels([run.data.file_of(run.data.test[i]) for i in rows], run.config.decode)
     maps, source = _maps(run, rows, pixels)
-    at = {int(row): place for place, row in enumerate(rows)}
+    place_of = {int(row): place for place, row in enumerate(rows)}
+    words = _words(names[-1])
     shown = []
-    for name, (title, sentence) in words.items():
+    for kind, positions in chosen.items():
         pictures = [
             Picture(
                 path=str(run.test.row_ids[i]),
-                p_minority=float(p_minority[i]),
-                pixels=pixels[at[int(i)]],
-                heat=None if maps is None else maps[at[int(i)]],
-                decided=_decided(p[i], int(decision[i]), int(labels[i]), names) if is_multiclass else None,
+                p_minority=float(p[i, -1]),
+                pixels=pixels[place_of[int(i)]],
+                heat=None if maps is None else maps[place_of[int(i)]],
+                # Of two classes the minority's probability says it all.
+                decided=_decided(p[i], int(decision[i]), int(labels[i]), names) if len(names) > 2 else None,
             )
-            for i in chosen[name]
+            for i in positions
         ]
-        shown.append(Gallery(title, sentence, pictures))
+        shown.append(Gallery(*words[kind], pictures))
     return shown, source
 
 
 def _words(minority: str) -> dict[str, tuple[str, str]]:
-    """Gallery of two classes → its title and sentence."""
+    """Kind of :func:`evaluation.examples.confident_examples` → title and sentence of its gallery."""
     return {
         "false alarms": (
-            "Surest false alarms",
-            f"No “{minority}” by their labels, but given the highest probabilities of it.",
+            "Most confident false alarms",
+            f"Not labelled “{minority}”, but given the highest probabilities of it.",
         ),
-        "missed": (
-            "Surest misses",
-            f"“{minority}” by their labels, but given the lowest probabilities of it.",
-        ),
-        "found": (f"Surest found: {minority}", "Rightly given the highest probabilities."),
-        "spared": ("Surest spared", f"Rightly given the lowest probabilities of “{minority}”."),
-    }
-
-
-def _multiclass_words(minority: str) -> dict[str, tuple[str, str]]:
-    """The same for K > 2 classes."""
-    return {
         "wrong": (
-            "Surest wrong",
-            "Decided as a class that their labels deny, with the highest probabilities of that class.",
+            "Most confident errors",
+            "Decided as another class than their label says, with the highest probabilities of that class.",
         ),
         "missed": (
-            f"Surest misses: {minority}",
-            f"“{minority}” by their labels, decided otherwise, with the lowest probabilities of it.",
+            f"Most confident misses: {minority}",
+            f"Labelled “{minority}” and decided otherwise, with the lowest probabilities of it.",
         ),
-        "found": (f"Surest found: {minority}", "Rightly given the highest probabilities."),
-        "right": ("Surest right, one of each class", "Rightly decided, with the highest probability."),
+        "found": (
+            f"Most confident hits: {minority}",
+            f"Correctly decided as “{minority}”, with the highest probabilities.",
+        ),
+        "true negatives": (
+            "Most confident true negatives",
+            f"Correctly not decided as “{minority}”, with the lowest probabilities of it.",
+        ),
+        "right": (
+            "Most confident correct decisions, one of each class",
+            "Correctly decided, with the highest probability.",
+        ),
     }
 
 
 def _decided(p: npt.NDArray[np.float64], decision: int, label: int, class_names: tuple[str, ...]) -> Decided:
     return Decided(class_names[decision], float(p[decision]), class_names[label], float(p[label]))
-
-
-def surest(
-    p_minority: npt.NDArray[np.float64],
-    decision: npt.NDArray[np.int64],
-    labels: npt.NDArray[np.int64],
-    n_classes: int,
-    count: int = PICTURES,
-) -> dict[str, npt.NDArray[np.int64]]:
-    """Positions of the rows that the model is surest of, the surest first; ties in row order.
-
-    Args:
-        p_minority: ``[N]``.
-        decision: ``[N]`` decided class index.
-        labels: ``[N]`` class index, minority last.
-        n_classes: K.
-        count: of each kind, at most.
-
-    Returns:
-        ``false alarms``, ``missed``, ``found`` and ``spared``.
-    """
-    flagged, minority = decision == n_classes - 1, labels == n_classes - 1
-    falling, rising = np.argsort(-p_minority, kind="stable"), np.argsort(p_minority, kind="stable")
-    kinds = {
-        "false alarms": (falling, flagged & ~minority),
-        "missed": (rising, ~flagged & minority),
-        "found": (falling, flagged & minority),
-        "spared": (rising, ~flagged & ~minority),
-    }
-    return {name: order[mask[order]][:count] for name, (order, mask) in kinds.items()}
-
-
-def surest_of_classes(
-    p: npt.NDArray[np.float64],
-    decision: npt.NDArray[np.int64],
-    labels: npt.NDArray[np.int64],
-    count: int = PICTURES,
-    most_classes: int = MOST_CLASSES,
-) -> dict[str, npt.NDArray[np.int64]]:
-    """Positions of the rows that the model of K > 2 classes is surest of, the surest first.
-
-    Args:
-        p: ``[N, K]``.
-        decision: ``[N]`` decided class index.
-        labels: ``[N]`` class index, minority last.
-        count: of each kind, at most.
-        most_classes: of which a right one is shown, the last ones.
-
-    Returns:
-        ``wrong``; ``missed`` and ``found`` of the minority; ``right``, one of each class, the minority first.
-        Ties are in row order.
-    """
-    n_classes = p.shape[1]
-    is_right, is_minority = decision == labels, labels == n_classes - 1
-    surest_first = np.argsort(-p[np.arange(len(p)), decision], kind="stable")
-    falling, rising = np.argsort(-p[:, -1], kind="stable"), np.argsort(p[:, -1], kind="stable")
-    right = surest_first[is_right[surest_first]]
-    classes = range(n_classes - 1, max(-1, n_classes - 1 - most_classes), -1)
-    of_class = [right[labels[right] == label][:1] for label in classes]
-    kinds = {
-        "wrong": (surest_first, ~is_right),
-        "missed": (rising, ~is_right & is_minority),
-        "found": (falling, is_right & is_minority),
-    }
-    chosen = {name: order[mask[order]][:count] for name, (order, mask) in kinds.items()}
-    return {**chosen, "right": np.concatenate(of_class)}
 
 
 def _maps(run: ComparedRun, rows: npt.NDArray[np.int64], pixels: ImageArray) -> tuple[FloatArray | None, str]:

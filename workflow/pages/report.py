@@ -12,14 +12,14 @@ import yaml
 from contracts.errors import ModelError, UsageError
 from contracts.files import read_json, sha256_of_file, write_text
 from ensemble.stacking.contribution import contributions
-from evaluation.table_metrics import default_metric
+from evaluation.metrics import default_metric
 from reporting.content import Localised
 from reporting.terminal import console, note
 from workflow.comparing.compare import comparison_of
 from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW
 from workflow.pages.localisation import localised
-from workflow.pages.models import minority_labels, models, multiclass_models
+from workflow.pages.models import models
 from workflow.run.added_scores import with_sentence
 from workflow.run.state import Run
 from workflow.run.summary import data_facts, shared_across
@@ -113,7 +113,6 @@ def _page(
     found_by_map: Localised | None,
 ) -> str:
     from reporting.content import Origin, Report
-    from reporting.multiclass_page import render_multiclass
     from reporting.page import render
     from workflow.pages.gallery import galleries
 
@@ -123,20 +122,22 @@ def _page(
         status: [(r.path, r.reason.rstrip(".")) for r in data.manifest.rows if r.status == status][:count]
         for status, count in _LISTED_IMAGES.items()
     }
-    shared: dict[str, Any] = {
-        "title": config.spec.title or config.spec.name,
-        "source": config.spec.source,
-        "licence": config.spec.licence,
-        "comparison": comparison,
-        "facts": data_facts(config, data),
-        "left_out_images": left_out_images,
-        "shared": shared_across(data),
-        "threshold_rule": config.recipe.threshold,
-        "n_replicates": config.recipe.bootstrap,
-        "stack": _stack(run),
-        "galleries": shown,
-        "heat_source": heat_source,
-        "origin": Origin(
+    report = Report(
+        title=config.spec.title or config.spec.name,
+        source=config.spec.source,
+        licence=config.spec.licence,
+        comparison=comparison,
+        facts=data_facts(config, data),
+        left_out_images=left_out_images,
+        shared=shared_across(data),
+        labels=run.test.labels,
+        threshold_rule=config.recipe.threshold,
+        models=models(run),
+        n_replicates=config.recipe.bootstrap,
+        stack=_stack(run),
+        galleries=shown,
+        heat_source=heat_source,
+        origin=Origin(
             commands=commands,
             seed=config.seed,
             recipe_yaml=_yaml(config.recipe.model_dump(mode="json")),
@@ -144,11 +145,9 @@ def _page(
             versions=_versions(),
             digests=_digests(run, comparison),
         ),
-        "localised": found_by_map,
-    }
-    if len(config.spec.classes) > 2:
-        return render_multiclass(Report(labels=run.test.labels, models=multiclass_models(run), **shared))
-    return render(Report(labels=minority_labels(run), models=models(run), **shared))
+        localised=found_by_map,
+    )
+    return render(report)
 
 
 def _stack(run: ComparedRun) -> Any:

@@ -16,7 +16,6 @@ from workflow.run.prepared import PreparedData
 from workflow.settings.config import NOT_OF_TRAINING, RunConfig
 from workflow.settings.registry import entry_of
 
-_RANKING_METRICS = ("auroc", "average_precision")
 _FIGURES = {".html", ".png", ".svg"}
 _OF_ENSEMBLE = ("metrics.json", "metrics.parquet", "ensemble.json", "export.json", "model.onnx")
 
@@ -122,7 +121,7 @@ def _member_run(data: PreparedData, fits: list[Fit]) -> TrackedRun | None:
 
 def _out_of_fold(data: PreparedData, results: list[tuple[Fit, FitResult]]) -> list[tuple[str, float, int]]:
     """Ranking metrics of the first repeat: of each fold (the step is its number, from 0) and of all."""
-    from evaluation.metrics import METRICS
+    from evaluation.ranking import ranking_figures
 
     labels = data.labels(data.train)
     minority = (labels == len(data.manifest.class_names) - 1).astype(np.int64)
@@ -136,11 +135,11 @@ def _out_of_fold(data: PreparedData, results: list[tuple[Fit, FitResult]]) -> li
         # Folds of whole groups may hold out rows of one class only; nothing can be ranked there.
         if len(set(minority[mine].tolist())) == 2:
             metrics += [
-                (f"fold/{name}", METRICS[name].compute(minority[mine], scores[mine], 0.0), fit.fold)
-                for name in _RANKING_METRICS
+                (f"fold/{name}", value, fit.fold)
+                for name, value in ranking_figures(minority[mine] == 1, scores[mine]).items()
             ]
     metrics += [
-        (f"out_of_fold/{name}", METRICS[name].compute(minority, scores, 0.0), 0) for name in _RANKING_METRICS
+        (f"out_of_fold/{name}", value, 0) for name, value in ranking_figures(minority == 1, scores).items()
     ]
     return metrics
 

@@ -11,10 +11,10 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from evaluation.multiclass import MULTICLASS_METRICS
 
 from contracts.errors import UsageError
 from ensemble.fitted import FittedEnsemble
-from evaluation.multiclass import MULTICLASS_METRICS
 from export.scoring import load_model
 from tests.conftest import Outcome, run_command
 from tests.imagedata.layouts.test_packed import DOCUMENT

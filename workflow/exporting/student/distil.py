@@ -54,10 +54,10 @@ class StudentRequest:
     """What the user asked of the student; None takes the default.
 
     Attributes:
-        budget: most milliseconds an image; a quarter of the ensemble's.
+        budget: most milliseconds per image (default: a quarter of the ensemble's).
         student: ``NAME@SIZE``, in place of a budget.
-        most_lost: most test AUROC (ACSA for K > 2 classes) to lose; 0.02.
-        epochs: of the training; 12.
+        most_lost: most test AUROC (balanced accuracy for K > 2 classes) to lose (default: 0.02).
+        epochs: of the training (default: 12).
     """
 
     budget: float | None = None
@@ -121,7 +121,7 @@ def export_student(
     student = read_student(run, plan)
     assert student is not None  # trained just now
     row, figures = compare_with_teacher(run, student.fitted, student.test)
-    print_figures(len(student.test.labels), student.fitted.n_classes, figures)
+    print_figures(len(student.test.labels), figures)
     for sentence in student.fitted.sentences:
         note(sentence)
     limit = DEFAULT_MOST_LOST if request.most_lost is None else request.most_lost

@@ -1,4 +1,4 @@
-"""What a student lost against its teacher and what was gained, on the test rows; and the gate on it."""
+"""What a student loses against its teacher and what it saves, on the test rows; and the gate on the loss."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.table import Table
 from contracts.errors import ModelError
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
+from evaluation.metrics import METRICS
 from reporting.terminal import console, note
 from workflow.ensembling.measuring import measure_predictions, prediction_of
 from workflow.run.state import Run
@@ -16,22 +17,9 @@ from workflow.settings.config import RunConfig
 
 TEACHER, STUDENT = "ensemble", "student"
 
-# Metric → heading, of two classes and of more; the first is the one that the gate looks at.
-_TWO = {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "balanced_accuracy": "balanced accuracy at the threshold",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-}
-_MORE = {
-    "acsa": "ACSA",
-    "macro_auroc": "macro AUROC",
-    "macro_average_precision": "macro average precision",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-}
-_LOWER_IS_BETTER = {"brier", "ece"}
+# The gate looks at the first one.
+_OF_TWO_CLASSES = ("auroc", "average_precision", "balanced_accuracy", "brier", "ece")
+_OF_MORE = ("balanced_accuracy", "macro_auroc", "macro_average_precision", "brier", "ece")
 
 
 def compare_with_teacher(
@@ -48,7 +36,7 @@ def compare_with_teacher(
         The student's row of a results table, and metric → ``{ensemble, student, difference}`` with
         ``difference`` [student's minus ensemble's, low, high], the 95 % interval of the paired difference.
     """
-    predictions: Any = {
+    predictions = {
         TEACHER: prediction_of("ensemble", run.fitted, run.test),
         STUDENT: prediction_of("student", fitted, test),
     }
@@ -66,15 +54,15 @@ def compare_with_teacher(
     return row, figures
 
 
-def shown_metrics(n_classes: int) -> dict[str, str]:
-    """Metric → heading; the gate's metric first."""
-    return _TWO if n_classes == 2 else _MORE
+def shown_metrics(n_classes: int) -> tuple[str, ...]:
+    """Metrics that teacher and student are compared in; the gate's first."""
+    return _OF_TWO_CLASSES if n_classes == 2 else _OF_MORE
 
 
 def gate(
     config: RunConfig, student: str, figures: dict[str, dict[str, Any]], most_lost: float
 ) -> dict[str, Any]:
-    """Hold the student to what it may lose.
+    """Refuse a student that loses too much.
 
     Args:
         config: of the teacher's run.
@@ -86,15 +74,15 @@ def gate(
         ``{metric, lost, most_lost}``.
 
     Raises:
-        ModelError: more is lost; says the figures.
+        ModelError: more is lost; the message has the figures.
     """
     metric, of_metric = next(iter(figures.items()))
     difference, low, high = of_metric["difference"]
     # Written so that NaN is refused.
     if not -difference <= most_lost:
-        heading = shown_metrics(len(config.spec.classes))[metric]
+        title = METRICS[metric].title
         raise ModelError(
-            f"{config.folder}: the student {student} is not kept: its {heading} on test images is "
+            f"{config.folder}: the student {student} is not kept: its {title} on test images is "
             f"{of_metric[STUDENT]:.4f} where the ensemble's is {of_metric[TEACHER]:.4f}, {-difference:.4f} "
             f"less (95 % interval {-high:.4f} to {-low:.4f}); --most-lost is {most_lost:g}. Its training is "
             "kept: allow more with --most-lost, train longer with --epochs, or name a larger --student."
@@ -102,17 +90,16 @@ def gate(
     return {"metric": metric, "lost": -difference, "most_lost": most_lost}
 
 
-def print_figures(n_images: int, n_classes: int, figures: dict[str, dict[str, Any]]) -> None:
+def print_figures(n_images: int, figures: dict[str, dict[str, Any]]) -> None:
     """Print both sides' figures and the paired difference."""
     table = Table(title=f"Student against ensemble on {n_images:,} test images")
     table.add_column("")
     for heading in ("ensemble", "student", "difference", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
-    headings = shown_metrics(n_classes)
-    for metric, of_metric in figures.items():
+    for name, of_metric in figures.items():
         difference, low, high = of_metric["difference"]
         table.add_row(
-            headings[metric] + (" (lower is better)" if metric in _LOWER_IS_BETTER else ""),
+            METRICS[name].title_with_direction,
             f"{of_metric[TEACHER]:.4f}",
             f"{of_metric[STUDENT]:.4f}",
             f"{difference:+.4f}",
@@ -122,12 +109,12 @@ def print_figures(n_images: int, n_classes: int, figures: dict[str, dict[str, An
 
 
 def print_costs(costs: dict[str, dict[str, float]]) -> None:
-    """Print what an image and the file cost on both sides.
+    """Print the time per image and the file size of both.
 
     Args:
         costs: ``student`` and, where it has a file, ``ensemble`` → ``{ms, bytes}``.
     """
-    table = Table(title="What is gained")
+    table = Table(title="Cost")
     table.add_column("")
     for name in costs:
         table.add_column(name, justify="right", no_wrap=True)
@@ -139,4 +126,4 @@ def print_costs(costs: dict[str, dict[str, float]]) -> None:
         gained = [f"{costs[TEACHER][key] / costs[STUDENT][key]:.1f} times less"] if both else []
         table.add_row(heading, *cells, *gained)
     console.print(table)
-    note("Milliseconds are of one thread of this machine just now, both files in turn, 16 images a call.")
+    note("Milliseconds on one thread of this machine just now, the files in turn, at a batch size of 16.")
