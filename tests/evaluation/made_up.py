@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from evaluation.rows import Rows
+from contracts.rows import LabelArray
+from evaluation.metrics import metrics_for
+from evaluation.rows import Float64Array, Rows, class_probabilities
+from evaluation.sums import WeightedRows
 
 COUNTS_OF = {2: (80, 20), 3: (60, 30, 11), 4: (60, 30, 12, 7)}
 
@@ -30,3 +33,14 @@ def made_up(
         p = np.round(p / p.sum(axis=1, keepdims=True), 12)
     decision = (p * np.arange(1, k + 1)).argmax(axis=1)
     return Rows.checked(labels, p, decision)
+
+
+def two_classes(labels: LabelArray, p: Float64Array, threshold: float) -> Rows:
+    """Rows of two classes from ``[N]`` probabilities of the minority."""
+    return Rows.checked(labels, class_probabilities(p), (p >= threshold).astype(np.int64))
+
+
+def values_of(rows: Rows) -> dict[str, float]:
+    """Every metric of the rows as they are, by name."""
+    sums = WeightedRows.once(rows)
+    return {name: float(metric.compute(sums)[0]) for name, metric in metrics_for(rows.n_classes).items()}

@@ -149,7 +149,7 @@ def test_clopper_pearson_equals_scipy(hits, trials):
 def test_unknown_baseline_names_the_nearest(n_classes):
     rows = made_up(COUNTS_OF[n_classes])
     models = {"calibrated_baseline": Predictions("baseline", rows.p, rows.decision)}
-    with pytest.raises(ModelError, match="no predictions of the baseline .* Did you mean 'calibrated_base"):
+    with pytest.raises(ModelError, match=r"no predictions of the baseline .* Did you mean 'calibrated_base"):
         compare(rows.labels, np.arange(len(rows.labels)), [models], "calibrated_baselin", NAMES[:n_classes])
 
 

@@ -17,23 +17,14 @@ from contracts.errors import DataError
 from evaluation.bootstrap import replicate_weights
 from evaluation.metrics import METRICS, default_metric, metrics_for
 from evaluation.ranking import macro_auroc, ranking_figures
-from evaluation.rows import Rows, class_probabilities, class_recalls, ece_bin_of_row
+from evaluation.rows import Rows, class_recalls, ece_bin_of_row
 from evaluation.sums import WeightedRows
-from tests.evaluation.made_up import COUNTS_OF, made_up
+from tests.evaluation.made_up import COUNTS_OF, made_up, two_classes, values_of
 from tests.evaluation.slow_metrics import slow_ece, slow_metrics
 
 ROOT = Path(__file__).parents[2]
 LABELS = np.array([0, 0, 0, 0, 0, 0, 1, 1])
 P = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.5, 0.9])
-
-
-def two_classes(labels, p, threshold):
-    return Rows.checked(labels, class_probabilities(p), (p >= threshold).astype(np.int64))
-
-
-def values_of(rows: Rows) -> dict[str, float]:
-    sums = WeightedRows.once(rows)
-    return {name: float(metric.compute(sums)[0]) for name, metric in metrics_for(rows.n_classes).items()}
 
 
 def test_two_classes_by_hand():

@@ -43,7 +43,7 @@ def table(labels, repeats, groups=None, **settings):
 def test_equals_drawing_rows_and_repeats_one_by_one(rows_per_group, n_classes):
     """The whole table by the slow, obvious way: no weight but a count, no block, no shared sum."""
     labels, repeats = repeats_of(n_classes)
-    groups, seed, n = np.arange(80) // rows_per_group, 5, 6
+    groups, seed, n = np.arange(80) // rows_per_group, 5, 4
     found = table(labels, repeats, groups, seed=seed, n_replicates=n)
 
     (weights,) = replicate_weights(labels, groups, n_replicates=n, seed=seed)
@@ -110,9 +110,7 @@ def test_intervals_widen_with_what_the_repeats_differ_by():
     labels = np.repeat([0, 1], COUNTS[2])
     good, bad, baseline = (
         Predictions("supervised", rows.p, rows.decision)
-        for rows in (
-            ordered(made_up(COUNTS[2], seed, strength)) for seed, strength in ((0, 3), (1, 0.2), (2, 1))
-        )
+        for rows in (ordered(made_up(COUNTS[2], *given)) for given in ((0, 3.0), (1, 0.2), (2, 1.0)))
     )
 
     def width(models):

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from evaluation.curves import curves
+from evaluation.rows import class_probabilities
 from reporting import figures
-from reporting.content import Model
+from reporting.content import Model, Role
 from reporting.pictures import SIDE, heat_scale, jpeg_uri, overlay, svg_uri
 
 LABELS = np.repeat([0, 1], [40, 12]).astype(np.int64)
@@ -28,17 +29,20 @@ def models() -> list[Model]:
         name: np.clip(rng.normal(0.2 + 0.3 * LABELS, 0.15), 0, 1)
         for name in ("calibrated baseline", "ensemble")
     }
+    p = {name: class_probabilities(of_minority) for name, of_minority in p.items()}
     drawn = curves(LABELS, np.arange(52), p, prior=0.25, seed=0, n_replicates=100)
+    roles: tuple[Role, ...] = ("baseline", "ensemble")
     return [
         Model(
-            "baseline",
-            "calibrated baseline",
-            "calibrated_baseline",
-            p["calibrated baseline"],
-            0.4,
-            drawn["calibrated baseline"],
-        ),
-        Model("ensemble", "ensemble", "ensemble", p["ensemble"], 0.5, drawn["ensemble"]),
+            role,
+            name,
+            row_name,
+            p[name],
+            (p[name][:, 1] >= threshold).astype(np.int64),
+            threshold,
+            drawn[name],
+        )
+        for role, name, row_name, threshold in zip(roles, p, VALUES, (0.4, 0.5), strict=True)
     ]
 
 
@@ -52,9 +56,9 @@ def all_figures(models: list[Model]) -> dict[str, str]:
         for i, verdict in enumerate(("better", "worse", "no difference shown"))
     ]
     return {
-        "precision_recall": figures.precision_recall(models, VALUES, 0.2),
+        "precision_recall": figures.precision_recall(models, 1, VALUES, 0.2),
         "roc": figures.roc(models, VALUES),
-        "reliability": figures.reliability(models, VALUES),
+        "reliability": figures.reliability(models, VALUES, "probability", "share"),
         "cost": figures.cost(models, 0.25),
         "decision": figures.decision(models, 0.25),
         "histogram": figures.histogram(models[0], LABELS),

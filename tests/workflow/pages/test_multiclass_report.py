@@ -81,7 +81,7 @@ def test_every_class_has_its_curve_and_every_picture_its_words(page):
 
 def test_tells_what_compare_found(folder, page):
     comparison = read_json(folder / "comparison.json")
-    assert comparison["metric"] == "acsa"
+    assert comparison["metric"] == "balanced_accuracy"
     rows = {row["name"]: row for row in comparison["rows"]}
     for row in rows.values():
         for metric in row["intervals"]:
@@ -95,7 +95,7 @@ def test_tells_what_compare_found(folder, page):
         assert said in page.text
     assert "Cost and decision curves weigh one kind of error against one other and are left out" in page.text
     assert "repeats of the training" not in page.text
-    assert "the brighter, the odder" in page.text
+    assert "the brighter, the more anomalous" in page.text
 
 
 def test_confusion_adds_up_and_agrees_with_the_recalls(folder, page):
@@ -111,7 +111,7 @@ def test_confusion_adds_up_and_agrees_with_the_recalls(folder, page):
 
 
 def test_of_many_classes_the_commonest_mistakes_stand_for_the_matrix(folder, page, tmp_path, monkeypatch):
-    monkeypatch.setattr("reporting.multiclass_page.MOST_COLUMNS", 2)
+    monkeypatch.setattr("reporting.page.MOST_COLUMNS", 2)
     outcome = run_command("report", *options_of(folder), "--output", tmp_path / "many.html")
     assert outcome.code == 0, outcome.err
     many = Page((tmp_path / "many.html").read_text())

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from contracts.files import read_json, write_json
+from evaluation.metrics import metrics_for
 from tests.conftest import Outcome, Run
 from tests.pages import Page, measure_in_browser, scale_in_print
 from tests.pictures import write_two_classes
@@ -60,7 +61,7 @@ def test_nothing_comes_from_elsewhere_and_nothing_runs(page):
 
 def test_every_picture_has_words_and_every_link_its_target(page):
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    n_models = sum(a.get("class") == "matrix" for tag, a in page.tags if tag == "table")
+    n_models = sum(a.get("class") == "confusion two" for tag, a in page.tags if tag == "table")
     assert n_models in {1, 2, 3}  # equal ones are drawn once
     assert sum("svg" in a["src"] for a in images) == 6 + n_models
     assert all(len(a["alt"]) > 10 for a in images)
@@ -73,7 +74,7 @@ def test_tells_what_compare_found(reported, page):
     comparison = read_json(run.folder / "comparison.json")
     for row in comparison["rows"]:
         assert row["name"].replace("_", "_ ") in page.text or row["name"] in page.text
-        for metric in ("auroc", "average_precision", "balanced_accuracy", "hter", "f1", "g_mean", "brier"):
+        for metric in metrics_for(2):
             low, high = row["intervals"][metric]
             assert f"{row[metric]:.3f} {low:.3f}–{high:.3f}" in page.text
     better = sum(row["verdict"] == "better" for row in comparison["rows"])
@@ -95,16 +96,16 @@ def test_says_what_is_a_mean_over_repeats(reported, page, tmp_path):
     words = Page((run.folder / "report.html").read_text()).text
     assert "are means over 3 repeats of the training" in words
     assert "pictures, and the counts of decisions above show the first repeat." in words
-    assert "Seconds are those of all repeats, folds and the fit" in words
+    assert "Train seconds cover all repeats, folds and the fit" in words
 
 
 def test_confusion_adds_up(page):
-    cells = re.findall(r"(\d+) (found|missed|false alarms|spared), ", page.text)
+    cells = re.findall(r"(\d+) (found|missed|false alarms|true negatives), ", page.text)
     assert len(cells) % 4 == 0
     for start in range(0, len(cells), 4):
         counts = {name: int(count) for count, name in cells[start : start + 4]}
         assert counts["found"] + counts["missed"] == 10
-        assert counts["false alarms"] + counts["spared"] == 10
+        assert counts["false alarms"] + counts["true negatives"] == 10
 
 
 def test_of_a_run_that_only_ensemble_finished(fitted: tuple[Run, Outcome], tmp_path):

@@ -11,10 +11,10 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from evaluation.multiclass import MULTICLASS_METRICS
 
 from contracts.errors import UsageError
 from ensemble.fitted import FittedEnsemble
+from evaluation.metrics import metrics_for
 from export.scoring import load_model
 from tests.conftest import Outcome, run_command
 from tests.imagedata.layouts.test_packed import DOCUMENT
@@ -33,6 +33,7 @@ members:
   cnn: {max_iterations: 20}
   cnn_logit_adjusted: {max_iterations: 20}
 """
+METRICS = list(metrics_for(3))
 CLASSES = ["nought", "one", "two"]
 COLUMNS = ["patchcore", *(f"{m}:{c}" for m in ("cnn", "cnn_logit_adjusted") for c in CLASSES)]
 
@@ -95,15 +96,17 @@ def test_the_table_has_its_documented_shape(story):
     ]
     for row in document["rows"]:
         tail = ["intervals", "minus_baseline", "per_class_recall", "per_class_recall_minus_baseline"]
-        assert list(row) == ["name", "kind", *MULTICLASS_METRICS, *tail]
-        assert list(row["intervals"]) == list(row["minus_baseline"]) == list(MULTICLASS_METRICS)
+        assert list(row) == ["name", "kind", *METRICS, *tail]
+        assert list(row["intervals"]) == list(row["minus_baseline"]) == METRICS
         assert list(row["per_class_recall"]) == CLASSES
-        assert row["acsa"] == pytest.approx(np.mean([value[0] for value in row["per_class_recall"].values()]))
-    assert document["rows"][-1]["acsa"] > 0.6
+        assert row["balanced_accuracy"] == pytest.approx(
+            np.mean([value[0] for value in row["per_class_recall"].values()])
+        )
+    assert document["rows"][-1]["balanced_accuracy"] > 0.6
     assert "Recall of each class" in fitted.err
     assert json.loads((there.folder / "metrics.json").read_text())["document"] == document
     metrics = pq.read_table(there.folder / "metrics.parquet").to_pylist()
-    assert len(metrics) == 8 * len(MULTICLASS_METRICS)
+    assert len(metrics) == 8 * len(METRICS)
     again = there.command("ensemble", "--json")
     assert "Nothing to do" in again.said
     assert again.json == document
@@ -163,16 +166,16 @@ def test_shares_that_cannot_be(story, tmp_path, arguments, said):
     assert said in outcome.said
 
 
-def test_compare_judges_by_acsa_and_knows_the_metrics_of_many_classes(story):
+def test_compare_judges_by_balanced_accuracy_and_knows_the_metrics_of_many_classes(story):
     there, _, _ = story
     outcome = there.command("compare", "--json")
     assert outcome.code == 0, outcome.err
     document = outcome.json
-    assert document["metric"] == "acsa"
+    assert document["metric"] == "balanced_accuracy"
     rows = {row["name"]: row for row in document["rows"]}
     assert rows["calibrated_baseline"]["verdict"] is None
     assert rows["patchcore"]["verdict"] in {"better", "worse", "no difference shown"}
-    assert rows["patchcore"]["p_values"]["acsa"] <= rows["patchcore"]["adjusted_p"]
+    assert rows["patchcore"]["p_values"]["balanced_accuracy"] <= rows["patchcore"]["adjusted_p"]
     assert there.command("compare", "--metric", "log_loss").code == 0
     outcome = there.command("compare", "--metric", "average_precision")
     assert outcome.code == 2
@@ -218,8 +221,10 @@ def test_a_student_of_three_classes(story):
     outcome = there.command("export", *student, "--json")
     assert outcome.code == 0, outcome.err
     figures = outcome.json["figures"]
-    assert next(iter(figures)) == outcome.json["gate"]["metric"] == "acsa"
-    assert figures["acsa"]["ensemble"] == pytest.approx(fitted.json["rows"][-1]["acsa"])
+    assert next(iter(figures)) == outcome.json["gate"]["metric"] == "balanced_accuracy"
+    assert figures["balanced_accuracy"]["ensemble"] == pytest.approx(
+        fitted.json["rows"][-1]["balanced_accuracy"]
+    )
     model = load_model(there.folder / "student.onnx")
     assert model.members == tuple(f"student:{name}" for name in CLASSES)
     assert model.run(np.zeros((2, 16, 16, 3), dtype=np.uint8)).probability.shape == (2, 3)
