@@ -70,9 +70,9 @@ def _decided(report: Report) -> str:
             f"of “{minority}” and raises {alarms:,} false alarms among {counts[:-1].sum():,} others."
         )
     return (
-        f"The final model, {final.name}, classifies {np.trace(counts):,} of {counts.sum():,} images correctly. "
-        f"It finds {found:,} of {counts[-1].sum():,} images of “{minority}” and takes {alarms:,} others for "
-        f"“{minority}”."
+        f"The final model, {final.name}, classifies {np.trace(counts):,} of {counts.sum():,} images "
+        f"correctly. It finds {found:,} of {counts[-1].sum():,} images of “{minority}” and takes {alarms:,} "
+        f"others for “{minority}”."
     )
 
 
