@@ -86,7 +86,7 @@ def measured(finished: Category, before: Page) -> dict:
 
 
 def test_before_it_is_measured_the_page_says_with_which_command(before, finished):
-    assert "6 held-out images have masks that say where the anomaly is" in before.text
+    assert "6 test images have masks of the anomaly, but it was not measured" in before.text
     assert f"python cli.py localise mvtec_tile --data {finished.data}" in before.text
     assert "cli.py ensemble" not in before.text
     assert "mask outlined" not in str(before.tags)
