@@ -162,24 +162,6 @@ def test_metrics_name_themselves():
     assert metrics_for(2).keys() & metrics_for(3).keys() == {"balanced_accuracy", "brier", "ece"}
 
 
-TOY = '''\
-"""Recall of the class that is found least often."""
-
-from __future__ import annotations
-
-from evaluation.metric import Metric
-
-METRIC = Metric(
-    name="worst_recall",
-    title="worst class recall",
-    short="worst recall",
-    order=35,
-    higher_is_better=True,
-    classes="any",
-    explanation="Worst class recall is the recall of the class that is found least often.",
-    compute=lambda sums: sums.recalls.min(axis=0),
-)
-'''
 USE_TOY = """\
 import numpy as np
 from evaluation.comparison import Predictions, compare
@@ -195,10 +177,12 @@ print(markdown_page(document, "c", "f"))
 
 
 def test_a_metric_is_one_file(tmp_path):
-    """A copy of the rooms with one more file shows the metric in a table, between its neighbours."""
+    """Added as CONTRIBUTING says to a copy of the rooms, it stands in a table between its neighbours."""
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Add a metric")[1]
+    toy = section.split("```python\n")[1].split("```")[0]
     for room in ("contracts", "evaluation", "reporting"):
         copytree(ROOT / room, tmp_path / room)
-    (tmp_path / "evaluation" / "metrics" / "worst_recall.py").write_text(TOY)
+    (tmp_path / "evaluation" / "metrics" / "worst_recall.py").write_text(toy)
     done = subprocess.run(
         [sys.executable, "-c", USE_TOY], cwd=tmp_path, capture_output=True, text=True, check=True
     )
