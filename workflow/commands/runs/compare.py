@@ -23,8 +23,8 @@ def compare(
         str | None,
         typer.Option(
             "--metric",
-            help="Metric that the verdicts are about (default: average_precision, or acsa for more than two "
-            "classes).",
+            help="Metric that the verdicts are about (default: average_precision, or balanced_accuracy for "
+            "more than two classes).",
         ),
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write all figures to this file.")] = None,
