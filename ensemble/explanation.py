@@ -1,4 +1,4 @@
-"""Which member said what: how an image's logit is put together, and where its scores lie among others'."""
+"""The members' shares of an image's logit, and where its scores lie among those of other images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class MemberShare:
 
     Attributes:
         member: its name.
-        score: raw, in the member's own unit; of K logits the minority's less their mean, since only what
-            sets a class apart counts.
+        score: raw, in the member's own unit; of K logits the minority's minus their mean, because only
+            differences between classes matter.
         contribution: what the score adds to the combination's log-odds of the minority (for K > 2: to its
-            logit less the mean of all), compared with scores that are average among the out-of-fold rows.
-        above_majority: share of the majority's out-of-fold rows that score lower, 0…1.
-        above_minority: the same of the minority's.
+            logit minus the mean of all), relative to scores that are average among the out-of-fold rows.
+        above_majority: share of the majority's out-of-fold rows with a lower score, 0…1.
+        above_minority: the same for the minority's.
     """
 
     member: str
@@ -35,11 +35,11 @@ class MemberShare:
 
 
 def member_shares(fitted: FittedEnsemble, oof: ScoreTable, scores: FloatArray) -> list[MemberShare]:
-    """Take an image's logit apart, member by member.
+    """Decompose an image's logit into the members' contributions.
 
-    A combination is a weighted sum of standardised scores and an intercept, so contributions are exact:
-    with the intercept they sum to the logit that the calibrator then reads. Calibrator and prior shift
-    turn that into a probability; both are monotone.
+    A combination is a weighted sum of standardised scores plus an intercept, so contributions are exact: with
+    the intercept they sum to the logit that the calibrator receives. Calibrator and prior shift turn it into
+    a probability; both are monotone.
 
     Args:
         fitted: the ensemble.
@@ -47,7 +47,7 @@ def member_shares(fitted: FittedEnsemble, oof: ScoreTable, scores: FloatArray) -
         scores: ``[M]`` of one image.
 
     Returns:
-        A share a member, in column order.
+        One share per member, in column order.
     """
     combination = fitted.combination
     z = combination.transform(scores[None])[0]
@@ -71,5 +71,5 @@ def member_shares(fitted: FittedEnsemble, oof: ScoreTable, scores: FloatArray) -
 
 
 def _minority_less_mean(values_NC: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-    """``[N]``: a single column as it is, else the last less the mean of all."""
+    """``[N]``: a single column unchanged, else the last column minus the mean of all."""
     return values_NC[:, 0] if values_NC.shape[1] == 1 else values_NC[:, -1] - values_NC.mean(axis=1)

@@ -1,4 +1,4 @@
-"""A fitted ensemble: scores in, probability and decision out; saved as JSON, exact to the last bit."""
+"""A fitted ensemble: from scores to probability and decision; saved as JSON without loss of precision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ensemble.stacking.combination import LinearCombination
 
 FORMAT = "outnumbered-ensemble-1"
 
-# On the minority's probability for two classes; K numbers, minority last, for more.
+# A threshold on the minority's probability for two classes; K numbers, minority last, for more.
 Threshold = float | tuple[float, ...]
 
 
@@ -48,11 +48,12 @@ class FittedEnsemble:
         combination: raw scores → logit.
         calibrator: logit → calibrated logit at the trained prior.
         trained_prior: class shares of the out-of-fold rows.
-        deployment_prior: class shares that the probabilities answer for by default.
-        threshold: on the minority's probability at the deployment prior; ``p >= threshold`` is the minority.
-            For K > 2 one a class, and the class with the largest p_k / threshold_k is decided.
-        threshold_rule: as it was written.
-        sentences: gate, calibrator, prior and threshold, for people.
+        deployment_prior: class shares that the probabilities refer to by default.
+        threshold: on the minority's probability at the deployment prior; the minority is decided where
+            ``p >= threshold``. For K > 2 there is one per class, and the class with the largest
+            p_k / threshold_k is decided.
+        threshold_rule: as the user wrote it.
+        sentences: on gate, calibrator, prior and threshold, for people.
     """
 
     method: str
@@ -75,7 +76,9 @@ class FittedEnsemble:
     def binary_threshold(self) -> float:
         """The threshold of two classes, one number."""
         if not isinstance(self.threshold, float):
-            raise ModelError(f"ensemble of {self.n_classes} classes: it has a threshold a class, not one.")
+            raise ModelError(
+                f"ensemble of {self.n_classes} classes: it has one threshold per class, not a single one."
+            )
         return self.threshold
 
     def calibrated_logit(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
@@ -101,7 +104,7 @@ class FittedEnsemble:
     def p_minority(
         self, scores: npt.NDArray[np.floating[Any]], prior: float | Sequence[float] | None = None
     ) -> Float64Array:
-        """``[N]`` probability of the minority, whatever K."""
+        """``[N]`` probability of the minority, for any K."""
         p = self.predict(scores, prior)
         return p if p.ndim == 1 else p[:, -1]
 
@@ -113,8 +116,8 @@ class FittedEnsemble:
     ) -> LabelArray:
         """``[N]`` decided class index.
 
-        For two classes the minority where its probability reaches the threshold; for more the class with
-        the largest p_k / threshold_k, of equal ones the first.
+        For two classes it is the minority where its probability reaches the threshold; for more, the class
+        with the largest p_k / threshold_k, and the first among equals.
 
         Args:
             scores: ``[N, M]``.

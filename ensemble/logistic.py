@@ -1,4 +1,4 @@
-"""Ridge logistic regression with soft targets and bounded weights: the one fitter behind the stack."""
+"""Ridge logistic regression with soft targets and bounded weights, used by stack and calibrators."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from contracts.errors import ModelError
 
 Float64Array = npt.NDArray[np.float64]
 
-# A slope at least this steep keeps a map strictly increasing, so that ranks survive it.
+# A slope of at least this keeps a map strictly increasing, so that it preserves ranks.
 MIN_SLOPE = 1e-3
 
 # Largest projected gradient of the mean loss that still counts as an optimum.
 _GRADIENT_TOLERANCE = 1e-5
-# Members that say nearly the same make a valley in which a step can stall short of the optimum; from
-# there a new start, whose memory of the curvature is empty, goes on.
+# Nearly collinear members make a narrow valley in which L-BFGS can stall short of the optimum. A restart from
+# there, with an empty memory of the curvature, continues.
 _MOST_STARTS = 10
 
 
@@ -37,7 +37,7 @@ class LogisticFit:
 
 @cache
 def _blas() -> ThreadpoolController:
-    """The loaded BLAS libraries, looked up once since that costs milliseconds."""
+    """The loaded BLAS libraries; cached, because looking them up takes milliseconds."""
     return ThreadpoolController()
 
 
@@ -54,11 +54,11 @@ def minimise_bounded(
         lower: ``[P]`` lower bounds, ``-inf`` where free.
 
     Raises:
-        ModelError: no optimum was reached (scores of absurd scale).
+        ModelError: no optimum was reached (scores of extreme scale).
     """
     best = start
-    # The matrices are tiny. BLAS threads gain nothing on them, and on a busy machine, where they wait
-    # for one another, they make the hundreds of fits of a cross-fit tens of times slower.
+    # The matrices are tiny, so BLAS threads gain nothing. On a busy machine they wait for each other and make
+    # the hundreds of fits of a cross-fit tens of times slower.
     with _blas().limit(limits=1, user_api="blas"):
         for _ in range(_MOST_STARTS):
             found = minimize(
@@ -71,9 +71,9 @@ def minimise_bounded(
             )
             best = np.asarray(found.x, dtype=np.float64)
             gradient = loss_and_gradient(best)[1]
-            # At a bound only the pull back into the feasible side counts.
+            # At a bound, only a gradient that points back into the feasible side counts.
             projected = np.where(best <= lower, np.minimum(gradient, 0.0), gradient)
-            # The line search may stop at float precision ("abnormal") with the optimum reached all the same.
+            # The line search may stop at float precision ("abnormal") although the optimum is reached.
             if np.isfinite(best).all() and np.abs(projected).max(initial=0.0) <= _GRADIENT_TOLERANCE:
                 return best
     raise ModelError(
@@ -93,15 +93,15 @@ def fit_logistic(
 ) -> LogisticFit:
     """Minimise sum_i w_i [softplus(f_i) - t_i f_i] + ridge/2 * |a|^2 with f = X a + b + offset.
 
-    The same objective as scikit-learn's ``LogisticRegression`` with ``C = 1 / ridge``, plus soft
-    targets, an offset and lower bounds on the weights. The intercept is not penalised, so the mean
-    of the fitted probabilities equals the mean target.
+    This is the objective of scikit-learn's ``LogisticRegression`` with ``C = 1 / ridge``, with soft targets,
+    an offset and lower bounds on the weights in addition. The intercept is not penalised, so the mean of the
+    fitted probabilities equals the mean target.
 
     Args:
-        X: ``[N, M]`` inputs, on comparable scales since the ridge treats them alike; M may be 0.
+        X: ``[N, M]`` inputs, on comparable scales because the ridge treats them alike; M may be 0.
         targets: ``[N]`` in 0…1, not all 0 and not all 1.
         ridge: strength >= 0, in units of rows.
-        row_weights: ``[N]`` non-negative; one each by default.
+        row_weights: ``[N]`` non-negative; None means 1 each.
         offset: ``[N]`` added to the logit with weight fixed at 1.
         lower: bound on every weight; 0 for a non-negative combination.
 
@@ -127,6 +127,8 @@ def fit_logistic(
         residual = w * (expit(f) - targets)
         return float(loss), np.append(X.T @ residual + ridge_of_mean * a, residual.sum())
 
+    # From weights of 0 and the intercept that fits the mean target: near the optimum of the intercept-only
+    # model.
     start = np.r_[np.full(n_inputs, max(lower, 0.0)), logit_of(mean_target) - w @ fixed]
     bounds = np.r_[np.full(n_inputs, lower), -np.inf]
     best = minimise_bounded(loss_and_gradient, start, bounds)

@@ -1,8 +1,8 @@
-"""A fitted ensemble as a torch module: the graph that the ONNX file carries.
+"""A fitted ensemble as a torch module, which becomes the last part of the ONNX graph.
 
-It repeats :meth:`ensemble.fitted.FittedEnsemble.predict` in float32 with operations that any ONNX
-runtime has. Two habits keep the rounding at float32's own: large constants are subtracted before
-anything is scaled, and piecewise maps are sums of non-negative parts, never of cancelling hinges.
+It repeats :meth:`ensemble.fitted.FittedEnsemble.predict` in float32 with operations that every ONNX runtime
+has. Two rules keep rounding errors at float32's own: large constants are subtracted before anything is
+scaled, and piecewise maps are sums of non-negative parts, never of hinges that cancel.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EnsembleModule(nn.Module):
     float32, the decision int64. Traceable with a dynamic N.
 
     Args:
-        fitted: the ensemble to repeat; its default prior and threshold are the caller's to pass.
+        fitted: the ensemble to repeat; the caller passes its default prior and threshold.
     """
 
     weights: Tensor
@@ -77,8 +77,8 @@ class _Transform(nn.Module):
 
     def __init__(self, transform: ColumnTransform) -> None:
         super().__init__()
-        # log(x + eps) - mean = log((x + eps) / exp(mean)): the ratio loses nothing where the
-        # difference of two large logarithms would.
+        # log(x + eps) - mean = log((x + eps) / exp(mean)): the ratio keeps the digits that the difference of
+        # two large logarithms would lose.
         log_scale = np.where(transform.is_log, np.exp(-np.where(transform.is_log, transform.mean, 0.0)), 1.0)
         mean = np.where(transform.is_log, 0.0, transform.mean)
         self.register_buffer("is_log", torch.from_numpy(transform.is_log))
@@ -86,7 +86,7 @@ class _Transform(nn.Module):
         self.register_buffer("eps", _float32(transform.eps))
         self.register_buffer("log_scale", _float32(log_scale))
         self.register_buffer("mean", _float32(mean))
-        # What float32 cannot hold of the mean, subtracted second.
+        # The part of the mean that float32 cannot hold; it is subtracted second.
         self.register_buffer("mean_rest", _float32(mean - mean.astype(np.float32).astype(np.float64)))
         self.register_buffer("inverse_std", _float32(1.0 / transform.std))
 
@@ -171,7 +171,7 @@ def _calibrator_module(calibrator: Calibrator) -> nn.Module:
     """The twin of a fitted calibrator.
 
     Raises:
-        ModelError: a calibrator that has no twin yet.
+        ModelError: the calibrator has no twin yet.
     """
     match calibrator:
         case InterceptCalibrator(intercept=intercept):

@@ -12,7 +12,7 @@ from ensemble.fitted import FittedEnsemble, decide_class
 from ensemble.logistic import Float64Array
 from ensemble.prior import probability, shift_logit
 from ensemble.stacking.quality import quality
-from ensemble.stacking.stacker import METHODS, cross_fit, honest_logits, single_method
+from ensemble.stacking.stacker import METHODS, cross_fit, single_method, valid_logits
 from ensemble.stacking.training_scores import TrainingScores
 from evaluation.metrics.g_mean_product import product_g_mean
 from evaluation.rows import class_recalls
@@ -94,7 +94,7 @@ def out_of_fold_probabilities(oof: ScoreTable, method: str) -> Float64Array:
     for fold in np.unique(training.folds):
         held_out = training.folds == fold
         others = training.rows(~held_out)
-        calibrator, _ = fit_calibrator(honest_logits(others, combine), others.labels)
+        calibrator, _ = fit_calibrator(valid_logits(others, combine), others.labels)
         of_fold = probability(calibrator(combine(others).logits(training.scores[held_out])))
         p[held_out] = of_fold if of_fold.ndim == 2 else np.stack([1.0 - of_fold, of_fold], axis=1)
     return p

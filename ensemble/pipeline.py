@@ -1,12 +1,12 @@
-"""Fit the whole way from an out-of-fold table: the gated ensemble, the simple fusions, each member alone.
+"""Fit an ensemble from an out-of-fold table: the gated stack, the simple fusions, and each member alone.
 
-One story for all of them, so that they differ in the combination only:
+The steps are the same for all of them, so that they differ only in the combination:
 
 1. cross-fitted logits of the method;
 2. the calibrator, on those logits;
 3. the shift to the deployment prior;
 4. the threshold, on the shifted logits;
-5. the combination once more on all rows, for use.
+5. the combination again, on all rows, for use.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ def fit_ensemble(
     threshold_rule: str = "min_hter",
     seed: int = 0,
 ) -> FittedEnsemble:
-    """Fit the stack, or the best single member where the gate prefers it.
+    """Fit the stack, or the best single member if the gate prefers it.
 
     Args:
         oof: complete out-of-fold table.
-        deployment_prior: minority share (K shares for K > 2) to answer for; the table's own if None.
+        deployment_prior: minority share (K shares for K > 2) where the model is used; None means the table's.
         threshold_rule: see :func:`ensemble.threshold_rule.parse_rule`.
         seed: of the threshold's bootstrap.
 
     Returns:
-        The ensemble; its ``method`` is ``stack``, or ``single:<member>`` where the gate dropped the stack,
-        and then it equals :func:`fit_single` of that member but for the gate's sentence.
+        The ensemble. Its ``method`` is ``stack``, or ``single:<member>`` if the gate dropped the stack; then
+        it equals :func:`fit_single` of that member except for the gate's sentence.
 
     Raises:
         ModelError: the table is incomplete or inconsistent.
-        DataError: classes, folds or positives do not suffice for the fit or the threshold rule.
-        UsageError: prior or rule cannot be read.
+        DataError: there are too few classes, folds or positives for the fit or the threshold rule.
+        UsageError: prior or rule is invalid.
     """
     training = TrainingScores.from_table(oof)
     target = _Target(deployment_prior, threshold_rule, seed)
@@ -77,8 +77,8 @@ def fit_single(
 ) -> FittedEnsemble:
     """Give one member its own logistic, calibrator, prior and threshold, all fitted out of fold.
 
-    Of plain cross-entropy this makes the calibrated baseline. It reads the table's M columns and gives the
-    others no weight.
+    For plain cross-entropy this is the calibrated baseline. It takes all M columns of the table and gives the
+    others a weight of 0.
 
     Args:
         oof: see :func:`fit_ensemble`.
@@ -88,7 +88,7 @@ def fit_single(
         seed: see :func:`fit_ensemble`.
 
     Raises:
-        UsageError: no such member; otherwise as :func:`fit_ensemble`.
+        UsageError: there is no such member; otherwise as :func:`fit_ensemble`.
     """
     training = TrainingScores.from_table(oof)
     alone = _cross_fitted(f"single:{member}", training, single_method(training, member))
@@ -106,7 +106,7 @@ def fit_fusion(
     """Fit one method by name, ungated: ``stack``, ``best_single``, ``plain_mean`` or ``greedy``.
 
     Raises:
-        UsageError: no such method; otherwise as :func:`fit_ensemble`.
+        UsageError: there is no such method; otherwise as :func:`fit_ensemble`.
     """
     if name not in METHODS:
         raise UsageError(
@@ -128,7 +128,7 @@ def fit_all(
     """Fit every row of the results table.
 
     Returns:
-        Each member by its name, then ``best_single``, ``plain_mean``, ``greedy``, and last
+        Each member by its name, then ``best_single``, ``plain_mean`` and ``greedy``, and finally
         ``ensemble``, the gated stack.
 
     Raises:
@@ -152,7 +152,7 @@ def fit_all(
 
 @dataclass(frozen=True)
 class _Target:
-    """What the probabilities and the decision are to answer for."""
+    """What the probabilities and the decision are fitted for."""
 
     deployment_prior: DeploymentPrior
     threshold_rule: str
@@ -161,7 +161,7 @@ class _Target:
 
 @dataclass(frozen=True)
 class _CrossFitted:
-    """A method with the logits it gives to rows that it was not fitted on."""
+    """A method with its logits of rows that it was not fitted on."""
 
     name: str
     method: Method
@@ -169,7 +169,7 @@ class _CrossFitted:
 
 
 def _cross_fitted(name: str, training: TrainingScores, method: Method) -> _CrossFitted:
-    """Step 1 of the story above."""
+    """Step 1 of the module's docstring."""
     return _CrossFitted(name, method, cross_fit(training, method))
 
 
@@ -180,7 +180,7 @@ def _finish(
     target: _Target,
     first_sentences: tuple[str, ...] = (),
 ) -> FittedEnsemble:
-    """Steps 2 to 5 of the story above."""
+    """Steps 2 to 5 of the module's docstring."""
     rule = parse_rule(target.threshold_rule)
     trained = _trained_prior(training)
     deployment = (
@@ -217,7 +217,7 @@ def _threshold(
     deployment: Prior,
     seed: int,
 ) -> tuple[Threshold, str]:
-    """Step 4: fitted for two classes; for K it follows from the rule and the shares."""
+    """Step 4: fitted for two classes; for K > 2 it follows from the rule and the class shares."""
     if not isinstance(deployment, float):
         return class_thresholds(rule, deployment)
     fitted = fit_threshold(
@@ -227,7 +227,7 @@ def _threshold(
 
 
 def _prior_sentence(trained: Prior, deployment: Prior, class_names: tuple[str, ...]) -> str:
-    """Which class shares the probabilities answer for, beside those of the rows."""
+    """Which class shares the probabilities refer to, and those of the rows."""
     if isinstance(deployment, float):
         return (
             f"Probabilities answer for a minority share of {deployment:.4g}; "
@@ -242,6 +242,6 @@ def _prior_sentence(trained: Prior, deployment: Prior, class_names: tuple[str, .
 
 
 def _trained_prior(training: TrainingScores) -> Prior:
-    """Class shares of the out-of-fold rows, which the calibrator's intercept absorbs."""
+    """Class shares of the out-of-fold rows, which the calibrator's intercept reflects."""
     shares = np.bincount(training.labels, minlength=training.n_classes) / len(training.labels)
     return float(shares[1]) if training.n_classes == 2 else tuple(shares.tolist())

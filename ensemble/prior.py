@@ -1,7 +1,7 @@
 """The prior shift: from the class shares that a calibrator was fitted on to those of deployment.
 
-When only the class shares change, p'(k | x) ∝ p(k | x) * pi'_k / pi_k (Saerens et al. 2002, eq. 2.4):
-for two classes a constant added to the log-odds.
+If only the class shares change, p'(k | x) ∝ p(k | x) * pi'_k / pi_k (Saerens et al. 2002, eq. 2.4). For two
+classes that is a constant added to the log-odds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check_prior(prior: float | Sequence[float] | Float64Array, n_classes: int) -
         n_classes: K.
 
     Raises:
-        UsageError: a share is not strictly between 0 and 1, the count is wrong, or the sum is not 1.
+        UsageError: a share is not strictly between 0 and 1, their number is wrong, or they do not sum to 1.
     """
     shares = np.atleast_1d(np.asarray(prior, dtype=np.float64))
     expected = 1 if n_classes == 2 else n_classes
@@ -37,7 +37,7 @@ def check_prior(prior: float | Sequence[float] | Float64Array, n_classes: int) -
     for share in shares.tolist():
         if not 0.0 < share < 1.0:
             raise UsageError(
-                f"prior {share:g}: a class share lies strictly between 0 and 1. "
+                f"prior {share:g}: a class share must be strictly between 0 and 1. "
                 "Give the share that you expect where the model will be used, for example 0.05."
             )
     if n_classes == 2:
@@ -53,7 +53,7 @@ def shift_logit(logit: Float64Array, trained: Prior, deployment: Prior) -> Float
     Args:
         logit: ``[N]`` minority log-odds, or ``[N, K]`` logits.
         trained: class shares of the rows that the calibrator was fitted on.
-        deployment: class shares to answer for; both checked by :func:`check_prior`.
+        deployment: class shares where the model is used; both checked by :func:`check_prior`.
 
     Returns:
         Logits of the same shape.

@@ -1,4 +1,4 @@
-"""The K-class form of the logistic fit: one slope a supervised member, one vector an anomaly score."""
+"""The K-class form of the logistic fit: one slope per supervised member, one vector per anomaly score."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class SoftmaxFit:
     """``logits = sum_l slopes[l] * Z[l] + S @ directions + intercept``.
 
     Attributes:
-        slopes: ``[L]`` one a logit block (a_m).
-        directions: ``[J, K]`` one vector an anomaly score (B_j).
+        slopes: ``[L]`` one per logit block (a_m).
+        directions: ``[J, K]`` one vector per anomaly score (B_j).
         intercept: ``[K]``, summing to 0.
     """
 
@@ -40,9 +40,9 @@ def fit_softmax(
 ) -> SoftmaxFit:
     """Fit p = softmax(sum_l a_l z_l + sum_j s_j B_j + c) by penalised maximum likelihood.
 
-    A supervised member keeps its own class order (one slope for all its logits), which needs one
-    coefficient where a full matrix would need K * K; an anomaly score, which knows nothing of
-    classes, gets one coefficient a class.
+    A supervised member has one slope for all its logits: it keeps their order, and needs one coefficient
+    where a full matrix would need K * K. An anomaly score, which knows no classes, gets one coefficient per
+    class.
 
     Args:
         logit_blocks: ``[L, N, K]`` standardised logits of L members; L may be 0.
@@ -67,8 +67,8 @@ def fit_softmax(
         a = parameters[:n_blocks]
         B = parameters[n_blocks:end_of_B].reshape(n_anomaly, n_classes)
         logits = (a @ flat_blocks).reshape(n_rows, n_classes) + anomaly @ B + parameters[end_of_B:]
-        # By hand and in place: scipy's logsumexp takes three times as long, and this is where the time of
-        # an ensemble goes.
+        # By hand and in place: scipy's logsumexp takes three times as long, and the fit of an ensemble spends
+        # most of its time here.
         logits -= logits.max(axis=1, keepdims=True)
         p = np.exp(logits)
         total = p.sum(axis=1, keepdims=True)

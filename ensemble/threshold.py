@@ -1,7 +1,7 @@
-"""Fit a threshold on out-of-fold logits, or say which rule cannot be set and why.
+"""Fit a threshold on out-of-fold logits, or explain why a rule cannot be applied.
 
-All work is done in log-odds, where scores near 0 and 1 keep their distances. Candidates lie half-way
-between neighbouring distinct scores: a threshold *on* a score would flip with the last digit.
+Everything is computed in log-odds, where scores near 0 and 1 keep their distances. Candidates lie half-way
+between neighbouring distinct scores, because a threshold *on* a score could flip with its last digit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Cost = Callable[[Float64Array, Float64Array], Float64Array]
 
 @dataclass(frozen=True)
 class FittedThreshold:
-    """A threshold on the deployment-prior probability (``p >= threshold``) and how it came about."""
+    """A threshold on the probability at the deployment prior (``p >= threshold``), and how it was set."""
 
     threshold: float
     sentence: str
@@ -54,10 +54,10 @@ def fit_threshold(
         seed: of the bootstrap.
 
     Raises:
-        DataError: the rows cannot support the rule; the sentence says what would.
+        DataError: the rows do not support the rule; the message says what would.
     """
     if rule.kind == "cost":
-        # Elkan 2001, eq. 2: on calibrated probabilities the best threshold needs no data.
+        # Elkan 2001, eq. 2: for calibrated probabilities the optimal threshold follows from the costs alone.
         return FittedThreshold(
             rule.value,
             f"Threshold {rule.value:.4g} follows from the costs ({rule.text}: false alarm to miss).",
@@ -100,7 +100,7 @@ def _cannot(rule: ThresholdRule, why: str, what_to_do: str) -> DataError:
 
 
 def _recall_floor(rule: ThresholdRule, positive: Float64Array, distinct: Float64Array) -> float:
-    """The highest threshold that still finds the wanted share of the out-of-fold minority rows."""
+    """The highest threshold that still finds the required share of the out-of-fold minority rows."""
     n_pos = len(positive)
     needed = math.ceil(1.0 / (1.0 - rule.value) - 1e-9)
     if n_pos < needed:
@@ -116,7 +116,7 @@ def _recall_floor(rule: ThresholdRule, positive: Float64Array, distinct: Float64
 
 
 def _false_alarm_budget(rule: ThresholdRule, negative: Float64Array, distinct: Float64Array) -> float:
-    """The lowest threshold that flags at most the allowed share of the out-of-fold other rows."""
+    """The lowest threshold that flags at most the allowed share of the other out-of-fold rows."""
     n_neg = len(negative)
     alarms = math.floor(rule.value * n_neg + 1e-9)
     if alarms < 1:
@@ -127,9 +127,9 @@ def _false_alarm_budget(rule: ThresholdRule, negative: Float64Array, distinct: F
         )
     if alarms >= n_neg:
         return float(distinct[0]) - 1.0
-    first_spared = negative[n_neg - 1 - alarms]
-    above = distinct[np.searchsorted(distinct, first_spared, side="right") :]
-    return float(first_spared) + 1.0 if not len(above) else _just_below(float(above[0]), distinct)
+    first_unflagged = negative[n_neg - 1 - alarms]
+    above = distinct[np.searchsorted(distinct, first_unflagged, side="right") :]
+    return float(first_unflagged) + 1.0 if not len(above) else _just_below(float(above[0]), distinct)
 
 
 def _just_below(score: float, distinct: Float64Array) -> float:
@@ -157,11 +157,12 @@ def _bagged_minimiser(
 ) -> float:
     """The mean, over bootstrap replicates, of each replicate's best threshold (bagging, Breiman 1996).
 
-    With three dozen positives the plain minimiser is decided by one or two rows and jumps when a row
-    is added. On unit Gaussians one to four units apart, with 36 positives, the mean of 500 replicates'
-    minimisers varies a quarter to a third less and its HTER in excess of the optimum is 16 to 54 %
-    smaller (the replicates' median: 5 to 31 %). Replicates are stratified by class and draw groups
-    whole; where a range of thresholds is equally good, its middle counts.
+    With three dozen positives, one or two rows decide the plain minimiser, and it jumps when a row is added.
+    On unit Gaussians one to four units apart, with 36 positives, the mean of 500 replicates' minimisers
+    varies a quarter to a third less, and its HTER in excess of the optimum is 16 to 54 % smaller (for the
+    replicates'
+    median: 5 to 31 %). Replicates are stratified by class and draw whole groups. If a range of thresholds is
+    equally good, its middle is used.
     """
     distinct, position = np.unique(logit, return_inverse=True)
     candidates = (distinct[1:] + distinct[:-1]) / 2.0
@@ -173,9 +174,9 @@ def _bagged_minimiser(
     for block in replicate_weights(labels, groups, n_replicates=N_REPLICATES, seed=seed):
         weights = block[:, order]
         missed = np.cumsum(weights * is_positive, axis=1)
-        spared = np.cumsum(weights * ~is_positive, axis=1)
+        true_negatives = np.cumsum(weights * ~is_positive, axis=1)
         recall = 1.0 - missed[:, end_of_value - 1] / missed[:, -1:]
-        false_alarm_rate = 1.0 - spared[:, end_of_value - 1] / spared[:, -1:]
+        false_alarm_rate = 1.0 - true_negatives[:, end_of_value - 1] / true_negatives[:, -1:]
         values = cost(recall, false_alarm_rate)
         best = values <= values.min(axis=1, keepdims=True) + 1e-12
         first = candidates[best.argmax(axis=1)]

@@ -1,4 +1,4 @@
-"""Threshold rules as people write them, for example ``cost:1:10`` or ``recall>=0.95``."""
+"""Threshold rules as users write them, for example ``cost:1:10`` or ``recall>=0.95``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ThresholdRule:
 
     Attributes:
         kind: which rule.
-        text: as it was written, kept for messages and metadata.
-        value: for ``recall_floor`` the least recall, for ``false_alarm_budget`` the largest
+        text: as the user wrote it, for messages and metadata.
+        value: for ``recall_floor`` the smallest recall, for ``false_alarm_budget`` the largest
             false-positive rate, for ``cost`` the threshold C_FP / (C_FP + C_FN); 0 otherwise.
     """
 
@@ -32,14 +32,14 @@ class ThresholdRule:
 
 
 def parse_rule(text: str) -> ThresholdRule:
-    """Read a rule.
+    """Parse a rule.
 
     Args:
-        text: one of ``min_hter``, ``max_f1``, ``cost:FP:FN`` (what a false alarm and a miss cost),
+        text: one of ``min_hter``, ``max_f1``, ``cost:FP:FN`` (costs of a false alarm and of a miss),
             ``recall>=R``, ``false_alarms<=F`` with 0 < R, F < 1.
 
     Raises:
-        UsageError: no such rule, or numbers outside their range.
+        UsageError: there is no such rule, or a number is outside its range.
     """
     compact = text.replace(" ", "")
     if compact == "min_hter":
@@ -66,7 +66,7 @@ def parse_rule(text: str) -> ThresholdRule:
 
 
 def _number(part: str, text: str) -> float:
-    """The number, or a sentence about the rule it stands in."""
+    """The number; if it is none, the error names the rule."""
     try:
         return float(part)
     except ValueError:
@@ -87,7 +87,7 @@ def _share(part: str, text: str, example: str) -> float:
 
 
 def check_rule(rule: ThresholdRule, n_classes: int) -> None:
-    """Refuse a rule that has no meaning for so many classes.
+    """Refuse a rule that is not defined for this number of classes.
 
     Raises:
         UsageError: the rule is about one class against the rest, and there are more than two.
@@ -95,23 +95,23 @@ def check_rule(rule: ThresholdRule, n_classes: int) -> None:
     if n_classes > 2 and rule.kind not in {"min_hter", "cost"}:
         raise UsageError(
             f"threshold rule '{rule.text}' is for two classes, and there are {n_classes}. Use min_hter "
-            "(every class counts alike), cost:1:1 (every row counts alike) or cost:FP:FN."
+            "(all classes count equally), cost:1:1 (all rows count equally) or cost:FP:FN."
         )
 
 
 def class_thresholds(rule: ThresholdRule, shares: tuple[float, ...]) -> tuple[tuple[float, ...], str]:
-    """Thresholds of K > 2 classes, by which the class with the largest p_k / threshold_k is decided.
+    """Thresholds of K > 2 classes; the class with the largest p_k / threshold_k is decided.
 
-    With calibrated probabilities both rules follow from decision theory (Elkan 2001) and need no rows,
-    which a rare class could not spare. ``min_hter``, the least mean of the classes' miss rates (1 - mean
-    class recall): thresholds are the class shares that p answers for (Menon et al. 2013; as in logit
-    adjustment). ``cost:FP:FN``, where a missed minority row costs FN and any other error FP: FP for the
-    minority, FN for the others; ``cost:1:1`` decides the most probable class. For two classes, p and 1 - p
-    with thresholds t and 1 - t, this is p >= t.
+    With calibrated probabilities both rules follow from decision theory (Elkan 2001) and need no rows.
+    ``min_hter`` minimises the mean of the classes' miss rates (1 - balanced accuracy): the thresholds are the
+    class shares that p refers to (Menon et al. 2013; as in logit adjustment). With ``cost:FP:FN``, a missed
+    minority row costs FN and any other error FP: the threshold is FP for the minority and FN for the others,
+    and ``cost:1:1`` decides the most probable class. For two classes, p and 1 - p with thresholds t and 1 -
+    t, this is p >= t.
 
     Args:
-        rule: one that :func:`check_rule` lets pass.
-        shares: ``[K]`` class shares that the probabilities answer for, minority last.
+        rule: one that :func:`check_rule` accepts.
+        shares: ``[K]`` class shares that the probabilities refer to, minority last.
 
     Returns:
         ``[K]`` thresholds that sum to 1, and a sentence.
@@ -122,10 +122,13 @@ def class_thresholds(rule: ThresholdRule, shares: tuple[float, ...]) -> tuple[tu
     check_rule(rule, len(shares))
     if rule.kind == "min_hter":
         return shares, (
-            f"Decided is the class whose probability is the largest multiple of its share ({rule.text}: "
-            "every class counts alike)."
+            f"The class whose probability is the largest multiple of its share is decided ({rule.text}: "
+            "all classes count equally)."
         )
     false_alarm, miss = rule.value, 1.0 - rule.value
     total = miss * (len(shares) - 1) + false_alarm
     thresholds = (*[miss / total] * (len(shares) - 1), false_alarm / total)
-    return thresholds, f"Decided is the class of the least expected cost ({rule.text}: false alarm to miss)."
+    return (
+        thresholds,
+        f"The class with the least expected cost is decided ({rule.text}: false alarm to miss).",
+    )

@@ -1,1 +1,1 @@
-"""Backbones, their weights, and the feature cache that all members and folds share."""
+"""Backbones, their weights, the feature cache that all members share, and the base classes of members."""

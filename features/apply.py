@@ -1,4 +1,4 @@
-"""Running a member's module over rows, a batch at a time."""
+"""Running a member's module over rows, batch by batch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def feature_batches(
 
     Args:
         rows: N rows.
-        needs: which of the inputs to read.
-        device: where the tensors go.
+        needs: which inputs to read.
+        device: of the tensors.
     """
     pooled = rows.pooled() if "pooled" in needs else None
     patches = rows.patches(_BATCH) if "patches" in needs else None
@@ -43,7 +43,7 @@ def feature_batches(
 def score_with_module(
     module: nn.Module, rows: ImageRows, needs: frozenset[MemberInput], device: str = "cpu"
 ) -> FloatArray:
-    """Return ``[N, C]`` float32 scores of a member's module; the same code path as the exported graph's.
+    """Return ``[N, C]`` float32 scores of a member's module, by the code that is exported.
 
     Args:
         module: as returned by :meth:`contracts.member.Member.to_module`.

@@ -1,4 +1,4 @@
-"""A backbone: one frozen pass over an image, giving pooled and patch features to every member."""
+"""A backbone: one frozen pass over an image computes the pooled and patch features of every member."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from features.weights import TORCHVISION_PREFIX, build_network, normalisation
 
 
 class Backbone(nn.Module):
-    """Frozen network with its normalisation and the reductions that members read.
+    """Frozen network with its normalisation and the reductions that members need.
 
     Attributes:
         settings: as given.
         shapes: sizes of the outputs.
-        weights_digest: over all parameters and buffers; part of the cache key.
+        weights_digest: digest of all parameters and buffers; part of the cache key.
     """
 
     mean: Tensor
@@ -74,13 +74,13 @@ class Backbone(nn.Module):
     def _patches(self, layers: list[Tensor]) -> Tensor:
         """Layers on one grid, rounded to half precision.
 
-        Rounded here, in the graph as in training, so that the cache may store half the bytes and still every
-        member sees the same numbers everywhere.
+        The rounding is part of the graph as well as of training. So the cache needs half the bytes, and every
+        member still sees the same numbers everywhere.
         """
         return self.on_one_grid(layers).half().float()
 
     def on_one_grid(self, layers: list[Tensor]) -> Tensor:
-        """Neighbourhood pooling and one common grid, as PatchCore and anomalib do it; not rounded yet."""
+        """Neighbourhood pooling and resampling to one grid, as in PatchCore and anomalib; not rounded."""
         sides = [layer.shape[-1] for layer in layers]
         grid = min(sides) if self.settings.patch_grid == "coarsest" else max(sides)
         on_grid = []
@@ -95,30 +95,31 @@ class Backbone(nn.Module):
 
 
 class NoBackbone(nn.Module):
-    """Stands in a graph where a backbone's place is, when all members there read pixels alone."""
+    """Takes the place of a backbone in a graph whose members read only pixels."""
 
     def forward(self, images: Tensor) -> BackboneFeatures:
-        """The images ``[N, 3, S, S]`` as they are; pooled and patch features are one zero an image."""
+        """The images ``[N, 3, S, S]`` unchanged; pooled and patch features are one zero per image."""
+        # Computed from the images, so that the batch size stays free when this is traced.
         nothing = images[:, 0, 0, 0] * 0.0
         return BackboneFeatures(images, nothing[:, None], nothing[:, None, None, None])
 
 
 class _TimmLayers(nn.Module):
-    """Maps by stride, and pre-logits, of a timm model."""
+    """Feature maps by stride, and pre-logits, of a timm model."""
 
     def __init__(self, network: Any, settings: BackboneSettings) -> None:
         super().__init__()
         self.network = network
         if not hasattr(network, "forward_intermediates"):
             raise UsageError(
-                f"backbone '{settings.name}': timm gives no intermediate maps for it. "
+                f"backbone '{settings.name}': timm offers no intermediate feature maps for it. "
                 "Choose another, such as resnet18 or tf_efficientnet_lite0."
             )
         size = settings.image_size
         network.eval()
         with torch.inference_mode():
             _, maps = self.network.forward_intermediates(torch.zeros(1, 3, size, size))
-        # Where several layers share a stride the last one counts.
+        # If several layers share a stride, the last one is used.
         index_of_stride = {_stride(size, layer.shape[-1]): index for index, layer in enumerate(maps)}
         wanted = _wanted_strides(settings, list(index_of_stride))
         self.strides = tuple(sorted(wanted, key=lambda stride: index_of_stride[stride]))
@@ -130,7 +131,7 @@ class _TimmLayers(nn.Module):
 
 
 class _TorchvisionLayers(nn.Module):
-    """Maps by stride of a torchvision model; its deepest map, averaged, stands for the pre-logits."""
+    """Feature maps by stride of a torchvision model; its deepest map, averaged, serves as pre-logits."""
 
     def __init__(self, network: nn.Module, settings: BackboneSettings) -> None:
         super().__init__()
@@ -159,7 +160,7 @@ def _stride(size: int, side: int) -> int:
     """Pixels per cell of a layer with ``side`` cells across an image of ``size`` pixels.
 
     Convolutions of stride 2 round up, so at 300 pixels the layers of stride 8 and 16 are 38 and 19 cells
-    wide; layers that fit no power of two, such as patches of 14 pixels, divide the image.
+    wide. Layers that match no power of two, such as patches of 14 pixels, divide the image evenly.
     """
     for power in (1 << exponent for exponent in range(size.bit_length())):
         if math.ceil(size / power) == side:

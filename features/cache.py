@@ -1,8 +1,8 @@
 """Backbone features on disk: computed once per image, shared by data sets, members and folds.
 
 A shard is three files, ``<id>-pooled.npy`` (float32), ``<id>-patches.npy`` (half precision) and, written
-last, ``<id>.json`` with the SHA-256 of the images it holds. A shard without its JSON does not exist.
-Arrays are memory-mapped, so that reading needs no more memory than what is asked for.
+last, ``<id>.json`` with the SHA-256 of its images. A shard without its JSON file does not exist. Arrays are
+memory-mapped, so reading needs no more memory than the rows asked for.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from contracts.errors import ModelError
 from contracts.files import atomic_writer, digest_of, read_json, write_json
 from contracts.rows import FeatureShapes, FloatArray
 
-# A mapped file holds a file descriptor, and 300,000 images are 2,300 files; macOS allows a process 256.
+# Each mapped file needs a file descriptor. 300,000 images are 2,300 files, and macOS allows 256 per process.
 _OPEN_SHARDS = 64
 
 
 def bytes_per_image(shapes: FeatureShapes) -> int:
-    """Disk that the features of one image take."""
+    """Bytes on disk per image."""
     return 4 * shapes.pooled_dim + 2 * shapes.patch_channels * shapes.patch_grid**2
 
 
@@ -31,8 +31,8 @@ class FeatureStore:
     """Features of one backbone at one size.
 
     Args:
-        folder: where the shards of this backbone lie; made with the first.
-        shapes: of what the backbone gives.
+        folder: of this backbone's shards; created with the first shard.
+        shapes: of the backbone's features.
     """
 
     def __init__(self, folder: Path, shapes: FeatureShapes) -> None:
@@ -48,7 +48,7 @@ class FeatureStore:
             self._place[digest] = (shard, row)
 
     def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path, FeatureShapes]]:
-        """A copy in another process opens the files itself; pickled memory maps would be whole arrays."""
+        """Another process opens the files itself; pickling would turn memory maps into whole arrays."""
         return FeatureStore, (self.folder, self.shapes)
 
     def __contains__(self, sha256: object) -> bool:
@@ -64,8 +64,8 @@ class FeatureStore:
         """
         if not np.isfinite(patches).all() or not np.isfinite(pooled).all():
             raise ModelError(
-                "backbone features are not finite (or leave half precision's range, ±65504). "
-                "Choose another backbone, or other weights."
+                "backbone features are not finite, or outside the range of half precision (±65504). "
+                "Choose another backbone or other weights."
             )
         shard = digest_of(digests)
         for name, array in (("pooled", pooled), ("patches", patches)):
@@ -95,20 +95,20 @@ class FeatureStore:
         return out
 
     def pooled(self, digests: Sequence[str]) -> FloatArray:
-        """``[n, D]`` float32 pooled features of the images with these digests, in their order."""
+        """``[n, D]`` float32 pooled features of the images with these digests, in this order."""
         return self._gather(digests, 0, np.empty((len(digests), self.shapes.pooled_dim), dtype=np.float32))
 
     def patches(self, digests: Sequence[str]) -> FloatArray:
-        """``[n, C, g, g]`` float32 patch features; ask for a batch at a time."""
+        """``[n, C, g, g]`` float32 patch features; they are large, so ask for one batch at a time."""
         shape = (len(digests), self.shapes.patch_channels, self.shapes.patch_grid, self.shapes.patch_grid)
         return self._gather(digests, 1, np.empty(shape, dtype=np.float32))
 
 
 class PassingStore(FeatureStore):
-    """Features of images that are looked at once and leave nothing behind.
+    """Features of images that are used once; they are held in memory and not written to disk.
 
     Args:
-        beside: the store on disk of the same backbone, whose files of the backbone itself are used.
+        beside: the store on disk of the same backbone, whose folder holds the backbone's ONNX file.
     """
 
     def __init__(self, beside: FeatureStore) -> None:

@@ -1,4 +1,4 @@
-"""Which processor trains."""
+"""The device to train on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from contracts.errors import UsageError
 
 
 def pick_device(wanted: str) -> str:
-    """``cpu`` or ``cuda``; ``auto`` takes the GPU where torch sees one.
+    """``cpu`` or ``cuda``; ``auto`` is the GPU if torch sees one.
+
+    Args:
+        wanted: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        UsageError: cuda was asked for and is not there.
+        UsageError: cuda was asked for, but torch sees none.
     """
     import torch
 

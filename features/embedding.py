@@ -1,7 +1,7 @@
 """A map of images by their backbone features, and the images that lie far from their own class.
 
-Nothing is fitted for later use: the map is for eyes, and labels only colour it. That held-out rows stand on
-it together with training rows therefore leaks nothing.
+Nothing here is fitted for later use: people look at the map, and labels only colour it. So it leaks nothing
+that test images and training images appear on it together.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy.typing as npt
 from contracts.rows import FloatArray, LabelArray
 
 COMPONENTS = 50
-"""Principal components that distances are taken in, at most."""
+"""Largest number of principal components in which distances are computed."""
 
 TSNE_ROWS = 3000
-"""Rows up to which the plane is t-SNE's; beyond, it takes too long and two components serve."""
+"""Up to this many rows the plane is t-SNE's. With more it takes too long, and the plane is PCA's."""
 
 NEIGHBOURS = 5
 _PERPLEXITY = 30.0
@@ -31,10 +31,10 @@ class Embedding:
     Attributes:
         positions: ``[N, 2]``.
         method: ``t-SNE`` or ``PCA``.
-        explained: share of the variance that the components keep which distances are taken in, 0…1.
-        distance: ``[N]`` mean distance to the nearest rows of the own class; NaN in a class of one.
-        ratio: ``[N]`` the same divided by its median over the class; 1 is usual.
-        foreign: ``[N]`` share of the nearest rows that are of other classes, 0…1.
+        explained: share of the variance, 0…1, in the components that distances are computed in.
+        distance: ``[N]`` mean distance to the nearest rows of the same class; NaN in a class of one row.
+        ratio: ``[N]`` the same divided by its median over the class; 1 is typical.
+        foreign: ``[N]`` share of other classes among the nearest rows, 0…1.
     """
 
     positions: FloatArray
@@ -46,14 +46,14 @@ class Embedding:
 
 
 def embed(pooled: FloatArray, labels: LabelArray, seed: int) -> Embedding:
-    """Lay rows out in the plane and measure how far each is from its own class.
+    """Map rows to the plane and measure how far each is from its own class.
 
-    Columns are standardised, brought to at most 50 principal components (the randomised solver of Halko et
-    al. 2011, seeded), and these to the plane by t-SNE (van der Maaten & Hinton 2008), started from the first
+    Columns are standardised and reduced to at most 50 principal components (the randomised solver of Halko et
+    al. 2011, seeded). t-SNE (van der Maaten & Hinton 2008) maps these to the plane, starting from the first
     two components, so that equal input and seed give an equal map.
 
     Args:
-        pooled: ``[N, D]`` pooled backbone features, N of at least 3.
+        pooled: ``[N, D]`` pooled backbone features, N at least 3.
         labels: ``[N]`` class index.
         seed: of the solvers.
     """
@@ -62,7 +62,7 @@ def embed(pooled: FloatArray, labels: LabelArray, seed: int) -> Embedding:
     n = len(pooled)
     spread = pooled.std(axis=0, dtype=np.float64)
     centred = pooled - pooled.mean(axis=0, dtype=np.float64)
-    # A column that never varies says nothing; without its scale it stays 0.
+    # A constant column carries no information; divided by 1 it stays at 0.
     standard = (centred / np.where(spread > 0, spread, 1.0)).astype(np.float32)
     n_components = min(COMPONENTS, n - 1, pooled.shape[1])
     pca = PCA(n_components, svd_solver="randomized", random_state=seed)
@@ -73,7 +73,7 @@ def embed(pooled: FloatArray, labels: LabelArray, seed: int) -> Embedding:
     for label in np.unique(labels):
         mine = labels == label
         usual = float(np.median(distance[mine]))
-        # In a class of copies the usual distance is 0, and any other is endlessly far.
+        # In a class that is mostly copies the median is 0, and any other row is infinitely far.
         ratio[mine] = distance[mine] / usual if usual > 0 else np.where(distance[mine] > 0, np.inf, 1.0)
     return Embedding(positions, method, float(pca.explained_variance_ratio_.sum()), distance, ratio, foreign)
 
@@ -95,7 +95,7 @@ def _plane(components: FloatArray, seed: int) -> tuple[FloatArray, str]:
 def _neighbourhoods(
     components: FloatArray, labels: LabelArray
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """``[N]`` mean distance to the nearest of the own class, ``[N]`` share of others among the nearest."""
+    """``[N]`` mean distance to the nearest of the same class, ``[N]`` share of others among the nearest."""
     from sklearn.neighbors import NearestNeighbors
 
     distance = np.full(len(labels), np.nan)
@@ -103,7 +103,7 @@ def _neighbourhoods(
         mine = np.flatnonzero(labels == label)
         k = min(NEIGHBOURS, len(mine) - 1)
         if k > 0:
-            # Without an argument, rows are no neighbours of themselves.
+            # Called without an argument, kneighbors excludes each row from its own neighbours.
             near = NearestNeighbors(n_neighbors=k).fit(components[mine]).kneighbors()[0]
             distance[mine] = near.mean(axis=1)
     k = min(NEIGHBOURS, len(labels) - 1)
@@ -113,6 +113,6 @@ def _neighbourhoods(
 
 
 def farthest(embedding: Embedding, labels: LabelArray, label: int, count: int) -> list[int]:
-    """Positions of the rows of a class that lie farthest from it, the farthest first; ties in row order."""
+    """Positions of the rows of a class that lie farthest from it, farthest first; ties in row order."""
     mine = [i for i in np.flatnonzero(labels == label).tolist() if np.isfinite(embedding.distance[i])]
     return sorted(mine, key=lambda i: (-float(embedding.distance[i]), i))[:count]

@@ -1,4 +1,4 @@
-"""The one streamed pass over the images that fills the feature store."""
+"""The single streamed pass over the images that fills the feature store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHARD = 256
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image by content and by place."""
+    """An image, identified by its content, and where it is."""
 
     sha256: str
     path: Path
@@ -35,15 +35,15 @@ def extract_features(
     device: str,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Compute features of the images that the store lacks; goes on where an earlier pass stopped.
+    """Compute features of the images that the store lacks; continues where an earlier pass stopped.
 
     Args:
-        backbone: the backbone of the store.
-        store: receives a shard every 256 images.
-        files: images that decode; equal bytes are computed once.
+        backbone: the store's backbone.
+        store: receives a shard per 256 images.
+        files: images that can be decoded; equal files are computed once.
         decode: working size and window.
         device: ``cpu`` or ``cuda``.
-        on_images: told how many images are done, batch by batch.
+        on_images: receives the number of images of each finished batch.
 
     Returns:
         How many images were computed.
@@ -56,6 +56,7 @@ def extract_features(
     digests: list[str] = []
     pooled: list[np.ndarray] = []
     patches: list[np.ndarray] = []
+    # One thread decodes the next batch while the backbone computes this one.
     with ThreadPoolExecutor(max_workers=1) as reader:
         ahead = reader.submit(read_pixels, [file.path for file in batches[0]], decode)
         for number, batch in enumerate(batches):

@@ -1,4 +1,4 @@
-"""Rows whose features come from the store and whose pixels come from their files."""
+"""Rows with features from the store and pixels from their files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from imagedata.decoding.decode import DecodeSettings, decode_file
 
 
 def read_pixels(paths: Sequence[Path], decode: DecodeSettings) -> ImageArray:
-    """``[n, S, S, 3]`` uint8 pixels of files that were whole when they were looked at.
+    """``[n, S, S, 3]`` uint8 pixels of files that could be decoded when the data set was inspected.
 
     Raises:
-        DataError: one has gone or changed since; names it.
+        DataError: a file is missing or has changed since; the message names it.
     """
     pixels = []
     for path in paths:
@@ -26,14 +26,14 @@ def read_pixels(paths: Sequence[Path], decode: DecodeSettings) -> ImageArray:
             pixels.append(decode_file(path, decode).pixels)
         except ImageError as error:
             raise DataError(
-                f"{path}: {error} It was whole when the data set was looked at. "
-                "Put it back, or give the same command again to leave it out."
+                f"{path}: {error} It could be read when the data set was inspected. "
+                "Restore it, or run the same command again to exclude it."
             ) from error
     return np.stack(pixels)
 
 
 class CachedRows:
-    """The rows that workflow hands to members; see :class:`contracts.rows.ImageRows`.
+    """The rows that members receive; see :class:`contracts.rows.ImageRows`.
 
     Args:
         store: features of one backbone.
@@ -42,7 +42,7 @@ class CachedRows:
         labels: ``[N]`` class index, minority last.
         n_classes: K.
         decode: working size and window.
-        groups: ``[N]`` group numbers; None means that every row stands for itself.
+        groups: ``[N]`` group numbers; None means that every row is a group of its own.
         is_copy: ``[N]`` whether a row is an augmented copy; None means that none is.
     """
 

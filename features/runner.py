@@ -1,7 +1,7 @@
 """Running a backbone fast: on the CPU by ONNX Runtime, on a GPU by torch.
 
-On two cores ONNX Runtime runs the default backbone several times as fast as torch does, and the exported
-file will run in ONNX Runtime too, so features are computed by the engine that will compute them later.
+On two cores ONNX Runtime runs the default backbone several times faster than torch. The exported file runs in
+ONNX Runtime, too, so features in training come from the engine that computes them later.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BackboneRunner = Callable[[ImageArray], tuple[FloatArray, npt.NDArray[np.float16
 
 
 class _PixelsToFeatures(nn.Module):
-    """The backbone from uint8 pixels, giving what the store keeps."""
+    """The backbone from uint8 pixels to the features that the store keeps."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -48,18 +48,18 @@ def backbone_runner(backbone: Backbone, onnx_path: Path, device: str) -> Backbon
 
     Args:
         backbone: loaded, on the CPU.
-        onnx_path: where the backbone's own ONNX file is kept; made on first use.
+        onnx_path: of the backbone's own ONNX file, which is made on first use.
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        ModelError: the backbone cannot be traced to ONNX, which exporting the ensemble would need as well.
+        ModelError: the backbone cannot be traced to ONNX, which the export of the ensemble needs as well.
     """
     if device == "cuda":
         return _torch_runner(backbone)
     if not onnx_path.exists():
         _write_backbone(backbone, onnx_path)
     options = onnxruntime.SessionOptions()
-    # ONNX Runtime reads the host's cores, not what this process may use.
+    # By default ONNX Runtime counts the host's cores, not those that this process may use.
     options.intra_op_num_threads = usable_cpus()
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])

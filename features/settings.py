@@ -1,4 +1,4 @@
-"""Which backbone, at which size, with which weights."""
+"""Settings of a backbone: name, size, weights and layers; importable without torch."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Raised whenever the same settings give other features, so that neither old caches nor members fitted on
-# them are used again.
+# Increase it whenever the same settings give different features, so that neither old caches nor members
+# fitted on them are used again.
 FEATURES_VERSION = 2
 
 PACKAGED_BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
-"""Backbones whose ImageNet weights a pip package carries, so that they need no hub."""
+"""Backbones whose ImageNet weights are in a pip package, so that they need no hub."""
 
 UNTRAINED_BACKBONES = {"small_cnn": 32, "small_cnn_16": 16, "small_cnn_64": 64}
-"""Our small CNN and the channels of its first stage; nobody has pre-trained it: random weights unless a file
-is named. Half the width costs a third of the time."""
+"""Our small CNN by name → channels of its first stage. There are no pre-trained weights of it, so they are
+random unless a file is named. Half the width takes a third of the time."""
 
 
 class BackboneSettings(BaseModel):
-    """A frozen backbone and what is read from it.
+    """A frozen backbone and the layers that features are taken from.
 
     Attributes:
         name: any timm model, ``torchvision:NAME`` for one of torchvision's, or one of ``small_cnn``,
             ``small_cnn_16``, ``small_cnn_64``.
         weights: ``packaged`` (from a pip package), ``hub`` (downloaded by timm or torchvision),
             ``random`` (only for experiments), or the path of a ``.safetensors`` or ``.pth`` file.
-            None means packaged where there is a package, random for a small CNN, else hub.
+            None means packaged if there is a package, random for a small CNN, and hub otherwise.
         image_size: side of the square working image in pixels.
-        patch_strides: pixels per cell of the two (or more) layers that patch features are made of.
+        patch_strides: strides, in pixels per cell, of the layers that patch features are made of.
         patch_grid: whether patches lie on the grid of the ``coarsest`` of these layers (fast) or of the
             ``finest`` (small defects, four times the work).
-        pooled_strides: pixels per cell of the layers whose spatial means enter the pooled features,
-            beside the backbone's own pre-logits.
+        pooled_strides: strides, in pixels per cell, of the layers whose spatial means enter the pooled
+            features, in addition to the backbone's pre-logits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +54,6 @@ class BackboneSettings(BaseModel):
         return "packaged" if self.name in PACKAGED_BACKBONES else "hub"
 
     def identity(self) -> dict[str, Any]:
-        """Facts that decide the features, for cache keys and digests."""
+        """Everything that decides the features, for cache keys and digests."""
         settings = self.model_dump(mode="json")
         return {**settings, "weights": self.weights_source, "features_version": FEATURES_VERSION}

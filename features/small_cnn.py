@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class SmallCnn(nn.Module):
     """Three stages of two 3x3 convolutions with batch normalisation, spatial mean, one linear layer.
 
-    Each stage halves the side. It answers the calls that timm's models answer, so it may be a backbone
-    (with weights of its own from a file) as well as a whole CNN.
+    Each stage halves the side. It has the methods of timm's models, so it can be a backbone (with weights
+    from a file) as well as a whole CNN.
 
     Args:
         n_classes: outputs of the linear layer.
@@ -37,7 +37,7 @@ class SmallCnn(nn.Module):
         self.fc = nn.Linear(before, n_classes)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Put a fresh linear layer in place."""
+        """Replace the last layer with a new one."""
         self.fc = nn.Linear(self.num_features, num_classes)
 
     def get_classifier(self) -> nn.Linear:

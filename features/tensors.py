@@ -1,4 +1,4 @@
-"""What a backbone gives for a batch of images; the only thing member modules read."""
+"""The features of a batch of images; the only input of member modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running Lightning's Trainer quietly, reproducibly and interruptibly; the loop itself is Lightning's."""
+"""Running Lightning's Trainer without output, reproducibly and interruptibly; the loop is Lightning's."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def batches_of(
 
     Args:
         dataset: with ``__getitems__`` that returns a whole batch.
-        batch_size: rows a batch.
+        batch_size: rows per batch.
         seed: of the shuffle.
-        shuffle: draw every row once, in random order; else in the order they have.
-        sampler: draws rows in place of the shuffle. A single row left over at the end of an epoch is
-            dropped, as batch normalisation knows no variance of one.
+        shuffle: draw every row once in random order; False keeps the order.
+        sampler: draws rows instead of the shuffle. A single row left over at the end of an epoch is dropped,
+            because batch normalisation cannot compute a variance from one row.
     """
     if sampler is None:
         return DataLoader(
@@ -65,20 +65,20 @@ def run_training(
     Args:
         module: with its losses and optimisers.
         loader: training batches.
-        max_epochs: at most.
+        max_epochs: largest number of epochs.
         device: ``cpu`` or ``cuda``.
         validation: batches for early stopping.
         callbacks: Lightning callbacks.
         accumulate: batches whose gradients make one step.
-        mixed_precision: bfloat16 where operations allow it, weights in float32; None means on a GPU only.
+        mixed_precision: bfloat16 where operations allow it, with float32 weights; None means only on a GPU.
 
     Raises:
-        KeyboardInterrupt: the user interrupted; Lightning would exit the process instead.
+        KeyboardInterrupt: the user interrupted (Lightning would exit the process instead).
     """
     mixed = device == "cuda" if mixed_precision is None else mixed_precision
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # Advice about workers and logging intervals that does not concern our users.
+        # Lightning's advice about data loader workers and logging intervals does not concern our users.
         warnings.simplefilter("ignore")
         trainer = Trainer(
             accelerator="gpu" if device == "cuda" else "cpu",
@@ -98,7 +98,7 @@ def run_training(
         except SystemExit as error:
             raise KeyboardInterrupt from error
         except RuntimeError as error:
-            # Interrupted before its first batch, Lightning stumbles over what it has not set up yet.
+            # Interrupted before its first batch, Lightning fails in its teardown of parts not set up yet.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from error
             raise

@@ -28,8 +28,8 @@ def build_network(name: str, weights: str, seed: int = 0) -> nn.Module:
         seed: of random weights.
 
     Raises:
-        UsageError: no such model, no packaged weights for it, or no such file.
-        ModelError: the hub cannot be reached, or the file does not fit the model.
+        UsageError: there is no such model, no packaged weights for it, or no such file.
+        ModelError: the hub cannot be reached, or the file does not match the model.
     """
     if weights == "hub":
         return _from_hub(name).eval()
@@ -46,12 +46,12 @@ def build_network(name: str, weights: str, seed: int = 0) -> nn.Module:
 def build_classifier(
     name: str, weights: str, n_classes: int, seed: int = 0
 ) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...]]:
-    """Return a network with a fresh classification layer, and its normalisation.
+    """Return a network with a new classification layer, and its normalisation.
 
     Args:
         name: see :class:`features.settings.BackboneSettings`.
         weights: as for :func:`build_network`.
-        n_classes: outputs of the fresh layer.
+        n_classes: outputs of the new layer.
         seed: of random weights.
 
     Returns:
@@ -74,7 +74,7 @@ def build_classifier(
 def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, in 0…1, that a network's weights were trained with."""
     config: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
-    # torchvision's image models all share ImageNet's.
+    # torchvision's models state none; all of its image models use ImageNet's.
     return (
         tuple(config.get("mean", (0.485, 0.456, 0.406))),
         tuple(config.get("std", (0.229, 0.224, 0.225))),
@@ -95,7 +95,7 @@ def _create(name: str, pretrained: bool) -> nn.Module:
         return model
     if name in UNTRAINED_BACKBONES:
         if pretrained:
-            raise UsageError(f"backbone '{name}': no hub has weights of it. Use weights=random or a file.")
+            raise UsageError(f"backbone '{name}': no hub has its weights. Use weights=random or a file.")
         return SmallCnn(width=UNTRAINED_BACKBONES[name])
     if not timm.is_model(name):
         raise UsageError(
@@ -114,7 +114,7 @@ def _from_hub(name: str) -> nn.Module:
     except Exception as error:  # hub clients raise their own, OSError, RuntimeError, ValueError ...
         reason = " ".join(str(error).split())[:160]
         raise ModelError(
-            f"backbone '{name}': the hub did not give its weights ({type(error).__name__}: {reason}). "
+            f"backbone '{name}': the hub did not deliver its weights ({type(error).__name__}: {reason}). "
             f"Use -o backbone.weights=FILE with a downloaded file, a backbone with packaged weights "
             f"({', '.join(PACKAGED_BACKBONES)}), or -o backbone.weights=random for an experiment."
         ) from error
@@ -137,7 +137,7 @@ def _load_file(model: nn.Module, name: str, path: Path) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"backbone '{name}': {path} does not fit ({type(error).__name__}: {reason}). "
+            f"backbone '{name}': {path} does not match the model ({type(error).__name__}: {reason}). "
             "Give a state dict of exactly this model."
         ) from error
 
@@ -194,11 +194,11 @@ _BLOCK_WITH_EXPANSION = {
 def rename_efficientnet_lite(
     published: dict[str, Tensor], blocks_per_stage: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Bring a published EfficientNet-Lite state dict to timm's names; values are untouched.
+    """Rename the entries of a published EfficientNet-Lite state dict to timm's names; values stay.
 
     Args:
-        published: with blocks counted through.
-        blocks_per_stage: timm counts them anew in each stage.
+        published: state dict that numbers blocks consecutively.
+        blocks_per_stage: number of blocks in each stage; timm numbers them within the stage.
     """
     place = [(stage, i) for stage, count in enumerate(blocks_per_stage) for i in range(count)]
     renamed: dict[str, Tensor] = {}

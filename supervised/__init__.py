@@ -1,1 +1,1 @@
-"""Members that learn from the labels of both sides and know that one side is rare."""
+"""Members that learn from labels, with losses and samplers for a rare class."""

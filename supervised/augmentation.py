@@ -1,4 +1,4 @@
-"""Random changes to training images, by torchvision's v2 transforms; torch's global generator decides."""
+"""Random augmentation by torchvision's v2 transforms; random numbers come from torch's global generator."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from supervised.settings import AugmentSettings
 
 
 def image_transform(settings: AugmentSettings, size: int) -> Any:
-    """A transform of one image, ``[3, s, s]`` uint8 to the same.
+    """A transform from one ``[3, s, s]`` uint8 image to another.
 
-    Corners that a rotation, shift or shrinking uncovers are filled with the image's own mirror, as black
-    corners would be a mark of their own.
+    Corners that a rotation, shift or shrinking uncovers are filled by reflection, because a network could
+    recognise black corners.
 
     Args:
-        settings: what to change, how far.
+        settings: which changes, how strong.
         size: s, in pixels.
     """
     steps: list[Any] = []
@@ -29,7 +29,7 @@ def image_transform(settings: AugmentSettings, size: int) -> Any:
         steps.append(v2.RandomVerticalFlip())
     if settings.rotation or settings.zoom or settings.shift or settings.shear:
         margin = min(size - 1, math.ceil(size / 2))
-        # Of the image, not of the padded one that the transform sees.
+        # RandomAffine takes a share of the image it sees, which is padded here.
         shift = settings.shift * size / (size + 2 * margin)
         shear = math.degrees(math.atan(settings.shear))
         steps += [
@@ -58,12 +58,12 @@ def mix_rows(settings: AugmentSettings, pixels: Tensor) -> tuple[Tensor, Tensor]
         pixels: ``[B, 3, s, s]`` float32.
 
     Returns:
-        Mixed pixels, and ``[B, B]`` shares: row i is made of share (i, j) of row j; rows sum to 1. Losses
-        are mixed by the same shares, which for cross-entropy is the published soft label and works for
-        every loss of single rows.
+        Mixed pixels, and ``[B, B]`` shares: entry (i, j) is the share of row j in row i; rows sum to 1.
+        Losses are mixed by the same shares. For cross-entropy that equals the published soft labels, and it
+        works for every loss that is defined per row.
     """
     n = len(pixels)
-    # The transforms one-hot whatever labels they are given: row numbers give back who is in whom.
+    # The transforms return one-hot labels, mixed: with row numbers as labels, that is the matrix of shares.
     row_numbers = torch.arange(n, device=pixels.device)
     if settings.mix == "mixup":
         mixed, shares = v2.MixUp(alpha=settings.mix_alpha, num_classes=n)(pixels, row_numbers)

@@ -9,7 +9,7 @@ from contracts.errors import UsageError
 
 
 def inverse_frequency_weights(counts: Tensor) -> Tensor:
-    """``[K]`` weights N / (K n_k): the mean weight over the rows is 1, and every class weighs the same.
+    """``[K]`` weights N / (K n_k): the mean weight over rows is 1; all classes have equal total weight.
 
     Args:
         counts: ``[K]`` rows per class, all at least 1.
@@ -21,8 +21,8 @@ def inverse_frequency_weights(counts: Tensor) -> Tensor:
 def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
     """``[K]`` weights (1 - beta) / (1 - beta^n_k), scaled so that the mean weight over the rows is 1.
 
-    Between no weights (beta 0) and inverse frequency (beta to 1): beyond 1 / (1 - beta) rows, more of
-    the same add little. Source: Cui et al. 2019 (https://arxiv.org/abs/1901.05555).
+    They lie between no weights (beta = 0) and inverse frequency (beta towards 1): beyond 1 / (1 - beta) rows,
+    further rows of a class add little. Source: Cui et al. 2019 (https://arxiv.org/abs/1901.05555).
 
     Args:
         counts: ``[K]`` rows per class.
@@ -38,15 +38,15 @@ def explicit_weights(counts: Tensor, ratios: tuple[float, ...]) -> Tensor:
 
     Args:
         counts: ``[K]`` rows per class.
-        ratios: one positive number a class, in class order (minority last): ``(1, 1.5)``, ``(1, 10)``.
+        ratios: one positive number per class, in class order (minority last), such as ``(1, 10)``.
 
     Raises:
-        UsageError: not one number a class.
+        UsageError: there is not one number per class.
     """
     if len(ratios) != len(counts):
         raise UsageError(
             f"weights: got {len(ratios)} numbers for {len(counts)} classes. "
-            "Give one a class, the minority's last, such as -o members.NAME.weights=[1,10]."
+            "Give one per class, the minority's last, such as -o members.NAME.weights=[1,10]."
         )
     weights = torch.tensor(ratios, dtype=torch.float32)
     counts = counts.float()
@@ -54,7 +54,7 @@ def explicit_weights(counts: Tensor, ratios: tuple[float, ...]) -> Tensor:
 
 
 def ldam_margins(counts: Tensor, largest: float) -> Tensor:
-    """``[K]`` margins C / n_k^(1/4), with C such that the rarest class has the largest.
+    """``[K]`` margins C / n_k^(1/4), with C such that the rarest class's margin is ``largest``.
 
     Source: Cao et al. 2019, LDAM (https://arxiv.org/abs/1906.07413).
 

@@ -1,4 +1,4 @@
-"""Checks and score forms that all supervised members share."""
+"""Checks of labels, early-stopping splits and score columns, shared by all supervised members."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ from contracts.rows import ImageRows, IndexArray, LabelArray, real_positions
 def require_every_class(member: str, labels: LabelArray, n_classes: int, least: int = 1) -> None:
     """Refuse training rows in which a class is missing or too small to learn from.
 
+    Args:
+        member: for the message.
+        labels: ``[N]`` class index.
+        n_classes: K.
+        least: rows that each class needs.
+
     Raises:
-        DataError: naming the class index and its count.
+        DataError: it names the class index and its count.
     """
     counts = np.bincount(labels, minlength=n_classes)
     for index, count in enumerate(counts):
@@ -28,44 +34,47 @@ def require_every_class(member: str, labels: LabelArray, n_classes: int, least: 
 def early_stopping_split(
     labels: LabelArray, groups: IndexArray, share: float, seed: int
 ) -> tuple[IndexArray, IndexArray]:
-    """Positions to fit on and positions to stop by; stratified, and no group is on both sides.
+    """Positions to fit on and positions for early stopping; stratified, with no group on both sides.
 
     Args:
         labels: ``[N]`` class index.
         groups: ``[N]`` group number.
-        share: of the rows to set aside, about.
+        share: approximate share of the rows to set aside.
         seed: of the shuffle.
 
     Raises:
-        DataError: the groups are too few or too large for a class to be on both sides.
+        DataError: the groups are too few or too large for every class to be on both sides.
     """
     counts = np.bincount(labels)
+    # No more splits than the rarest class has rows, or some splits would lack it.
     n_splits = max(2, min(round(1.0 / share), int(counts[counts > 0].min())))
     n_classes = int((counts > 0).sum())
     splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
     if len(np.unique(groups)) >= n_splits:
+        # Large groups can leave a class out of one side, so the first split with all classes is taken.
         for fit, stop in splitter.split(np.zeros((len(labels), 1)), labels, groups):
             if len(np.unique(labels[fit])) == n_classes == len(np.unique(labels[stop])):
                 return fit.astype(np.int64), stop.astype(np.int64)
     raise DataError(
-        f"cnn with tune=full: its {len(labels)} training images lie in {len(np.unique(groups))} groups, "
-        "too few to set rows of every class aside for early stopping. Use fewer folds or tune=head."
+        f"cnn with tune=full: its {len(labels)} training images are in {len(np.unique(groups))} groups, too "
+        "few to set rows of every class aside for early stopping. Use fewer folds or tune=head."
     )
 
 
 def rows_to_stop_by(rows: ImageRows, share: float, seed: int) -> tuple[IndexArray, IndexArray]:
-    """:func:`early_stopping_split` of rows among which there may be augmented copies.
+    """:func:`early_stopping_split` of rows that may include augmented copies.
 
-    Real rows are split alone. A copy joins the rows to fit on where its group, in which its source is, lies
-    there; the copies of rows set aside are left out, as they would show what is to judge, or judge twice.
+    Only real rows are split. A copy is used for fitting if its group, which holds its source, is. Copies of
+    rows set aside are not used at all: in training they would leak these rows, in validation count them
+    twice.
 
     Args:
         rows: all rows of a fit.
-        share: of the real rows to set aside, about.
+        share: approximate share of the real rows to set aside.
         seed: of the shuffle.
 
     Raises:
-        DataError: as of :func:`early_stopping_split`.
+        DataError: as in :func:`early_stopping_split`.
     """
     real = real_positions(rows)
     fit, stop = early_stopping_split(rows.labels[real], rows.groups[real], share, seed)
@@ -77,7 +86,7 @@ def score_columns(logits: Tensor) -> Tensor:
     """Member scores from class logits: ``[N, 1]`` log-odds of the minority for two classes, else ``[N, K]``.
 
     Args:
-        logits: ``[N, K]``, minority last. For K > 2 they are centred, as only differences mean anything.
+        logits: ``[N, K]``, minority last. For K > 2 they are centred, because only differences are defined.
     """
     if logits.shape[1] == 2:
         return logits[:, 1:] - logits[:, :1]

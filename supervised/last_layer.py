@@ -1,4 +1,4 @@
-"""The last linear layer of a classifier: finding it, exchanging it, and what it reads."""
+"""The last linear layer of a classifier: finding it, replacing it, and computing its inputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def last_linear(classifier: nn.Module) -> tuple[str, nn.Linear]:
     if not linears:
         raise UsageError(
             f"backbone {type(classifier).__name__}: its logits do not come from one linear layer, which "
-            "simclr, tune=linear and retrain exchange. Choose another backbone."
+            "simclr, tune=linear and retrain have to replace. Choose another backbone."
         )
     path = list(linears)[-1]
     return path, linears[path]
@@ -41,7 +41,7 @@ def last_linear(classifier: nn.Module) -> tuple[str, nn.Linear]:
 
 @contextmanager
 def exchanged(classifier: nn.Module, replacement: nn.Module) -> Iterator[nn.Module]:
-    """Within the block the classifier ends in ``replacement``; its own last layer comes back after it."""
+    """Within the block the classifier ends in ``replacement``; afterwards its own last layer is restored."""
     path, own = last_linear(classifier)
     parent, _, attribute = path.rpartition(".")
     setattr(classifier.get_submodule(parent), attribute, replacement)
@@ -52,10 +52,10 @@ def exchanged(classifier: nn.Module, replacement: nn.Module) -> Iterator[nn.Modu
 
 
 def frozen_features(network: TunedModule, pixels: Dataset[Batch], device: str = "cpu") -> Tensor:
-    """``[N, D]`` float32 inputs of the last layer, in evaluation mode; on the CPU.
+    """``[N, D]`` float32 inputs of the last layer, in evaluation mode, on the CPU.
 
     Args:
-        network: on the CPU, to which it also returns.
+        network: on the CPU before and after.
         pixels: N images, in the order of the result.
         device: where to compute.
     """
@@ -69,12 +69,12 @@ def frozen_features(network: TunedModule, pixels: Dataset[Batch], device: str = 
             seen = batch.pixels.to(device).float().contiguous(memory_format=torch.channels_last)
             parts.append(network.logits(seen).cpu())
     network.to("cpu")
-    # A copy made outside of inference mode can be part of a loss again.
+    # Tensors made in inference mode cannot take part in a loss; a clone made outside of it can.
     return torch.cat(parts).clone()
 
 
 def put_last_linear(classifier: nn.Module, weight: Tensor, bias: Tensor) -> None:
-    """Replace the last layer's numbers.
+    """Replace the last layer's weights.
 
     Args:
         classifier: ends in a linear layer from D to K.

@@ -1,4 +1,4 @@
-"""Minimising a whole objective at once by L-BFGS."""
+"""Minimising an objective over all rows at once by L-BFGS."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def minimise(loss: Callable[[], Tensor], parameters: Sequence[Tensor], max_iterations: int) -> None:
-    """Minimise ``loss()`` over ``parameters`` in place; deterministic, no step size to choose.
+    """Minimise ``loss()`` over ``parameters`` in place; deterministic, without a step size to tune.
 
     Args:
         loss: scalar, a function of the parameters.
         parameters: leaf tensors that require gradients.
-        max_iterations: at most.
+        max_iterations: upper bound on the number of iterations.
     """
     optimiser = torch.optim.LBFGS(
         list(parameters),

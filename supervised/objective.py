@@ -1,8 +1,8 @@
-"""An objective: a loss with everything it knows of the training rows, and what it does to probabilities.
+"""An objective: a loss with its class weights and adjustments, and their effect on probabilities.
 
-Re-weighting and adjusting change the class shares that a network's probabilities answer for. The
-objective keeps the ledger: where the change is exact it is taken back from the logits, elsewhere the
-member is marked for recalibration (which every member gets anyway, out of fold).
+Class weights, logit adjustments and sampling change the class shares that a network's probabilities refer to.
+The ledger records this. If the change is known exactly, it is undone by a constant added to the logits;
+otherwise the member is marked for recalibration (which every member gets anyway, out of fold).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from supervised.settings import LossSettings
 
 @dataclass(frozen=True)
 class PriorLedger:
-    """Which class shares a trained network's logits answer for.
+    """Which class shares a trained network's logits refer to.
 
     Attributes:
-        trained: ``[K]`` class shares of the training rows; augmented copies are none of them.
+        trained: ``[K]`` class shares of the training rows, without augmented copies.
         effective: ``[K]`` class shares as the objective saw them.
         exact: whether adding :attr:`correction` brings the logits back to the trained shares exactly
             (for a network that can represent the truth).
@@ -40,14 +40,14 @@ class PriorLedger:
 
     @property
     def correction(self) -> tuple[float, ...]:
-        """``[K]`` to add to the logits: log trained - log effective; zeros where that is not exact."""
+        """``[K]`` constants to add to the logits, log trained - log effective; zeros if not exact."""
         if not self.exact:
             return (0.0,) * len(self.trained)
         shares = zip(self.trained, self.effective, strict=True)
         return tuple(float(torch.tensor(a / b, dtype=torch.double).log()) for a, b in shares)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON facts for results."""
+        """JSON document, kept with the member's state."""
         return {
             "trained": list(self.trained),
             "effective": list(self.effective),
@@ -61,13 +61,13 @@ class Objective:
 
     Args:
         settings: which loss, with which numbers.
-        counts: ``[K]`` rows per class as they are shown to the network, that is after any sampling, all at
-            least 1; on the device of the logits.
-        trained: ``[K]`` rows per class before sampling and without augmented copies; None where both are
-            the same. Copies count as rows shown more often: the correction of the shares is exact, while that
-            a changed image differs from a real one is left to calibration, as with random changes.
-        changing: whether the shares that are shown change during training, or made-up rows are among
-            them: neither does a correction take back.
+        counts: ``[K]`` rows per class as shown to the network, that is after sampling; all at least 1, on the
+            device of the logits.
+        trained: ``[K]`` rows per class before sampling and without augmented copies; None if both are the
+            same. Copies count as rows shown more often. For the class shares that correction is exact; that
+            augmented images differ from real ones is left to calibration, as with random augmentation.
+        changing: whether the shown shares change during training, or synthetic rows are among the rows. No
+            constant corrects for either.
     """
 
     def __init__(
@@ -102,15 +102,15 @@ class Objective:
     def __call__(
         self, logits: Tensor, labels: Tensor, progress: float = 1.0, row_weights: Tensor | None = None
     ) -> Tensor:
-        """Mean loss of rows (a loss of all rows together for the F1 and AUC forms).
+        """Mean loss over rows (for the F1 and AUC forms, one loss of all rows together).
 
         Args:
             logits: ``[N, K]``.
             labels: ``[N]`` int64.
-            progress: share of training that is over; classes may be weighed late only (deferred
-                re-weighting, Cao et al. 2019). 1 is the final form.
-            row_weights: ``[N]`` how often each row counts, equal within a class; None is once. The AUC forms
-                compare means within classes, which such weights do not change.
+            progress: share of the training that is done. Class weights may start late (deferred
+                re-weighting, Cao et al. 2019); 1 is the final form.
+            row_weights: ``[N]`` how often each row counts, equal within a class; None means once. The AUC
+                forms use means within classes, which such weights do not change.
         """
         s = self.settings
         if s.loss == "soft_f1":
@@ -142,16 +142,18 @@ class Objective:
         return cross_entropy(logits, labels, s.smoothing)
 
     def ledger(self) -> PriorLedger:
-        """What sampling and objective did to the class shares behind the probabilities."""
+        """How sampling and objective changed the class shares that the probabilities refer to."""
         trained = self.trained.double().cpu() / self.trained.sum().item()
         shown = self.log_shares.double().exp().cpu()
         effective = shown
         plain = self.settings.smoothing == 0.0 and not self.changing
         exact = plain and self.settings.loss == "cross_entropy"
         if self.settings.loss == "weighted_cross_entropy":
+            # A weight w_k on every row of a class acts like w_k times as many rows of it.
             effective = shown * self.weights.double().cpu()
             exact = plain and self.weights_from == 0.0
         elif self.settings.loss == "logit_adjustment":
+            # The network learns log p(k | x) - tau log shown_k, so its own softmax refers to shown^(1 - tau).
             effective = shown.pow(1.0 - self.settings.tau)
             exact = plain
         effective = effective / effective.sum()

@@ -12,10 +12,10 @@ from supervised.settings import OptimiserSettings
 
 
 def build_optimiser(settings: OptimiserSettings, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over a module's trainable weights.
+    """The optimiser for a module's trainable weights.
 
-    Biases and normalisation parameters, which are vectors, are not decayed: pulling them to 0 is no
-    simplification.
+    Vectors (biases and normalisation parameters) get no weight decay: pulling them to 0 would not make the
+    function simpler.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
@@ -36,12 +36,12 @@ def build_optimiser(settings: OptimiserSettings, module: nn.Module) -> torch.opt
 
 
 def learning_rate_factor(settings: OptimiserSettings, epoch: float, epochs: int) -> float:
-    """Share of the peak learning rate at a point of the training.
+    """Learning rate as a share of its peak.
 
     Args:
         settings: schedule and warm-up.
-        epoch: epochs done, with fractions.
-        epochs: in all.
+        epoch: epochs done, a fraction in the middle of one.
+        epochs: their total number.
     """
     if epoch < settings.warmup:
         return (epoch + 1.0) / (settings.warmup + 1.0)
@@ -67,17 +67,17 @@ class SharpnessAware(torch.optim.Optimizer):
     def __init__(self, base: torch.optim.Optimizer, rho: float) -> None:
         self.base, self.rho = base, rho
         super().__init__(base.param_groups, base.defaults)
-        # One list for both: a schedule sets the learning rate of the groups it sees here.
+        # The same list for both: a schedule sets the learning rate in the groups of the outer optimiser.
         self.param_groups = base.param_groups
 
     def _parameters(self) -> Iterable[Tensor]:
         return (p for group in self.param_groups for p in group["params"] if p.grad is not None)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step.
+        """Take one step.
 
         Args:
-            closure: clears gradients, computes the loss and its gradients, returns the loss.
+            closure: clears gradients, computes the loss and its gradients, and returns the loss.
         """
         if closure is None:
             raise TypeError("SharpnessAware.step needs the closure that computes loss and gradients")
@@ -85,6 +85,7 @@ class SharpnessAware(torch.optim.Optimizer):
             loss = closure()
         with torch.no_grad():
             norm = torch.stack([p.grad.norm() for p in self._parameters() if p.grad is not None]).norm()
+            # Kept, because the second pass overwrites the gradients that the ascent was computed from.
             climbed = []
             for p in self._parameters():
                 ascent = p.grad * (self.rho / (norm + 1e-12)) if p.grad is not None else torch.zeros_like(p)

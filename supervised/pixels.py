@@ -1,4 +1,4 @@
-"""Pixels of training rows at the CNN's own size, changed at random and mixed as they are drawn."""
+"""Pixels of training rows at the CNN's own size, augmented and mixed when they are drawn."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _PRELOAD_BYTES = 1 << 30
 
 
 class Batch(NamedTuple):
-    """What a training step sees of B rows.
+    """B rows of a training step.
 
     Attributes:
-        pixels: ``[B, 3, s, s]`` 0…255, uint8 or, where rows are mixed, float32.
+        pixels: ``[B, 3, s, s]`` 0…255, uint8, or float32 if rows are mixed.
         labels: ``[B]`` int64.
-        share: ``[B]`` of the row's own label in its pixels; 1 where nothing is mixed.
-        partner_labels: ``[B]`` whose share is the rest.
-        targets: ``[B, K]`` class shares to learn in place of the labels, already mixed where pixels are;
-            None where the labels are learned.
+        share: ``[B]`` share of the row's own label in its pixels; 1 if nothing is mixed.
+        partner_labels: ``[B]`` labels that the rest belongs to.
+        targets: ``[B, K]`` class probabilities to learn instead of the labels, mixed like the pixels; None if
+            the labels are learnt.
     """
 
     pixels: Tensor
@@ -40,17 +40,17 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 
 class PixelDataset(Dataset[Batch]):
-    """Rows as batches of pixels; those of the files are kept in memory where they fit into 1 GiB.
+    """Rows as batches of pixels; pixels of files are kept in memory if they fit into 1 GiB.
 
     Args:
         rows: all rows.
-        positions: of those that are drawn from.
+        positions: of the rows to draw from.
         size: s, the CNN's own size in pixels.
-        augment: random changes; None leaves images as they are.
-        generated: ``[M, 3, z, z]`` uint8 pixels and ``[M]`` labels of images that no file holds; they
-            follow the rows, from position ``len(positions)`` on, and are resized as they are drawn.
-        targets: ``[len(positions), K]`` class shares to learn in place of the labels; images that no file
-            holds keep their labels.
+        augment: random changes; None leaves images unchanged.
+        generated: ``[M, 3, z, z]`` uint8 pixels and ``[M]`` labels of synthetic images. They follow the rows,
+            from position ``len(positions)`` on, and are resized when they are drawn.
+        targets: ``[len(positions), K]`` class probabilities to learn instead of the labels; synthetic images
+            keep their labels.
     """
 
     def __init__(
@@ -81,13 +81,15 @@ class PixelDataset(Dataset[Batch]):
         return len(self.labels)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """The batch of the given positions within this data set."""
+        """The batch at the given positions in this data set; DataLoader calls this once per batch."""
         pixels = torch.stack([self._changed(self._one(index)) for index in indices])
         labels = self.labels[indices]
         targets = None if self.targets is None else self.targets[indices]
         if self.augment is None or self.augment.mix == "none":
             return Batch(pixels, labels, torch.ones(len(labels)), labels, targets)
         mixed, shares = mix_rows(self.augment, pixels.float())
+        # Each row is mixed with one partner: the diagonal is its own share, the other nonzero entry is the
+        # rest.
         own = shares.diagonal().clone()
         partner = (shares - torch.diag(own)).argmax(dim=1)
         if targets is not None:

@@ -1,4 +1,4 @@
-"""Settings of what makes or re-reads a representation: SimCLR and classifier re-training; no torch."""
+"""Settings of SimCLR and of refitting a classifier; importable without torch."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class SimclrSettings(BaseModel):
     """Settings of :func:`supervised.simclr.pretrain`; the image size is the CNN's own.
 
-    The views decide what the network learns to overlook. Where the minority is told by a small spot, a
-    crop may cut the spot off and the pair then teaches that it does not matter: raise ``crop_scale_min``.
-    Where colour tells it, lower ``colour``.
+    The views decide what the network learns to ignore. If a small spot marks the minority, a crop may cut it
+    off, and the pair then teaches that the spot does not matter: raise ``crop_scale_min``. If colour marks
+    the minority, lower ``colour``.
 
     Attributes:
         epochs: passes over the training images.
         batch_size: images per step, each in two views; the others of a batch are the negatives.
-        temperature: of the similarities; smaller looks harder at the nearest negatives.
-        projection_dim: outputs of the projection MLP, which is thrown away afterwards.
+        temperature: of the similarities; a smaller one emphasises the nearest negatives.
+        projection_dim: outputs of the projection MLP, which is discarded afterwards.
         learning_rate: of Adam, with a cosine schedule over the epochs.
         batch_norm: ``trained`` normalises by each batch and moves the running statistics, as the paper does;
-            ``frozen`` keeps the statistics of the weights that training starts from; ``auto`` is frozen where
-            the weights are pre-trained, trained where they are random.
-        crop_scale_min: least share of the image's area that a view shows; 1 shows always the whole height
-            or width.
-        colour: strength of the colour jitter, 0 (colours stay, and nothing turns grey) to 1 (the paper's,
+            ``frozen`` keeps the statistics of the weights that training starts from; ``auto`` is frozen for
+            pre-trained weights and trained for random ones.
+        crop_scale_min: smallest share of the image's area that a view shows; with 1 it always spans the whole
+            height or width.
+        colour: strength of the colour jitter, from 0 (no change of colour, no grey views) to 1 (the paper's,
             for photographs).
         blur: probability that a view is blurred.
-        flips: which mirror images are the same thing; ``none`` where left and right matter.
+        flips: which reflections do not change the meaning of an image; ``none`` if left and right matter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,13 +46,13 @@ class SimclrSettings(BaseModel):
 
 
 class RetrainSettings(BaseModel):
-    """How the classifier of a plainly trained CNN is fitted anew; see :mod:`supervised.retrain`.
+    """How the classifier of a trained CNN is refitted; see :mod:`supervised.retrain`.
 
     Attributes:
-        method: ``none``, ``crt`` (a fresh linear classifier on the frozen features, classes balanced),
-            ``tau_norm`` (weight vectors divided by a power of their norm) or ``lws`` (one learned scale a
+        method: ``none``, ``crt`` (a new linear classifier on the frozen features, classes balanced),
+            ``tau_norm`` (weight vectors divided by a power of their norm) or ``lws`` (one learned scale per
             class).
-        tau: ``tau_norm``: that power, 0 to 1; None chooses it on the rows that early stopping set aside.
+        tau: ``tau_norm``: that power, 0 to 1; None chooses it on the rows set aside for early stopping.
         l2: ``crt``: ridge on the summed loss, on standardised features, as for a head.
         max_iterations: ``crt`` and ``lws``: at most this many L-BFGS iterations.
     """
@@ -66,7 +66,7 @@ class RetrainSettings(BaseModel):
 
     @property
     def chooses_tau(self) -> bool:
-        """Whether rows set aside are needed."""
+        """Whether tau is chosen on rows set aside."""
         return self.method == "tau_norm" and self.tau is None
 
     @model_validator(mode="after")

@@ -1,14 +1,14 @@
-"""Fitting only the classifier of a trained CNN anew, with its representation left alone.
+"""Refitting only the classifier of a trained CNN, on its frozen representation.
 
 Source: Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition"
 (https://arxiv.org/abs/1910.09217): plain training learns good features even from few minority
-images, while its classifier favours the majority. Where we differ: class-balanced sampling becomes class
-weights on all rows at once (the same expected loss), minimised by L-BFGS; features are those of the
-unchanged images.
+images, while its classifier favours the majority. We differ in replacing class-balanced sampling by class
+weights on all rows at once (the same expected loss), minimised by L-BFGS, and in using features of images
+without augmentation.
 
-With two classes the gradients of the two weight vectors are opposite at every step, so their norms part
-only as far as their random start does: tau-normalisation and scales then have little to work on. They were
-made for many classes.
+With two classes the gradients of the two weight vectors are opposite at every step, so their norms differ
+only as much as their random start does. Tau-normalisation and learned scales then have little effect; they
+were made for many classes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHOICE_ITERATIONS = 50
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """What the classifier reads, with the truth.
+    """Inputs of the classifier, with labels.
 
     Attributes:
         features: ``[N, D]`` float32.
@@ -46,13 +46,13 @@ class FeatureRows:
 
 @dataclass(frozen=True)
 class Refitted:
-    """A classifier in place of the trained one.
+    """A classifier to replace the trained one.
 
     Attributes:
         weight: ``[K, D]``.
         bias: ``[K]``.
-        ledger: which class shares its probabilities answer for.
-        sentence: what was done, for the cached result; empty where there is nothing to add.
+        ledger: which class shares its probabilities refer to.
+        sentence: what was done, for the cached result; may be empty.
     """
 
     weight: Tensor
@@ -64,23 +64,23 @@ class Refitted:
 def refit(
     settings: RetrainSettings, weight: Tensor, bias: Tensor, fit: FeatureRows, stop: FeatureRows | None
 ) -> Refitted:
-    """Fit the classifier anew by the settings' method.
+    """Refit the classifier by the settings' method.
 
     The ledger: ``crt`` minimises cross-entropy with inverse-frequency weights, whose minimum over all
-    functions of the frozen features z is p(k | z) / n_k, renormalised. Adding log n_k to the logits brings
-    p(k | z) back, exactly as for class weights in training: that the features came out of another objective
-    does not matter, as p(k | z) is defined for any z. ``tau_norm`` and ``lws`` change logits by factors,
-    which no constant undoes; they are left to recalibration.
+    functions of the frozen features z is p(k | z) / n_k, renormalised. Adding log n_k to the logits restores
+    p(k | z), as for class weights in training. It does not matter that another objective made the features,
+    because p(k | z) is defined for any z. ``tau_norm`` and ``lws`` multiply logits, which no constant
+    undoes; they are left to recalibration.
 
     Args:
         settings: ``method`` is not ``none``.
         weight: ``[K, D]`` of the trained classifier.
         bias: ``[K]`` of the trained classifier.
         fit: rows that the CNN was trained on, of every class.
-        stop: rows that early stopping set aside, on which ``tau`` is chosen; None where it is given.
+        stop: rows set aside for early stopping, on which ``tau`` is chosen; None if tau is given.
 
     Raises:
-        UsageError: tau is to be chosen and there is nothing to choose it on.
+        UsageError: tau is to be chosen, but there are no rows to choose it on.
     """
     n_classes = len(weight)
     counts = torch.bincount(fit.labels, minlength=n_classes)
@@ -90,7 +90,7 @@ def refit(
         head_settings = CnnSettings(
             loss="weighted_cross_entropy", l2=settings.l2, max_iterations=settings.max_iterations
         )
-        # No seed matters: the objective is convex, and zeros are the start.
+        # The seed does not matter: the objective is convex and starts from zeros.
         head = HeadCnn(head_settings).fit_features(
             fit.features, fit.labels.numpy(), n_classes, FitContext(seed=0)
         )
@@ -110,7 +110,7 @@ def refit(
             )
         tau = chosen_tau(weight, stop)
         said = f"tau_norm: tau {tau:g}, chosen on {len(stop.labels)} rows set aside"
-    # What shares normalised weights answer for is not known; the trained ones stand for want of better.
+    # Which shares normalised weights refer to is unknown; the training shares are recorded, marked inexact.
     return Refitted(
         tau_normalised(weight, tau),
         torch.zeros(n_classes),
@@ -122,7 +122,7 @@ def refit(
 def tau_normalised(weight: Tensor, tau: float) -> Tensor:
     """``[K, D]`` weight vectors divided by their norm to the power tau (the tau-normalised classifier).
 
-    0 leaves them, 1 makes their norms 1. As in the source, the biases are dropped.
+    0 leaves them unchanged, 1 makes all norms 1. As in the source, biases are dropped.
 
     Args:
         weight: ``[K, D]``.
@@ -134,15 +134,15 @@ def tau_normalised(weight: Tensor, tau: float) -> Tensor:
 
 
 def chosen_tau(weight: Tensor, stop: FeatureRows) -> float:
-    """The tau of :data:`TAU_GRID` with the least class-balanced cross-entropy; the smaller of equals.
+    """The tau in :data:`TAU_GRID` with the least class-balanced cross-entropy; the smallest among equals.
 
-    Tau changes the size of all logits together, which calibration settles later, so each candidate is
-    judged at the common scale that suits it best. The source takes accuracy on a balanced set; with a
-    handful of minority rows accuracy moves in steps too coarse to choose by.
+    Tau changes the scale of all logits together, which calibration corrects later. So each candidate is
+    judged at its own best scale. The source uses accuracy on a balanced set; with a handful of minority rows,
+    accuracy moves in steps that are too coarse.
 
     Args:
         weight: ``[K, D]`` of the trained classifier.
-        stop: rows that neither training nor held-out figures use.
+        stop: rows used neither in training nor in the figures of the fold.
     """
     losses = {
         tau: round(_loss_at_best_scale(stop.features @ tau_normalised(weight, tau).T, stop.labels), 4)
@@ -154,8 +154,8 @@ def chosen_tau(weight: Tensor, stop: FeatureRows) -> float:
 def learned_scales(weight: Tensor, bias: Tensor, fit: FeatureRows, max_iterations: int) -> Tensor:
     """``[K]`` positive factors of the class scores, learned with balanced classes (learnable weight scaling).
 
-    A trained CNN often separates its own training rows, and the best factors are then infinite; half the
-    squared logarithm of each factor, against the summed loss, keeps them near 1.
+    A trained CNN often separates its own training rows perfectly, and the best factors are then infinite. A
+    penalty on the summed loss, half the squared logarithm of each factor, keeps them near 1.
 
     Args:
         weight: ``[K, D]`` of the trained classifier; not changed.
@@ -182,10 +182,10 @@ def _balanced(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
 
 def _loss_at_best_scale(logits: Tensor, labels: Tensor) -> float:
     """Class-balanced cross-entropy of the logits times the best common positive factor."""
-    # Classes that are not among the rows weigh nothing; they divide by 1 instead of 0.
+    # Classes without rows have no loss; the clamp only avoids a division by 0.
     counts = torch.bincount(labels, minlength=logits.shape[1]).clamp_min(1)
     class_weights = inverse_frequency_weights(counts)
-    # From a spread of 1 on, so that the search starts alike at every tau.
+    # Scaled to a spread of 1, so that the search starts from the same scale at every tau.
     logits = logits / logits.std().clamp_min(1e-12)
     log_scale = torch.zeros((), requires_grad=True)
     minimise(

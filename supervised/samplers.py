@@ -1,7 +1,7 @@
 """Which training rows an epoch draws: quotas per class, and an order that spreads every class evenly.
 
-Everything follows from seed and epoch, so any process can work out any epoch, and several processes
-that train together take every n-th row of the same draw.
+The draw depends only on seed and epoch. So any process can compute any epoch, and several processes that
+train together take every n-th row of the same draw.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ CountArray = npt.NDArray[np.int64]
 
 
 def class_quotas(settings: SamplerSettings, counts: CountArray, epoch: int, epochs: int) -> CountArray:
-    """``[K]`` rows that an epoch draws of each class.
+    """``[K]`` number of rows that an epoch draws from each class.
 
     Args:
         settings: see :class:`supervised.settings.SamplerSettings`.
         counts: ``[K]`` training rows per class, all at least 1.
         epoch: from 0.
-        epochs: in all; progressive sampling is at equal shares in the last.
+        epochs: their total number; progressive sampling reaches equal shares in the last.
 
     Returns:
-        Quotas; the samplers that re-mix draw as many rows as there are, up to rounding.
+        Quotas. Samplers that only change the class shares draw as many rows as there are, up to rounding.
     """
     kind = settings.kind
     if kind == "none":
@@ -59,9 +59,9 @@ def draw_rows(
 ) -> IndexArray:
     """Positions that an epoch draws, in the order they are shown.
 
-    A class whose quota exceeds its rows is gone through in shuffled rounds, so no row comes a second
-    time before every other has come once. In the order, row i of a class with quota q lies near i / q
-    of the epoch, which makes every batch hold the classes in about the quotas' ratio.
+    If a class's quota exceeds its rows, they are drawn in shuffled rounds, so no row is repeated before all
+    others were drawn. In the order, row i of a class with quota q lies near i / q of the epoch, so that every
+    batch holds the classes in about the ratio of the quotas.
 
     Args:
         settings: of the sampler.
@@ -69,14 +69,15 @@ def draw_rows(
         n_classes: K; every class has rows.
         seed: of the fit.
         epoch: from 0.
-        epochs: in all.
+        epochs: their total number.
 
     Returns:
         ``[sum of quotas]`` positions into ``labels``.
     """
     counts = np.bincount(labels, minlength=n_classes).astype(np.int64)
     quotas = class_quotas(settings, counts, epoch, epochs)
-    # Undersampling once is the same choice in every epoch; its order is not.
+    # ``undersample`` makes the same choice in every epoch, but shows it in a new order. Two generators, so
+    # that the order does not change the choice.
     choice = np.random.default_rng([seed, 1 if settings.kind == "undersample" else 2 + epoch])
     order = np.random.default_rng([seed, 0, epoch])
     drawn, places = [], []
@@ -92,16 +93,16 @@ def draw_rows(
 
 
 class EpochSampler(Sampler[int]):
-    """The draw of each epoch as a torch sampler; the trainer tells it the epoch.
+    """The draw of each epoch as a torch sampler; the trainer sets the epoch.
 
     Args:
         settings: of the sampler.
         labels: ``[N]`` class index.
         n_classes: K.
         seed: of the fit.
-        epochs: in all.
+        epochs: their total number.
         rank: of this process among those that train together.
-        world_size: how many those are; each takes every ``world_size``-th row of the same draw.
+        world_size: number of these processes; each takes every ``world_size``-th row of the same draw.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class EpochSampler(Sampler[int]):
 
     def _draw(self) -> IndexArray:
         drawn = draw_rows(self.settings, self.labels, self.n_classes, self.seed, self.epoch, self.epochs)
-        # All processes need the same number of rows, or the last step would wait for ever.
+        # All processes need the same number of rows, or the last step would wait forever.
         even = len(drawn) - len(drawn) % self.world_size
         return drawn[self.rank : even : self.world_size]
 

@@ -1,4 +1,4 @@
-"""Settings of the supervised members."""
+"""Settings of the supervised members; importable without torch."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ SamplerName = Literal[
 
 
 class Settings(BaseModel):
-    """Base of every settings model here: frozen, unknown keys refused."""
+    """Base of the settings models here: frozen, unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LossSettings(Settings):
-    """Which loss, with which numbers; those of other losses are ignored.
+    """Which loss, with which parameters; parameters of other losses are ignored.
 
     Attributes:
         loss: see :mod:`supervised.losses` and :class:`supervised.objective.Objective`.
         weights: ``weighted_cross_entropy`` and deferred ``ldam``: ``inverse`` frequency, ``effective``
-            number of samples, or one number a class in class order, minority last, such as ``[1, 10]``.
-        effective_beta: of the effective number; rows beyond 1 / (1 - beta) add little.
+            number of samples, or one number per class in class order, minority last, such as ``[1, 10]``.
+        effective_beta: of the effective number; beyond 1 / (1 - beta) rows, further rows add little.
         smoothing: cross-entropy forms: share of the target spread over all classes.
-        gamma: focal forms: focusing exponent; the asymmetric form spares the minority.
+        gamma: focal forms: focusing exponent; the asymmetric form does not apply it to the minority.
         ldam_margin: ``ldam``: margin of the rarest class, in logit units.
         deferred_until: ``tune: full``: share of the epochs without class weights (deferred re-weighting).
-            None means 0.8 for ``ldam`` and 0, weights from the beginning, for ``weighted_cross_entropy``.
-            A linear head ends at the weighted optimum wherever it starts, so there weights always hold.
+            None means 0.8 for ``ldam`` and 0 (weights from the beginning) for ``weighted_cross_entropy``.
+            A linear head reaches the weighted optimum from any start, so heads always use the weights.
         tau: ``logit_adjustment`` and ``vs``: strength of the adjustment; 1 is the balanced softmax.
         vs_gamma: ``vs``: exponent of the multiplicative factors.
-        auc_margin: AUC forms: how far apart the scores of a pair should be, in probability.
-        temperature: ``partial_auc``: small looks at the highest-ranked majority rows only.
+        auc_margin: AUC forms: the difference that the scores of a pair should have, in probability.
+        temperature: ``partial_auc``: a small one considers only the highest-ranked majority rows.
     """
 
     loss: LossName = "cross_entropy"
@@ -76,14 +76,15 @@ class SamplerSettings(Settings):
     """Which training rows an epoch draws; see :mod:`supervised.samplers`.
 
     Attributes:
-        kind: ``none`` draws every row once. ``undersample`` keeps one choice of majority rows for good,
-            ``undersample_each_epoch`` chooses anew each epoch. ``oversample`` repeats rows of the small
-            classes. ``square_root`` and ``class_balanced`` draw classes in the ratio of the square roots of
-            their sizes, or equally often; ``progressive`` goes from the classes' own shares to equal ones.
-        cap: under- and oversampling: the minority's size over the largest class's that is aimed at; 1 is
-            1:1, 0.5 leaves two majority rows for each of the minority.
-        rounds: ``undersample_each_epoch`` with ``tune: head``: heads that are averaged, each fitted on a
-            choice of its own.
+        kind: ``none`` draws every row once. ``undersample`` keeps the same choice of majority rows in all
+            epochs; ``undersample_each_epoch`` makes a new one in each. ``oversample`` repeats rows of the
+            small classes. ``square_root`` draws classes in the ratio of the square roots of their sizes,
+            ``class_balanced`` equally often; ``progressive`` moves from the classes' own shares to equal
+            ones.
+        cap: under- and oversampling: target ratio of the minority's size to the largest class's. 1 is 1:1;
+            0.5 leaves two majority rows per minority row.
+        rounds: ``undersample_each_epoch`` with ``tune: head``: number of heads to average, each fitted on a
+            draw of its own.
     """
 
     kind: SamplerName = "none"
@@ -92,22 +93,22 @@ class SamplerSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """Random changes to training images; 0, False or ``none`` leaves one out.
+    """Random augmentation of training images; 0, False or ``none`` switches a change off.
 
-    Which are safe depends on the data: a shift or a crop can push a small defect out of the picture, a
-    flip changes what left and right mean, and a rotation turns an upright chest.
+    Which changes are safe depends on the data: a shift or a crop can move a small defect out of the image, a
+    flip swaps left and right, and a rotation turns a chest that is always upright.
 
     Attributes:
-        flips: which mirror images are the same thing; ``none`` where left and right matter.
+        flips: which reflections do not change the meaning of an image; ``none`` if left and right matter.
         rotation: up to this many degrees either way.
         zoom: scale between 1 - zoom and 1 + zoom.
         shift: up to this share of the side, in both directions.
         shear: up to this tangent of the shearing angle, either way.
         erasing: probability that a random rectangle (2 to 33 % of the area) is blanked (Zhong 2020).
-        augmix: mix chains of simple operations into the image (Hendrycks 2020).
+        augmix: mix the image with randomly transformed versions of itself (Hendrycks 2020).
         mix: ``mixup`` blends pairs of images and their losses (Zhang 2018), ``cutmix`` pastes a rectangle
             of one into the other (Yun 2019).
-        mix_alpha: of the Beta distribution that shares are drawn from.
+        mix_alpha: parameter of the Beta distribution that the shares are drawn from.
     """
 
     flips: Literal["none", "horizontal", "both"] = "horizontal"
@@ -122,7 +123,7 @@ class AugmentSettings(Settings):
 
 
 class OptimiserSettings(Settings):
-    """How weights move.
+    """How weights are updated.
 
     Attributes:
         kind: ``adamw``, ``adam`` (weight decay as a plain ridge) or ``sgd`` with Nesterov momentum.
@@ -132,12 +133,13 @@ class OptimiserSettings(Settings):
         schedule: of the learning rate over the epochs: ``cosine`` to 0, ``step`` (a tenth after 60 % and
             again after 80 %), or ``constant``.
         warmup: epochs in which the learning rate rises linearly to its peak.
-        ema: decay a step of an exponential moving average of the weights, which is then what is
-            validated and kept; 0 is off.
-        sam: radius rho of sharpness-aware minimisation (Foret 2021), two passes a step; 0 is off.
-        accumulate: batches whose gradients make one step; large images then fit into little memory.
-        precision: of the passes: ``bf16`` is mixed precision, weights stay float32; ``auto`` is bf16-mixed on
-            a GPU and fp32 on a CPU, where only some models gain by it (small plain ones, about twofold).
+        ema: decay per step of an exponential moving average of the weights, which is then validated and kept;
+            0 is off.
+        sam: radius rho of sharpness-aware minimisation (Foret 2021), two passes per step; 0 is off.
+        accumulate: batches whose gradients are summed for one step, to train on large images in little
+            memory.
+        precision: ``bf16`` is mixed precision with float32 weights; ``auto`` is bf16 on a GPU and fp32 on a
+            CPU, where only some models gain from bf16 (small plain ones, about twofold).
     """
 
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -154,20 +156,20 @@ class OptimiserSettings(Settings):
     @model_validator(mode="after")
     def _sam_takes_single_batches(self) -> Self:
         if self.sam and self.accumulate > 1:
-            raise ValueError("sam climbs on one batch and cannot accumulate; raise batch_size instead")
+            raise ValueError("sam works on single batches and cannot accumulate; raise batch_size instead")
         return self
 
 
 class CnnSettings(LossSettings):
-    """Settings of a CNN member: its loss, its rows, and how it is trained.
+    """Settings of a CNN member: its loss, its rows, and its training.
 
     Attributes:
         tune: ``head`` trains a head on the frozen backbone's pooled features (seconds); ``full`` trains or
             fine-tunes a whole CNN (minutes); ``linear`` trains a linear head on the features of a frozen
             CNN at its own image size, which ``simclr`` may have pre-trained (linear evaluation).
-        sampler: which rows are drawn how often.
-        synthetic: rows of the smaller classes that are made up and added to the training rows before the
-            sampler draws: features with ``tune: head``, images with ``tune: full``; None makes none.
+        sampler: how often each row is drawn.
+        synthetic: synthetic rows of the smaller classes, added to the training rows before the sampler draws:
+            features with ``tune: head``, images with ``tune: full``; None makes none.
         hidden: ``head``: units of one hidden layer; 0 is a linear head.
         l2: ``head`` and ``linear``: ridge on the summed loss, on standardised features: scikit-learn's C is
             ``2 / l2`` for two classes (two opposite weight vectors share the ridge) and ``1 / l2`` for more.
@@ -176,18 +178,17 @@ class CnnSettings(LossSettings):
             means the recipe's backbone.
         image_size: ``full`` and ``linear``: side that the working image is resized to, in pixels.
         gray: ``full`` and ``linear``: drop the colours.
-        epochs: ``full``: at most.
+        epochs: ``full``: largest number of epochs.
         patience: ``full``: epochs without a lower validation loss before stopping.
         validation_share: ``full``: share of the training rows set aside for early stopping; 0 trains on
-            all rows for all epochs and keeps the last.
+            all rows for all epochs and keeps the last epoch's weights.
         batch_size: ``full``: images per batch.
         batch_norm: ``full``: ``frozen`` keeps the statistics of pre-training, ``trained`` follows the
-            batches; ``auto`` is frozen where the weights are pre-trained, trained where they are random.
+            batches; ``auto`` is frozen for pre-trained weights and trained for random ones.
         augment: ``full``: random changes to training images.
-        optimiser: ``full``: how weights move.
-        simclr: ``full`` and ``linear``: pre-training on the training images without their labels; None
-            leaves it out.
-        retrain: ``full``: how the classifier is fitted anew after training.
+        optimiser: ``full``: how weights are updated.
+        simclr: ``full`` and ``linear``: pre-training on the training images without labels; None for none.
+        retrain: ``full``: how the classifier is refitted after training.
     """
 
     tune: Literal["head", "full", "linear"] = "head"
@@ -232,19 +233,20 @@ class CnnSettings(LossSettings):
             )
         if self.retrain.chooses_tau and not self.validation_share:
             raise ValueError(
-                "retrain.tau is to be chosen on the rows set aside, and validation_share=0 sets none aside; "
+                "retrain.tau is to be chosen on rows set aside, but validation_share=0 sets none aside; "
                 "give retrain.tau or a validation_share"
             )
         space = "images" if self.tune == "full" else "features"
         if self.synthetic is not None and self.synthetic.space != space:
             raise ValueError(
-                f"synthetic.space={self.synthetic.space} cannot go with tune={self.tune}, which learns from "
-                f"{space}; set synthetic.space={space}, or tune={'head' if self.tune == 'full' else 'full'}"
+                f"synthetic.space={self.synthetic.space} does not work with tune={self.tune}, which learns "
+                f"from {space}; set synthetic.space={space}, "
+                f"or tune={'head' if self.tune == 'full' else 'full'}"
             )
         if self.tune == "head" and self.hidden and self.sampler.kind == "undersample_each_epoch":
             raise ValueError(
-                "sampler.kind=undersample_each_epoch averages linear heads, and those with a hidden layer "
-                "have no average; set hidden=0"
+                "sampler.kind=undersample_each_epoch averages the weights of linear heads, which is not "
+                "possible with a hidden layer; set hidden=0"
             )
         return self
 

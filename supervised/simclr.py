@@ -1,10 +1,9 @@
-"""SimCLR: a backbone learns from images alone that two views of one image belong together.
+"""SimCLR: a network learns from unlabelled images that two views of the same image belong together.
 
 Source: Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations"
-(https://arxiv.org/abs/2002.05709): section 2.1 (views, projection, NT-Xent) and appendix A (views). Where
-we differ: training sets are small, so Adam replaces LARS and there is no warm-up; it starts from whatever
-weights the backbone has, usually ImageNet's. The labels are never read, so no class is rarer than its
-images are.
+(https://arxiv.org/abs/2002.05709): section 2.1 (views, projection, NT-Xent) and appendix A (views). We differ
+as follows: training sets are small, so Adam replaces LARS and there is no warm-up; training starts from the
+weights that the network has, usually ImageNet's. Labels are never used.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ def pretrain(
 
     Args:
         network: whose classifier ends in a linear layer; on the CPU, to which it returns.
-        pixels: uint8 images of training rows, not changed at random; their labels are not read.
-        settings: how long, which views.
-        random_start: whether the network's weights are random, which ``batch_norm: auto`` asks.
-        seed: of the order, the views and the projection; the global random state stays as it is.
+        pixels: uint8 images of training rows, without augmentation; their labels are not used.
+        settings: duration and views.
+        random_start: whether the network's weights are random; ``batch_norm: auto`` depends on it.
+        seed: of the order, the views and the projection; the global random state is left unchanged.
         device: ``cpu`` or ``cuda``.
         report: receives one sentence with the loss reached.
         record: receives each epoch's mean loss as ``simclr_loss``.
@@ -61,7 +60,7 @@ def pretrain(
     n_images = len(pixels)  # type: ignore[arg-type]
     if n_images < 2:
         raise DataError(
-            f"simclr: {n_images} training images, but telling views apart takes 2. "
+            f"simclr: {n_images} training images, but at least 2 are needed to tell views apart. "
             "Add images or use fewer folds."
         )
     _, last = last_linear(network.classifier)
@@ -92,8 +91,8 @@ def pretrain(
 def nt_xent(embeddings: Tensor, temperature: float) -> Tensor:
     """Normalised temperature-scaled cross-entropy of finding an image's other view; a scalar.
 
-    Row i of 2N asks which of the other 2N - 1 rows is its partner, by cosine similarity. Source: Chen et
-    al. 2020, equation 1 and algorithm 1. With one image there is nothing to choose from and the loss is 0.
+    Each of the 2N rows must find its partner among the other 2N - 1 by cosine similarity. Source: Chen et al.
+    2020, equation 1 and algorithm 1. With one image there is only one choice and the loss is 0.
 
     Args:
         embeddings: ``[2 N, d]``: the N first views, then the N second views in the same order.
@@ -110,7 +109,7 @@ def nt_xent(embeddings: Tensor, temperature: float) -> Tensor:
 def random_view(settings: SimclrSettings, size: int) -> Callable[[Tensor], Tensor]:
     """A function from one image, ``[3, s, s]`` uint8, to a random view, ``[3, s, s]`` float32 in 0…1.
 
-    It draws from torch's global generator.
+    Random numbers come from torch's global generator.
 
     Args:
         settings: which changes, how strong.
@@ -129,7 +128,7 @@ def random_view(settings: SimclrSettings, size: int) -> Callable[[Tensor], Tenso
         jitter = v2.ColorJitter(most, most, most, 0.2 * settings.colour)
         steps += [v2.RandomApply([jitter], p=0.8), v2.RandomGrayscale(p=0.2)]
     if settings.blur > 0.0:
-        # A tenth of the side, odd.
+        # About a tenth of the side, as in the paper, and odd.
         kernel = max(3, size // 20 * 2 + 1)
         steps.append(v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, 2.0))], p=settings.blur))
     view: Callable[[Tensor], Tensor] = v2.Compose(steps)
@@ -157,12 +156,12 @@ class _SimclrTraining(LightningModule):
         self._losses: list[Tensor] = []
 
     def on_train_epoch_start(self) -> None:
-        # As in fine-tuning: with pre-trained statistics kept, the loss fell much faster on 64 px faces.
+        # As in fine-tuning: on 64 px faces the loss fell much faster with the pre-trained statistics.
         self.network.train(self.train_statistics)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:  # noqa: ARG002
-        # The few images left over would have next to no negatives and poor batch statistics; the order is
-        # new in every epoch, so they get their turn. None makes Lightning pass over the step.
+        # A smaller last batch would have few negatives and poor batch statistics. The order changes every
+        # epoch, so no image is always skipped. Lightning skips a step that returns None.
         if len(batch.pixels) < self.batch_size:
             return None
         view = random_view(self.settings, batch.pixels.shape[-1])
@@ -186,13 +185,13 @@ class _SimclrTraining(LightningModule):
 def _require_distinct_features(
     network: TunedModule, pixels: Dataset[Batch], loss: float, device: str
 ) -> None:
-    """Refuse a network that gives all images the same features, or features that are no numbers."""
+    """Refuse a network whose features are the same for all images, or not finite."""
     n_checked = min(_CHECKED_IMAGES, len(pixels))  # type: ignore[arg-type]
     features = frozen_features(network, Subset(pixels, range(n_checked)), device)
     directions = nn.functional.normalize(features, dim=1)
     spread = float(directions.var(dim=0, correction=0).sum().sqrt())
     if not (math.isfinite(loss) and spread > _LEAST_SPREAD):
         raise MemberCollapsedError(
-            f"simclr: collapsed, the features of {n_checked} images spread by {spread:.1e} and the loss is "
-            f"{loss:.3f}. Lower simclr.learning_rate, or check that the images differ."
+            f"simclr: collapsed, the features of {n_checked} images have a spread of {spread:.1e} and the "
+            f"loss is {loss:.3f}. Lower simclr.learning_rate, or check that the images differ."
         )

@@ -14,7 +14,7 @@ from supervised.labels import score_columns
 from supervised.pixels import resized
 from supervised.settings import CnnSettings
 
-# ITU-R BT.601, as Pillow's own conversion to grey.
+# ITU-R BT.601, as in Pillow's conversion to grey.
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -41,13 +41,13 @@ class TunedModule(nn.Module):
         self.gray = settings.gray
         self.n_classes = n_classes
         classifier, mean, std = build_classifier(backbone.name, backbone.weights_source, n_classes, seed)
-        # Convolutions on channels-last tensors are the faster ones; a restored module must have the same
-        # layout as the trained one, or its scores would differ in the last digits.
+        # Convolutions are faster on channels-last tensors. A restored module needs the layout of the trained
+        # one, or its scores would differ in the last digits.
         self.classifier: Any = classifier.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1))
-        # What brings the logits back to the training rows' class shares; see the prior ledger.
+        # Brings the logits back to the training rows' class shares; see supervised.objective.PriorLedger.
         self.register_buffer("correction", torch.zeros(n_classes))
 
     def resize(self, images: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class TunedModule(nn.Module):
         return resized(images, self.image_size)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """What the network sees of pixels 0…255; where colours are dropped, grey three times."""
+        """The network's input for pixels 0…255; with ``gray``, three equal grey channels."""
         if self.gray:
             pixels = (pixels * self.luma).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
         return (pixels - self.mean) / self.std

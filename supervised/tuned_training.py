@@ -1,4 +1,4 @@
-"""One training of a whole CNN: objective, optimiser, averaging, and the best state so far."""
+"""The training of a whole CNN: objective, optimiser, weight averaging, and the best state so far."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from supervised.tuned_module import TunedModule
 
 
 class Tuning(LightningModule):
-    """What Lightning's loop runs.
+    """The module that Lightning's loop trains.
 
     Args:
         module: the network, changed in place.
         settings: of the member.
         shown: ``[K]`` rows of each class that an epoch shows.
         trained: ``[K]`` rows of each class before sampling.
-        changing: whether the shown shares change during training, or made-up rows are among them, or soft
-            targets stand in place of labels.
-        freeze_statistics: keep the statistics of batch normalisation, and dropout off.
+        changing: whether the shown shares change during training, or there are synthetic rows or soft
+            targets.
+        freeze_statistics: keep the statistics of batch normalisation and switch dropout off.
         record: receives both losses of every epoch; see :class:`contracts.member.FitContext`.
 
     Attributes:
-        best_state: weights of the epoch with the lowest validation loss; of the last epoch where no rows
-            are set aside.
+        best_state: weights of the epoch with the lowest validation loss; of the last epoch if no rows are
+            set aside.
         best_loss: that loss.
         epochs_run: epochs finished.
     """
@@ -68,15 +68,15 @@ class Tuning(LightningModule):
         self._validation: list[tuple[Tensor, Tensor]] = []
 
     def on_fit_start(self) -> None:
-        """Weights and margins follow the logits onto their device."""
+        """Move class weights and margins to the device of the logits."""
         shown, trained = (counts.to(self.device) for counts in self._counts)
         self.objective = Objective(self.settings, shown, trained, self._changing)
 
     def on_train_epoch_start(self) -> None:
-        """Choose what batch normalisation and dropout do."""
-        # Where weights are pre-trained, batch normalisation keeps their statistics and dropout is off:
-        # batches of 32 with a handful of minority images estimate worse ones. On the ELPV solar cells
-        # (700 : 50) it is worth about 0.03 of AUROC.
+        """Set the mode of batch normalisation and dropout."""
+        # With pre-trained weights, batch normalisation keeps their statistics and dropout is off: batches of
+        # 32 with a handful of minority images give worse estimates. On the ELPV solar cells (700 : 50) this
+        # is worth about 0.03 of AUROC.
         self.module.classifier.train(not self._freeze_statistics)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:  # noqa: ARG002
@@ -92,7 +92,8 @@ class Tuning(LightningModule):
             return soft_cross_entropy(logits, batch.targets).mean()
         if self.settings.augment.mix == "none":
             return self.objective(logits, batch.labels, progress)
-        # Both labels' losses in the shares of their pixels.
+        # The losses of both labels, weighted by the shares of their pixels. The clamp keeps a share of
+        # exactly 0 from making all row weights of a batch 0, which would be a division by 0.
         own = batch.share.to(logits.dtype)
         rest = 1.0 - own
         loss = own.mean() * self.objective(logits, batch.labels, progress, own.clamp_min(1e-6))
@@ -100,7 +101,7 @@ class Tuning(LightningModule):
         return loss + rest.mean() * partners
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Take the step into the moving average."""
+        """Update the moving average of the weights."""
         if self.averaged is not None:
             self.averaged.update_parameters(self.module)
 
@@ -123,8 +124,8 @@ class Tuning(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Measure the epoch and keep it if it is the best."""
-        # All rows at once, as F1 and AUC forms are no means over batches; always the final form, so that
-        # epochs can be compared.
+        # All rows at once, because the F1 and AUC forms are not means over batches; and always in the final
+        # form of the loss, so that epochs are comparable.
         logits, labels = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
         self._validation.clear()
         loss = self._validation_loss(logits, labels)
@@ -135,10 +136,10 @@ class Tuning(LightningModule):
             self.keep()
 
     def _validation_loss(self, logits: Tensor, labels: Tensor) -> float:
-        """Loss of rows in their own class shares, which are those of training before sampling.
+        """Loss of rows that have the class shares of training before sampling.
 
-        Where the ledger's correction is exact the corrected logits are held against them as they are;
-        elsewhere the objective itself is, with the classes weighed as training showed them.
+        If the ledger's correction is exact, it is the cross-entropy of the corrected logits. Otherwise it is
+        the objective itself, with classes weighted as training showed them.
         """
         ledger = self.objective.ledger()
         if ledger.exact:
@@ -155,12 +156,12 @@ class Tuning(LightningModule):
         self._losses.clear()
 
     def keep(self) -> None:
-        """Take the present weights as the best."""
+        """Keep a copy of the current weights as the best."""
         state = copy.deepcopy(self.current.state_dict())
         self.best_state = {name: value.cpu().contiguous() for name, value in state.items()}
 
     def configure_optimizers(self) -> Any:
-        """Optimiser, and a learning rate that follows the steps."""
+        """Optimiser, and a learning rate that changes with every step."""
         settings, epochs = self.settings.optimiser, self.settings.epochs
         optimiser = build_optimiser(settings, self.module)
         steps = max(1, self.trainer.estimated_stepping_batches) / epochs

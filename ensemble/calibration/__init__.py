@@ -1,1 +1,1 @@
-"""From fused logits to probabilities that mean what they say."""
+"""Calibration: from combined logits to probabilities that match observed frequencies."""

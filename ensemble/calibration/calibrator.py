@@ -1,9 +1,9 @@
 """Calibrators: monotone maps from a combination's logit to a calibrated logit.
 
-How flexible a calibrator may be depends on the number of positives: below 20 only the intercept is
-fitted; up to 100 Platt's slope and intercept; up to 500 beta calibration's three parameters; above
-that a strictly increasing isotonic map (:mod:`ensemble.calibration.isotonic`). All are fitted on cross-fitted
-logits at the training rows' own class shares, and strictly increasing, so that ranks survive.
+The number of positives decides how flexible the calibrator is: below 20 only an intercept; below 100 Platt's
+slope and intercept; below 500 beta calibration's three parameters; from 500 on a strictly increasing isotonic
+map (:mod:`ensemble.calibration.isotonic`). All are fitted on cross-fitted logits at the training rows' own
+class shares. All are strictly increasing, so that they preserve ranks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ensemble.softmax import fit_softmax
 def smoothed_targets(labels: LabelArray) -> Float64Array:
     """Platt's (1999) targets: (n+ + 1) / (n+ + 2) for positives, 1 / (n- + 2) for negatives.
 
-    The posterior means under a uniform prior; they keep every fit finite where scores separate the
-    classes perfectly.
+    They are posterior means under a uniform prior, and keep every fit finite if scores separate the classes
+    perfectly.
 
     Args:
         labels: ``[N]`` 0 or 1.
@@ -41,7 +41,7 @@ class Calibrator(ABC):
     @classmethod
     @abstractmethod
     def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
-        """Learn the map from cross-fitted logits and their labels, both classes present."""
+        """Fit the map to cross-fitted logits and their labels; both classes are present."""
 
     @abstractmethod
     def __call__(self, logit: Float64Array) -> Float64Array:
@@ -49,12 +49,12 @@ class Calibrator(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON; floats round-trip exactly."""
+        """The constructor's arguments as JSON values; floats round-trip exactly."""
 
 
 @dataclass(frozen=True)
 class InterceptCalibrator(Calibrator):
-    """``logit + intercept``: corrects the mean probability and nothing else."""
+    """``logit + intercept``: corrects only the mean probability."""
 
     kind: ClassVar[str] = "intercept"
     intercept: float
@@ -101,8 +101,8 @@ class PlattCalibrator(Calibrator):
 class BetaCalibrator(Calibrator):
     """``a ln s - b ln(1 - s) + c`` with s = sigmoid(logit) and a, b > 0 (Kull et al. 2017, eq. 4).
 
-    ``a`` is the slope where s is small and ``b`` where s is large. We differ from the paper in using
-    Platt's targets and a bound just above 0, which keep the map finite and strictly increasing.
+    ``a`` is the slope for small s and ``b`` for large s. We differ from the paper in using Platt's targets
+    and a lower bound just above 0, which keep the map finite and strictly increasing.
     """
 
     kind: ClassVar[str] = "beta"
@@ -118,7 +118,7 @@ class BetaCalibrator(Calibrator):
         return cls(float(fit.weights[0]), float(fit.weights[1]), fit.intercept)
 
     def __call__(self, logit: Float64Array) -> Float64Array:
-        """Apply the map; ln s and ln(1 - s) come from the logit, so nothing overflows."""
+        """Apply the map; ln s and ln(1 - s) are computed from the logit, so nothing overflows."""
         return -self.a * np.logaddexp(0.0, -logit) + self.b * np.logaddexp(0.0, logit) + self.c
 
     def state(self) -> dict[str, Any]:
@@ -131,8 +131,8 @@ class TemperatureCalibrator(Calibrator):
     """``slope * logits + intercepts`` for K classes: one inverse temperature and K intercepts.
 
     Temperature scaling (Guo et al. 2017) with the class intercepts of bias-corrected temperature
-    scaling (Alexandari et al. 2020), which a prior shift relies on. The order of two rows' logits
-    within a class survives.
+    scaling (Alexandari et al. 2020), which a prior shift relies on. It preserves the order of rows within a
+    class.
     """
 
     kind: ClassVar[str] = "temperature"
@@ -141,7 +141,7 @@ class TemperatureCalibrator(Calibrator):
 
     @classmethod
     def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
-        """Softmax regression; the own class's target is (n_k + 1) / (n_k + 2), the others share the rest."""
+        """Softmax regression; the true class's target is (n_k + 1) / (n_k + 2), the others share the rest."""
         n_rows, n_classes = logit.shape
         counts = np.bincount(labels, minlength=n_classes)
         own = ((counts + 1.0) / (counts + 2.0))[labels]

@@ -1,4 +1,4 @@
-"""Which calibrator to use, by the number of positives; and calibrators from JSON."""
+"""The choice of a calibrator by the number of positives; calibrators to and from JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ CALIBRATORS: dict[str, type[Calibrator]] = {
     )
 }
 
-# A calibrator is used below this number of positives; isotonic from the last one on.
+# Number of positives from which each of these calibrators is used; below the first only an intercept is
+# fitted.
 PLATT_FROM, BETA_FROM, ISOTONIC_FROM = 20, 100, 500
 
 
@@ -41,7 +42,7 @@ def fit_calibrator(logit: Float64Array, labels: LabelArray) -> tuple[Calibrator,
         labels: ``[N]``.
 
     Returns:
-        The calibrator and a sentence that says which and why.
+        The calibrator, and a sentence that says which it is and why.
 
     Raises:
         DataError: a class has no rows.
@@ -77,7 +78,7 @@ def calibrator_from_json(document: dict[str, Any]) -> Calibrator:
     """Rebuild from :func:`calibrator_to_json`.
 
     Raises:
-        ModelError: unknown kind (a file of a newer version).
+        ModelError: the kind is unknown (a file of a newer version).
     """
     kind = document["kind"]
     if kind not in CALIBRATORS:

@@ -1,7 +1,7 @@
 """Isotonic calibration as a strictly increasing, piecewise linear map in logit space.
 
-Plain isotonic regression is a staircase: rows on one step become ties and the ranking suffers.
-Centred isotonic regression (Oron & Flournoy 2017) joins the steps' centres by straight lines.
+Plain isotonic regression is a staircase: rows on one step become ties, which harms the ranking. Centred
+isotonic regression (Oron & Flournoy 2017) connects the steps' centres by straight lines.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from contracts.rows import LabelArray
 from ensemble.calibration.calibrator import Calibrator, PlattCalibrator, smoothed_targets
 from ensemble.logistic import MIN_SLOPE, Float64Array
 
-# Steepest segment, in units of the Platt slope. Two steps whose centres all but touch would make a
-# cliff on which float32 noise of the members' scores turns into a jump of the probability.
+# Largest slope of a segment, in units of the Platt slope. Two steps whose centres nearly touch would
+# otherwise make a cliff, on which float32 noise of the members' scores becomes a jump of the probability.
 MAX_SLOPE_OF_PLATT = 5.0
 
 
 @dataclass(frozen=True)
 class IsotonicCalibrator(Calibrator):
-    """A line through ``knots`` → ``values``, going on with ``tail_slope`` at both ends.
+    """A line through ``knots`` → ``values``, continued with ``tail_slope`` at both ends.
 
     Attributes:
         knots: S increasing logits, the steps' centres.
@@ -39,9 +39,9 @@ class IsotonicCalibrator(Calibrator):
 
     @classmethod
     def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
-        """Pool adjacent violators on smoothed targets, then join the centres.
+        """Pool adjacent violators on smoothed targets, then connect the centres.
 
-        Platt's targets instead of 0 and 1 keep every step's value strictly between 0 and 1.
+        Platt's targets instead of 0 and 1 keep the value of every step strictly between 0 and 1.
         """
         tail_slope = PlattCalibrator.fit(logit, labels).slope
         targets = smoothed_targets(labels)
@@ -73,13 +73,13 @@ def _merge_cliffs(
         count: ``[S]`` rows of each step.
         centre: ``[S]`` mean logit, increasing.
         mean: ``[S]`` mean target, increasing.
-        max_slope: steepest line allowed, calibrated logit a logit.
+        max_slope: largest slope allowed, in calibrated logit per logit.
 
     Returns:
-        Centres and means of the steps left, at least one.
+        Centres and means of the remaining steps, at least one.
     """
     while len(count) > 1:
-        # Clipped, so that neighbours equal up to rounding divide to "too steep" or "too flat".
+        # Clipped, so that neighbours that are equal up to rounding count as too steep or too flat.
         rise, run = (np.maximum(np.diff(v), 1e-12) for v in (logit_of(mean), centre))
         slope = rise / run
         off = np.maximum(slope / max_slope, MIN_SLOPE / slope)

@@ -1,1 +1,1 @@
-"""How members become one logit: transforms, weights, the gate, and what each member contributes."""
+"""From member scores to one logit: transforms, weights, the gate, and each member's contribution."""

@@ -1,4 +1,4 @@
-"""What the stack and all simple fusions come down to: a weighted sum of standardised columns."""
+"""A weighted sum of standardised columns: the form of the stack and of all simple fusions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which member earns its place in the stack: its weight, and what the stack loses without it.
+"""Each member's contribution to the stack: its weight, and what the stack loses without it.
 
-Everything is measured on the out-of-fold rows by cross-fitting, as the gate is, so that no figure here
-has seen a test row.
+Everything is measured on the out-of-fold rows by cross-fitting, like the gate, so no figure here uses a test
+row.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one member is to the stack.
+    """One member's contribution to the stack.
 
     Attributes:
         member: its name.
         weight: of its standardised score in the stack, 0 or more; the largest of its weights for K > 2.
-        without: quality of the stack refitted without the member; None where it is the only one.
-        log_loss_change: (estimate, low, high) of log loss without minus log loss with the member, in nats
-            a row, 95 % bootstrap interval over groups; above 0 where the member helps. None as above.
-        average_precision_change: average precision without minus with; below 0 where the member helps.
+        without: quality of the stack refitted without the member; None if it is the only one.
+        log_loss_change: (estimate, low, high) of log loss without minus log loss with the member, in nats per
+            row, with a 95 % bootstrap interval over groups; above 0 if the member helps. None as above.
+        average_precision_change: average precision without minus with the member; below 0 if it helps.
     """
 
     member: str
@@ -51,10 +51,10 @@ def contributions(oof: ScoreTable, *, seed: int, n_replicates: int) -> tuple[Qua
         n_replicates: of the bootstrap.
 
     Returns:
-        Quality of the whole stack, and a contribution a member in column order.
+        Quality of the whole stack, and one contribution per member in column order.
 
     Raises:
-        ModelError, DataError: the table is no base for an ensemble.
+        ModelError, DataError: no ensemble can be fitted on the table.
     """
     training = TrainingScores.from_table(oof)
     stack = METHODS["stack"]

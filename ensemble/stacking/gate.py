@@ -1,8 +1,7 @@
-"""The gate: a stack is kept only where it is not worse than the best single member, out of fold.
+"""The gate: the stack is kept only if it is not worse than the best single member, out of fold.
 
-On few labels a fitted combination can lose to one of its own inputs, so the comparison is made with
-cross-fitted logits. The best member is picked on all rows, which favours it a little: the stack has
-to earn its place.
+With few labels a fitted combination can be worse than one of its inputs, so both are compared by cross-fitted
+logits. The best member is chosen on all rows, which favours it slightly: in doubt, the simpler model wins.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class GateDecision:
 def decide_gate(
     stack_logits: Float64Array, single_logits: Float64Array, labels: LabelArray, best_member: str
 ) -> GateDecision:
-    """Keep the stack where its log loss *and* its average precision are not worse.
+    """Keep the stack if neither its log loss *nor* its average precision is worse.
 
     Args:
         stack_logits: ``[N]`` or ``[N, K]`` cross-fitted logits of the stack.
@@ -45,7 +44,7 @@ def decide_gate(
         best_member: its name.
     """
     stack, single = quality(stack_logits, labels), quality(single_logits, labels)
-    # Sums in another order differ in the last digits; that is not "worse".
+    # The tolerance is for sums in a different order, which differ in the last digits.
     loss_ok = stack.log_loss <= single.log_loss + 1e-9
     precision_ok = stack.average_precision >= single.average_precision - 1e-9
     figures = f"stack: {stack}; '{best_member}': {single}"

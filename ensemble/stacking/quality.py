@@ -1,4 +1,4 @@
-"""The two figures that candidates are compared by: log loss and average precision."""
+"""The two figures by which candidates are compared: log loss and average precision."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ensemble.softmax import one_hot
 
 @dataclass(frozen=True)
 class Quality:
-    """Log loss in nats a row (lower is better) and average precision (higher is better)."""
+    """Log loss in nats per row (lower is better) and average precision (higher is better)."""
 
     log_loss: float
     average_precision: float
 
     def __str__(self) -> str:
-        """Both figures as a person reads them."""
+        """Both figures, for people."""
         return f"log loss {self.log_loss:.4f}, average precision {self.average_precision:.4f}"
 
 

@@ -43,11 +43,11 @@ def cross_fit(training: TrainingScores, method: Method) -> Float64Array:
     return logits
 
 
-def honest_logits(training: TrainingScores, method: Method) -> Float64Array:
-    """Cross-fitted logits where the rows allow it, in-sample ones where a fold would lack a class.
+def valid_logits(training: TrainingScores, method: Method) -> Float64Array:
+    """Cross-fitted logits, or in-sample logits if some fold's training rows would lack a class.
 
-    The second happens only inside :func:`cross_fit` with very few folds or positives, and serves
-    only to choose among members, each of one slope and one intercept.
+    The latter happens only inside :func:`cross_fit` with very few folds or positives. It is used only to
+    choose among members, each with one slope and one intercept, which can hardly overfit.
     """
     if training.can_cross_fit:
         return cross_fit(training, method)
@@ -55,11 +55,11 @@ def honest_logits(training: TrainingScores, method: Method) -> Float64Array:
 
 
 def ridge_stack(training: TrainingScores) -> LinearCombination:
-    """Non-negative ridge logistic over all members.
+    """Non-negative ridge logistic regression over all members.
 
-    The strength is :func:`ensemble.stacking.weights.default_ridge` times 100, 10, 1 or 0.1, whichever has the
-    lowest cross-fitted log loss on the rows' own folds; the stronger one wins ties. Where the rows
-    cannot be cross-fitted it is the default.
+    The ridge is :func:`ensemble.stacking.weights.default_ridge` times 100, 10, 1 or 0.1, whichever gives the
+    lowest cross-fitted log loss; the strongest wins ties. If the rows cannot be cross-fitted, it is the
+    default.
     """
     ridge = default_ridge(training)
     if training.can_cross_fit:
@@ -72,27 +72,27 @@ def ridge_stack(training: TrainingScores) -> LinearCombination:
 
 
 def best_member(training: TrainingScores) -> str:
-    """The member whose own logistic has the lowest cross-fitted log loss; the first wins ties."""
+    """The member whose own logistic regression has the lowest cross-fitted log loss; the first wins ties."""
     losses = [
-        log_loss(honest_logits(training, partial(fit_single, member=block.member)), training.labels)
+        log_loss(valid_logits(training, partial(fit_single, member=block.member)), training.labels)
         for block in training.blocks
     ]
     return training.blocks[int(np.argmin(losses))].member
 
 
 def best_single(training: TrainingScores) -> LinearCombination:
-    """The best member's own logistic; which member is best is chosen on the same rows."""
+    """The best member's own logistic regression; the best member is chosen on the same rows."""
     return fit_single(training, best_member(training))
 
 
 def greedy_selection(training: TrainingScores) -> LinearCombination:
-    """Average of members' calibrated log-odds, picked greedily with replacement (Caruana et al. 2004).
+    """Mean of members' calibrated log-odds, selected greedily with replacement (Caruana et al. 2004).
 
-    Each of 20 steps adds the member that lowers the log loss of the running mean most, repeats
-    allowed; the best prefix counts. Selection reads cross-fitted log-odds.
+    Each of 20 steps adds the member, possibly again, that reduces the log loss of the running mean most. The
+    best prefix is used. The selection uses cross-fitted log-odds.
     """
     singles = [partial(fit_single, member=block.member) for block in training.blocks]
-    candidates = np.stack([honest_logits(training, single) for single in singles])
+    candidates = np.stack([valid_logits(training, single) for single in singles])
     counts = np.zeros(len(singles), dtype=np.int64)
     running = np.zeros_like(candidates[0])
     best_counts, best_loss = counts.copy(), np.inf
@@ -101,7 +101,7 @@ def greedy_selection(training: TrainingScores) -> LinearCombination:
         chosen = int(np.argmin(losses))
         counts[chosen] += 1
         running = running + candidates[chosen]
-        # A hair's margin: rounding must not prefer twenty copies of a member to one.
+        # The margin keeps rounding errors from preferring twenty copies of a member to one.
         if losses[chosen] < best_loss - 1e-12:
             best_counts, best_loss = counts.copy(), losses[chosen]
     share = best_counts / best_counts.sum()

@@ -1,4 +1,4 @@
-"""The out-of-fold table as the fits read it: checked once, float64, with members as blocks of columns."""
+"""The out-of-fold table in the form that is fitted on: checked, float64, members as blocks of columns."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def blocks_of(columns: tuple[ScoreColumn, ...], n_classes: int) -> tuple[MemberB
 
 @dataclass(frozen=True)
 class TrainingScores:
-    """Out-of-fold rows that an ensemble may be fitted on. N rows, M columns, K classes.
+    """Out-of-fold rows to fit an ensemble on. N rows, M columns, K classes.
 
     Attributes:
         columns: M columns.
@@ -70,12 +70,12 @@ class TrainingScores:
 
     @classmethod
     def from_table(cls, table: ScoreTable) -> TrainingScores:
-        """Check the table and take it over.
+        """Check the table and convert it.
 
         Raises:
-            ModelError: scores are missing or infinite, a row was never held out, or a group lies in
-                two folds.
-            DataError: fewer than two folds, or a class that all folds but one lack.
+            ModelError: scores are missing or infinite, a row belongs to no fold, or a group lies in two
+                folds.
+            DataError: there are fewer than two folds, or a class occurs in only one fold.
         """
         table.require_complete()
         if not len(table.columns):
@@ -107,12 +107,12 @@ class TrainingScores:
 
     @property
     def n_positive(self) -> int:
-        """Rows of the rarest class, which bounds what can be learnt."""
+        """Rows of the rarest class, which limits what can be learnt."""
         return int(np.bincount(self.labels, minlength=self.n_classes).min())
 
     @property
     def can_cross_fit(self) -> bool:
-        """True when every fold can be predicted from the others: two folds, each class in two of them."""
+        """Whether every fold can be predicted from the others: each class is in at least two folds."""
         return all(len(np.unique(self.folds[self.labels == k])) > 1 for k in range(self.n_classes))
 
     def rows(self, mask: npt.NDArray[np.bool_]) -> TrainingScores:

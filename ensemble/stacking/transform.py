@@ -12,8 +12,8 @@ from contracts.errors import ModelError
 from ensemble.logistic import Float64Array
 from ensemble.stacking.training_scores import TrainingScores
 
-# The offset inside the logarithm, as a share of the median score. Scores far below the usual then
-# differ little, so that an exact 0 is no outlier; the upper end, where anomalies are, stays logarithmic.
+# Offset inside the logarithm, as a share of the median score. It compresses scores far below the median, so
+# that a score of exactly 0 is no outlier; the upper end, where anomalies are, stays logarithmic.
 EPS_OF_MEDIAN = 1e-2
 
 
@@ -21,12 +21,12 @@ EPS_OF_MEDIAN = 1e-2
 class ColumnTransform:
     """``z = (g(score) - mean) / std``, g = identity or log(max(score - floor, 0) + eps).
 
-    All attributes are ``[M]``, one entry a column.
+    All attributes are ``[M]``, one entry per column.
 
     Attributes:
-        is_log: anomaly scores, whose tails are long.
-        floor: 0, or the lowest training score of a member that gives negative ones; 0 for logits.
-        eps: inside the logarithm, > 0, in units of the score; 1 for logits, where it is not used.
+        is_log: True for anomaly scores, which have long tails.
+        floor: 0, or the lowest training score of a member with negative scores; 0 for logits.
+        eps: offset inside the logarithm, > 0, in units of the score; 1 for logits, where it is not used.
         mean: of g over the training rows.
         std: of g over the training rows; 1 for a constant column.
     """
@@ -39,9 +39,9 @@ class ColumnTransform:
 
     @classmethod
     def fit(cls, training: TrainingScores) -> ColumnTransform:
-        """Learn the scales from out-of-fold rows (all classes, unweighted).
+        """Fit the scales to out-of-fold rows (all classes, unweighted).
 
-        The K logits of one member share one mean and one std, so that their order survives.
+        The K logits of one member share one mean and one std, which preserves their order.
         """
         scores = training.scores
         is_log = np.array([column.meaning == "anomaly_score" for column in training.columns])
@@ -57,11 +57,11 @@ class ColumnTransform:
             columns = list(block.columns)
             values = raw[:, columns]
             mean[columns] = values.mean()
-            # Logits of a block are compared within a row only, so only that spread counts.
+            # Softmax compares the logits of a block within a row, so the spread within rows sets the scale.
             spread = values - values.mean(axis=1, keepdims=True) if block.is_logit_block else values
             std[columns] = spread.std()
-        # A column that is constant up to float32 noise tells nothing; dividing by its std would
-        # turn the noise into an input.
+        # A column that is constant up to float32 noise carries no information; dividing by its std would turn
+        # the noise into an input.
         constant = std <= 1e-6 * np.maximum(1e-30, np.abs(mean))
         return cls(is_log, floor, eps, mean, np.where(constant, 1.0, std))
 
@@ -69,7 +69,7 @@ class ColumnTransform:
         """``[N, M]`` raw scores → ``[N, M]`` float64 stacker inputs.
 
         Raises:
-            ModelError: another number of columns, or scores that are not finite.
+            ModelError: the number of columns is wrong, or scores are not finite.
         """
         scores_NM: Float64Array = np.asarray(scores, dtype=np.float64)
         if scores_NM.ndim != 2 or scores_NM.shape[1] != len(self.mean):

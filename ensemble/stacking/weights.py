@@ -1,4 +1,4 @@
-"""Fit the weights of a linear combination, for two classes and for K, behind one face."""
+"""Fit the weights of a linear combination, for two classes and for K."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from ensemble.stacking.combination import LinearCombination
 from ensemble.stacking.training_scores import TrainingScores
 from ensemble.stacking.transform import ColumnTransform
 
-# Positives a coefficient below which the default ridge grows beyond one row's worth.
+# Positives per coefficient below which the default ridge exceeds 1, the weight of one row.
 COMFORTABLE_POSITIVES = 10.0
 
 
 def default_ridge(training: TrainingScores) -> float:
-    """Ridge of 1 at ten positives a coefficient, more in proportion as positives get fewer.
+    """A ridge of 1 at ten positives per coefficient, and inversely proportional to the number of positives.
 
-    Inputs are standardised, so a ridge of r weighs about as much as r well-placed rows: with plenty
-    of positives it is nothing, with three for five members it keeps the weights small and even.
+    Inputs are standardised, so a ridge of r counts about as much as r well-placed rows. With many positives
+    it has no effect; with three positives for five members it keeps the weights small and even.
     """
     return COMFORTABLE_POSITIVES * len(training.blocks) / max(1, training.n_positive)
 
 
 def fit_stack(training: TrainingScores, ridge: float) -> LinearCombination:
-    """Ridge logistic over all members with non-negative weights, unweighted rows.
+    """Ridge logistic regression over all members with non-negative weights and unweighted rows.
 
-    Non-negative, since a higher score means "more like the minority" by contract: a negative weight
-    could only be noise or two members cancelling each other.
+    Weights are non-negative because a higher score means "more like the minority" by contract. A negative
+    weight could only be noise, or two members cancelling each other.
     """
     return _fit(training, ridge, lower=0.0)
 
 
 def fit_single(training: TrainingScores, member: str) -> LinearCombination:
-    """One member's own logistic, as a combination in which every other weight is zero.
+    """One member's own logistic regression, as a combination in which all other weights are 0.
 
-    The slope is kept above 0, so that a member that ranks the wrong way shows it in its AUROC.
+    The slope is kept above 0, so that a member that ranks in the wrong direction shows it in its AUROC.
     """
     own = training.only(member)
     fitted = _fit(own, default_ridge(own), lower=MIN_SLOPE)
@@ -43,7 +43,7 @@ def fit_single(training: TrainingScores, member: str) -> LinearCombination:
 
 
 def fit_mean(training: TrainingScores) -> LinearCombination:
-    """Plain mean of the standardised members, then a one-dimensional logistic.
+    """Plain mean of the standardised members, followed by a one-dimensional logistic regression.
 
     For K classes the logit blocks are averaged into one block and the anomaly scores into one column.
     """
@@ -70,7 +70,7 @@ def fit_mean(training: TrainingScores) -> LinearCombination:
 
 
 def _fit(training: TrainingScores, ridge: float, lower: float) -> LinearCombination:
-    """One coefficient a member (K for an anomaly score where K > 2), each at least ``lower``."""
+    """One coefficient per member (K for an anomaly score if K > 2), each at least ``lower``."""
     transform = ColumnTransform.fit(training)
     z = transform(training.scores)
     if training.n_classes == 2:

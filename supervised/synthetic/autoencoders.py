@@ -2,11 +2,11 @@
 
 Source: Dablain et al. 2021, DeepSMOTE (https://arxiv.org/abs/2105.02340), whose networks follow DCGAN
 (https://arxiv.org/abs/1511.06434): four stride-2 convolutions and a linear layer, then a linear layer and
-three transposed convolutions. Where we differ: the penalty is the one the paper describes. The code that
-came with it permutes images and codes alike, stops the gradient at the codes and never reads its weight;
-what is left is a second reconstruction. Here images of one class are encoded, their codes change places, and
-what is decoded is compared with the images that did not. Rows of the penalty also share a batch with the
-others, since batch normalisation over a single class would wash out what is common to it.
+three transposed convolutions. We differ in implementing the penalty as the paper describes it. The published
+code permutes images and codes alike, stops the gradient at the codes and never uses the penalty's weight,
+which leaves a second reconstruction loss. Here images of one class are encoded, their codes are permuted, and
+the decoded images are compared with the original, unpermuted ones. Besides, the penalty's rows share a batch
+with the others, because batch normalisation over a single class would remove what its images have in common.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LOG_VARIANCE_LIMIT = 10.0
 
 
 class Autoencoder(nn.Module):
-    """Encoder and decoder. c channels, s pixels a side, d coordinates of a code.
+    """Encoder and decoder for c channels, s pixels per side and codes of d dimensions.
 
     Args:
         settings: model, sizes.
@@ -52,7 +52,7 @@ class Autoencoder(nn.Module):
         self.encoder = nn.Sequential(*encoder, nn.Flatten())
         deepest = settings.image_size // 16
         encoded = 8 * width * deepest * deepest
-        # A VAE's encoder says mean and log variance of every coordinate.
+        # A VAE's encoder predicts mean and log variance of every coordinate.
         outputs = settings.latent_dim * (2 if settings.model == "vae" else 1)
         self.to_code = nn.Linear(encoded, outputs)
         side = settings.image_size // 8
@@ -73,7 +73,7 @@ class Autoencoder(nn.Module):
         )
 
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """``[N, d]`` code (a VAE's posterior mean) and ``[N, d]`` log variance (0 columns but for a VAE).
+        """``[N, d]`` codes (a VAE's posterior means) and ``[N, d]`` log variances (no columns unless a VAE).
 
         Args:
             pixels: ``[N, c, s, s]`` in -1…1.
@@ -104,22 +104,22 @@ def fit_autoencoder(
 
     Args:
         pixels: ``[n, c, s, s]`` uint8, n at least 3.
-        labels: ``[n]`` class index; only the penalty reads it.
-        settings: which model, with which numbers.
-        seed: of weights, batches, noise and permutations. The caller's random state is left as it was.
+        labels: ``[n]`` class index, used only by the penalty.
+        settings: which model, with which parameters.
+        seed: of weights, batches, noise and permutations. The caller's random state is left unchanged.
         device: ``cpu`` or ``cuda``.
         on_epoch: receives the number of each finished epoch, from 1, and its mean loss.
 
     Returns:
-        The autoencoder on the CPU, ready to use.
+        The autoencoder on the CPU, in evaluation mode.
 
     Raises:
-        MemberCollapsedError: the loss is no longer a number.
+        MemberCollapsedError: the loss is not finite.
         KeyboardInterrupt: the user interrupted.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        # Convolutions on channels-last tensors are the faster ones, here by a sixth to a third.
+        # Convolutions are faster on channels-last tensors, here by a sixth to a third.
         autoencoder: Autoencoder = Autoencoder(settings).to(memory_format=torch.channels_last)
         run_training(
             _Training(autoencoder, on_epoch),
@@ -133,8 +133,8 @@ def fit_autoencoder(
 class _Training(LightningModule):
     """The objectives, for Lightning's loop.
 
-    Reconstruction is the squared error summed over an image, to which beta and lambda relate, and all is
-    divided by the number of pixel values: the loss of a plain autoencoder is the mean squared error.
+    Beta and lambda are relative to the squared error summed over an image. The total is divided by the number
+    of pixel values, so that the loss of a plain autoencoder is the mean squared error.
 
     Args:
         autoencoder: trained in place.
@@ -151,8 +151,7 @@ class _Training(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor | None:  # noqa: ARG002
         pixels, one_class = batch
         if len(pixels) < 2:
-            # A single row left over has neither a spread nor a discrepancy; shuffling leaves another over
-            # in the next epoch.
+            # A single leftover row has no variance and no MMD. It is another row in the next epoch.
             return None
         loss = self.loss(as_signed(pixels), as_signed(one_class))
         if not math.isfinite(float(loss.detach())):
@@ -190,7 +189,7 @@ class _Training(LightningModule):
         return loss
 
     def _moved(self, codes: Tensor) -> Tensor:
-        """Codes of the penalty, each in the place of another: one cycle through rows in random order."""
+        """The penalty's codes, each moved to the next row; one cycle, as rows are in random order."""
         if not self.settings.encoder_gradient:
             codes = codes.detach()
         return codes.roll(1, dims=0) if self.settings.permutation else codes
@@ -204,7 +203,7 @@ class _Training(LightningModule):
 
 
 class _Rows(Dataset[tuple[Tensor, Tensor]]):
-    """Batches of rows, each with the rows of one class that the penalty wants."""
+    """Batches of rows, each with the rows of one class for the penalty."""
 
     def __init__(self, pixels: Tensor, labels: LabelArray, settings: SyntheticSettings, seed: int) -> None:
         self.pixels, self.settings = pixels, settings
@@ -218,11 +217,11 @@ class _Rows(Dataset[tuple[Tensor, Tensor]]):
         return len(self.pixels)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """``[B, c, s, s]`` and ``[P, c, s, s]`` uint8."""
+        """``[B, c, s, s]`` and ``[P, c, s, s]`` uint8; DataLoader calls this once per batch."""
         return self.pixels[indices], self.pixels[self._one_class()]
 
     def _one_class(self) -> list[int]:
-        """Positions of up to a batch of rows of a class drawn at random, in random order."""
+        """Positions of at most a batch of rows of a randomly drawn class, in random order."""
         if not self.settings.penalty:
             return []
         rows = self.rows_of_class[self._rng.choice(len(self.chances), p=self.chances)]
@@ -231,10 +230,10 @@ class _Rows(Dataset[tuple[Tensor, Tensor]]):
 
 
 def as_signed(pixels: Tensor) -> Tensor:
-    """Float pixels in -1…1 of uint8 ones."""
+    """uint8 pixels as float in -1…1."""
     return pixels.float() / 127.5 - 1.0
 
 
 def as_bytes(signed: Tensor) -> Tensor:
-    """uint8 pixels of float ones in -1…1."""
+    """Float pixels in -1…1 as uint8."""
     return ((signed + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)

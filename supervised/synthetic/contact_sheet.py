@@ -1,4 +1,4 @@
-"""A contact sheet: real images of the classes that grew, how they are reconstructed, what was generated."""
+"""A contact sheet: real, reconstructed and generated images of the classes that got synthetic rows."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MOST_CLASSES = 20
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """Pictures of one class, at most a row of each kind.
+    """Pictures of one class, one row of each kind.
 
     Attributes:
-        title: how the class is called.
+        title: name of the class for the caption.
         n_real: training rows of the class.
-        n_generated: rows made for it.
+        n_generated: synthetic rows of the class.
         real: ``[a, s, s, 3]`` uint8 RGB.
         reconstructed: ``[a, s, s, 3]``, decoded from the codes of ``real``.
         generated: ``[b, s, s, 3]``.
@@ -43,12 +43,12 @@ class ClassPictures:
 
 
 def contact_sheet(title: str, classes: Sequence[ClassPictures]) -> bytes:
-    """PNG of three captioned rows of pictures a class; the 20 classes with the fewest rows, where more grew.
+    """PNG with three captioned rows of pictures per class, for at most the 20 classes with the fewest rows.
 
     Equal pictures give equal bytes.
 
     Args:
-        title: stands on top.
+        title: heading of the sheet.
         classes: in the order in which they are shown.
     """
     rarest = sorted(range(len(classes)), key=lambda position: classes[position].n_real)[:_MOST_CLASSES]
@@ -66,7 +66,7 @@ def contact_sheet(title: str, classes: Sequence[ClassPictures]) -> bytes:
         top = _MARGIN + _CAPTION + number * (_CAPTION + _TILE + _GAP)
         draw.text((_MARGIN, top + 2), caption, fill=_INK if number % 3 == 0 else _FAINT, font=small)
         for column, pixels in enumerate(images):
-            # Nearest: what is shown is what the network saw, larger.
+            # Nearest-neighbour scaling shows the pixels that the network saw, enlarged.
             tile = Image.fromarray(pixels).resize((_TILE, _TILE), Image.Resampling.NEAREST)
             sheet.paste(tile, (_MARGIN + column * (_TILE + _GAP), top + _CAPTION))
     buffer = io.BytesIO()

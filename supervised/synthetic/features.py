@@ -21,14 +21,14 @@ def resample_features(
 ) -> tuple[FloatArray, LabelArray]:
     """Feature rows to add to the smaller classes.
 
-    Neighbours are found on standardised features, as no feature's unit should decide who is near; the new
-    rows are handed back in the units of ``pooled``.
+    Neighbours are found on standardised features, because the unit of a feature should not decide which rows
+    are near. New rows are returned in the units of ``pooled``.
 
     Args:
-        pooled: ``[n, D]`` float32 of the training rows, and of no others.
+        pooled: ``[n, D]`` float32 of the training rows and no others.
         labels: ``[n]`` class index.
         n_classes: K.
-        settings: ``sampler``, ``neighbours`` and ``cap`` are read.
+        settings: ``sampler``, ``neighbours`` and ``cap`` are used.
         seed: of the draws.
         report: see :func:`supervised.synthetic.latent.sample_between`.
 
@@ -36,10 +36,10 @@ def resample_features(
         ``[m, D]`` float32 new rows, and their ``[m]`` class indices.
 
     Raises:
-        DataError: a class that has to grow has fewer than 2 rows.
+        DataError: a class that needs new rows has fewer than 2 rows.
     """
     mean, spread = pooled.mean(axis=0), pooled.std(axis=0)
-    # A feature that never varies has no say in who is near, and 1 keeps it what it is.
+    # A constant feature does not affect which rows are near; dividing by 1 keeps its value.
     spread = np.where(spread > 1e-6, spread, np.float32(1.0))
     sampled = sample_between(
         (pooled - mean) / spread,

@@ -60,7 +60,7 @@ def shrunken_images(rows: ImageRows, positions: IndexArray, side: int) -> ImageA
 
 
 def _resized(images: ImageArray, side: int) -> ImageArray:
-    """``[B, side, side, 3]`` uint8, antialiased; images of that side are left as they are."""
+    """``[B, side, side, 3]`` uint8, antialiased; images that already have that side stay as they are."""
     if images.shape[1:3] == (side, side):
         return images
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
@@ -78,27 +78,27 @@ def synthesise(
     report: Callable[[str], None] = lambda _: None,
     on_epoch: Callable[[int, float], None] = lambda _epoch, _loss: None,
 ) -> SyntheticImages:
-    """Make up images of the classes that have fewer rows than ``settings.cap`` asks for.
+    """Make synthetic images of the classes that have fewer rows than ``settings.cap`` asks for.
 
     Args:
-        images: ``[n, S, S, 3]`` uint8 RGB of the training rows, and of no others; best read by
-            :func:`shrunken_images`, so that S is small already.
+        images: ``[n, S, S, 3]`` uint8 RGB of the training rows and no others; best read by
+            :func:`shrunken_images`, so that S is already small.
         labels: ``[n]`` class index, 0…K-1.
         n_classes: K.
         settings: with ``space: images``.
         seed: of the autoencoder and of the sampler.
         device: ``cpu`` or ``cuda``.
-        report: receives a sentence about the fit, and where a rule for small classes applied.
-        on_epoch: receives each finished epoch, from 1, and its mean loss.
+        report: receives a sentence about the fit, and when a rule for small classes applies.
+        on_epoch: receives the number of each finished epoch, from 1, and its mean loss.
 
     Raises:
         UsageError: ``settings.space`` is ``features``.
-        DataError: a class that has to grow has fewer than 2 rows.
+        DataError: a class that needs new rows has fewer than 2 rows.
         MemberCollapsedError: the autoencoder diverged.
         KeyboardInterrupt: the user interrupted.
     """
     if settings.space != "images":
-        raise UsageError("synthetic: space=features makes no images. Set synthetic.space=images.")
+        raise UsageError("synthetic: got space=features, which makes no images. Set synthetic.space=images.")
     losses: list[float] = []
 
     def after_epoch(epoch: int, loss: float) -> None:
@@ -131,13 +131,13 @@ def synthesise(
 def generated_rows(
     rows: ImageRows, positions: IndexArray, settings: SyntheticSettings, context: FitContext
 ) -> tuple[Tensor, Tensor]:
-    """Make images up from rows of a fit; the contact sheet and the facts are kept beside its result.
+    """Make synthetic images for a fit; a contact sheet and a JSON summary are kept beside its result.
 
     Args:
         rows: of the fit.
-        positions: of those that are learnt from; the others, set aside to decide when to stop, are not read.
+        positions: of the rows to learn from; the rows set aside for early stopping are not used.
         settings: with ``space: images``.
-        context: seed, device, and where sentences and files go.
+        context: seed, device, and receivers of sentences and files.
 
     Returns:
         ``[m, 3, s, s]`` uint8 pixels and their ``[m]`` labels.
@@ -159,7 +159,7 @@ def generated_rows(
 
 
 def _pixels(images: ImageArray, settings: SyntheticSettings) -> Tensor:
-    """``[n, c, s, s]`` uint8 as the autoencoder reads them."""
+    """``[n, c, s, s]`` uint8 inputs of the autoencoder."""
     side = settings.image_size
     batches = [_resized(images[start : start + _BATCH], side) for start in range(0, len(images), _BATCH)]
     pixels = torch.from_numpy(np.concatenate(batches)).permute(0, 3, 1, 2).contiguous()
@@ -175,13 +175,13 @@ def _pixels(images: ImageArray, settings: SyntheticSettings) -> Tensor:
 
 @torch.inference_mode()
 def _codes_and_errors(autoencoder: Autoencoder, pixels: Tensor, device: str) -> tuple[FloatArray, FloatArray]:
-    """``[n, d]`` codes, and ``[n]`` mean squared errors of their decoding, pixels from 0 to 1."""
+    """``[n, d]`` codes, and ``[n]`` mean squared reconstruction errors for pixels from 0 to 1."""
     codes, errors = [], []
     for start in range(0, len(pixels), _BATCH):
         signed = as_signed(pixels[start : start + _BATCH].to(device))
         code = autoencoder.encode(signed)
         codes.append(code.cpu())
-        # A quarter, because -1…1 is twice as long as 0…1.
+        # Divided by 4, because -1…1 is twice as wide as 0…1.
         squared = (autoencoder.decode(code) - signed).square() / 4.0
         errors.append(squared.flatten(1).mean(dim=1).cpu())
     return torch.cat(codes).numpy(), torch.cat(errors).numpy()
@@ -194,7 +194,7 @@ def _decoded(autoencoder: Autoencoder, codes: FloatArray, device: str) -> ImageA
     images = np.empty((len(codes), side, side, 3), dtype=np.uint8)
     for start in range(0, len(codes), _BATCH):
         part = torch.from_numpy(codes[start : start + _BATCH]).to(device)
-        # A single channel is written to all three.
+        # A single channel is broadcast to all three.
         images[start : start + _BATCH] = as_bytes(autoencoder.decode(part)).permute(0, 2, 3, 1).cpu().numpy()
     return images
 
@@ -224,7 +224,7 @@ def _sheet(
     generated: ImageArray,
     device: str,
 ) -> bytes:
-    """The contact sheet of the classes that grew."""
+    """The contact sheet of the classes with synthetic rows."""
     classes = []
     for label in sampled.neighbours:
         mine = np.flatnonzero(labels == label)
@@ -234,7 +234,7 @@ def _sheet(
             codes = autoencoder.encode(as_signed(shown.to(device))).cpu().numpy()
         real = shown.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
         title = f"class {label}, the minority" if label == n_classes - 1 else f"class {label}"
-        # ADASYN gives a row's offspring one after the other: even steps show more of them.
+        # ADASYN returns the new rows of one source together, so even steps show more sources.
         steps = np.linspace(0, len(made) - 1, min(_SHOWN, len(made))).astype(np.int64)
         reconstructed = _decoded(autoencoder, codes, device)
         classes.append(ClassPictures(title, len(mine), len(made), real, reconstructed, made[steps]))

@@ -1,9 +1,9 @@
 """SMOTE and ADASYN between rows of a class; the sampling itself is imbalanced-learn's.
 
 Source: Chawla et al. 2002 (SMOTE, https://arxiv.org/abs/1106.1813); He et al. 2008 (ADASYN). A new row lies
-on the segment between a row and one of its k nearest neighbours of the same class. SMOTE draws the row
-evenly. ADASYN gives row i the count g_i = G r_i / sum(r), rounded, where r_i is the share of other classes
-among its k nearest neighbours of all rows.
+on the segment between a row and one of its k nearest neighbours of the same class. SMOTE draws the first row
+uniformly. ADASYN makes g_i = G r_i / sum(r) new rows from row i, rounded, where r_i is the share of other
+classes among its k nearest neighbours in all rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Sampled:
     Attributes:
         points: ``[m, d]`` float32, class by class.
         labels: ``[m]`` class index.
-        neighbours: class → k that was used, for every class that grew.
+        neighbours: class → k that was used, for every class with new rows.
     """
 
     points: FloatArray
@@ -35,7 +35,7 @@ class Sampled:
 
 
 def target_counts(counts: IndexArray, cap: float) -> IndexArray:
-    """``[K]`` rows per class after sampling: ``cap`` times the largest, or as many as there are.
+    """``[K]`` rows per class after sampling: ``cap`` times the largest class, or its own size if larger.
 
     Args:
         counts: ``[K]`` rows per class.
@@ -57,10 +57,10 @@ def sample_between(
 ) -> Sampled:
     """New rows of every class below ``cap``.
 
-    Two rules for small classes, each told by ``report`` where it applies. A class of n <= k rows uses
-    n - 1 neighbours. Where ADASYN's counts are undefined (no row of the class has a neighbour of another)
-    or all round to 0, the rows are equally hard, and equal counts in expectation are what SMOTE draws.
-    ADASYN's rounding may also miss the target by a few rows.
+    Two rules apply to small classes, and ``report`` says when they do. A class of n <= k rows uses n - 1
+    neighbours. If ADASYN's counts are undefined (no row of the class has a neighbour of another class) or all
+    round to 0, its rows are equally hard, and SMOTE draws them with equal probability. ADASYN's rounding may
+    miss the target by a few rows.
 
     Args:
         points: ``[n, d]`` float32; distances are Euclidean in these coordinates.
@@ -69,11 +69,11 @@ def sample_between(
         sampler: ``smote`` or ``adasyn``.
         neighbours: k.
         cap: see :func:`target_counts`.
-        seed: of the draws; a class's draws do not depend on which other classes grow.
-        report: receives a sentence where a rule for small classes applied.
+        seed: of the draws; a class's draws do not depend on which other classes get new rows.
+        report: receives a sentence when a rule for small classes applies.
 
     Raises:
-        DataError: a class that has to grow has fewer than 2 rows.
+        DataError: a class that needs new rows has fewer than 2 rows.
     """
     counts = np.bincount(labels, minlength=n_classes)
     targets = target_counts(counts, cap)
@@ -81,8 +81,8 @@ def sample_between(
     for label in growing:
         if counts[label] < 2:
             raise DataError(
-                f"{sampler}: class {label} has {counts[label]} training images but 2 are needed to make "
-                "others between them. Add images of it, use fewer folds, or leave synthetic out."
+                f"{sampler}: class {label} has {counts[label]} training images, but at least 2 are needed to "
+                "make new ones between them. Add images of it, use fewer folds, or leave synthetic out."
             )
     parts = [np.empty((0, points.shape[1]), dtype=np.float32)]
     used: dict[int, int] = {}
@@ -90,14 +90,14 @@ def sample_between(
         used[label] = min(neighbours, int(counts[label]) - 1)
         if used[label] < neighbours:
             report(
-                f"{sampler}: class {label} has {counts[label]} rows, so a row is joined with {used[label]} "
-                f"of its class, not {neighbours}"
+                f"{sampler}: class {label} has {counts[label]} rows, so {used[label]} neighbours are used "
+                f"instead of {neighbours}"
             )
         wanted = {label: int(targets[label])}
         new = _adasyn(points, labels, wanted, used[label], seed + label) if sampler == "adasyn" else None
         if new is None:
             if sampler == "adasyn":
-                report(f"adasyn: no row of class {label} stands out as hard, so all count the same")
+                report(f"adasyn: no row of class {label} is harder than the others, so SMOTE is used")
             smote = SMOTE(sampling_strategy=wanted, k_neighbors=used[label], random_state=seed + label)
             new = smote.fit_resample(points, labels)[0][len(points) :]
         parts.append(new.astype(np.float32))
@@ -108,12 +108,12 @@ def sample_between(
 def _adasyn(
     points: FloatArray, labels: LabelArray, wanted: dict[int, int], neighbours: int, seed: int
 ) -> FloatArray | None:
-    """ADASYN's new rows; None where its counts are undefined or all 0."""
+    """ADASYN's new rows; None if its counts are undefined or all 0."""
     adasyn = ADASYN(sampling_strategy=wanted, n_neighbors=neighbours, random_state=seed)
     try:
         new: FloatArray = adasyn.fit_resample(points, labels)[0][len(points) :]
     except RuntimeError as error:
-        # The two refusals that imbalanced-learn makes here; any other is a mistake of ours.
+        # imbalanced-learn refuses these two cases here; any other error is a bug of ours.
         if "belong to the majority" not in str(error):
             raise
         return None

@@ -1,4 +1,4 @@
-"""What draws an autoencoder's codes towards a standard normal: the VAE's KL and the WAE's MMD."""
+"""Regularisers that pull an autoencoder's codes towards a standard normal: the VAE's KL, the WAE's MMD."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def mmd(codes: Tensor, prior: Tensor, sigma: float = 1.0) -> Tensor:
     """Unbiased squared maximum mean discrepancy between codes and draws of the prior.
 
     The kernel is the inverse multiquadric C / (C + distance^2) with C = 2 d sigma^2, the expected squared
-    distance of two draws. Unbiased, so it may be a little below 0. Source: Tolstikhin et al. 2018, WAE
-    (https://arxiv.org/abs/1711.01558), algorithm 2.
+    distance of two draws. Because the estimate is unbiased, it may lie slightly below 0. Source: Tolstikhin
+    et al. 2018, WAE (https://arxiv.org/abs/1711.01558), algorithm 2.
 
     Args:
         codes: ``[N, d]``, N at least 2.
@@ -32,13 +32,14 @@ def mmd(codes: Tensor, prior: Tensor, sigma: float = 1.0) -> Tensor:
     """
     n, dim = codes.shape
     scale = 2.0 * dim * sigma * sigma
-    # Differences of large squares: half precision would leave little of them.
+    # Squared distances are differences of large squares, of which half precision would leave little.
     with torch.autocast(codes.device.type, enabled=False):
         among_codes, among_prior, across = (
             scale / (scale + _squared_distances(one.float(), other.float()))
             for one, other in ((codes, codes), (prior, prior), (codes, prior))
         )
-    # A row's likeness to itself is no evidence: the diagonals are left out.
+    # Unbiased: a row's kernel with itself is always 1 and would shift the estimate, so diagonals are
+    # excluded.
     within = sum(kernel.sum() - kernel.diagonal().sum() for kernel in (among_codes, among_prior))
     return within / (n * (n - 1)) - 2.0 * across.mean()
 

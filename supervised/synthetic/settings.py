@@ -12,39 +12,40 @@ SamplerName = Literal["smote", "adasyn"]
 
 
 class SyntheticSettings(BaseModel):
-    """How minority rows are made up; numbers of a model or penalty that is not chosen are ignored.
+    """How synthetic minority rows are made; parameters of a model or penalty that is not chosen are ignored.
 
     The published DeepSMOTE (Dablain et al. 2021, https://arxiv.org/abs/2105.02340) is ``model: ae``,
-    ``sampler: smote``, ``penalty: true``, ``width: 64``, ``epochs: 200``. Our defaults are smaller, for two
-    processor cores: see ``epochs`` and ``width``.
+    ``sampler: smote``, ``penalty: true``, ``width: 64``, ``epochs: 200``. Our defaults of ``epochs`` and
+    ``width`` are smaller, for two processor cores.
 
     Attributes:
         space: ``features`` resamples the backbone's pooled features, for heads (``tune: head``); ``images``
             resamples codes of an autoencoder and decodes them, for whole CNNs (``tune: full``).
-        sampler: ``smote`` draws evenly over a class's rows; ``adasyn`` draws more where rows of other
+        sampler: ``smote`` draws uniformly from a class's rows; ``adasyn`` draws more where rows of other
             classes are near.
-        neighbours: k: rows of the same class that a row is joined with. A class of n rows has n - 1.
-        cap: share of the largest class's rows that every smaller class grows to; 1 is balanced. A class
-            that has more already is left as it is.
-        model: ``images``: ``ae`` plain autoencoder, ``vae`` variational (its posterior means are joined),
-            ``wae`` Wasserstein autoencoder with the MMD penalty.
-        penalty: ``images``: add the permutation penalty; the next four say how.
-        penalty_weight: factor of the penalty beside the reconstruction.
-        permutation: codes of a class are handed round within the class before they are decoded. False
-            leaves a second reconstruction, which is what the published code comes to.
-        class_balanced: the penalty's class is drawn evenly over the classes. False draws it in proportion
-            to its rows.
-        encoder_gradient: the penalty teaches the encoder too. False stops it at the codes, as the
+        neighbours: k, the number of neighbours of the same class to choose from. A class of n rows has at
+            most n - 1.
+        cap: size that every smaller class grows to, as a share of the largest class; 1 is balanced. A class
+            that is larger already stays as it is.
+        model: ``images``: ``ae`` is a plain autoencoder, ``vae`` a variational one (new codes lie between its
+            posterior means), ``wae`` a Wasserstein autoencoder with the MMD penalty.
+        penalty: ``images``: add the permutation penalty; the next four keys configure it.
+        penalty_weight: factor of the penalty, relative to the reconstruction.
+        permutation: permute the codes of a class before they are decoded. False leaves a second
+            reconstruction, which is what the published code amounts to.
+        class_balanced: draw the penalty's class uniformly over the classes. False draws it in proportion to
+            its rows.
+        encoder_gradient: the penalty also trains the encoder. False stops its gradient at the codes, as the
             published code does.
-        latent_dim: ``images``: coordinates of a code.
-        width: ``images``: channels of the first convolution; doubled at every further one. Published: 64.
-            A step at 32 takes three times that at 16 and takes off less error for the same time.
+        latent_dim: ``images``: dimensions of a code.
+        width: ``images``: channels of the first convolution, doubled at every further one. Published: 64. A
+            step at 32 takes three times as long as at 16 and reduces the error less in the same time.
         epochs: ``images``: passes over the training rows. Published: 200. Few rows need more passes.
         batch_size: ``images``: rows per step.
         learning_rate: ``images``: of Adam.
-        beta: ``vae``: factor of the KL divergence beside the squared error summed over an image, in pixel
-            values from -1 to 1.
-        mmd: ``wae``: lambda, factor of the MMD beside the same sum.
+        beta: ``vae``: factor of the KL divergence, relative to the squared error summed over an image with
+            pixel values from -1 to 1.
+        mmd: ``wae``: lambda, factor of the MMD, relative to the same sum.
         image_size: ``images``: side at which the autoencoder works, in pixels; a multiple of 16.
         gray: ``images``: one channel. Generated images are RGB with equal channels.
     """
@@ -87,8 +88,8 @@ _OF_BOTH_SPACES = {"space", "sampler", "neighbours", "cap"}
 def ten_synthetic_models() -> dict[str, SyntheticSettings]:
     """Name → settings of the ten that ``recipes/deep_smote_ten.yaml`` compares.
 
-    Three autoencoders, two samplers, with and without the penalty make twelve. VAE and WAE with both
-    ADASYN and the penalty are left out: each of their parts is compared without the other.
+    Three autoencoders, two samplers, with and without the penalty make twelve. VAE and WAE with both ADASYN
+    and the penalty are left out, because each of these parts is compared without the other.
     """
     ten: dict[str, SyntheticSettings] = {}
     models: tuple[AutoencoderName, ...] = ("ae", "vae", "wae")

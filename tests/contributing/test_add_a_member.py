@@ -16,7 +16,7 @@ RECIPE = """\
 name: new
 folds: 2
 bootstrap: 100
-backbone: {name: test_efficientnet, weights: random, image_size: 64}
+backbone: {name: small_cnn_16, image_size: 32, patch_strides: [4], pooled_strides: [4]}
 members:
   mean_distance: {}
   cnn: {max_iterations: 5}

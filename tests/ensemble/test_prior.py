@@ -54,7 +54,7 @@ def test_valid_priors_pass():
 @pytest.mark.parametrize(
     ("prior", "n_classes", "words"),
     [
-        (0.0, 2, "prior 0: a class share lies strictly between 0 and 1"),
+        (0.0, 2, "prior 0: a class share must be strictly between 0 and 1"),
         (1.0, 2, "prior 1: a class share"),
         (5, 2, "prior 5: a class share"),
         (float("nan"), 2, "prior nan: a class share"),

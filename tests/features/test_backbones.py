@@ -151,11 +151,11 @@ def test_weights_file_of_another_model_or_of_nothing(tmp_path):
     path = tmp_path / "other.pth"
     torch.save(timm.create_model("test_efficientnet").state_dict(), path)
     with pytest.raises(
-        ModelError, match=r"other\.pth does not fit .*Give a state dict of exactly this model"
+        ModelError, match=r"other\.pth does not match the model .*Give a state dict of exactly this model"
     ):
         tiny(weights=str(path))
     path.write_bytes(b"not weights")
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelError, match="does not match the model"):
         tiny(weights=str(path))
 
 
@@ -163,7 +163,7 @@ def test_weights_file_with_code_in_it_is_refused(tmp_path):
     """Weights are read without unpickling objects, which could run anything."""
     path = tmp_path / "evil.pth"
     torch.save({"state_dict": tiny}, path)
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelError, match="does not match the model"):
         tiny(weights=str(path))
 
 

@@ -80,7 +80,7 @@ def test_features_that_are_not_finite_are_refused(tmp_path, which, value):
     part = made_up(3)
     part[which].flat[4] = value
     store = FeatureStore(tmp_path, SHAPES)
-    with pytest.raises(ModelError, match=r"not finite .*65504.* Choose another backbone"):
+    with pytest.raises(ModelError, match=r"not finite, .*65504.* Choose another backbone"):
         store.append(*part)
     assert not list(tmp_path.iterdir())
 

@@ -162,7 +162,9 @@ def test_a_backbone_that_cannot_be_traced_is_named(tmp_path, backbone, monkeypat
         raise RuntimeError("unsupported\n operator")
 
     monkeypatch.setattr("torch.onnx.export", no_trace)
-    with pytest.raises(ModelError, match=r"backbone 'test_resnet': no trace to ONNX \(RuntimeError: unsup"):
+    with pytest.raises(
+        ModelError, match=r"backbone 'test_resnet': it cannot be traced to ONNX \(RuntimeError: unsup"
+    ):
         backbone_runner(backbone, tmp_path / "backbone.onnx", "cpu")
     assert not (tmp_path / "backbone.onnx").exists()
 
@@ -173,5 +175,5 @@ def test_a_file_that_broke_since_it_was_looked_at_is_named(tmp_path):
 
     broken = tmp_path / "gone.png"
     broken.write_bytes(b"no image any more")
-    with pytest.raises(DataError, match=r"gone\.png: not an image.*give the same command again"):
+    with pytest.raises(DataError, match=r"gone\.png: not an image.*run the same command again"):
         read_pixels([broken], DecodeSettings(32))

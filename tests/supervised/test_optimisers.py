@@ -65,5 +65,5 @@ def test_sam_follows_a_schedule():
 
 
 def test_sam_and_accumulation_are_refused():
-    with pytest.raises(ValueError, match="sam climbs on one batch"):
+    with pytest.raises(ValueError, match="sam works on single batches"):
         OptimiserSettings(sam=0.1, accumulate=2)

@@ -165,7 +165,7 @@ def test_the_left_over_changes_from_epoch_to_epoch():
 
 
 def test_one_image_is_a_data_error():
-    with pytest.raises(DataError, match="simclr: 1 training images, but telling views apart takes 2"):
+    with pytest.raises(DataError, match="simclr: 1 training images, but at least 2 are needed"):
         train(Network(), Pixels(1))
 
 

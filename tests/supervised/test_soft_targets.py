@@ -102,7 +102,7 @@ def test_the_ledger_leaves_soft_targets_to_calibration():
 @pytest.mark.parametrize("settings", [{"loss": "focal"}, {"smoothing": 0.1}])
 def test_other_losses_take_no_soft_targets(settings):
     rows = synthetic_rows((20, 10))
-    with pytest.raises(UsageError, match="learned by plain cross-entropy alone"):
+    with pytest.raises(UsageError, match="Only plain cross-entropy can learn soft targets"):
         member(**settings).fit(rows, FitContext(0, targets=one_hot(rows.labels)))
 
 

@@ -89,7 +89,7 @@ def test_rows_are_read_in_batches_and_only_those_asked_for(monkeypatch):
 
 def test_one_training_image_of_a_class_is_an_error():
     images, labels = pictures((20, 1))
-    with pytest.raises(DataError, match="class 1 has 1 training images but 2 are needed"):
+    with pytest.raises(DataError, match="class 1 has 1 training images, but at least 2 are needed"):
         synthesise(images, labels, 2, small(epochs=1), 0)
 
 

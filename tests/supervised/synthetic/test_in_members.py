@@ -92,7 +92,7 @@ def test_generated_images_are_brought_to_the_cnns_own_size():
 
 def test_too_few_rows_to_make_up_others():
     rows = synthetic_rows((30, 1))
-    with pytest.raises(DataError, match="smote: class 1 has 1 training images but 2 are needed"):
+    with pytest.raises(DataError, match="smote: class 1 has 1 training images, but at least 2 are needed"):
         HeadCnn(CnnSettings(synthetic={"space": "features"})).fit(rows, FitContext(0))
 
 
@@ -101,12 +101,12 @@ def test_too_few_rows_to_make_up_others():
     [
         (
             {"synthetic": {"space": "images"}},
-            "synthetic.space=images cannot go with tune=head, which learns from features; "
+            "synthetic.space=images does not work with tune=head, which learns from features; "
             "set synthetic.space=features, or tune=full",
         ),
         (
             {"tune": "full", "synthetic": {"space": "features"}},
-            "synthetic.space=features cannot go with tune=full, which learns from images; "
+            "synthetic.space=features does not work with tune=full, which learns from images; "
             "set synthetic.space=images, or tune=head",
         ),
         (

@@ -90,15 +90,17 @@ def test_a_class_with_few_rows_uses_fewer_neighbours_and_says_so():
     sampled, sentences = sample(points, labels)
     assert sampled.neighbours == {1: 3, 2: 1}
     assert sentences == [
-        "smote: class 1 has 4 rows, so a row is joined with 3 of its class, not 5",
-        "smote: class 2 has 2 rows, so a row is joined with 1 of its class, not 5",
+        "smote: class 1 has 4 rows, so 3 neighbours are used instead of 5",
+        "smote: class 2 has 2 rows, so 1 neighbours are used instead of 5",
     ]
 
 
 @pytest.mark.parametrize("sampler", ["smote", "adasyn"])
 def test_a_single_row_cannot_be_joined_with_another(sampler):
     points, labels = points_of((30, 1))
-    with pytest.raises(DataError, match=rf"{sampler}: class 1 has 1 training images but 2 are needed"):
+    with pytest.raises(
+        DataError, match=rf"{sampler}: class 1 has 1 training images, but at least 2 are needed"
+    ):
         sample(points, labels, sampler=sampler)
     # It need not grow where the cap does not ask for it.
     assert len(sample(points, labels, sampler=sampler, cap=1 / 30)[0].points) == 0
@@ -107,7 +109,7 @@ def test_a_single_row_cannot_be_joined_with_another(sampler):
 def test_adasyn_where_no_row_is_hard_draws_as_smote_does_and_says_so():
     points, labels = points_of((30, 10), apart=1000.0)
     one, sentences = sample(points, labels, sampler="adasyn")
-    assert sentences == ["adasyn: no row of class 1 stands out as hard, so all count the same"]
+    assert sentences == ["adasyn: no row of class 1 is harder than the others, so SMOTE is used"]
     assert np.array_equal(one.points, sample(points, labels)[0].points)
 
 

