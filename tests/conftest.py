@@ -14,6 +14,11 @@ from typing import Any
 
 import pytest
 
+try:
+    import fcntl
+except ImportError:  # on Windows, where each test session has one process
+    fcntl = None  # type: ignore[assignment]
+
 # Several pytest workers share the cores: threads of OpenMP that wait for each other by spinning make tiny
 # operators ten times slower. It is read when torch and scikit-learn are loaded, so before any of them is.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -129,22 +134,74 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A small data set and a recipe for it; nothing is trained."""
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "tiny.yaml").write_text(TINY_RECIPE)
-    write_two_classes(folder / "blotches", 45, 12, test=10)
-    return Run(folder / "blotches", folder / "tiny.yaml", folder / "runs")
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this test session that all its processes share; nothing but what ``made_once`` makes."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made-once"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Let the first process that asks make a folder's content; the others wait for it and find it.
+
+    Args:
+        folder: to be made, below ``of_all_workers``.
+        make: is given the empty folder.
+    """
+    with folder.with_suffix(".lock").open("w") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder.with_suffix(".done")
+        if not done.exists():
+            # A maker that failed leaves a part; the next one fails by itself.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
-def trained(tiny: Run) -> Run:
+def tiny(of_all_workers: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small data set, which no test changes, and a recipe for it; nothing is trained."""
+
+    def make(folder: Path) -> None:
+        (folder / "tiny.yaml").write_text(TINY_RECIPE)
+        write_two_classes(folder / "blotches", 45, 12, test=10)
+
+    folder = made_once(of_all_workers / "tiny", make)
+    return Run(folder / "blotches", folder / "tiny.yaml", tmp_path_factory.mktemp("tiny") / "runs")
+
+
+def keep_backbone_graphs(run: Run) -> None:
+    """Trace a run's backbones as its first export would, so that copies of it export in half the time."""
+    from export.backbone_graph import backbone_graph
+    from workflow.run.features import backbones_read_by, feature_folder, load_backbones
+    from workflow.settings.config import RunOptions, resolve_config
+
+    config = resolve_config(RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs))
+    for loaded in load_backbones(config, backbones_read_by(config.members)).values():
+        backbone = loaded.backbone
+        backbone_graph(backbone, backbone.settings.image_size, feature_folder(config, backbone))
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: Run, of_all_workers: Path) -> Run:
     """``tiny`` after ``train-all``; not to be changed."""
-    outcome = tiny.command("train-all", "--json")
-    assert outcome.code == 0, outcome.err
-    assert outcome.json["fits_run"] == 16
-    assert outcome.json["left_out"] == {}
-    # A copy of its own, so that ``fitted`` adds nothing to it.
+
+    def make(folder: Path) -> None:
+        run = Run(tiny.dataset, tiny.recipe, folder / "runs")
+        outcome = run.command("train-all", "--json")
+        assert outcome.code == 0, outcome.err
+        assert outcome.json["fits_run"] == 16
+        assert outcome.json["left_out"] == {}
+        keep_backbone_graphs(run)
+
+    made = made_once(of_all_workers / "trained", make)
+    # A copy for this process: commands that only read still add to the run's journals.
+    if not tiny.runs.exists():
+        shutil.copytree(made / "runs", tiny.runs)
     return tiny
 
 

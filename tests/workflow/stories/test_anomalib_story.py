@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ members:
   density:
     type: anomalib:DFKDE
     weights: random
+    image_size: 32
     arguments: {backbone: test_resnet, layers: [layer2], n_pca_components: 4}
 """
 
@@ -27,10 +29,12 @@ Command = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="module")
-def run(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("foreign")
     (folder / "tiny.yaml").write_text(RECIPE)
-    run = Run(tiny.dataset, folder / "tiny.yaml", folder / "runs")
+    run = Run(trained.dataset, folder / "tiny.yaml", folder / "runs")
+    # With the backbone's features and its traced graph, which are not what this is about.
+    shutil.copytree(trained.runs / "features", run.runs / "features")
     outcome = run.command("train-all", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["left_out"] == {}
