@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections import Counter
 
 from tests.house.source import ROOT, modules, place, tree
@@ -45,3 +46,12 @@ def test_folders():
 def test_top_of_workflow():
     top = sorted(path.name for path in (ROOT / "workflow").glob("*.py"))
     assert len(top) <= MOST_FILES_AT_THE_TOP_OF_WORKFLOW, top
+
+
+def test_git_ignores_no_file_of_the_product():
+    ran = subprocess.run(
+        ["git", "check-ignore", *map(str, modules().values())],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    # 0: some are ignored; 1: none; 128: no checkout.
+    assert ran.returncode != 0, ran.stdout
