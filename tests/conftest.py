@@ -113,6 +113,13 @@ class Run:
             shutil.copytree(self.dataset, dataset)
         return Run(dataset, self.recipe, folder / "runs")
 
+    def give_traced_backbones(self, runs: Path) -> None:
+        """Copy the graphs of this run's backbones, without features, to where another run looks for them."""
+        for graph in (self.runs / "features").glob("*/*.onnx"):
+            target = runs / "features" / graph.parent.name / graph.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(graph, target)
+
     def fit_bytes(self) -> dict[str, bytes]:
         """File of each fit → its content."""
         members = self.folder / "members"

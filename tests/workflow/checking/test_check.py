@@ -285,7 +285,8 @@ def test_confirming_what_nobody_guessed_is_an_error(tmp_path):
     assert "neither folders nor names tell any. Give a rule with -o group=REGEX" in outcome.said
 
 
-def test_leak_is_shown_as_the_difference_of_random_and_grouped_folds(tmp_path):
+def test_leak_is_shown_as_the_difference_of_random_and_grouped_folds(tmp_path, trained):
+    trained.give_traced_backbones(tmp_path / "runs")
     spec = patients(tmp_path / "idc", n=16)
     outcome = run_command(
         "check", spec, "--runs", tmp_path / "runs", "--json", "--show-leak", *SMALL_BACKBONE,

@@ -16,7 +16,7 @@ from contracts.errors import UsageError
 from ensemble.fitted import FittedEnsemble
 from evaluation.metrics import metrics_for
 from export.scoring import load_model
-from tests.conftest import Outcome, run_command
+from tests.conftest import Outcome, Run, run_command
 from tests.imagedata.layouts.test_packed import DOCUMENT
 from tests.packs import write_idx_pack
 from workflow.run.prepared import load_prepared
@@ -60,13 +60,14 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, Outcome, Outcome]:
+def story(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, Outcome, Outcome]:
     story = Story(tmp_path_factory.mktemp("three"))
-    trained = story.command("train-all", "--json")
-    assert trained.code == 0, trained.err
+    trained.give_traced_backbones(story.runs)
+    done = story.command("train-all", "--json")
+    assert done.code == 0, done.err
     fitted = story.command("ensemble", "--json")
     assert fitted.code == 0, fitted.err
-    return story, trained, fitted
+    return story, done, fitted
 
 
 def test_members_are_trained_and_shown(story):

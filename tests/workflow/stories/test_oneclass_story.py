@@ -36,17 +36,18 @@ PROVOKED = """\
 """
 
 
-def run_of(folder, recipe):
+def run_of(folder, recipe, trained):
     (folder / "tiny.yaml").write_text(recipe)
+    trained.give_traced_backbones(folder / "runs")
     return Run(folder / "pictures", folder / "tiny.yaml", folder / "runs")
 
 
-def test_family_trains_and_exports_at_any_batch_size(tmp_path):
+def test_family_trains_and_exports_at_any_batch_size(tmp_path, trained):
     write_two_classes(tmp_path / "pictures", 30, 8, test=8)
-    run = run_of(tmp_path, RECIPE + FAMILY)
-    trained = run.command("train-all", "--json")
-    assert trained.code == 0, trained.err
-    assert trained.json["left_out"] == {}
+    run = run_of(tmp_path, RECIPE + FAMILY, trained)
+    done = run.command("train-all", "--json")
+    assert done.code == 0, done.err
+    assert done.json["left_out"] == {}
     # The gate compares every member's scores with the run's at batches 1, 2 and 7.
     fused = run.command("ensemble", "--json")
     assert fused.code == 0, fused.err
@@ -61,18 +62,18 @@ def test_family_trains_and_exports_at_any_batch_size(tmp_path):
     np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
 
 
-def test_provoked_collapses_are_named_and_left_out(tmp_path):
+def test_provoked_collapses_are_named_and_left_out(tmp_path, trained):
     write_two_classes(tmp_path / "pictures", 24, 8, test=6)
-    run = run_of(tmp_path, RECIPE + PROVOKED)
-    trained = run.command("train-all", "--json")
-    assert trained.code == 0, trained.err
-    left_out = trained.json["left_out"]
+    run = run_of(tmp_path, RECIPE + PROVOKED, trained)
+    done = run.command("train-all", "--json")
+    assert done.code == 0, done.err
+    left_out = done.json["left_out"]
     assert set(left_out) == {"zero_centre", "biases", "pixels_with_biases"}
     assert "the centre is the origin, which all-zero weights reach" in left_out["zero_centre"]
     assert "2 layers have a bias (of_cell.0.bias)" in left_out["biases"]
     assert left_out["pixels_with_biases"].startswith("deep_sad_pixels: collapsed")
-    assert trained.json["fits_done"] == 15
-    assert "left out" in trained.said
+    assert done.json["fits_done"] == 15
+    assert "left out" in done.said
 
 
 @pytest.fixture
@@ -88,12 +89,12 @@ def constant(tmp_path):
     return tmp_path
 
 
-def test_a_constant_data_set_leaves_the_whole_family_out_and_goes_on(constant):
+def test_a_constant_data_set_leaves_the_whole_family_out_and_goes_on(constant, trained):
     small = "  deep_svdd: {epochs: 1, hidden: 8, embedding_dim: 4}\n  patchcore: {bank_size: 50}\n"
-    run = run_of(constant, RECIPE + FAMILY + small)
-    trained = run.command("train-all", "--minority", "odd", "--json")
-    assert trained.code == 0, trained.err
-    left_out = trained.json["left_out"]
+    run = run_of(constant, RECIPE + FAMILY + small, trained)
+    done = run.command("train-all", "--minority", "odd", "--json")
+    assert done.code == 0, done.err
+    left_out = done.json["left_out"]
     assert {"deep_svdd", "deep_svdd_pixels", "gray_28", "mahalanobis", "knn", "mean_shifted"} <= set(left_out)
     assert "cnn" not in left_out
     assert all("collapsed" in reason for reason in left_out.values())
