@@ -17,7 +17,7 @@ from reporting.result_tables import print_results
 from reporting.terminal import console, note
 from workflow.ensembling.measuring import ENSEMBLE_ROW, measure
 from workflow.ensembling.repeats import select_repeats
-from workflow.run.added_scores import note_left_out, with_sentence
+from workflow.run.feedback_scores import note_unusable_feedback, with_sentence
 from workflow.run.score_tables import probability_columns, write_score_table
 from workflow.run.state import Run
 from workflow.run.student_file import note_stale_student
@@ -49,7 +49,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         note_stale_student(run)
         return finished
 
-    note_left_out(config, run.data)
+    note_unusable_feedback(config, run.data)
     selection = select_repeats(run)
     oof, test = run.tables_of(selection.repeats)
     oof.require_complete()

@@ -19,7 +19,7 @@ from ensemble.explanation import MemberShare, member_shares
 from imagedata.decoding.decode import IMAGE_SUFFIXES, decode_bytes, decode_file, read_image_bytes
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note
-from workflow.run.added import AddedRows
+from workflow.run.feedback import FeedbackImages
 from workflow.run.state import Run
 from workflow.settings.config import RunOptions
 
@@ -139,7 +139,7 @@ def _known_rows(run: Run) -> dict[str, _KnownRow]:
     for row in (*run.data.train, *run.data.test):
         file = run.data.file_of(row)
         known[row.sha256] = _KnownRow(row, file, file.name)
-    name_of = {row.sha256: Path(row.path).name for row in AddedRows.read(run.config.folder).rows}
+    name_of = {row.sha256: Path(row.path).name for row in FeedbackImages.read(run.config.folder).rows}
     for row in run.data.added:
         known[row.sha256] = _KnownRow(row, run.data.file_of(row), name_of[row.sha256])
     return known

@@ -20,7 +20,7 @@ from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW
 from workflow.pages.localisation import localised
 from workflow.pages.models import models
-from workflow.run.added_scores import with_sentence
+from workflow.run.feedback_scores import with_sentence
 from workflow.run.state import Run
 from workflow.run.summary import data_facts, shared_across
 from workflow.settings.config import RunConfig, RunOptions, resolve_config

@@ -18,7 +18,7 @@ from imagedata.manifest import Manifest
 from imagedata.manifest_row import ManifestRow
 from imagedata.materialise import Folders, materialise, root_of_images
 from reporting.terminal import progress_bar
-from workflow.run.added import AddedRows
+from workflow.run.feedback import FeedbackImages
 from workflow.settings.config import RunConfig, difference_of_settings
 
 
@@ -251,7 +251,7 @@ def load_prepared(config: RunConfig) -> PreparedData:
                 "are asked for. Use another --runs for them, or train again (equal images are not repeated) "
                 f"with: {again}"
             )
-    added, _ = AddedRows.read(config.folder).usable(config.spec, data.train, data.test)
+    added, _ = FeedbackImages.read(config.folder).usable(config.spec, data.train, data.test)
     return replace(data, added=tuple(added), added_root=config.folder)
 
 

@@ -16,7 +16,7 @@ from contracts.rows import FloatArray
 from contracts.scores import ScoreColumn, ScoreTable
 from ensemble.fitted import FittedEnsemble
 from imagedata.manifest_row import ManifestRow
-from workflow.run.added import folds_of_added
+from workflow.run.feedback import folds_of_feedback
 from workflow.run.fits import FINAL, Fit, FitResult
 from workflow.run.prepared import PreparedData, group_numbers
 from workflow.settings.registry import entry_of
@@ -30,7 +30,7 @@ def score_tables(
 ) -> tuple[ScoreTable, ScoreTable]:
     """The out-of-fold table of the training rows and the table of the test rows.
 
-    Rows that ``update`` added stand behind the training rows; see :mod:`workflow.run.added_scores`.
+    Rows that ``update`` added stand behind the training rows; see :mod:`workflow.run.feedback_scores`.
 
     Args:
         data: the rows.
@@ -51,7 +51,7 @@ def score_tables(
         test_parts.append(_mean([test for _, test in pairs]))
         columns.extend(_columns(next(iter(mine)), oof_parts[-1].shape[1], data.manifest.class_names))
     folds = data.of_repeat(repeats[0]).fold_of_row
-    folds = np.concatenate([folds, folds_of_added(data.added, int(folds.max()) + 1)])
+    folds = np.concatenate([folds, folds_of_feedback(data.added, int(folds.max()) + 1)])
     return (
         _table(data, [*data.train, *data.added], folds, columns, np.concatenate(oof_parts, axis=1)),
         _table(data, data.test, np.full(len(data.test), -1), columns, np.concatenate(test_parts, axis=1)),

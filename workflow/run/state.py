@@ -17,8 +17,8 @@ from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, sha256_of_file, write_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
-from workflow.run.added import AddedRows
-from workflow.run.added_scores import with_added_rows
+from workflow.run.feedback import FeedbackImages
+from workflow.run.feedback_scores import with_feedback
 from workflow.run.fits import Fit, FitResult, fits_of, read_result
 from workflow.run.prepared import PreparedData, load_prepared
 from workflow.run.score_tables import score_tables
@@ -139,7 +139,7 @@ class Run:
         Raises:
             DataError: the copy of a feedback image is gone, and so are its features.
         """
-        return with_added_rows(self.config, self.data, self.trained)
+        return with_feedback(self.config, self.data, self.trained)
 
     @property
     def prior(self) -> float | tuple[float, ...]:
@@ -163,7 +163,7 @@ class Run:
         # Repeat 0 makes the same ensemble whether or not there are more.
         selects = recipe.select != "first" and recipe.repeats > 1
         selected = [recipe.select, recipe.select_by] if selects else []
-        added = AddedRows.read(self.folder).digest
+        added = FeedbackImages.read(self.folder).digest
         return digest_of(
             [
                 _ENSEMBLE_VERSION,

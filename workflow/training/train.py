@@ -18,7 +18,7 @@ from contracts.member import FitContext
 from contracts.rows import FloatArray, ImageRows
 from features.devices import pick_device
 from reporting.terminal import console, note, progress_bar
-from workflow.run.added import AddedRows
+from workflow.run.feedback import FeedbackImages
 from workflow.run.fits import FINAL, Curves, Fit, FitResult, fits_of, learns_from_copies, read_result
 from workflow.run.prepared import PreparedData, prepare_data, save_prepared
 from workflow.run.summary import print_data_facts
@@ -73,7 +73,7 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
     data = prepare_data(config)
     save_prepared(config, data)
     print_data_facts(config, data)
-    if added := AddedRows.read(config.folder).rows:
+    if added := FeedbackImages.read(config.folder).rows:
         note(
             f"{len(added)} images that update added are kept: no member is trained on them, and ensemble "
             "takes them in again. To do without them, delete added.json in the run folder."

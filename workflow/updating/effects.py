@@ -15,7 +15,7 @@ from contracts.files import sha256_of_file
 from contracts.text import printable
 from imagedata.decoding.decode import decode_file
 from reporting.terminal import console, note
-from workflow.run.added import FILE, AddedRows
+from workflow.run.feedback import FILE, FeedbackImages
 from workflow.run.fits import FINAL
 from workflow.run.state import Run
 from workflow.settings.config import RunConfig
@@ -60,7 +60,7 @@ def kept_model(config: RunConfig, sha256: str) -> Path:
     return config.folder / f"model-{sha256[:12]}.onnx"
 
 
-def effects(config: RunConfig, known: AddedRows, given: Sequence[Given]) -> dict[str, Any]:
+def effects(config: RunConfig, known: FeedbackImages, given: Sequence[Given]) -> dict[str, Any]:
     """The document of ``update --json``, but for its seconds; see :func:`workflow.updating.update.update`.
 
     Args:

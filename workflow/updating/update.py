@@ -3,7 +3,7 @@
 Images that were flagged but are fine (``--normal``) enter the banks of members that have one, and the
 stacker's rows; minority images that were missed (``--missed``) enter the stacker's rows. Then stacker,
 calibrator and threshold are fitted again and the file is exported through its gate, as ``ensemble`` does.
-How that stays honest is told in :mod:`workflow.run.added_scores`. In this order, so that a kill at any
+How that stays honest is told in :mod:`workflow.run.feedback_scores`. In this order, so that a kill at any
 moment leaves a run that works, and the same command goes on:
 
 1. look at every image; say which cannot be used, and why;
@@ -27,7 +27,7 @@ from imagedata.decoding.decode import decode_bytes, read_image_bytes
 from imagedata.layouts.walk import image_files
 from reporting.terminal import note, progress_bar
 from workflow.ensembling.ensemble import ensemble
-from workflow.run.added import FOLDER, AddedRow, AddedRows, RowGuard
+from workflow.run.feedback import FOLDER, FeedbackImage, FeedbackImages, RowGuard
 from workflow.run.prepared import PreparedData
 from workflow.run.state import Run
 from workflow.settings.config import RunConfig, RunOptions
@@ -58,7 +58,7 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
     folders = {option: path for option, path in ((NORMAL, normal), (MISSED, missed)) if path is not None}
     _check_folders(config, folders)
     data = run.data
-    known = AddedRows.read(config.folder)
+    known = FeedbackImages.read(config.folder)
     is_finished = _check_finished(run, known)
     given = _judge(config, data, known, _look_at(config, folders))
     for each in given:
@@ -96,7 +96,7 @@ def _check_folders(config: RunConfig, folders: dict[str, Path]) -> None:
         )
 
 
-def _check_finished(run: Run, known: AddedRows) -> bool:
+def _check_finished(run: Run, known: FeedbackImages) -> bool:
     """Whether nothing is left to fit.
 
     Raises:
@@ -146,7 +146,7 @@ def _look_at(config: RunConfig, folders: dict[str, Path]) -> list[Given]:
     return given
 
 
-def _judge(config: RunConfig, data: PreparedData, known: AddedRows, given: list[Given]) -> list[Given]:
+def _judge(config: RunConfig, data: PreparedData, known: FeedbackImages, given: list[Given]) -> list[Given]:
     """Say of each image whether it is new and may be added."""
     guard = RowGuard(config.spec, data.train, data.test)
     label_of_known = {row.sha256: row.label for row in known.rows}
@@ -174,7 +174,7 @@ def _judge(config: RunConfig, data: PreparedData, known: AddedRows, given: list[
     return judged
 
 
-def _add(config: RunConfig, known: AddedRows, new: Sequence[Given]) -> AddedRows:
+def _add(config: RunConfig, known: FeedbackImages, new: Sequence[Given]) -> FeedbackImages:
     """Steps 2 and 3 of the module's docstring."""
     number = len(known.replaced)
     rows = []
@@ -186,7 +186,7 @@ def _add(config: RunConfig, known: AddedRows, new: Sequence[Given]) -> AddedRows
         with atomic_writer(config.folder / FOLDER / name) as handle:
             handle.write(content)
         rows.append(
-            AddedRow(
+            FeedbackImage(
                 sha256=each.sha256,
                 label=each.label,
                 given=str(each.file.absolute()),
@@ -198,7 +198,7 @@ def _add(config: RunConfig, known: AddedRows, new: Sequence[Given]) -> AddedRows
                 update=number,
             )
         )
-    added = AddedRows((*known.rows, *rows), (*known.replaced, _keep_model(config)))
+    added = FeedbackImages((*known.rows, *rows), (*known.replaced, _keep_model(config)))
     added.write(config.folder)
     return added
 

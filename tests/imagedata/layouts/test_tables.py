@@ -14,7 +14,7 @@ from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
 from tests.imagedata.trees import manifest_of, noise, spec_of
 from tests.pictures import write_two_classes
-from workflow.run.added import RowGuard
+from workflow.run.feedback import RowGuard
 from workflow.run.prepared import prepare_data
 from workflow.settings.config import RunOptions, resolve_config
 

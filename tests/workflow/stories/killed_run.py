@@ -13,7 +13,7 @@ import sys
 import cli
 from tests.signals import listen_to_interrupts
 from workflow.comparing import compare
-from workflow.run import added_scores, fits
+from workflow.run import feedback_scores, fits
 from workflow.training import train as train_all
 
 
@@ -61,7 +61,7 @@ def sabotage(moment: str) -> None:
     elif kind == "measuring":
         compare.write_json = lambda *_: die()
     elif kind == "taking-in":
-        added_scores.write_arrays = half_written
+        feedback_scores.write_arrays = half_written
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from oneclass.patchcore.member import PatchCore
 from tests.conftest import Outcome, Run, run_command
 from tests.pictures import picture, write_two_classes
 from workflow.ensembling.compared_run import ComparedRun
-from workflow.run.added import AddedRow, AddedRows, RowGuard, folds_of_added
 from workflow.run.features import load_backbones
+from workflow.run.feedback import FeedbackImage, FeedbackImages, RowGuard, folds_of_feedback
 from workflow.run.prepared import load_prepared
 from workflow.settings.config import RunOptions, resolve_config
 
@@ -96,7 +96,7 @@ def updated(
         raise ModelError("export, parity gate: stage ensemble: the file is not kept.")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AddedRows, "write", interrupt)
+        patch.setattr(FeedbackImages, "write", interrupt)
         assert run.command("update", *arguments).code == 130
     # Images are copied, but nothing says so: the run is as it was.
     assert not (run.folder / "added.json").exists()
@@ -442,17 +442,17 @@ def test_groups_that_members_have_seen_are_refused():
     assert guard.group_of("lot3/new.png", "n4") == "3"
     # An added image that a later training contains is new to its members no longer.
     rows = tuple(
-        AddedRow(sha, "odd", f"/in/{path}", path, f"{sha}.png", 9, 9, "RGB", 0)
+        FeedbackImage(sha, "odd", f"/in/{path}", path, f"{sha}.png", 9, 9, "RGB", 0)
         for sha, path in (("n5", "lot5/a.png"), ("s1", "lot6/b.png"), ("n6", "lot1/c.png"))
     )
-    usable, reasons = AddedRows(rows, ("",)).usable(spec, train, test)
+    usable, reasons = FeedbackImages(rows, ("",)).usable(spec, train, test)
     assert [(row.path, row.group, row.split) for row in usable] == [("added/n5.png", "5", "added")]
     assert list(reasons) == ["/in/lot1/c.png", "/in/lot6/b.png"]
 
 
-def test_folds_of_added_rows_follow_from_their_groups_alone():
+def test_folds_of_feedback_rows_follow_from_their_groups_alone():
     rows = [manifest_row(f"{i}.png", str(i // 2), f"{i}") for i in range(40)]
-    folds = folds_of_added(rows, 5)
+    folds = folds_of_feedback(rows, 5)
     assert (folds[0::2] == folds[1::2]).all()
     assert set(folds) == set(range(5))
-    np.testing.assert_array_equal(folds_of_added(rows[7:21], 5), folds[7:21])
+    np.testing.assert_array_equal(folds_of_feedback(rows[7:21], 5), folds[7:21])

@@ -28,7 +28,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class AddedRow:
+class FeedbackImage:
     """One image that was added.
 
     Attributes:
@@ -55,7 +55,7 @@ class AddedRow:
 
 
 @dataclass(frozen=True)
-class AddedRows:
+class FeedbackImages:
     """All rows that updates have added to a run.
 
     Attributes:
@@ -63,7 +63,7 @@ class AddedRows:
         replaced: SHA-256 of the model file that each update replaced.
     """
 
-    rows: tuple[AddedRow, ...] = ()
+    rows: tuple[FeedbackImage, ...] = ()
     replaced: tuple[str, ...] = ()
 
     @property
@@ -82,7 +82,7 @@ class AddedRows:
         write_json(folder / FILE, document)
 
     @classmethod
-    def read(cls, folder: Path) -> AddedRows:
+    def read(cls, folder: Path) -> FeedbackImages:
         """Read what :meth:`write` wrote; nothing where no update was made.
 
         Raises:
@@ -93,7 +93,7 @@ class AddedRows:
             return cls()
         try:
             document: dict[str, Any] = read_json(path)
-            rows = tuple(AddedRow(**row) for row in document["rows"])
+            rows = tuple(FeedbackImage(**row) for row in document["rows"])
             added = cls(rows, tuple(document["replaced"]))
             is_whole = document["format"] == _FORMAT and document["digest"] == added.digest
         except (ValueError, KeyError, TypeError):
@@ -185,7 +185,7 @@ class RowGuard:
         return ""
 
 
-def folds_of_added(rows: Sequence[ManifestRow], n_folds: int) -> npt.NDArray[np.int64]:
+def folds_of_feedback(rows: Sequence[ManifestRow], n_folds: int) -> npt.NDArray[np.int64]:
     """``[n]`` fold of each added row; it follows from the group alone, so further rows move none."""
     hashes = [hashlib.sha256(f"added|{row.group}".encode()).hexdigest() for row in rows]
     return np.array([int(each[:8], 16) % n_folds for each in hashes], dtype=np.int64)

@@ -32,7 +32,7 @@ from contracts.rows import FloatArray, ImageRows
 from ensemble.fitted import FittedEnsemble
 from features.devices import pick_device
 from reporting.terminal import note, progress_bar
-from workflow.run.added import AddedRows, folds_of_added
+from workflow.run.feedback import FeedbackImages, folds_of_feedback
 from workflow.run.fits import FINAL, Fit, FitResult
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
@@ -43,7 +43,7 @@ _VERSION = 1
 _STATE = "state/"
 
 
-def with_added_rows(
+def with_feedback(
     config: RunConfig, data: PreparedData, results: dict[Fit, FitResult]
 ) -> dict[Fit, FitResult]:
     """Results as an update leaves them: final fits with scores of the added rows, grown where they can.
@@ -127,7 +127,7 @@ def _compute(fit: Fit, data: PreparedData, trained: FitResult, added: ImageRows,
     arrays: Arrays
     meta: dict[str, Any] = {"key": _key(fit, data), "member": fit.member.name, "has_grown": False}
     if isinstance(member, GrowingMember) and is_normal.any():
-        fold_of_row = folds_of_added(data.added, int(data.fold_of_row.max()) + 1)
+        fold_of_row = folds_of_feedback(data.added, int(data.fold_of_row.max()) + 1)
         scores = np.empty((len(added), trained.scores.shape[1]), dtype=np.float32)
         for fold in np.unique(fold_of_row[is_normal]):
             held_out = is_normal & (fold_of_row == fold)
@@ -180,8 +180,8 @@ def _sentence(data: PreparedData) -> str:
     )
 
 
-def note_left_out(config: RunConfig, data: PreparedData) -> None:
+def note_unusable_feedback(config: RunConfig, data: PreparedData) -> None:
     """Say which rows of earlier updates no longer count, each with its reason."""
-    _, reasons = AddedRows.read(config.folder).usable(config.spec, data.train, data.test)
+    _, reasons = FeedbackImages.read(config.folder).usable(config.spec, data.train, data.test)
     for path, reason in reasons.items():
         note(f"{path}, which update added, no longer counts as added: {reason}.")
