@@ -237,9 +237,9 @@ def test_broken_and_contradicting_images_are_told_and_stay_out(tmp_path):
     assert outcome.code == 0, outcome.err
     assert outcome.json["train"] == {"fine": 19, "odd": 8}
     assert outcome.json["status"] == {"ok": 31, "broken": 1, "excluded": 2}
-    assert "Broken images, which stay out: 1; the first: train/odd/half.jpg:" in outcome.said
+    assert "Broken images, left out: 1; the first: train/odd/half.jpg:" in outcome.said
     assert (
-        "Training images that stay out because they would leak or contradict: 2; the first:" in outcome.said
+        "Training images left out because they would leak or contradict others: 2; the first:" in outcome.said
     )
     assert "the same file is labelled fine and odd" in outcome.said
 

@@ -79,7 +79,7 @@ def test_command(exported):
     assert outcome.code == 0, outcome.err
     assert outcome.json["gflop"] == pytest.approx(sum(part["gflop"] for part in outcome.json["parts"]))
     assert outcome.json["metadata"]["minority"] == "odd"
-    assert "outnumbered: odd" in outcome.said
+    assert "minority: odd" in outcome.said
     assert outcome.json["sha256"] in outcome.said
 
 

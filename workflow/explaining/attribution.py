@@ -21,7 +21,7 @@ from workflow.run.state import Run
 from workflow.settings.registry import build_member
 
 _USUAL_ROWS = 32
-"""Held-out majority rows whose maps say what is usual; no bank holds them."""
+"""Majority rows of the test set whose maps show what is usual; no bank holds them."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AllEvidence:
     Attributes:
         of_images: one each.
         heat_of: member whose map it is; empty where no member has one.
-        usual: median and 99.5 % percentile of that map over held-out majority rows.
+        usual: median and 99.5 % percentile of that map over majority rows of the test set.
         grid: cells a side of the map.
         notes: what could not be said, and why.
     """

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 _NEAREST = 3
 _OF_SPLIT = {
-    "train": "a training image: the members have learnt from it, so their scores flatter them",
+    "train": "a training image: the members have learned from it, so their scores are too optimistic",
     "test": "a test image",
-    "added": "an image that update added",
+    "added": "a feedback image",
 }
 
 
@@ -45,12 +45,12 @@ class _Image:
 
 
 def explain(options: RunOptions, images: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
-    """Explain images by a finished run.
+    """Explain a finished run's decisions on images.
 
     Args:
         options: which run.
         images: files.
-        output: folder for a picture an image; ``explanations`` in the run folder when not given.
+        output: folder for one picture per image (default: ``explanations`` in the run folder).
 
     Returns:
         ``{dataset, recipe, output, threshold, notes, images, failed}``. An image: path, sha256, split,
@@ -72,7 +72,7 @@ def explain(options: RunOptions, images: Sequence[Path], output: Path | None = N
     # torch is imported from here on, when there is something to explain.
     from workflow.explaining.attribution import evidence_of
 
-    with console.status("asking every member", spinner="dots"):
+    with console.status("scoring with every member", spinner="dots"):
         evidence = evidence_of(run, [(each.path, each.sha256, each.pixels) for each in usable], _NEAREST)
     folder = output or run.config.folder / "explanations"
     with console.status("drawing", spinner="dots"):
@@ -97,7 +97,7 @@ def explain(options: RunOptions, images: Sequence[Path], output: Path | None = N
 def _check(options: RunOptions, images: Sequence[Path], output: Path | None) -> None:
     if Path(options.dataset).suffix.lower() in IMAGE_SUFFIXES and Path(options.dataset).is_file():
         raise UsageError(
-            f"{options.dataset}: that is an image, where the data set belongs. "
+            f"{options.dataset}: that is an image, not a data set. "
             "Write: python cli.py explain DATASET IMAGE..."
         )
     if not images:
@@ -126,7 +126,7 @@ def _read(run: Run, images: Sequence[Path]) -> tuple[list[_Image], list[dict[str
 
 @dataclass(frozen=True)
 class _KnownRow:
-    """A row of the run: what it is, where its file lies, and the name that people know it by."""
+    """A row of the run: what it is, its file, and the name that people know."""
 
     row: ManifestRow
     file: Path
@@ -134,7 +134,7 @@ class _KnownRow:
 
 
 def _known_rows(run: Run) -> dict[str, _KnownRow]:
-    """Digest → row, of training, held-out and added rows."""
+    """Digest → row, of training rows, test rows and feedback images."""
     known = {}
     for row in (*run.data.train, *run.data.test):
         file = run.data.file_of(row)
@@ -232,7 +232,7 @@ def _pixels(run: Run, file: Path) -> ImageArray:
         return decode_file(file, run.config.decode).pixels
     except ImageError as error:
         raise DataError(
-            f"{file}: {error} A patch of it is to be shown, since the bank holds it. Put the file back."
+            f"{file}: {error} The bank holds a patch of it that would be shown. Restore the file."
         ) from error
 
 
@@ -269,4 +269,4 @@ def _print(run: Run, document: dict[str, Any]) -> None:
     for sentence in document["notes"]:
         note(sentence)
     for failure in document["failed"]:
-        note(f"{failure['path']} is not explained: {failure['reason']}")
+        note(f"{failure['path']} cannot be explained: {failure['reason']}")

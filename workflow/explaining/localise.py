@@ -1,4 +1,4 @@
-"""``localise``: does the exported file's map point at the pixels that the masks call anomalous?"""
+"""``localise``: does the exported file's map find the pixels that the masks mark as anomalous?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILE = "localisation.json"
 _BATCH = 16
 _ALL = "all"
 _SENTENCE = (
-    "Test images; anomalies that were moved into training are no part of it. Pixel AUROC: 0.5 is "
+    "Test images only; anomalies moved into training are excluded. Pixel AUROC: 0.5 is "
     f"guessing. PRO: overlap per region up to {FPR_LIMIT:.0%} false positive pixels; guessing gives 0.15."
 )
 
@@ -85,7 +85,7 @@ def _usable(run: Run) -> tuple[list[ManifestRow], list[Path | None], list[dict[s
     minority = run.data.manifest.class_names[-1]
     if not any(row.mask for row in run.data.manifest.rows):
         raise DataError(
-            f"{run.config.spec.name}: the data set has no masks, so nothing says where its anomalies are. "
+            f"{run.config.spec.name}: the data set has no masks, so the places of its anomalies are unknown. "
             "Use a tree laid out as MVTec AD is, with ground_truth/<kind>/<name>_mask.png."
         )
     rows: list[ManifestRow] = []

@@ -64,7 +64,7 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
     classes = ", ".join(metadata["classes"])
     sentences = [
         f"Trained on {metadata.get('dataset', 'an unnamed data set')} with recipe "
-        f"{metadata.get('recipe', 'unnamed')}. Classes: {classes}; outnumbered: {metadata['minority']}.",
+        f"{metadata.get('recipe', 'unnamed')}. Classes: {classes}; minority: {metadata['minority']}.",
         f"Images of any size, working size {decode['size']} px. Prior {_numbers(metadata['prior'])}; "
         f"threshold {_numbers(threshold['value'])} by rule {threshold['rule']}; both can be overridden.",
     ]

@@ -225,8 +225,8 @@ def show_gate(figures: dict[str, Any], title: str) -> None:
         )
     console.print(table)
     note(
-        f"Passed: the AUROC changes by at most {MOST_AUROC_CHANGE:g}. flips: images decided anew. least rho: "
-        "the lowest rank correlation of a member's score with the reference's."
+        f"Passed: the AUROC changes by at most {MOST_AUROC_CHANGE:g}. flips: images decided differently. "
+        "least rho: the lowest rank correlation of a member's score with the reference's."
     )
 
 

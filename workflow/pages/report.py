@@ -27,7 +27,7 @@ from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
 
 _LISTED_IMAGES = {"broken": 5, "excluded": 5, "dropped": 1}
-"""Images that stay out, named in the report, of each status; the dropped all share one reason."""
+"""How many left-out images of each status the report names; the dropped ones all share one reason."""
 
 _PACKAGES = (
     "outnumbered",
@@ -50,7 +50,7 @@ def report(options: RunOptions, output: Path | None = None, pictures: bool = Tru
     Args:
         options: which run.
         output: target; the run folder's ``report.html`` when not given.
-        pictures: show images of the data set; patients' images, or others' property, may not be passed on.
+        pictures: show images of the data set; those of patients, or of other owners, may not be passed on.
 
     Returns:
         ``{path, bytes}``.
@@ -65,7 +65,7 @@ def report(options: RunOptions, output: Path | None = None, pictures: bool = Tru
             f"--output {output}: that is a folder. Name the file, such as {output / 'report.html'}."
         )
     config = resolve_config(options)
-    with console.status("fitting what the cached results give", spinner="dots"):
+    with console.status("fitting from cached results", spinner="dots"):
         run, comparison = _compared_run(config)
     with console.status("drawing", spinner="dots"):
         commands = _commands(options, config, comparison, output, pictures)

@@ -1,8 +1,8 @@
-"""Images that ``update`` added to a trained run: what they are, and where their copies lie.
+"""Feedback images, which ``update`` adds to a trained run: what they are, and where their copies lie.
 
 ``added.json`` in the run folder names them by the digest of their bytes, and ``added/`` keeps a copy of
-each file, so that whoever gave them may tidy up and a later training can score them anew. All that an
-update changes follows from the set of these rows; order and number of updates leave no trace. Deleting
+each file, so that the originals may be deleted and a later training can score the images again. All that an
+update changes follows from the set of these images, whatever the order and number of updates. Deleting
 ``added.json`` takes every update back: ``ensemble`` then fits again without them.
 """
 
@@ -29,11 +29,11 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class FeedbackImage:
-    """One image that was added.
+    """One feedback image.
 
     Attributes:
         sha256: of the file's bytes.
-        label: class name by the user's word.
+        label: class name, as the user states it.
         given: path that it was given by, absolute.
         path: the same below the folder that was given; a group rule reads it.
         name: of the copy, in the folder :data:`FOLDER`.
@@ -56,10 +56,10 @@ class FeedbackImage:
 
 @dataclass(frozen=True)
 class FeedbackImages:
-    """All rows that updates have added to a run.
+    """All feedback images of a run.
 
     Attributes:
-        rows: in the order of the updates.
+        rows: one per image, in the order of the updates.
         replaced: SHA-256 of the model file that each update replaced.
     """
 
@@ -72,7 +72,7 @@ class FeedbackImages:
         return digest_of(sorted([row.sha256, row.label] for row in self.rows)) if self.rows else ""
 
     def write(self, folder: Path) -> None:
-        """Write ``added.json`` into a run folder, whole or not at all."""
+        """Write ``added.json`` into a run folder, completely or not at all."""
         document = {
             "format": _FORMAT,
             "digest": self.digest,
@@ -100,21 +100,21 @@ class FeedbackImages:
             is_whole = False
         if not is_whole:
             raise ModelError(
-                f"{path}: it does not fit its own digest, or is of another version. Put it back, or delete "
-                "it to take all updates of this run back and run the ensemble command."
+                f"{path}: it does not match its own digest, or is of another version. Restore it, or delete "
+                "it to undo all updates of this run, and run the ensemble command."
             )
         return added
 
     def usable(
         self, spec: DataSpec, train: Sequence[ManifestRow], test: Sequence[ManifestRow]
     ) -> tuple[list[ManifestRow], dict[str, str]]:
-        """Rows that may still stand beside a run's own, sorted by digest, and why others may not.
+        """Images that may still be used beside a run's own rows, sorted by digest, and why others may not.
 
-        A run may be trained again on images that were added before: those are training rows now, and no
+        A run may be trained again on images that were feedback before: those are training rows now, and no
         longer new to the members.
 
         Returns:
-            Rows of split ``added``, and path as given → reason of those left out.
+            Rows of split ``added``, and path as given → reason for those left out.
         """
         guard = RowGuard(spec, train, test)
         rows, reasons = [], {}
@@ -141,10 +141,10 @@ class FeedbackImages:
 
 
 class RowGuard:
-    """Says of a new image why it must not stand beside a run's rows.
+    """Decides whether a new image may be used beside a run's rows.
 
-    Members' scores of a new image are only worth something where the members never saw it, nor anything of
-    its group; and what test rows measure is only worth something where nothing of theirs was fitted on.
+    A member's score of a new image is valid only if the member never saw the image or its group. Figures of
+    the test set are valid only if nothing of its images or groups was fitted on.
 
     Args:
         spec: the data set.
@@ -162,18 +162,18 @@ class RowGuard:
             self._groups.update({row.group: what for row in rows})
 
     def group_of(self, path: str, sha256: str) -> str:
-        """The group by the data set's rule, empty where it finds none; without a rule each file is one."""
+        """The group by the data set's rule, empty if it finds none; without a rule each file is a group."""
         if self._rule is None:
             return sha256
         return group_of_path(self._rule, path)
 
     def objection(self, path: str, sha256: str) -> str:
-        """Why the image may not be added; empty where it may."""
+        """Why the image may not be added; empty if it may."""
         if sha256 in self._known:
             return self._known[sha256]
         if self._column is not None:
             return (
-                f"groups of this data set stand in its column '{self._column}'; put the image there and "
+                f"the groups of this data set are in its column '{self._column}'; add the image there and "
                 "train again"
             )
         group = self.group_of(path, sha256)
@@ -186,6 +186,6 @@ class RowGuard:
 
 
 def folds_of_feedback(rows: Sequence[ManifestRow], n_folds: int) -> npt.NDArray[np.int64]:
-    """``[n]`` fold of each added row; it follows from the group alone, so further rows move none."""
+    """``[n]`` fold of each feedback image; it follows from the group alone, so more images move none."""
     hashes = [hashlib.sha256(f"added|{row.group}".encode()).hexdigest() for row in rows]
     return np.array([int(each[:8], 16) % n_folds for each in hashes], dtype=np.int64)

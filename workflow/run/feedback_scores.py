@@ -1,19 +1,19 @@
-"""What members say of rows that ``update`` added, and members that take them in; no member is retrained.
+"""Members' scores of feedback images, and banks that take such images in; no member is retrained.
 
 How the stacker's rows grow. A training row's score comes from a member that was fitted without the row's
-fold. An added row was in no fold: its score comes from the *final* member, the one that is shipped, which
-has not seen it either. So both are scores of rows that the member did not learn from, and they stand in
-one table. The stacker is cross-fitted over folds of rows, so added rows get folds too, by a hash of their
-group; their members depend on no fold, and any will do.
+fold. A feedback image was in no fold: its score comes from the *final* member, the one that is shipped,
+which has not seen it either. So both are scores of rows that the member did not learn from, and one table
+holds them. The stacker is cross-fitted over folds, so feedback images get folds too, by a hash of their
+group. Their scores depend on no fold, so any assignment is valid.
 
-A member with a bank takes the normal rows in (:class:`contracts.member.GrowingMember`), and a bank that
-holds an image scores it too low. So the stacker never reads a score by a bank that holds the row: the
-normal rows of one fold are scored by the final bank grown by those of the *other* folds. This is what the
-shipped bank, grown by all of them, will say of the next image of their kind. Where all lie in one fold,
-the bank that scores them has not grown at all. Missed rows enter no bank and are scored by the shipped one.
+A member with a bank takes in the normal images (:class:`contracts.member.GrowingMember`), and a bank that
+holds an image scores it too low. So the stacker never reads a score from a bank that holds the row: the
+normal images of one fold are scored by the final bank grown by those of the *other* folds. The shipped bank,
+grown by all of them, will score the next image of their kind like that. If all lie in one fold, the bank
+that scores them has not grown at all. Missed images enter no bank and are scored by the shipped one.
 
-Test rows are scored anew by the grown bank; they are what they were, and nothing was fitted on them.
-Known limit: out-of-fold scores of the training rows stay those of banks that did not grow.
+The grown bank scores the test set again; its images are the same, and nothing was fitted on them.
+Known limit: out-of-fold scores of the training rows remain those of banks that did not grow.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
 from workflow.settings.registry import build_member
 
-# Raised when the same rows give other scores or other grown members.
+# Raised when the same images give other scores or other grown members.
 _VERSION = 1
 _STATE = "state/"
 
@@ -46,18 +46,18 @@ _STATE = "state/"
 def with_feedback(
     config: RunConfig, data: PreparedData, results: dict[Fit, FitResult]
 ) -> dict[Fit, FitResult]:
-    """Results as an update leaves them: final fits with scores of the added rows, grown where they can.
+    """Results as an update leaves them: final fits with scores of the feedback images, grown if they can.
 
-    What is missing is computed, in seconds, and kept beside the fits' own results, which stay as they
+    What is missing is computed, in seconds, and stored beside the fits' own results, which stay as they
     were trained.
 
     Args:
         config: the run.
-        data: its rows, with those added.
+        data: its rows, with the feedback images.
         results: cached results of finished fits.
 
     Raises:
-        DataError: the copy of an added image is gone, and so are its features.
+        DataError: the copy of a feedback image is gone, and so are its features.
     """
     if not data.added:
         return results
@@ -72,9 +72,9 @@ def with_feedback(
         rows = [*data.added, *data.test]
         for backbone in backbones.values():
             backbone.fill(data, rows, config.decode, pick_device(config.options.device))
-        with progress_bar("scoring added images", len(pending)) as bar:
+        with progress_bar("scoring feedback images", len(pending)) as bar:
             for fit in pending:
-                bar.describe(f"added images, {fit.member.name}")
+                bar.describe(f"feedback images, {fit.member.name}")
                 backbone = backbones[fit.member.backbone]
                 added, test = (
                     backbone.rows(data, list(some), config.decode) for some in (data.added, data.test)
@@ -94,7 +94,7 @@ def _key(fit: Fit, data: PreparedData) -> str:
 
 
 def _read(fit: Fit, data: PreparedData, trained: FitResult) -> FitResult | None:
-    """The cached result laid over the trained result; None where it is missing, torn or of other rows."""
+    """The trained result updated by the cached one; None if that is missing, torn or of other images."""
     try:
         arrays, meta = read_arrays(_path(fit))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -115,7 +115,7 @@ def _read(fit: Fit, data: PreparedData, trained: FitResult) -> FitResult | None:
 
 
 def _compute(fit: Fit, data: PreparedData, trained: FitResult, added: ImageRows, test: ImageRows) -> None:
-    """Score the added rows, grow the member where it can, and write the cached result."""
+    """Score the feedback images, grow the member if it can, and write the cached result."""
 
     def restored() -> Member:
         plan = fit.member
@@ -147,7 +147,7 @@ def _compute(fit: Fit, data: PreparedData, trained: FitResult, added: ImageRows,
 def _grown_score(
     member: Any, added: ImageRows, taken: npt.NDArray[np.bool_], scored: npt.NDArray[np.bool_]
 ) -> FloatArray:
-    """Scores of some added rows by a member that has taken in others of them."""
+    """Scores of some feedback images by a member that has taken in others of them."""
     if taken.any():
         member.add_normal(added.subset(np.flatnonzero(taken)))
     scores: FloatArray = member.score(added.subset(np.flatnonzero(scored)))
@@ -155,13 +155,13 @@ def _grown_score(
 
 
 def with_sentence(fitted: FittedEnsemble, data: PreparedData) -> FittedEnsemble:
-    """The ensemble with a sentence on the added rows it was fitted on; the same where there are none."""
+    """The ensemble with a sentence on the feedback images it was fitted on; the same if there are none."""
     sentences = (*fitted.sentences, _sentence(data)) if data.added else fitted.sentences
     return replace(fitted, sentences=sentences)
 
 
 def _sentence(data: PreparedData) -> str:
-    """How added rows count, and what that does to probabilities."""
+    """How feedback images count, and what that does to probabilities."""
     minority = data.manifest.class_names[-1]
     n_missed = sum(row.label == minority for row in data.added)
     n_normal = len(data.added) - n_missed
@@ -174,14 +174,14 @@ def _sentence(data: PreparedData) -> str:
         if n
     )
     return (
-        f"{counts} that update added count as one row each beside the {len(data.train)} training rows, in "
-        "class shares, calibration and threshold alike. They are no fair sample, since they were chosen for "
-        "being decided wrongly: probabilities of images like them lean towards their labels."
+        f"{counts} added by update count as one row each beside the {len(data.train)} training rows, in "
+        "class shares, calibration and threshold. They are a biased sample, chosen because they were decided "
+        "wrongly: probabilities of similar images lean towards their labels."
     )
 
 
 def note_unusable_feedback(config: RunConfig, data: PreparedData) -> None:
-    """Say which rows of earlier updates no longer count, each with its reason."""
+    """Say which feedback images no longer count, each with its reason."""
     _, reasons = FeedbackImages.read(config.folder).usable(config.spec, data.train, data.test)
     for path, reason in reasons.items():
-        note(f"{path}, which update added, no longer counts as added: {reason}.")
+        note(f"{path} no longer counts as a feedback image: {reason}.")

@@ -1,10 +1,10 @@
-"""Fits of training work, a member on a fold of a repeat each, and their results.
+"""Fits, each of one member on one fold of one repeat, and their results.
 
 A fit's result is one file, written whole: scores of the rows it held out, and for the final fit
 (all training rows) the fitted state and the test set's scores. The file carries a key made of
-everything the result depends on, so a fit whose key fits needs no repeating, and one whose settings
+everything the result depends on, so a fit whose key matches is not repeated, and one whose settings
 changed is repeated alone. Test rows enter the key of the final fit only, which scores them, and
-no seed: what they look like can change no model. Augmented copies enter the keys of members
+no seed: the test set cannot change a model. Augmented copies enter the keys of members
 that see the minority.
 """
 
@@ -71,12 +71,11 @@ class FitResult:
         state: fitted arrays (final fit only).
         state_meta: facts beside them.
         seconds: of fitting and scoring.
-        score_ms: milliseconds an image of scoring, beyond the backbone's.
-        sentences: noteworthy events.
-        collapsed: why the member is to be left out; empty when it is not.
-        curves: figures a step, as the member recorded them; empty in cached results of older versions.
-        added_scores: ``[n, C]`` of the rows that ``update`` added, of a final fit; never in its cached
-            result.
+        score_ms: milliseconds per image of scoring, without the backbone.
+        sentences: events worth telling.
+        collapsed: why the member must be left out; empty if it need not.
+        curves: figures per step, as the member recorded them; empty in cached results of older versions.
+        added_scores: ``[n, C]`` of the feedback images, of a final fit; never in its cached result.
         taken_in: how much of them a member with a bank has taken in; in ``state``, never in the cached
             result.
     """
@@ -93,7 +92,7 @@ class FitResult:
     taken_in: int = 0
 
     def write(self, fit: Fit) -> None:
-        """Write the result, whole or not at all."""
+        """Write the result, completely or not at all."""
         arrays: Arrays = {"scores": self.scores}
         arrays.update({_STATE + name: array for name, array in self.state.items()})
         meta = {
@@ -113,18 +112,18 @@ class FitResult:
 
 
 def learns_from_copies(plan: MemberPlan) -> bool:
-    """Whether a member is given the augmented copies of minority images.
+    """Whether a member learns from the augmented copies of minority images.
 
-    One-class members have no use for the minority, and the calibrated baseline stays plain: what copies do
-    shows as the difference of another member from it, such as ``cnn_copies: {type: cnn}``.
+    One-class members do not use the minority, and the calibrated baseline stays plain: the effect of copies
+    is the difference between it and another member, such as ``cnn_copies: {type: cnn}``.
     """
     return entry_of(plan.type).kind != "oneclass" and plan.name != BASELINE
 
 
 def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Fit]:
-    """All units of the given members, repeat by repeat and fold by fold, each repeat's final one last."""
+    """All fits of the given members, repeat by repeat and fold by fold, each repeat's final one last."""
     repeats = range(config.recipe.repeats)
-    # Folds are part of the digest, so it is another one each repeat.
+    # Folds are part of the digest, so each repeat has its own.
     train_digests = [data.of_repeat(repeat).train_digest for repeat in repeats]
     test_digest, targets_digest = data.test_digest, data.targets_digest
     backbone_files = {plan.backbone: _weights_file_digest(plan.backbone) for plan in members}
@@ -145,7 +144,7 @@ def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ..
                     test_digest if fold == FINAL else "",
                     fold,
                     seed,
-                    # Nothing where there are none, so that keys are those of before there could be any.
+                    # Empty if there are none, so that such fits keep the keys they had before copies existed.
                     *copies,
                     *(["scaled"] if config.spec.scaled_jpeg else []),
                     *([{"targets": targets_digest}] if targets_digest else []),

@@ -1,4 +1,4 @@
-"""The part every training command begins with: manifest, folds, and the rows behind them."""
+"""What every training command begins with: manifest, folds, and the rows behind them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PreparedData:
         augmented: changed copies of training rows, for supervised members to fit on beside their sources;
             no fold holds them out and nothing is measured on them.
         augmented_root: folder that their paths are relative to.
-        added: rows that ``update`` added, for the stacker and for banks; sorted by digest.
+        added: feedback images of ``update``, for the stacker and for banks; sorted by digest.
         added_root: folder that their paths are relative to.
         targets: ``[N, K]`` float32 class shares that whole CNNs learn in place of the training rows' labels
             (see :class:`contracts.member.FitContext`); None in all runs but a student's.
@@ -64,7 +64,7 @@ class PreparedData:
 
     @property
     def train_digest(self) -> str:
-        """Digest of all that a fit and its out-of-fold scores depend on: test rows are no part of it."""
+        """Digest of all that a fit and its out-of-fold scores depend on, which excludes the test set."""
         return digest_of([self._facts(self.train), self.folds_digest])
 
     @property
@@ -79,7 +79,7 @@ class PreparedData:
 
     @property
     def added_digest(self) -> str:
-        """Digest of the added rows: what they are and where they belong."""
+        """Digest of the feedback images: what they are and where they belong."""
         return digest_of([[row.sha256, row.label, row.group] for row in self.added])
 
     @property
@@ -103,7 +103,7 @@ class PreparedData:
         return np.array([names.index(row.label) for row in rows], dtype=np.int64)
 
     def file_of(self, row: ManifestRow) -> Path:
-        """Where a row's image lies."""
+        """The file of a row's image."""
         roots = {"augmented": self.augmented_root, "added": self.added_root}
         return roots.get(row.split, self.manifest.root) / row.path
 
@@ -234,7 +234,7 @@ def load_prepared(config: RunConfig) -> PreparedData:
             )
         data = _read_rows(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # deleted or edited
-        raise ModelError(f"{config.folder}: its files are not whole. Run again: {again}") from None
+        raise ModelError(f"{config.folder}: some files are missing or damaged. Run again: {again}") from None
     difference = difference_of_settings(saved, config.to_json())
     if difference is not None:
         raise ModelError(
@@ -242,7 +242,7 @@ def load_prepared(config: RunConfig) -> PreparedData:
             f"Give the same -o, --seed and --minority as in training, or train again with: {again}"
         )
     if saved.get("digests") != _digests(data):
-        raise ModelError(f"{config.folder}: a training command was cut off there. Run again: {again}")
+        raise ModelError(f"{config.folder}: a training command was interrupted there. Run again: {again}")
     if config.data_dir is not None or config.spec.layout.is_table:
         root = root_of_images(config.spec, _folders(config))
         if root != data.manifest.root:

@@ -30,11 +30,11 @@ def score_tables(
 ) -> tuple[ScoreTable, ScoreTable]:
     """The out-of-fold table of the training rows and the table of the test rows.
 
-    Rows that ``update`` added stand behind the training rows; see :mod:`workflow.run.feedback_scores`.
+    Feedback images follow the training rows; see :mod:`workflow.run.feedback_scores`.
 
     Args:
         data: the rows.
-        results: of all fits, with scores of the added rows.
+        results: of all fits, with scores of the feedback images.
         left_out: members without columns.
         repeats: which repeats' scores; the mean over them where there are several. Each of the averaged
             scores of a training row is by a member that did not see the row, and so is their mean. The
@@ -108,7 +108,7 @@ def _table(
 
 
 def write_score_table(path: Path, table: ScoreTable, extra: dict[str, np.ndarray] | None = None) -> None:
-    """Write a score table as parquet: path, label, fold, group, a column a score, and ``extra`` columns."""
+    """Write a score table as parquet: path, label, fold, group, one column per score, and ``extra``."""
     columns: dict[str, object] = {
         "path": table.row_ids.tolist(),
         "label": [table.class_names[label] for label in table.labels],

@@ -1,4 +1,4 @@
-"""The facts about a run that people should see before minutes are spent."""
+"""The facts about a run that people should see before training takes its time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[flo
 
 
 def shared_across(data: PreparedData) -> dict[str, int]:
-    """What lies on both sides of a border that nothing may cross, counted anew from the rows; must be 0."""
+    """Leakage, counted again from the rows: groups and files on both sides of a split; all must be 0."""
     folds_of_group: dict[str, set[int]] = {}
     folds_of_file: dict[str, set[int]] = {}
     for row, fold in zip(data.train, data.fold_of_row.tolist(), strict=True):
@@ -68,7 +68,7 @@ def shared_across(data: PreparedData) -> dict[str, int]:
     if data.augmented:
         group_of = {row.path: row.group for row in data.train}
         strays = sum(group_of.get(row.source or "") != row.group for row in data.augmented)
-        copies = {"augmented copies parted from their training image": strays}
+        copies = {"augmented copies separated from their training image": strays}
     return {
         **copies,
         "groups shared by training and test rows": len(folds_of_group.keys() & {r.group for r in data.test}),
@@ -86,21 +86,21 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
     table = Table(title=escape(printable(f"{facts['dataset']}: {config.spec.title or facts['root']}")))
     table.add_column("class")
     table.add_column("training", justify="right")
-    table.add_column("held out", justify="right")
+    table.add_column("test", justify="right")
     for name in facts["classes"]:
-        role = " (outnumbered)" if name == facts["minority"] else ""
+        role = " (minority)" if name == facts["minority"] else ""
         table.add_row(f"{escape(printable(name))}{role}", str(facts["train"][name]), str(facts["test"][name]))
     console.print(table)
     status = facts["status"]
     if status.get("broken"):
         broken = [row for row in data.manifest.rows if row.status == "broken"]
-        note(f"Broken images, which stay out: {len(broken)}; the first: {broken[0].path}: {broken[0].reason}")
+        note(f"Broken images, left out: {len(broken)}; the first: {broken[0].path}: {broken[0].reason}")
         if len(broken) > 1:
-            note(f"All of them stand in {config.folder / 'manifest.parquet'}, each with its reason.")
+            note(f"{config.folder / 'manifest.parquet'} lists all of them with their reasons.")
     if status.get("excluded"):
         excluded = [row for row in data.manifest.rows if row.status == "excluded"]
         note(
-            f"Training images that stay out because they would leak or contradict: {len(excluded)}; "
+            f"Training images left out because they would leak or contradict others: {len(excluded)}; "
             f"the first: {excluded[0].path}: {excluded[0].reason}."
         )
     if status.get("dropped"):
@@ -110,8 +110,8 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
         alike = len(data.augmented) - len({row.sha256 for row in data.augmented})
         note(
             f"{len(data.augmented)} augmented copies of {sources} {facts['minority']} training images, for "
-            "supervised members to learn from where they learn from the image itself; counted in no figure "
-            "and never scored." + (f" {alike} of them equal another copy." if alike else "")
+            "supervised members that learn from the images themselves; no figure counts them and they are "
+            "never scored." + (f" {alike} of them are equal to another copy." if alike else "")
         )
     repeats = f"{config.recipe.repeats} repeats of " if config.recipe.repeats > 1 else ""
     deployed = facts["deployment_prior"]

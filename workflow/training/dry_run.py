@@ -21,10 +21,10 @@ _PROBE_IMAGES = 16
 
 
 def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
-    """Print and return counts, folds, members, estimated time and disk; trains and writes no run.
+    """Print and return counts, folds, members, estimated time and disk; trains nothing and writes no run.
 
-    Files are looked at as in training, and what was found, augmented copies, and the backbone in its fast
-    form are kept for it.
+    Files are inspected as in training. The findings, augmented copies and the backbone's fast form are kept
+    for the training.
     """
     config = resolve_config(options)
     members = tuple(config.member(name) for name in only) or config.members
@@ -45,7 +45,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     console.print(table)
     total = seconds + sum(estimates.values())
     note(
-        f"About {total / 60:.1f} minutes ({seconds:.0f} s of it backbone features, by a probe just now; "
+        f"About {total / 60:.1f} minutes ({seconds:.0f} s of it backbone features, as measured just now; "
         f"members by rates of a 2-core machine) and {disk / 1e6:,.0f} MB of new files below {options.runs}."
     )
     return {

@@ -1,4 +1,4 @@
-"""``train-all`` and ``train``: fit members on every fold and on all rows, and keep what they say."""
+"""``train-all`` and ``train``: fit members on every fold and on all rows, and keep their scores."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TrainSummary:
 
 
 def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
-    """Train the recipe's members, or some of them; goes on where an earlier call stopped.
+    """Train the recipe's members, or some of them; continues where an earlier call stopped.
 
     Args:
         options: data set, recipe and the rest of the command line.
@@ -75,8 +75,8 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
     print_data_facts(config, data)
     if added := FeedbackImages.read(config.folder).rows:
         note(
-            f"{len(added)} images that update added are kept: no member is trained on them, and ensemble "
-            "takes them in again. To do without them, delete added.json in the run folder."
+            f"{len(added)} feedback images are kept: no member is trained on them, and ensemble uses them "
+            "again. To do without them, delete added.json in the run folder."
         )
     fits = fits_of(config, data, members)
     pending = [fit for fit in fits if read_result(fit) is None]
@@ -143,7 +143,7 @@ def run_fits(config: RunConfig, data: PreparedData, pending: list[Fit]) -> None:
 
 @dataclass(frozen=True)
 class FitWork:
-    """Does a fit and keeps its result, in whatever process it is called in.
+    """Runs one fit and stores its result, in whatever process it is called.
 
     Attributes:
         config: the run.
@@ -160,9 +160,9 @@ class FitWork:
     threads: int | None = None
 
     def __call__(self, fit: Fit) -> None:
-        """Fit and score, and write the cached result; nothing where the fit is finished.
+        """Fit, score, and write the cached result; does nothing if the fit is finished.
 
-        It was not when this command began, but another command on the same run may have been faster.
+        It was not when this command began, but another command on the same run may have finished it.
         """
         if read_result(fit) is not None:
             return
@@ -193,7 +193,7 @@ def _limit_threads(threads: int) -> None:
 def positions_to_fit(
     fold_of_row: npt.NDArray[np.int64], source_of_copy: npt.NDArray[np.int64], fold: int
 ) -> npt.NDArray[np.int64]:
-    """Positions that a fit fits on: rows that the fold leaves, and behind them the copies of these.
+    """Positions that a fit learns from: rows outside the fold, followed by the copies of these.
 
     Args:
         fold_of_row: ``[N]`` fold of each training row.
@@ -213,7 +213,7 @@ def run_fit(
     source_of_copy: npt.NDArray[np.int64] | None = None,
     targets: FloatArray | None = None,
 ) -> FitResult:
-    """Fit on the rows the fold leaves, score the rows it holds out; the final fit scores the test split.
+    """Fit on the rows outside the fold, score the rows in it; the final fit scores the test set.
 
     Args:
         fit: which member, which fold.
@@ -260,7 +260,7 @@ def run_fit(
 
 
 def print_members(data: PreparedData, fits: list[Fit]) -> dict[str, str]:
-    """Print a line a member; returns why members are left out."""
+    """Print one line per member; returns why members are left out."""
     from evaluation.table_metrics import out_of_fold_figure
 
     labels, n_classes = data.labels(data.train), len(data.manifest.class_names)

@@ -1,4 +1,4 @@
-"""What an update did, read off the two model files: the one it replaced and the new one."""
+"""What an update changed, by the two model files: the one it replaced and the new one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def effects(config: RunConfig, known: FeedbackImages, given: Sequence[Given]) ->
 
     Args:
         config: of the finished run.
-        known: all rows added to it.
+        known: all feedback images of the run.
         given: what the user named, judged; at least one is ``new`` or ``known``.
     """
     from export.scoring.model import load_model
@@ -118,14 +118,14 @@ def effects(config: RunConfig, known: FeedbackImages, given: Sequence[Given]) ->
         ],
         "images": images,
         "taken_in": taken_in,
-        "held_out": figures,
+        "test": figures,
         "threshold": run.document["threshold"],
     }
 
 
 def print_effects(config: RunConfig, document: dict[str, Any]) -> None:
     """Print the document as a table and sentences on stderr."""
-    table = Table(title="The images given, by the model file before and after")
+    table = Table(title="The images given, scored by the model before and after")
     for heading in ("image", "is", "probability before", "after", "decided before", "after"):
         table.add_column(heading, justify="right" if "prob" in heading else "left", overflow="fold")
     for image in document["images"][:_SHOWN]:
@@ -142,29 +142,29 @@ def print_effects(config: RunConfig, document: dict[str, Any]) -> None:
     if len(document["images"]) > _SHOWN:
         note(f"… and {len(document['images']) - _SHOWN} more; --json lists all.")
     for member, count in document["taken_in"].items():
-        note(f"{member}: its bank has taken in {count} patches or features of false alarms.")
+        note(f"{member}: its bank took in {count} patches or features of false alarms.")
     changes = [
         f"{name} {before:.4f} → {after:.4f}"
-        for name, (before, after) in document["held_out"].items()
+        for name, (before, after) in document["test"].items()
         if before is not None
     ]
     if changes:
         note(
-            f"Test rows, none of which was added: {', '.join(changes)}. They say what the update costs "
-            "elsewhere; how well it does on further images like those added, only such images can say."
+            f"Test set, which holds none of these images: {', '.join(changes)}. This is what the update "
+            "costs elsewhere; how well it does on more images like these, only such images can show."
         )
     _note_contrary(config, document)
     if document["replaced"]:
-        note(f"The model before is kept: {document['replaced']}")
+        note(f"The previous model is kept: {document['replaced']}")
     in_all = document["added_in_all"]
     note(
         f"Added in all: {in_all['normal']} false alarms, {in_all['missed']} missed; {config.folder / FILE} "
-        "lists them, and without that file ensemble fits as if they had never been added."
+        "lists them; without that file ensemble fits as if they had never been added."
     )
 
 
 def _note_contrary(config: RunConfig, document: dict[str, Any]) -> None:
-    """Say it where an image went the other way, or where the model was not wrong about it at all."""
+    """Warn if an image moved the wrong way, or if the model was not wrong about it at all."""
     minority = config.spec.class_names[-1]
     judged = [image for image in document["images"] if image["probability_before"] is not None]
     right = [
@@ -172,8 +172,8 @@ def _note_contrary(config: RunConfig, document: dict[str, Any]) -> None:
     ]
     if right:
         note(
-            f"{len(right)} of {len(judged)} images were decided rightly before, such as {right[0]['path']}: "
-            "are they in the right folder?"
+            f"{len(right)} of {len(judged)} images were decided correctly before, such as "
+            f"{right[0]['path']}: are they in the right folder?"
         )
     contrary = [
         image
@@ -186,8 +186,8 @@ def _note_contrary(config: RunConfig, document: dict[str, Any]) -> None:
         change = f"{first['probability_before']:.3f} → {first['probability_after']:.3f}"
         note(
             f"The probability of {len(contrary)} of {len(judged)} images moved away from their label, such "
-            f"as {first['path']} ({change}): class shares are kept, so what images like the others given "
-            "gained, rarer kinds lost."
+            f"as {first['path']} ({change}). Class shares are kept, so what the other images given gained, "
+            "rarer kinds lost."
         )
 
 

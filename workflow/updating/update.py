@@ -1,15 +1,15 @@
-"""``update``: false alarms and missed images put a finished run right, without training anything.
+"""``update``: add corrected images to a finished run and refit, without training a member.
 
-Images that were flagged but are fine (``--normal``) enter the banks of members that have one, and the
+Images that were flagged but are normal (``--normal``) enter the banks of members that have one, and the
 stacker's rows; minority images that were missed (``--missed``) enter the stacker's rows. Then stacker,
 calibrator and threshold are fitted again and the file is exported through its gate, as ``ensemble`` does.
-How that stays honest is told in :mod:`workflow.run.feedback_scores`. In this order, so that a kill at any
-moment leaves a run that works, and the same command goes on:
+:mod:`workflow.run.feedback_scores` says why the scores stay valid. The steps come in this order, so that a
+kill at any moment leaves a run that works, and the same command continues:
 
-1. look at every image; say which cannot be used, and why;
+1. open every image; say which cannot be used, and why;
 2. copy the new ones into ``added/``, and the model file to ``model-<digest>.onnx``;
-3. write ``added.json``: from here on the update is made, though not yet carried out;
-4. everything that ``ensemble`` does; ``model.onnx`` is replaced when the new file has passed its gate.
+3. write ``added.json``: from here on the update is decided, though not yet carried out;
+4. do all that ``ensemble`` does; ``model.onnx`` is replaced when the new file has passed its gate.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from workflow.updating.effects import MISSED, NORMAL, Given, effects, kept_model
 
 
 def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dict[str, Any]:
-    """Add images to a finished run and fit again what follows from scores.
+    """Add feedback images to a finished run and refit what depends on scores.
 
     Args:
         options: which run.
@@ -43,7 +43,7 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
         missed: folder (or file) of minority images that were not flagged.
 
     Returns:
-        ``{dataset, recipe, model, replaced, added, skipped, images, taken_in, held_out, seconds}``: counts
+        ``{dataset, recipe, model, replaced, added, skipped, images, taken_in, test, seconds}``: counts
         added now, images that were not used with reasons, probability and decision of each image before
         and after, what banks have taken in, and the ensemble's test figures before and after.
 
@@ -74,7 +74,7 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
     if new or not is_finished:
         ensemble(options)
     else:
-        note(f"Nothing to do: all {len(given)} images were added before, and the model has them.")
+        note(f"Nothing to do: all {len(given)} images were added before, and the model includes them.")
     document = effects(config, known, given)
     document["seconds"] = round(time.monotonic() - started, 3)
     print_effects(config, document)
@@ -84,7 +84,7 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
 def _check_folders(config: RunConfig, folders: dict[str, Path]) -> None:
     if not folders:
         raise UsageError(
-            "update: no images named. Give --normal FOLDER (flagged, but fine) or --missed FOLDER."
+            "update: no images named. Give --normal FOLDER (flagged, but normal) or --missed FOLDER."
         )
     for option, path in folders.items():
         if not path.exists():
@@ -92,16 +92,16 @@ def _check_folders(config: RunConfig, folders: dict[str, Path]) -> None:
     if NORMAL in folders and len(config.spec.classes) > 2:
         raise UsageError(
             f"--normal: {config.spec.name} has {len(config.spec.classes)} classes, and which one these "
-            "images are of is not known. Put them into the data set and train again; --missed works."
+            "images belong to is unknown. Add them to the data set and train again; --missed works."
         )
 
 
 def _check_finished(run: Run, known: FeedbackImages) -> bool:
-    """Whether nothing is left to fit.
+    """Whether everything is fitted already.
 
     Raises:
         ModelError: the ensemble was never finished, so that there is nothing to update. An update that was
-            cut off, or a training after one, is no reason: fitting goes on from there.
+            interrupted, or a training after one, is no reason: fitting continues from there.
     """
     if run.finished is not None:
         return True
@@ -147,7 +147,7 @@ def _look_at(config: RunConfig, folders: dict[str, Path]) -> list[Given]:
 
 
 def _judge(config: RunConfig, data: PreparedData, known: FeedbackImages, given: list[Given]) -> list[Given]:
-    """Say of each image whether it is new and may be added."""
+    """Decide for each image whether it is new and may be added."""
     guard = RowGuard(config.spec, data.train, data.test)
     label_of_known = {row.sha256: row.label for row in known.rows}
     options_of: dict[str, set[str]] = {}
@@ -182,7 +182,7 @@ def _add(config: RunConfig, known: FeedbackImages, new: Sequence[Given]) -> Feed
         name = f"{each.sha256}{each.file.suffix.lower()}"
         content = read_image_bytes(each.file)
         if hashlib.sha256(content).hexdigest() != each.sha256:
-            raise DataError(f"{each.file}: it changed while it was looked at. Give the same command again.")
+            raise DataError(f"{each.file}: it changed while it was being read. Run the same command again.")
         with atomic_writer(config.folder / FOLDER / name) as handle:
             handle.write(content)
         rows.append(

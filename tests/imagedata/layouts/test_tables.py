@@ -133,7 +133,7 @@ def test_training_takes_a_list(tmp_path):
 def test_an_update_cannot_know_the_group_of_a_list(tmp_path):
     table = write_list(tmp_path / "mine.csv", [row[:3] for row in ROWS], ("path", "label", "group"))
     guard = RowGuard(spec_of(table), [], [])
-    assert "stand in its column 'group'" in guard.objection("new.png", "0" * 64)
+    assert "are in its column 'group'" in guard.objection("new.png", "0" * 64)
 
 
 def test_ranges_of_numbers_are_label_values():

@@ -154,7 +154,7 @@ def test_a_training_image_that_is_gone_is_named(fitted, tmp_path):
         file.write_bytes(b"")
     outcome = run.command("explain", tmp_path / "odd.png")
     assert outcome.code == 3
-    assert "file is empty (0 bytes). A patch of it is to be shown" in outcome.said
+    assert "file is empty (0 bytes). The bank holds a patch of it" in outcome.said
 
 
 def test_mistakes_are_one_sentence(fitted, tmp_path):
@@ -176,7 +176,7 @@ def test_mistakes_are_one_sentence(fitted, tmp_path):
         assert outcome.out == ""
     swapped = run_command("explain", image, "--recipe", run.recipe)
     assert swapped.code == 2
-    assert "that is an image, where the data set belongs" in swapped.said
+    assert "that is an image, not a data set" in swapped.said
     nothing = Run(run.dataset, run.recipe, tmp_path / "runs").command("explain", image)
     assert nothing.code == 5
     assert "nothing trained there yet" in nothing.said

@@ -70,9 +70,9 @@ def test_manifest_lists_the_copies_apart_from_every_count(tiny: Run, tmp_path):
     assert facts.pop("augmented") == 24
     assert facts == data_facts(config_of(tiny, tmp_path), plain)
     assert set(shared_across(data).values()) == {0}
-    assert "augmented copies parted from their training image" in shared_across(data)
+    assert "augmented copies separated from their training image" in shared_across(data)
     stray = replace(data, augmented=(replace(data.augmented[0], group="another"), *data.augmented[1:]))
-    assert shared_across(stray)["augmented copies parted from their training image"] == 1
+    assert shared_across(stray)["augmented copies separated from their training image"] == 1
 
 
 def test_copies_are_changed_images_at_the_working_size(tiny: Run, tmp_path):

@@ -206,7 +206,7 @@ def test_nothing_truncated_or_broken_is_accepted_and_each_has_a_reason_of_its_ki
         path for path, row in story.manifest.items() if (row["status"], row["split"]) == ("ok", "train")
     }
     assert trained_on == oof
-    assert f"Broken images, which stay out: {len(refused) + n_fuzzed_refused(story)};" in story.train.err
+    assert f"Broken images, left out: {len(refused) + n_fuzzed_refused(story)};" in story.train.err
     assert "manifest.parquet" in story.train.err
 
 

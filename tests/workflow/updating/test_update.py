@@ -152,7 +152,7 @@ def test_document_says_what_was_done(updated, fitted):
         "skipped",
         "images",
         "taken_in",
-        "held_out",
+        "test",
         "threshold",
         "seconds",
     ]
@@ -161,10 +161,10 @@ def test_document_says_what_was_done(updated, fitted):
     assert document["taken_in"]["patchcore"] > 0
     after = {row["name"]: row for row in read_json(run.folder / "metrics.json")["document"]["rows"]}
     before = {row["name"]: row for row in fitted[1].json["rows"]}
-    for metric, pair in document["held_out"].items():
+    for metric, pair in document["test"].items():
         assert pair == [before["ensemble"][metric], after["ensemble"][metric]]
-    assert "They are no fair sample" in outcome.said
-    assert "5 false alarms and 5 missed images that update added count as one row each" in outcome.said
+    assert "They are a biased sample" in outcome.said
+    assert "5 false alarms and 5 missed images added by update count as one row each" in outcome.said
 
 
 def test_no_member_was_trained_and_held_out_rows_are_the_same(updated, fitted):
@@ -283,7 +283,7 @@ def test_without_its_list_a_run_is_what_it_was(updated, fitted, tmp_path, withou
 def test_training_again_keeps_added_images_and_says_so(updated, tmp_path, without_export):
     run = updated[0].copy(tmp_path)
     outcome = run.command("train-all", "-o", "members.patchcore.bank_size=50")
-    assert "10 images that update added are kept" in outcome.said
+    assert "10 feedback images are kept" in outcome.said
     assert run.command("ensemble", "-o", "members.patchcore.bank_size=50").code == 0
     was, now = (pq.read_table(r.folder / "oof.parquet").to_pydict() for r in (updated[0], run))
     assert len(now["path"]) == N_TRAIN + 2 * N_NEW
@@ -311,7 +311,7 @@ def test_an_edited_list_is_refused(updated, tmp_path):
     write_json(run.folder / "added.json", document)
     outcome = run.command("ensemble")
     assert outcome.code == 5
-    assert "added.json: it does not fit its own digest" in outcome.said
+    assert "added.json: it does not match its own digest" in outcome.said
 
 
 # ---- what is refused
@@ -410,7 +410,7 @@ def test_false_alarms_of_three_classes_have_no_label(tiny: Run, given, tmp_path)
         "update", tmp_path / "three", "--normal", given / "fine", "--minority", "odd", "--recipe", tiny.recipe
     )
     assert outcome.code == 2
-    assert "--normal: three has 3 classes, and which one these images are of is not known" in outcome.said
+    assert "--normal: three has 3 classes, and which one these images belong to is unknown" in outcome.said
 
 
 # ---- what may stand beside a run's rows

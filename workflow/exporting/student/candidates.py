@@ -75,8 +75,8 @@ def choose_student(
     if chosen is None:
         fastest = min(milliseconds, key=lambda name: milliseconds[name])
         raise UsageError(
-            f"--distil: no student keeps to {limit:.3g} ms an image here; the fastest, {fastest}, takes "
-            f"{milliseconds[fastest]:.3g} ms an image. Give a larger --budget, or name a smaller one, such "
+            f"--distil: no student keeps to {limit:.3g} ms per image here; the fastest, {fastest}, takes "
+            f"{milliseconds[fastest]:.3g} ms per image. Give a larger --budget, or name a smaller one, such "
             "as --student small_cnn_16@16."
         )
     facts = {"budget_ms": limit, "ensemble_ms": of_ensemble, "candidates": milliseconds}
@@ -181,7 +181,7 @@ def _untrained(plan: StudentPlan, n_classes: int) -> TunedModule:
 def _show(
     milliseconds: dict[str, float], limit: float, of_ensemble: float | None, chosen: str | None
 ) -> None:
-    table = Table(title=f"Students, within {limit:.3g} ms an image")
+    table = Table(title=f"Students, within {limit:.3g} ms per image")
     table.add_column("student")
     table.add_column("ms / image", justify="right")
     table.add_column("")
@@ -190,4 +190,4 @@ def _show(
         table.add_row(name, f"{taken:.2f}", remark, style="bold" if name == chosen else None)
     console.print(table)
     ensemble = "" if of_ensemble is None else f" The ensemble takes {of_ensemble:.2f} ms."
-    note(f"One thread of this machine just now, ONNX Runtime, 16 images a call.{ensemble}")
+    note(f"One thread of this machine just now, ONNX Runtime, batch size 16.{ensemble}")

@@ -109,11 +109,9 @@ def export_student(
     """
     check_output(output, FILE)
     if request.student is not None and request.budget is not None:
-        raise UsageError(
-            "--student and --budget: the one names what the other would choose. Give one of them."
-        )
+        raise UsageError("--student and --budget: a budget chooses the student. Give only one of them.")
     if request.budget is not None and not request.budget > 0.0:
-        raise UsageError(f"--budget {request.budget:g}: it is in milliseconds an image, above 0.")
+        raise UsageError(f"--budget {request.budget:g}: it must be above 0, in milliseconds per image.")
     run = Run.open(options).require_ensemble()
     ensemble_file = _ensemble_file(run)
     plan, chosen = _plan(run, request, ensemble_file)

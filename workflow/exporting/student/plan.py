@@ -2,7 +2,7 @@
 
 A student is a run of one member. It lies in the teacher's run folder, below ``student/NAME@SIZE/``, works at
 the student's own image size, and has the teacher's rows, folds and groups; its cached results are those of
-any other run, so it goes on where it was interrupted, and other limits need no new training.
+any other run, so training continues where it was interrupted, and other limits need no new training.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def student_config(config: RunConfig, plan: StudentPlan) -> RunConfig:
 
 
 def student_data(run: Run) -> PreparedData:
-    """The teacher's rows with what it said of them out of fold; rows that ``update`` added teach nobody.
+    """The teacher's rows with what it said of them out of fold; feedback images teach nobody.
 
     They have no member fitted on them, here as elsewhere; the stacker that makes the targets has seen them.
     """
@@ -122,7 +122,7 @@ def soft_targets(run: Run) -> FloatArray:
     rows' own class shares, by members, stacker and calibrator that were fitted without the row's fold.
     """
     n_rows = len(run.data.train)
-    # Rows that update added stand behind the training rows.
+    # Feedback images follow the training rows.
     p = out_of_fold_probabilities(run.oof, run.fitted.method)[:n_rows]
     return mixed_targets(run.oof.labels[:n_rows], p)
 

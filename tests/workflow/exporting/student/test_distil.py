@@ -254,7 +254,7 @@ def test_a_quarter_of_the_ensemble_is_the_default_budget(tmp_path):
 
 @pytest.mark.usefixtures("timed")
 def test_a_budget_that_nothing_keeps_to_names_the_fastest():
-    with pytest.raises(UsageError, match="the fastest, small_cnn_16@16, takes 1 ms an image"):
+    with pytest.raises(UsageError, match="the fastest, small_cnn_16@16, takes 1 ms per image"):
         student_backbone.choose_student(2, 5, 0.5, None)
     with pytest.raises(UsageError, match="no ONNX file, so no budget follows"):
         student_backbone.choose_student(2, 5, None, None)
