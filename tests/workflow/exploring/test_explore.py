@@ -177,7 +177,7 @@ def test_a_run_of_other_rows_or_half_a_run_is_not_shown(fitted, config_of, tmp_p
     write_json(run.folder / "ensemble.json", {"format": "of another version"})
     found, sentence = predictions_of(config, manifest)
     assert found is None
-    assert "are missing or damaged" in sentence
+    assert "are not whole" in sentence
     assert "cli.py ensemble" in sentence
 
 
