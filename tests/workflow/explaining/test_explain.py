@@ -103,7 +103,7 @@ def test_the_deciding_patches_are_far_from_normal_ones_of_training_images(explai
     assert odd["patches"][0]["nearest"][0]["distance"] == pytest.approx(odd["patches"][0]["distance"])
     # A training image is not explained by itself.
     assert all(Path(near["path"]).name != "003.png" for p in own["patches"] for near in p["nearest"])
-    assert "It is a training image: the members have learnt from it" in outcome.said
+    assert "It is a training image: the members have learned from it" in outcome.said
 
 
 def test_pictures_are_drawn_and_equal_bytes_again(explained, tmp_path):

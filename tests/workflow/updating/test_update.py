@@ -204,11 +204,11 @@ def test_no_row_is_scored_by_a_bank_that_holds_it(updated):
     fold = dict(zip(table["path"], table["fold"], strict=True))
     data = load_prepared(config)
     [backbone] = load_backbones(config, {config.recipe.backbone}).values()
-    arrays, _ = read_arrays(run.folder / "members" / "patchcore" / "final.npz")
+    arrays, meta = read_arrays(run.folder / "members" / "patchcore" / "final.npz")
     state = {name.removeprefix("state/"): value for name, value in arrays.items()}
 
     def member_with(added: list[ManifestRow]) -> PatchCore:
-        member = PatchCore(config.member("patchcore").settings).restore(state, {})
+        member = PatchCore(config.member("patchcore").settings).restore(state, meta["state_meta"])
         if added:
             member.add_normal(backbone.rows(data, added, config.decode))
         return member
