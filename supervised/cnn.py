@@ -14,11 +14,11 @@ def cnn_member(settings: CnnSettings, backbone: BackboneSettings) -> Member:
     by ``tune: full``. Imports stand inside, because a head needs no training loop.
     """
     if settings.tune == "full":
-        from supervised.tuned import TunedCnn
+        from supervised.whole_cnn.tuned import TunedCnn
 
         return TunedCnn(settings, backbone)
     if settings.tune == "linear":
-        from supervised.linear import LinearCnn
+        from supervised.whole_cnn.linear import LinearCnn
 
         return LinearCnn(settings, backbone)
     from supervised.head import HeadCnn

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from features.settings import BackboneSettings
-from supervised.representation_settings import RetrainSettings, SimclrSettings
 from supervised.synthetic.settings import SyntheticSettings
+from supervised.whole_cnn.representation_settings import RetrainSettings, SimclrSettings
 
 LossName = Literal[
     "cross_entropy",

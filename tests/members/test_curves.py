@@ -15,7 +15,7 @@ from oneclass.deep import sphere
 from oneclass.deep.deep_svdd import DeepSVDD
 from oneclass.deep.settings import DeepSVDDSettings
 from supervised.settings import CnnSettings
-from supervised.tuned import TunedCnn
+from supervised.whole_cnn.tuned import TunedCnn
 from tests.conftest import Run
 from tests.rows import synthetic_rows
 from workflow.run.fits import fits_of, read_result

@@ -18,9 +18,9 @@ from features.settings import BackboneSettings
 from supervised import tuned
 from supervised.head import HeadCnn
 from supervised.labels import early_stopping_split, rows_to_stop_by
-from supervised.linear import LinearCnn
 from supervised.settings import CnnSettings
-from supervised.tuned import TunedCnn
+from supervised.whole_cnn.linear import LinearCnn
+from supervised.whole_cnn.tuned import TunedCnn
 from tests.rows import ArrayRows, synthetic_rows
 
 

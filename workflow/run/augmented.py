@@ -151,8 +151,8 @@ class _Maker:
     """
 
     def __init__(self, settings: MinorityCopies, decode: DecodeSettings, seed: int) -> None:
-        from supervised.augmentation import image_transform
         from supervised.settings import AugmentSettings
+        from supervised.whole_cnn.augmentation import image_transform
 
         changes = AugmentSettings.model_validate(settings.changes())
         self._transform = image_transform(changes, decode.size)

@@ -16,7 +16,7 @@ from supervised.head import HeadCnn
 from supervised.labels import early_stopping_split
 from supervised.settings import CnnSettings
 from supervised.synthetic.settings import ten_synthetic_models
-from supervised.tuned import TunedCnn
+from supervised.whole_cnn.tuned import TunedCnn
 from tests.rows import scrambled, synthetic_rows
 from tests.supervised.synthetic.conftest import SMALL
 from workflow.run.fits import Fit

@@ -19,7 +19,7 @@ from export.timing import Timed, as_timed, milliseconds_an_image
 from export.tracing import OPSET
 from features.settings import BackboneSettings
 from reporting.terminal import console, note, progress_bar
-from supervised.tuned_module import TunedModule
+from supervised.whole_cnn.module import TunedModule
 from workflow.exporting.student.plan import StudentPlan
 
 CANDIDATES = (

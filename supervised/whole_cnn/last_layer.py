@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from contracts.errors import UsageError
-from supervised.pixels import Batch
-from supervised.tuned_module import TunedModule
+from supervised.whole_cnn.module import TunedModule
+from supervised.whole_cnn.pixels import Batch
 
 _BATCH = 64
 

@@ -9,12 +9,12 @@ import torch
 from contracts.errors import DataError, MemberCollapsedError
 from contracts.member import FitContext
 from features.settings import BackboneSettings
-from supervised.augmentation import image_transform
 from supervised.labels import early_stopping_split
 from supervised.objective import Objective
 from supervised.settings import AugmentSettings, CnnSettings
-from supervised.tuned import TunedCnn
-from supervised.tuned_module import TunedModule
+from supervised.whole_cnn.augmentation import image_transform
+from supervised.whole_cnn.module import TunedModule
+from supervised.whole_cnn.tuned import TunedCnn
 from tests.rows import synthetic_rows
 
 BACKBONE = BackboneSettings(name="test_resnet", weights="random", image_size=32)

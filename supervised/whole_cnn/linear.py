@@ -11,8 +11,8 @@ from contracts.member import FitContext
 from contracts.rows import ImageRows, real_positions
 from supervised.head import HeadCnn
 from supervised.labels import require_every_class
-from supervised.last_layer import frozen_features, put_last_linear
-from supervised.tuned import TunedCnn
+from supervised.whole_cnn.last_layer import frozen_features, put_last_linear
+from supervised.whole_cnn.tuned import TunedCnn
 
 
 class LinearCnn(TunedCnn):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from supervised.optimisers import SharpnessAware, build_optimiser, learning_rate_factor
 from supervised.settings import OptimiserSettings
+from supervised.whole_cnn.optimisers import SharpnessAware, build_optimiser, learning_rate_factor
 
 
 @pytest.mark.parametrize(

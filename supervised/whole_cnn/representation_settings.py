@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class SimclrSettings(BaseModel):
-    """Settings of :func:`supervised.simclr.pretrain`; the image size is the CNN's own.
+    """Settings of :func:`supervised.whole_cnn.simclr.pretrain`; the image size is the CNN's own.
 
     The views decide what the network learns to ignore. If a small spot marks the minority, a crop may cut it
     off, and the pair then teaches that the spot does not matter: raise ``crop_scale_min``. If colour marks
@@ -46,7 +46,7 @@ class SimclrSettings(BaseModel):
 
 
 class RetrainSettings(BaseModel):
-    """How the classifier of a trained CNN is refitted; see :mod:`supervised.retrain`.
+    """How the classifier of a trained CNN is refitted; see :mod:`supervised.whole_cnn.retrain`.
 
     Attributes:
         method: ``none``, ``crt`` (a new linear classifier on the frozen features, classes balanced),

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from contracts.rows import FloatArray, ImageRows, IndexArray
-from supervised.augmentation import image_transform, mix_rows
 from supervised.settings import AugmentSettings
+from supervised.whole_cnn.augmentation import image_transform, mix_rows
 
 _PRELOAD_BYTES = 1 << 30
 

@@ -11,8 +11,8 @@ from features.settings import BackboneSettings
 from features.tensors import BackboneFeatures
 from features.weights import build_classifier
 from supervised.labels import score_columns
-from supervised.pixels import resized
 from supervised.settings import CnnSettings
+from supervised.whole_cnn.pixels import resized
 
 # ITU-R BT.601, as in Pillow's conversion to grey.
 _LUMA = (0.299, 0.587, 0.114)

@@ -12,9 +12,9 @@ from contracts.errors import UsageError
 from contracts.member import FitContext
 from features.settings import BackboneSettings
 from supervised.losses import cross_entropy, soft_cross_entropy
-from supervised.pixels import PixelDataset
 from supervised.settings import AugmentSettings, CnnSettings
-from supervised.tuned import TunedCnn
+from supervised.whole_cnn.pixels import PixelDataset
+from supervised.whole_cnn.tuned import TunedCnn
 from tests.rows import synthetic_rows
 from workflow.exporting.student.plan import StudentPlan
 from workflow.run.fits import FINAL, Fit

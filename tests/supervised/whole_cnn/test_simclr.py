@@ -12,9 +12,9 @@ from torch import nn
 
 from contracts.errors import DataError, MemberCollapsedError
 from supervised import simclr
-from supervised.pixels import Batch
-from supervised.representation_settings import SimclrSettings
-from supervised.simclr import nt_xent, pretrain, random_view
+from supervised.whole_cnn.pixels import Batch
+from supervised.whole_cnn.representation_settings import SimclrSettings
+from supervised.whole_cnn.simclr import nt_xent, pretrain, random_view
 
 SMALL = {"epochs": 1, "batch_size": 8, "projection_dim": 8, "learning_rate": 1e-3}
 

@@ -20,10 +20,10 @@ from torchvision.transforms import v2
 
 from contracts.errors import DataError, MemberCollapsedError
 from features.training import batches_of, run_training
-from supervised.last_layer import exchanged, frozen_features, last_linear
-from supervised.pixels import Batch
-from supervised.representation_settings import SimclrSettings
-from supervised.tuned_module import TunedModule
+from supervised.whole_cnn.last_layer import exchanged, frozen_features, last_linear
+from supervised.whole_cnn.module import TunedModule
+from supervised.whole_cnn.pixels import Batch
+from supervised.whole_cnn.representation_settings import SimclrSettings
 
 _LEAST_SPREAD = 1e-4
 _CHECKED_IMAGES = 256

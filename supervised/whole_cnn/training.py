@@ -13,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from supervised.losses import soft_cross_entropy
 from supervised.objective import Objective
-from supervised.optimisers import build_optimiser, learning_rate_factor
-from supervised.pixels import Batch
 from supervised.settings import CnnSettings
-from supervised.tuned_module import TunedModule
+from supervised.whole_cnn.module import TunedModule
+from supervised.whole_cnn.optimisers import build_optimiser, learning_rate_factor
+from supervised.whole_cnn.pixels import Batch
 
 
 class Tuning(LightningModule):

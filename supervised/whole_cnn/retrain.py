@@ -24,8 +24,8 @@ from supervised.class_weights import inverse_frequency_weights
 from supervised.head import HeadCnn
 from supervised.lbfgs import minimise
 from supervised.objective import PriorLedger
-from supervised.representation_settings import RetrainSettings
 from supervised.settings import CnnSettings
+from supervised.whole_cnn.representation_settings import RetrainSettings
 
 TAU_GRID = tuple(step / 10 for step in range(11))
 _CHOICE_ITERATIONS = 50

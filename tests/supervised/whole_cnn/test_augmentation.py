@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from supervised.augmentation import image_transform, mix_rows
-from supervised.pixels import PixelDataset
 from supervised.settings import AugmentSettings
+from supervised.whole_cnn.augmentation import image_transform, mix_rows
+from supervised.whole_cnn.pixels import PixelDataset
 from tests.rows import synthetic_rows
 
 

@@ -12,10 +12,10 @@ from contracts.errors import UsageError
 from features.settings import BackboneSettings
 from features.weights import build_classifier
 from supervised import last_layer
-from supervised.last_layer import exchanged, frozen_features, last_linear, put_last_linear
-from supervised.pixels import PixelDataset
 from supervised.settings import CnnSettings
-from supervised.tuned_module import TunedModule
+from supervised.whole_cnn.last_layer import exchanged, frozen_features, last_linear, put_last_linear
+from supervised.whole_cnn.module import TunedModule
+from supervised.whole_cnn.pixels import PixelDataset
 from tests.rows import synthetic_rows
 
 BACKBONES = ["test_resnet", "tf_efficientnet_lite0", "torchvision:mobilenet_v3_small", "small_cnn_16"]

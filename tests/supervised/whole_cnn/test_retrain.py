@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from contracts.errors import UsageError
-from supervised.representation_settings import RetrainSettings
-from supervised.retrain import (
+from supervised.whole_cnn.representation_settings import RetrainSettings
+from supervised.whole_cnn.retrain import (
     TAU_GRID,
     FeatureRows,
     chosen_tau,

@@ -13,11 +13,11 @@ from features.settings import BackboneSettings
 from supervised import tuned
 from supervised.head import HeadCnn
 from supervised.labels import early_stopping_split
-from supervised.last_layer import frozen_features, last_linear
-from supervised.linear import LinearCnn
-from supervised.pixels import PixelDataset
 from supervised.settings import CnnSettings
-from supervised.tuned import TunedCnn
+from supervised.whole_cnn.last_layer import frozen_features, last_linear
+from supervised.whole_cnn.linear import LinearCnn
+from supervised.whole_cnn.pixels import PixelDataset
+from supervised.whole_cnn.tuned import TunedCnn
 from tests.rows import relabelled, scrambled, synthetic_rows
 
 BACKBONE = BackboneSettings(name="test_resnet", weights="random", image_size=32)

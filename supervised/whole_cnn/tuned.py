@@ -15,16 +15,16 @@ from contracts.rows import ImageRows, IndexArray, real_positions
 from features.settings import BackboneSettings
 from features.training import batches_of, run_training
 from supervised.labels import require_every_class, rows_to_stop_by
-from supervised.last_layer import frozen_features, last_linear, put_last_linear
 from supervised.logit_member import LogitMember
 from supervised.objective import PriorLedger
-from supervised.pixels import PixelDataset
-from supervised.retrain import FeatureRows, refit
 from supervised.samplers import EpochSampler, class_quotas
-from supervised.simclr import pretrain
 from supervised.synthetic.generate import generated_rows
-from supervised.tuned_module import TunedModule
-from supervised.tuned_training import Tuning
+from supervised.whole_cnn.last_layer import frozen_features, last_linear, put_last_linear
+from supervised.whole_cnn.module import TunedModule
+from supervised.whole_cnn.pixels import PixelDataset
+from supervised.whole_cnn.retrain import FeatureRows, refit
+from supervised.whole_cnn.simclr import pretrain
+from supervised.whole_cnn.training import Tuning
 
 _LEAST_PER_CLASS = 5
 

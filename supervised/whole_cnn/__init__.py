@@ -1,0 +1,1 @@
+"""Whole CNNs: trained, fine-tuned, pre-trained by SimCLR, or frozen below a linear head."""
