@@ -1,1 +1,1 @@
-"""Experiments as YAML files; a new experiment is a new file and nothing else."""
+"""Experiments as YAML files; a new experiment is just a new file."""
