@@ -223,7 +223,7 @@ def test_source_that_goes_meanwhile_is_named(tiny: Run, tmp_path, monkeypatch):
         return with_copies(manifest, *arguments)
 
     monkeypatch.setattr(augmented, "with_augmented_copies", gone)
-    with pytest.raises(DataError, match=r"003\.png: cannot be read.*could be read when the data set was inspected"):
+    with pytest.raises(DataError, match=r"003\.png: cannot be read.*could be read when the data set"):
         prepare_data(config)
 
 
