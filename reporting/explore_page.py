@@ -82,8 +82,8 @@ class ExplorePage:
         title: for people.
         headline: the one sentence that a reader should take along.
         notes: what was left out, and why.
-        counts: a row a class: label, is_minority, train, test, broken, excluded, dropped.
-        subtypes: a row a kind: label, train, test; empty where there are none.
+        counts: one row per class: label, is_minority, train, test, broken, excluded, dropped.
+        subtypes: one row per kind: label, train, test; empty where there are none.
         groups: the largest groups: group, images, minority, split; empty where every image stands for itself.
         groups_sentence: how many there are.
         groups_figure: all of them.

@@ -1,7 +1,7 @@
 """``outnumbered score``: images in, a folder of parquet rows out, a few words for the person waiting.
 
 What goes beyond the rows (CSV, review queue, heat maps) is made once all rows are there, from them alone;
-the same command makes it anew.
+the same command makes it again.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def score(
         list_file: text file of more paths.
         path_column: column of parquet files that is read.
         processes: worker processes; None for one a usable processor.
-        batch_size: images a call of the graph.
+        batch_size: images per call of the graph.
         prior: override of the file's prior.
         threshold: override of the file's threshold.
         runtime: what computes the graph, or ``auto``.

@@ -123,7 +123,7 @@ def _first(each: DuplicateSet, images: list[ListedImage]) -> str:
 def _of_near(audit: Audit) -> Iterator[Problem]:
     """Near copies: training knows of them only by the file that a check writes."""
     duplicates, spec = audit.duplicates, audit.spec
-    heeded = spec.near_duplicates is not None
+    known = spec.near_duplicates is not None
     if duplicates.is_strict:
         yield Problem(
             "near_strict",
@@ -153,14 +153,15 @@ def _of_near(audit: Audit) -> Iterator[Problem]:
         n_files = sum(len(each.members) for each in sets)
         text = f"{n_files} files in {number_of(len(sets), 'set')}."
         text += f" First: {_first(sets[0], audit.images)}."
-        if heeded:
-            yield Problem(name, title, len(sets), "note", f"{text} Heeded by {spec.near_duplicates}.")
+        if known:
+            text += f" Taken into account through {spec.near_duplicates}."
+            yield Problem(name, title, len(sets), "note", text)
             continue
         # Within a class they leak only where folds or a drawn test set part them; a split that the
         # set brings is crossed by the sets of the next line.
         draws = not any(image.split == "test" for image in audit.images)
         grave = relation != "within a class" or draws
-        advice = f" Heed them with -o near_duplicates={audit.near_file}."
+        advice = f" Take them into account with -o near_duplicates={audit.near_file}."
         yield Problem(name, title, len(sets), "invalid" if grave else "warning", text + advice)
 
 

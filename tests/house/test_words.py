@@ -15,6 +15,11 @@ FORMER = {
     "null[ _-]contro[l]": "calibrated baseline",
     r"\bhel[d]out\b": "test",
     "disho[n]est": "invalid",
+    r"\bhee[d](s|ed|ing)?\b": "exclude, take into account",
+    r"\bane[w]\b": "again",
+    r"\ba colum[n] (an|a) \w+": "one column per member",
+    r"\bimages a cal[l]\b": "batch size",
+    r"\bms an imag[e]\b": "ms per image",
 }
 #: What other files say on purpose, or what is history.
 HISTORY = ("CHANGELOG.md", "docs/decisions/")

@@ -113,7 +113,7 @@ def print_results(
         note(f"Saved to {document['saved']}, with {groups} and {near} of near copies. Next: {command}")
     elif document["duplicates"]["near_duplicates_file"] and not audit.spec.near_duplicates:
         note(
-            "Heed near copies in training with: "
+            "To take near copies into account in training: "
             f"-o near_duplicates={document['duplicates']['near_duplicates_file']}"
         )
     if audit.guesses and not document["saved"]:

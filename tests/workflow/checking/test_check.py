@@ -157,7 +157,7 @@ def test_near_copy_is_invalid_until_it_is_heeded(tmp_path):
     assert again.code == 0, again.err
     assert verdicts(again)["near_across_labels"] == "note"
     assert again.json["training"]["status"]["excluded"] == 2
-    # Training heeds the same file in the same way.
+    # Training takes the same file into account in the same way.
     options = RunOptions(
         str(folder), overrides=(f"near_duplicates={listed}",), runs=tmp_path / "runs", minority="odd"
     )
