@@ -17,12 +17,15 @@ FORMER = {
     "disho[n]est": "invalid",
     r"\bhee[d](s|ed|ing)?\b": "exclude, take into account",
     r"\bane[w]\b": "again",
+    r"\bspar[e]d\b": "true negatives",
+    r"\ba ro[w] (an|a) \w+": "one row per image",
     r"\ba colum[n] (an|a) \w+": "one column per member",
     r"\bimages a cal[l]\b": "batch size",
     r"\bms an imag[e]\b": "ms per image",
 }
-#: What other files say on purpose, or what is history.
+#: What is history; stored pages of results are kept as the version that made them wrote them.
 HISTORY = ("CHANGELOG.md", "docs/decisions/")
+STORED_PAGES = re.compile(r"docs/results/.*\.html")
 TEXT = {".css", ".html", ".js", ".jinja", ".md", ".py", ".svg", ".toml", ".yaml", ".yml", ""}
 
 
@@ -30,7 +33,7 @@ def _texts():
     product = set(modules().values())
     for path in tracked():
         name = path.relative_to(ROOT).as_posix()
-        if path.suffix not in TEXT or name.startswith(HISTORY):
+        if path.suffix not in TEXT or name.startswith(HISTORY) or STORED_PAGES.match(name):
             continue
         if path in product or not name.startswith("tests/"):
             text = path.read_text(encoding="utf-8").replace("<wbr>", "")
