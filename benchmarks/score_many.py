@@ -20,7 +20,7 @@ from benchmarks.memory import peak_memory_mb
 from export.scoring.inputs.listing import find_images
 from export.scoring.model import load_model
 from export.scoring.plan import DEFAULT_SHARD_SIZE, ScoreSettings, make_shards
-from imagedata.decoding.decode import IMAGE_SUFFIXES
+from imagedata.decoding.formats import IMAGE_SUFFIXES
 
 _PER_FOLDER = 1000
 

@@ -22,6 +22,7 @@ from contracts.errors import ImageError, UsageError
 from contracts.rows import ImageArray
 from imagedata.decoding.deep_tiff import deep_tiff, is_deep_colour
 from imagedata.decoding.dicom import is_dicom, open_dicom
+from imagedata.decoding.formats import formats_for
 from imagedata.decoding.truncation import require_whole
 
 MAX_PIXELS = 100_000_000
@@ -32,11 +33,6 @@ MAX_FILE_BYTES = 1 << 30
 
 MIN_SIDE = 8
 """Smallest width and height, in pixels, that can carry evidence after resizing."""
-
-_PICTURES = ".jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm"
-
-IMAGE_SUFFIXES = frozenset([*_PICTURES.split(), ".dcm"])
-"""File name endings, lower case, that are looked for in folders. The content decides what a file is."""
 
 _BLOCK_BYTES, _BLOCKS_KEPT = 1 << 20, 8
 """Of Pillow's own memory, see :func:`reuse_pixel_memory`."""
@@ -244,10 +240,10 @@ def load_whole(image: Image.Image, data: bytes) -> None:
 
 
 def _open(data: bytes) -> Image.Image:
-    """Open by content: DICOM by its own reader, everything else by Pillow."""
+    """Open by content: DICOM by its own reader, everything else by Pillow, of the accepted formats only."""
     if is_dicom(data):
         return open_dicom(data, _check_size)
-    return Image.open(io.BytesIO(data))
+    return Image.open(io.BytesIO(data), formats=formats_for(data))
 
 
 def _deep_colour(data: bytes, image: Image.Image, window: tuple[float, float]) -> Image.Image:

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from imagedata.decoding.decode import IMAGE_SUFFIXES
+from imagedata.file_names import is_image_name, is_junk
 from imagedata.layouts.layout import BaseLayout, Moves, Recognised
 from imagedata.layouts.listed_image import ListedImage, Split
-from imagedata.layouts.walk import image_files, split_folders, subfolders
+from imagedata.layouts.walk import class_subfolders, image_files, split_folders, subfolders
 
 _ANOMALOUS = "anomalous"
 """Name of the minority of a recognised tree, whose folders are kinds of it."""
@@ -72,6 +72,12 @@ class AnomalyFolders(BaseLayout):
         for path in image_files(root / self.test / self.normal):
             yield ListedImage(path.relative_to(root).as_posix(), normal_class, "test", subtype=self.normal)
 
+    def folders(self, class_names: Sequence[str], root: Path) -> Iterator[Path]:
+        """The folder of normal training images, and every folder of test images."""
+        del class_names
+        yield root / self.train / self.normal
+        yield from (root / self.test / kind for kind in subfolders(root / self.test))
+
     def places(self, class_name: str, splits: set[Split]) -> list[tuple[Split, str]]:
         """The test folder alone: anomalies are moved from there to the training images later."""
         del class_name, splits
@@ -102,7 +108,7 @@ class AnomalyFolders(BaseLayout):
         train, test = split_folders(place)
         if train is None or test is None:
             return None
-        normal, kinds = subfolders(place / train), subfolders(place / test)
+        normal, kinds = class_subfolders(place / train), class_subfolders(place / test)
         if len(normal) != 1 or normal[0] not in kinds or len(kinds) < 2:
             return None
         layout = {"kind": "anomaly_folders", "train": train, "test": test, "normal": normal[0]}
@@ -113,7 +119,7 @@ def _masks_by_stem(folder: Path) -> dict[str, Path]:
     """File name without its ending → mask; the folder may be missing, as it is for unlabelled kinds."""
     if not folder.is_dir():
         return {}
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if is_image_name(path.name) and not is_junk(path.name))
     return {path.stem: path for path in reversed(files)}
 
 

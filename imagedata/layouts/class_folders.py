@@ -12,7 +12,7 @@ from imagedata.layouts.layout import BaseLayout, DataSet, Recognised
 from imagedata.layouts.listed_image import ListedImage, Split
 from imagedata.layouts.materialiser import Materialiser
 from imagedata.layouts.regions import MaskedImages
-from imagedata.layouts.walk import image_files, matching_paths, split_folders, subfolders
+from imagedata.layouts.walk import class_subfolders, image_files, matching_paths, split_folders
 
 
 class ClassFolders(BaseLayout):
@@ -59,10 +59,14 @@ class ClassFolders(BaseLayout):
     def images(self, class_names: Sequence[str], root: Path) -> Iterator[ListedImage]:
         """All images below the class folders."""
         for name in class_names:
-            for split, pattern in self.places(name, set()):
-                for folder in matching_paths(root, pattern):
-                    for path in image_files(folder):
-                        yield ListedImage(path.relative_to(root).as_posix(), name, split)
+            for split, folder in self._folders_of(name, root):
+                for path in image_files(folder):
+                    yield ListedImage(path.relative_to(root).as_posix(), name, split)
+
+    def folders(self, class_names: Sequence[str], root: Path) -> Iterator[Path]:
+        """The folders of every class, in both splits."""
+        for name in class_names:
+            yield from (folder for _, folder in self._folders_of(name, root))
 
     def places(self, class_name: str, splits: set[Split]) -> list[tuple[Split, str]]:
         """The class folder of each split."""
@@ -106,7 +110,7 @@ class ClassFolders(BaseLayout):
             return None
         train, test = split_folders(place)
         class_root = place / train if train else place
-        classes = subfolders(class_root)
+        classes = class_subfolders(class_root)
         if len(classes) < 2:
             return None
         layout = {
@@ -119,6 +123,10 @@ class ClassFolders(BaseLayout):
             return {name: sum(1 for _ in image_files(class_root / name)) for name in classes}
 
         return Recognised(layout, classes, count)
+
+    def _folders_of(self, class_name: str, root: Path) -> Iterator[tuple[Split, Path]]:
+        for split, pattern in self.places(class_name, set()):
+            yield from ((split, folder) for folder in matching_paths(root, pattern))
 
     def _folder(self, pattern: str, class_name: str) -> str:
         return pattern.replace("{class}", self.folder_of_class.get(class_name, class_name))

@@ -17,10 +17,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from pydantic import Field
 
 from contracts.errors import DataError
-from imagedata.decoding.decode import IMAGE_SUFFIXES
+from imagedata.decoding.formats import IMAGE_SUFFIXES
+from imagedata.file_names import of_other_endings
 from imagedata.layouts.listed_image import ListedImage, Split
 from imagedata.layouts.materialiser import Materialiser
-from imagedata.layouts.walk import matching_paths
+from imagedata.layouts.walk import images_of_other_endings, matching_paths
 from imagedata.settings import Settings
 
 _MOST_CLASSES = 1000
@@ -143,6 +144,16 @@ class BaseLayout(Settings, ABC):
         """Whether the images are written out as files of our own before anything reads them."""
         return False
 
+    def folders(self, class_names: Sequence[str], root: Path) -> Iterator[Path]:
+        """The folders that are searched for images; none where a table or a container names them.
+
+        Args:
+            class_names: the minority last.
+            root: as :meth:`find` returned it.
+        """
+        del class_names, root
+        return iter(())
+
     def require_classes(self, classes: Sequence[str]) -> None:
         """Check that the layout knows all classes of the data set.
 
@@ -239,6 +250,21 @@ class BaseLayout(Settings, ABC):
 
     # ---- listing
 
+    def images_of_other_endings(self, data_set: DataSet, root: Path) -> dict[str, int]:
+        """Count the images that are passed over because their names do not end like images.
+
+        Args:
+            data_set: the data set.
+            root: as :meth:`find` returned it.
+
+        Returns:
+            Ending → number of files whose first bytes are those of an image.
+        """
+        found: Counter[str] = Counter()
+        for folder in self.folders(data_set.class_names, root):
+            found += images_of_other_endings(folder)
+        return dict(sorted(found.items()))
+
     def list_images(self, data_set: DataSet, root: Path) -> list[ListedImage]:
         """List the images of the data set, sorted by split and path; no image is opened.
 
@@ -255,8 +281,10 @@ class BaseLayout(Settings, ABC):
         for name in data_set.class_names:
             for split, place in self.places(name, splits):
                 if (split, name) not in present:
+                    others = self.images_of_other_endings(data_set, root)
                     raise DataError(
-                        f"{data_set.name}: class {name} has no images in {root / place}. Put some there "
+                        f"{data_set.name}: class {name} has no images in {root / place}"
+                        f"{f', but {of_other_endings(others)}' if others else ''}. Put some there "
                         f"({', '.join(sorted(IMAGE_SUFFIXES))}) or name other classes with -o classes=[...]."
                     )
         return sorted(listed, key=lambda image: (image.split, image.path))

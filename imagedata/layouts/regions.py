@@ -17,8 +17,9 @@ import numpy as np
 
 from contracts.errors import DataError, ImageError
 from contracts.files import digest_of, read_json, write_json
-from imagedata.decoding.decode import IMAGE_SUFFIXES, decode_at_stored_size, read_image_bytes
+from imagedata.decoding.decode import decode_at_stored_size, read_image_bytes
 from imagedata.decoding.stored_png import encode_png
+from imagedata.file_names import is_image_name, is_junk
 from imagedata.inspection import Inspection
 from imagedata.layouts.listed_image import ListedImage
 from imagedata.layouts.materialiser import LookAt, Materialiser, Progress, is_whole, write_by_rename
@@ -132,7 +133,7 @@ def _names_by_stem(root: Path, folder: str) -> dict[str, str]:
     return {
         PurePosixPath(name).stem: f"{folder}/{name}"
         for name in reversed(names)
-        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+        if is_image_name(name) and not is_junk(name)
     }
 
 

@@ -22,7 +22,8 @@ from imagedata.containers.parquet import (
     require_plausible_size,
 )
 from imagedata.containers.tar import archive_members, refusal
-from imagedata.decoding.decode import IMAGE_SUFFIXES, MAX_FILE_BYTES
+from imagedata.decoding.decode import MAX_FILE_BYTES
+from imagedata.decoding.formats import IMAGE_SUFFIXES
 
 _GZIP = b"\x1f\x8b"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from contracts.errors import DataError
-from imagedata.decoding.decode import IMAGE_SUFFIXES
+from imagedata.file_names import ending_of, is_image_by_content, is_image_name, is_junk
 
 _TRAIN_NAMES = ("train", "training", "Train", "Training")
 _TEST_NAMES = (
@@ -26,13 +27,42 @@ _TEST_NAMES = (
 
 
 def image_files(folder: Path) -> Iterator[Path]:
-    """Yield files below ``folder`` that are named like images, sorted; hidden ones are left out.
+    """Yield files below ``folder`` that are named like images, sorted; junk is left out.
 
     Links to folders are not followed, so that a loop of links cannot trap the walk.
 
     Raises:
         DataError: a folder cannot be read, or a name is not text; either would silently cost images.
     """
+    for current, name in _files(folder):
+        if is_image_name(name):
+            path = Path(current) / name
+            try:
+                str(path).encode()
+            except UnicodeEncodeError:
+                shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                raise DataError(f"{shown}: its name is not UTF-8. Rename it (convmv can).") from None
+            yield path
+
+
+def images_of_other_endings(folder: Path) -> Counter[str]:
+    """Count the files below ``folder`` that are images by their first bytes but not by their names.
+
+    Returns:
+        Ending, see :func:`imagedata.file_names.ending_of`, to number of files.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return Counter(
+        ending_of(name)
+        for current, name in _files(folder)
+        if not is_image_name(name) and is_image_by_content(os.path.join(current, name))  # noqa: PTH118
+    )
+
+
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield folder and name of every file below ``folder`` that is no junk, sorted."""
 
     def unreadable(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
@@ -41,16 +71,10 @@ def image_files(folder: Path) -> Iterator[Path]:
             ) from error
 
     for current, folders, files in os.walk(folder, onerror=unreadable, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_junk(name))
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                path = Path(current) / name
-                try:
-                    str(path).encode()
-                except UnicodeEncodeError:
-                    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-                    raise DataError(f"{shown}: its name is not UTF-8. Rename it (convmv can).") from None
-                yield path
+            if not is_junk(name):
+                yield current, name
 
 
 def matching_paths(root: Path, pattern: str) -> Iterator[Path]:
@@ -67,9 +91,7 @@ def matching_paths(root: Path, pattern: str) -> Iterator[Path]:
             children = list(root.iterdir())
         except OSError:
             return
-        found = sorted(
-            path for path in children if fnmatchcase(path.name, head) and not path.name.startswith(".")
-        )
+        found = sorted(path for path in children if fnmatchcase(path.name, head) and not is_junk(path.name))
     for path in found:
         if not rest:
             yield path
@@ -78,7 +100,7 @@ def matching_paths(root: Path, pattern: str) -> Iterator[Path]:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the direct subfolders, sorted; hidden ones are left out.
+    """Names of the direct subfolders, sorted; junk is left out.
 
     Raises:
         DataError: the folder cannot be read.
@@ -87,7 +109,28 @@ def subfolders(folder: Path) -> list[str]:
         names = [child.name for child in folder.iterdir() if child.is_dir()]
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}. Make it readable.") from error
-    return sorted(name for name in names if not name.startswith("."))
+    return sorted(name for name in names if not is_junk(name))
+
+
+def class_subfolders(folder: Path) -> list[str]:
+    """Names of the direct subfolders that may be classes, sorted.
+
+    A folder of lists, notes or scripts beside the classes is none: it holds files, and none of them is an
+    image. An empty folder may be one, about which the user should hear.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    return [name for name in subfolders(folder) if _may_be_class(folder / name)]
+
+
+def _may_be_class(folder: Path) -> bool:
+    is_empty = True
+    for current, name in _files(folder):
+        if is_image_name(name) or is_image_by_content(os.path.join(current, name)):  # noqa: PTH118
+            return True
+        is_empty = False
+    return is_empty
 
 
 def split_folders(folder: Path) -> tuple[str | None, str | None]:

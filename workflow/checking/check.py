@@ -17,11 +17,12 @@ from imagedata.audit.result import Audit
 from imagedata.audit.verdicts import problems_of, problems_of_leak
 from imagedata.layouts.listed_image import ListedImage
 from imagedata.near_duplicates import write_near_duplicates
-from reporting.terminal import progress_bar
+from reporting.terminal import note, progress_bar
 from workflow.checking.examine import examine
 from workflow.checking.results import document_of, print_results, write_page
 from workflow.checking.saved_spec import check_target, save_spec
 from workflow.run.prepared import manifest_of
+from workflow.run.summary import images_of_other_endings, other_endings_sentence
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 
 
@@ -69,6 +70,9 @@ def check(
         if save is not None:
             save_spec(config, audit.near_file if audit.duplicates.near else None, save)
             document["saved"] = str(save)
+        others = document["images_of_other_endings"] = images_of_other_endings(config)
+        if others:
+            note(other_endings_sentence(others))
         write_page(audit, problems, document)
         print_results(config.options, audit, problems, document)
         return document

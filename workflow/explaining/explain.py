@@ -16,7 +16,8 @@ from contracts.files import atomic_writer
 from contracts.rows import ImageArray
 from contracts.text import printable
 from ensemble.explanation import MemberShare, member_shares
-from imagedata.decoding.decode import IMAGE_SUFFIXES, decode_bytes, decode_file, read_image_bytes
+from imagedata.decoding.decode import decode_bytes, decode_file, read_image_bytes
+from imagedata.decoding.formats import IMAGE_SUFFIXES
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note
 from workflow.run.feedback import FeedbackImages

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from contracts.text import printable
+from imagedata.file_names import of_other_endings
 from reporting.terminal import console, note
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
@@ -28,6 +29,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         "train": train,
         "test": test,
         "status": manifest.status_counts(),
+        "images_of_other_endings": images_of_other_endings(config),
         **({"augmented": len(data.augmented)} if data.augmented else {}),
         "folds": config.recipe.folds,
         "minority_per_fold": [
@@ -36,6 +38,20 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         "trained_prior": train[minority] / sum(train.values()),
         "deployment_prior": deployment_prior(config, data),
     }
+
+
+def images_of_other_endings(config: RunConfig) -> dict[str, int]:
+    """Ending → images in the data set's folders that are used for nothing, because no image ends so."""
+    root = config.spec.find(config.data_dir, fetch=False)
+    return config.spec.layout.images_of_other_endings(config.spec, root)
+
+
+def other_endings_sentence(counts: dict[str, int]) -> str:
+    """What to tell about them, and what to do."""
+    return (
+        f"Left out: {of_other_endings(counts)}, and files with such names are not read. "
+        "Convert or rename them to use them."
+    )
 
 
 def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[float, ...]:
@@ -80,8 +96,8 @@ def shared_across(data: PreparedData) -> dict[str, int]:
     }
 
 
-def print_data_facts(config: RunConfig, data: PreparedData) -> None:
-    """Print the facts as a table and sentences on stderr."""
+def print_data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
+    """Print the facts as a table and sentences on stderr, and return them."""
     facts = data_facts(config, data)
     table = Table(title=escape(printable(f"{facts['dataset']}: {config.spec.title or facts['root']}")))
     table.add_column("class")
@@ -91,6 +107,8 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
         role = " (minority)" if name == facts["minority"] else ""
         table.add_row(f"{escape(printable(name))}{role}", str(facts["train"][name]), str(facts["test"][name]))
     console.print(table)
+    if others := facts["images_of_other_endings"]:
+        note(other_endings_sentence(others))
     status = facts["status"]
     if status.get("broken"):
         broken = [row for row in data.manifest.rows if row.status == "broken"]
@@ -121,3 +139,4 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> None:
         f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
         f"{deployed if isinstance(deployed, float) else deployed[-1]:.4f} in deployment."
     )
+    return facts

@@ -13,7 +13,7 @@ from features.devices import pick_device
 from reporting.terminal import console, note
 from workflow.run.fits import Fit, fits_of, read_result
 from workflow.run.prepared import PreparedData, prepare_data
-from workflow.run.summary import data_facts, print_data_facts
+from workflow.run.summary import print_data_facts
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.training.estimates import fit_seconds, rows_to_fit
 
@@ -29,7 +29,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     config = resolve_config(options)
     members = tuple(config.member(name) for name in only) or config.members
     data = prepare_data(config)
-    print_data_facts(config, data)
+    facts = print_data_facts(config, data)
     fits = fits_of(config, data, members)
     pending = [fit for fit in fits if read_result(fit) is None]
     seconds, disk = _features_estimate(config, data, pending)
@@ -49,7 +49,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
         f"members by rates of a 2-core machine) and {disk / 1e6:,.0f} MB of new files below {options.runs}."
     )
     return {
-        **data_facts(config, data),
+        **facts,
         "members": estimates,
         "fits": len(fits),
         "fits_pending": len(pending),

@@ -46,6 +46,7 @@ class TrainSummary:
         fits_run: finished now.
         seconds: wall time of this call.
         left_out: member → why it is left out of the ensemble.
+        images_of_other_endings: ending → images of the data set that are used for nothing.
     """
 
     dataset: str
@@ -55,6 +56,7 @@ class TrainSummary:
     fits_run: int
     seconds: float
     left_out: dict[str, str]
+    images_of_other_endings: dict[str, int]
 
 
 def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
@@ -72,7 +74,7 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
     members = tuple(config.member(name) for name in only) or config.members
     data = prepare_data(config)
     save_prepared(config, data)
-    print_data_facts(config, data)
+    facts = print_data_facts(config, data)
     if added := FeedbackImages.read(config.folder).rows:
         note(
             f"{len(added)} feedback images are kept: no member is trained on them, and ensemble uses them "
@@ -96,6 +98,7 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         fits_run=len(pending),
         seconds=round(time.monotonic() - started, 3),
         left_out=left_out,
+        images_of_other_endings=facts["images_of_other_endings"],
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from imagedata.containers.archive_stream import ArchiveStream, BrokenArchiveError
 from imagedata.containers.reader import ContainedImage, Container
 from imagedata.containers.tar import archive_members, refusal
-from imagedata.decoding.decode import IMAGE_SUFFIXES
+from imagedata.decoding.formats import IMAGE_SUFFIXES
 
 _KINDS = {
     ".tar": "tar",

@@ -13,7 +13,7 @@ from export.scoring.inputs.patterns import has_wildcard, is_folder, matches
 from export.scoring.inputs.tables import ImageTable, open_table
 from export.scoring.plan import absolute, printable_path
 from imagedata.containers.reader import SEPARATOR, ContainedImage
-from imagedata.decoding.decode import IMAGE_SUFFIXES
+from imagedata.decoding.formats import IMAGE_SUFFIXES
 
 _TABLE_SUFFIX = ".parquet"
 
@@ -38,8 +38,8 @@ def find_images(
 ) -> FoundImages:
     """Turn files, folders, patterns, archives, tables and a list file into the images to score.
 
-    Folders are searched through all their subfolders for :data:`imagedata.decoding.decode.IMAGE_SUFFIXES`, in
-    either case; each folder is visited once, however many symbolic links lead to it. A file that is
+    Folders are searched through all their subfolders for :data:`imagedata.decoding.formats.IMAGE_SUFFIXES`,
+    in either case; each folder is visited once, however many symbolic links lead to it. A file that is
     named is scored whatever its ending, and so is each line of a list; a line whose file has gone since
     the list was made becomes a failed row, like any other unreadable image.
 

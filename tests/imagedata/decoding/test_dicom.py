@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from contracts.errors import ImageError
-from imagedata.decoding.decode import IMAGE_SUFFIXES, DecodeSettings, decode_at_stored_size, decode_bytes
+from imagedata.decoding.decode import DecodeSettings, decode_at_stored_size, decode_bytes
 from imagedata.decoding.dicom import is_dicom
+from imagedata.decoding.formats import IMAGE_SUFFIXES
 
 
 def dicom(pixels: np.ndarray, photometric: str = "MONOCHROME2", **tags: object) -> bytes:

@@ -210,3 +210,52 @@ def test_real_copies(shared_data):
         spec = catalogue(name)
         listed = spec.list_images(spec.find(shared_data))
         assert {label: sum(image.label == label for image in listed) for label in spec.class_names} == counts
+
+
+JUNK = ("__MACOSX/._1.png", ".ipynb_checkpoints/1.png", ".git/1.png", "@eaDir/1.png", "Thumbs.db", "._2.png")
+
+
+def test_junk_and_folders_of_notes_are_no_classes(tmp_path):
+    files = [f"{name}/{number}.png" for name in ("good", "bad") for number in range(3)]
+    notes = ["README.md", "labels.csv", "scripts/plot.py", "labels/1.txt", "desktop.ini"]
+    touch(*(tmp_path / each for each in (*files, *JUNK, *notes, *(f"good/{junk}" for junk in JUNK))))
+    found = resolve_dataset(str(tmp_path), minority="bad").document
+    assert found["classes"] == ["bad", "good"]
+    spec = DataSpec.model_validate(found)
+    assert sorted(image.path for image in spec.list_images(tmp_path)) == sorted(files)
+
+
+def test_an_empty_class_folder_is_still_one(tmp_path):
+    touch(tmp_path / "good/1.png")
+    (tmp_path / "bad").mkdir()
+    spec = DataSpec.model_validate(resolve_dataset(str(tmp_path), minority="bad").document)
+    with pytest.raises(DataError, match="class bad has no images"):
+        spec.list_images(tmp_path)
+
+
+def test_junk_in_a_tree_of_anomalies(tmp_path):
+    files = ["train/good/1.png", "test/good/2.png", "test/hole/3.png", "test/crack/4.png"]
+    junk = [f"{split}/{each}" for split in ("train", "test", "test/hole") for each in JUNK]
+    touch(*(tmp_path / each for each in (*files, *junk, "train/notes/a.txt", "ground_truth/hole/._3.png")))
+    spec = DataSpec.model_validate(resolve_dataset(str(tmp_path)).document)
+    found = spec.list_images(tmp_path)
+    assert sorted(image.path for image in found) == sorted(files)
+    assert {image.subtype for image in found} == {"good", "hole", "crack"}
+    assert all(image.mask is None for image in found)
+
+
+def test_images_of_other_endings_are_counted(tmp_path):
+    touch(*(tmp_path / f"{name}/{number}.png" for name in ("a", "b") for number in range(3)))
+    touch(tmp_path / "a/notes.txt", tmp_path / "a/Thumbs.db", tmp_path / "elsewhere.bak")
+    for name in ("a/1.PNG.bak", "a/sub/2.PNG.bak", "b/IMG_1", "a/._3.bak", "elsewhere.bak"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n and so on")
+    spec = folders()
+    assert spec.layout.images_of_other_endings(spec, tmp_path) == {".bak": 2, "no ending": 1}
+
+
+def test_a_class_whose_images_all_end_otherwise_says_so(tmp_path):
+    touch(tmp_path / "a/1.png", tmp_path / "b/x")
+    (tmp_path / "b/1.PNG.bak").write_bytes(b"\x89PNG\r\n\x1a\n and so on")
+    with pytest.raises(DataError, match=r"class b has no images in .*, but 1 image ends in \.bak"):
+        folders().list_images(tmp_path)
