@@ -27,6 +27,7 @@ from export.scoring.plan import Override
 from export.scoring.run import FinishedRun, OnProgress, ScoreSummary, score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
 from export.scoring.summary import summarise
+from imagedata.file_names import of_other_endings
 
 _FAILURES_SHOWN = 3
 _REASONS_SHOWN = 10
@@ -88,7 +89,7 @@ def score(
 
     Args:
         model: the ONNX file.
-        paths: image files, folders, patterns, tar archives and parquet files.
+        paths: image files, folders, patterns, tar and zip archives, and parquet files.
         output: folder for the part files.
         list_file: text file of more paths.
         path_column: column of parquet files that is read.
@@ -213,6 +214,14 @@ def _tell(console: Console, summary: ScoreReport) -> None:
             console.print(f"  {escape(printable(path))}: {escape(printable(reason))}", highlight=False)
         if summary.failed > _FAILURES_SHOWN:
             console.print("  … all of them are the rows with status 'failed'.", highlight=False)
+    if summary.left_out:
+        total = sum(summary.left_out.values())
+        console.print(_count_table("left out, ending in", summary.left_out, total))
+        console.print(
+            f"Not scored: {of_other_endings(summary.left_out)}. "
+            "Name such files one by one, by a pattern or with --list FILE, and unpack archives.",
+            highlight=False,
+        )
     console.print(
         f"Rows: {escape(printable(str(summary.output)))} (parquet, one row an image)", highlight=False
     )

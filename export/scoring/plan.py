@@ -134,7 +134,9 @@ def _identity(path: str, packed: ContainedImage | None) -> bytes:
         return os.fsencode(absolute(path))
     around = packed.container.path
     inner = path.removeprefix(around)
-    return os.fsencode(f"{absolute(around)}{inner}") + f"\0{packed.offset}\0{packed.size}".encode()
+    checksum = f"\0{packed.entry.crc}" if packed.entry else ""
+    place = f"\0{packed.offset}\0{packed.size}{checksum}"
+    return os.fsencode(f"{absolute(around)}{inner}") + place.encode()
 
 
 def absolute(path: str) -> str:

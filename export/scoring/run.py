@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contracts.errors import UsageError
@@ -63,6 +63,7 @@ class ScoreSummary:
         output: the folder that holds the rows.
         already_done: images that earlier runs had finished.
         runtime: what computed the graph.
+        left_out: ending → files that hold images and were not scored, as their names do not end like images'.
     """
 
     images: int
@@ -73,6 +74,7 @@ class ScoreSummary:
     output: Path
     already_done: int
     runtime: str
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def score_images(
@@ -102,7 +104,7 @@ def score_images(
 
     Args:
         model_path: an exported file.
-        paths: image files, folders, patterns, tar archives and parquet files; see
+        paths: image files, folders, patterns, tar and zip archives, and parquet files; see
             :func:`export.scoring.inputs.listing.find_images`.
         output_dir: folder for the part files; made when missing.
         list_file: text file of more paths, one per line, relative to its own folder.
@@ -175,6 +177,7 @@ def score_images(
         output=job.output,
         already_done=already_done,
         runtime=runtime,
+        left_out=found.left_out,
     )
 
 

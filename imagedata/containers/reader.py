@@ -1,4 +1,4 @@
-"""Images that lie within a larger file: members of tar archives, rows of parquet files.
+"""Images that lie within a larger file: members of tar and zip archives, rows of parquet files.
 
 The plan says where each one lies, so that a worker reads exactly its bytes and nothing is unpacked.
 """
@@ -13,6 +13,7 @@ import pyarrow as pa
 from contracts.errors import ImageError
 from imagedata.containers.archive_stream import ArchiveStream, BrokenArchiveError
 from imagedata.containers.parquet import ParquetImages
+from imagedata.containers.zip_archive import ZipEntry, read_zip_member
 from imagedata.decoding.decode import MAX_FILE_BYTES
 
 SEPARATOR = "::"
@@ -24,7 +25,8 @@ class Container(NamedTuple):
 
     Attributes:
         path: where it lies.
-        kind: ``parquet``, ``tar``, or a compressed tar's compression: ``gz``, ``bz2``, ``xz``, ``zst``.
+        kind: ``parquet``, ``zip``, ``tar``, or a compressed tar's compression: ``gz``, ``bz2``, ``xz`` or
+            ``zst``.
         size: bytes.
         changed_ns: time of its last change, nanoseconds since 1970.
         column: of a parquet file, the column that holds the bytes.
@@ -52,16 +54,18 @@ class ContainedImage(NamedTuple):
 
     Attributes:
         container: the file around it.
-        offset: first byte of its content, in a compressed archive counted after decompression; in a parquet
-            file the row's number, from 0.
+        offset: first byte of its content, in a compressed tar counted after decompression; in a zip archive
+            first byte of its header; in a parquet file the row's number, from 0.
         size: bytes; 0 in a parquet file, where the row itself says it.
         problem: why it cannot be used, found when the container was indexed; empty where it can.
+        entry: in a zip archive, how it is stored; else None.
     """
 
     container: Container
     offset: int
     size: int
     problem: str = ""
+    entry: ZipEntry | None = None
 
 
 class ContainerReader:
@@ -89,7 +93,7 @@ class ContainerReader:
             if self._open is None or self._container != image.container:
                 self.close()
                 self._open, self._container = _open(image.container), image.container
-            data = self._open.read(image.offset, image.size)
+            data = self._open.read(image)
         except BrokenArchiveError as error:
             self.close()
             raise ImageError(f"its archive {error}.") from error
@@ -112,8 +116,8 @@ class ContainerReader:
 class _Opened(Protocol):
     """An opened container."""
 
-    def read(self, offset: int, size: int) -> bytes:
-        """The bytes of the image at ``offset``."""
+    def read(self, image: ContainedImage) -> bytes:
+        """The bytes of one of its images."""
 
     def close(self) -> None:
         """Close the file."""
@@ -130,18 +134,32 @@ class _Archive:
         self._container = container
         self._stream = ArchiveStream(container.path, container.kind)
 
-    def read(self, offset: int, size: int) -> bytes:
-        if offset < self._stream.tell():
+    def read(self, image: ContainedImage) -> bytes:
+        if image.offset < self._stream.tell():
             self._stream.close()
             self._stream = ArchiveStream(self._container.path, self._container.kind)
-        self._stream.seek(offset)
-        data = self._stream.read_block(size)
-        if len(data) < size:
-            raise BrokenArchiveError(f"ends within it, after {len(data):,} of {size:,} bytes")
+        self._stream.seek(image.offset)
+        data = self._stream.read_block(image.size)
+        if len(data) < image.size:
+            raise BrokenArchiveError(f"ends within it, after {len(data):,} of {image.size:,} bytes")
         return data
 
     def close(self) -> None:
         self._stream.close()
+
+
+class _Zip:
+    """A zip archive, whose members are read in any order; its directory is not read again."""
+
+    def __init__(self, container: Container) -> None:
+        self._file = open(container.path, "rb")  # noqa: SIM115, PTH123 - closed in close()
+
+    def read(self, image: ContainedImage) -> bytes:
+        assert image.entry is not None
+        return read_zip_member(self._file, image.offset, image.size, image.entry, image.size)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Table:
@@ -150,8 +168,8 @@ class _Table:
     def __init__(self, container: Container) -> None:
         self._images = ParquetImages(container.path, container.column)
 
-    def read(self, offset: int, size: int) -> bytes:  # noqa: ARG002
-        data = self._images.read(offset)
+    def read(self, image: ContainedImage) -> bytes:
+        data = self._images.read(image.offset)
         if data is None:
             raise ImageError("its row holds no bytes.")
         if len(data) > MAX_FILE_BYTES:
@@ -171,4 +189,6 @@ def _open(container: Container) -> _Opened:
     """
     if Container.at(container.path, container.kind, container.column) != container:
         raise ImageError("the file around it has changed since the run was planned; give the command again.")
-    return _Table(container) if container.kind == "parquet" else _Archive(container)
+    if container.kind == "parquet":
+        return _Table(container)
+    return _Zip(container) if container.kind == "zip" else _Archive(container)

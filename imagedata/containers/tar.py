@@ -75,16 +75,23 @@ def _text(field: bytes | bytearray, encoding: str, errors: str) -> str:
 
 def refusal(member: tarfile.TarInfo) -> str:
     """Why a member must not be read, as a sentence without its subject; empty where it may be."""
-    if _ABSOLUTE.match(member.name):
-        return "has an absolute name within its archive. Pack it again with relative names."
-    if ".." in member.name and ".." in re.split(r"[/\\]", member.name):
-        return "has a name with '..' that leads out of its archive. Pack it again with plain names."
+    if problem := refusal_of_name(member.name):
+        return problem
     if member.issym() or member.islnk():
         return f"is a link to {member.linkname[:100]!r}; links within archives are not followed."
     if not (member.isreg() or member.isdir()):
         return "is no regular file of its archive."
     if member.issparse():
         return "is stored as a sparse file, which is not read. Pack it again without --sparse."
+    return ""
+
+
+def refusal_of_name(name: str) -> str:
+    """Why a member of such a name must not be read, in an archive of any kind; empty where it may be."""
+    if _ABSOLUTE.match(name):
+        return "has an absolute name within its archive. Pack it again with relative names."
+    if ".." in name and ".." in re.split(r"[/\\]", name):
+        return "has a name with '..' that leads out of its archive. Pack it again with plain names."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Samples of single shards: encoded images with labels out of a parquet file or a tar file.
+"""Samples of single shards: encoded images with labels out of a parquet, tar or zip file.
 
 A shard is hostile until it is read: sizes are checked before anything is taken, and nothing is unpacked.
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import DataError, nearest_match
-from imagedata.containers.archive_stream import ArchiveStream, BrokenArchiveError
+from imagedata.containers.archive import members_of
+from imagedata.containers.archive_stream import BrokenArchiveError
 from imagedata.containers.parquet import (
     BrokenTableError,
     image_of_cell,
@@ -21,11 +22,12 @@ from imagedata.containers.parquet import (
     parquet_schema,
     require_plausible_size,
 )
-from imagedata.containers.tar import archive_members, refusal
+from imagedata.containers.reader import Container
 from imagedata.decoding.decode import MAX_FILE_BYTES
 from imagedata.decoding.formats import IMAGE_SUFFIXES
+from imagedata.file_names import is_junk_path
 
-_GZIP = b"\x1f\x8b"
+_GZIP, _ZIP = b"\x1f\x8b", b"PK"
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,10 @@ def _text(path: Path, column: str, cell: Any) -> str:
 
 
 def tar_samples(path: Path, image: str | None, label: str, group: str | None) -> Iterator[Sample]:
-    """Images of a webdataset shard: members that share a name up to its first dot are one sample.
+    """Images of a webdataset shard: members whose names agree up to the first dot are one sample.
 
     Args:
-        path: a ``.tar``, ``.tar.gz`` or ``.tgz`` file.
+        path: a ``.tar``, ``.tar.gz``, ``.tgz`` or ``.zip`` file.
         image: ending of the image's member, such as ``jpg``; None takes any ending of an image.
         label: ending of the member that holds the label as text.
         group: ending of the member that holds the patient or lot, or None.
@@ -157,6 +159,17 @@ def tar_samples(path: Path, image: str | None, label: str, group: str | None) ->
         parts[ending.lower()] = data
     if parts:
         yield _sample(path, key, parts, image, label, group)
+
+
+def is_zip_shard(path: Path) -> bool:
+    """Whether a zip archive holds samples with labels, and not, say, the class folders that lie beside it.
+
+    False for what is damaged: a folder is no data set of shards because of it.
+    """
+    try:
+        return any(each.name.lower().endswith(".cls") for each in members_of(Container.at(str(path), "zip")))
+    except (OSError, BrokenArchiveError):
+        return False
 
 
 def _sample(
@@ -181,28 +194,24 @@ def _sample(
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file of a tar, every one checked before it is read."""
+    """Name and content of each file of an archive, every one checked before it is read."""
     try:
         with path.open("rb") as handle:
-            kind = "gz" if handle.read(len(_GZIP)) == _GZIP else "tar"
-        stream = ArchiveStream(str(path), kind)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}. Make it readable.") from error
-    try:
-        for member in archive_members(stream):
-            problem = refusal(member)
-            if not problem and member.size > MAX_FILE_BYTES:
-                problem = f"claims {member.size:,} bytes; the limit is {MAX_FILE_BYTES:,}."
+            start = handle.read(len(_GZIP))
+        kind = {_GZIP: "gz", _ZIP: "zip"}.get(start, "tar")
+        for member in members_of(Container.at(str(path), kind)):
+            size, problem = member.place.size, member.place.problem
+            if not problem and size > MAX_FILE_BYTES:
+                problem = f"claims {size:,} bytes; the limit is {MAX_FILE_BYTES:,}."
             if problem:
                 raise _refuse(path, f"{member.name!a} in it {problem.rstrip('.')}")
-            if member.isdir():
+            if is_junk_path(member.name):
                 continue
-            stream.seek(member.offset_data)
-            data = stream.read_block(member.size)
-            if len(data) < member.size:
+            data = member.first_bytes(size)
+            if len(data) < size:
                 raise _refuse(path, f"cut off within {member.name!a}")
             yield member.name, data
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}. Make it readable.") from error
     except BrokenArchiveError as error:
         raise _refuse(path, f"the archive {error}") from error
-    finally:
-        stream.close()

@@ -17,6 +17,7 @@ from pydantic import model_validator
 
 from contracts.errors import DataError
 from contracts.files import digest_of
+from imagedata.file_names import is_junk
 from imagedata.hub import HubSource, fetched
 from imagedata.inspection import Inspection
 from imagedata.layouts.image_containers import ImageContainers
@@ -25,6 +26,7 @@ from imagedata.layouts.listed_image import ListedImage
 from imagedata.layouts.materialiser import LookAt, Materialiser, Progress, digests_of, write_where_missing
 from imagedata.layouts.shard_samples import (
     Sample,
+    is_zip_shard,
     parquet_class_names,
     parquet_labels,
     parquet_samples,
@@ -33,7 +35,7 @@ from imagedata.layouts.shard_samples import (
 from imagedata.layouts.walk import matching_paths
 
 SHARD_SUFFIXES = (".parquet", ".tar", ".tar.gz", ".tgz")
-"""Endings of shards: parquet's, and webdataset's."""
+"""Endings of shards: parquet's, and webdataset's. Zip archives are taken for shards by content only."""
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", ".jpg"),
@@ -222,7 +224,9 @@ def _layout_of_folder(folder: Path) -> dict[str, Any] | None:
         place = folder / below
         files = sorted(path.name for path in place.iterdir() if path.is_file()) if place.is_dir() else []
         for kind, endings in (("parquet", SHARD_SUFFIXES[:1]), ("webdataset", SHARD_SUFFIXES[1:])):
-            mine = [name for name in files if name.endswith(endings) and not name.startswith(".")]
+            mine = [name for name in files if name.endswith(endings) and not is_junk(name)]
+            if kind == "webdataset":
+                mine += [name for name in files if name.endswith(".zip") and is_zip_shard(place / name)]
             if not mine:
                 continue
             train = [f"{below}{name}" for name in mine if name.lower().startswith("train")]

@@ -228,7 +228,7 @@ def _parameters(command: Command, skip: str = "options") -> list[inspect.Paramet
 
 def failed_images(document: Any) -> ExitCode:
     """The exit code of a command that goes on without images that it cannot use: 4 where there are any."""
-    unused = document.get("failed") or document.get("skipped")
+    unused = document.get("failed") or document.get("skipped") or document.get("left_out")
     return ExitCode.SOME_IMAGES_FAILED if unused else ExitCode.OK
 
 

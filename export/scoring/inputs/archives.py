@@ -1,62 +1,59 @@
-"""Which images a tar archive holds, and where: one pass over its headers, nothing unpacked.
+"""Which images a tar or zip archive holds, and where: one pass over its members, nothing unpacked.
 
-Members that are no images are passed over. Whatever should have been an image and cannot be one becomes a
+Junk, members that are no images, and archives within the archive are passed over; the last are counted, as
+are images whose names do not end like images. Whatever should have been an image and cannot be one becomes a
 row with its reason: a link, a name that leads out of the archive, and the archive itself where it is damaged
 or cut off, since nobody knows what was behind that place.
 """
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from collections.abc import Iterator
 
-from imagedata.containers.archive_stream import ArchiveStream, BrokenArchiveError
+from imagedata.containers.archive import ARCHIVE_SUFFIXES, Member, kind_of, members_of
+from imagedata.containers.archive_stream import BrokenArchiveError
 from imagedata.containers.reader import ContainedImage, Container
-from imagedata.containers.tar import archive_members, refusal
-from imagedata.decoding.formats import IMAGE_SUFFIXES
-
-_KINDS = {
-    ".tar": "tar",
-    ".tar.gz": "gz",
-    ".tgz": "gz",
-    ".tar.bz2": "bz2",
-    ".tbz2": "bz2",
-    ".tar.xz": "xz",
-    ".txz": "xz",
-    ".tar.zst": "zst",
-}
-
-ARCHIVE_SUFFIXES = tuple(_KINDS)
-"""Endings of the file names that are read as archives."""
+from imagedata.decoding.formats import FIRST_BYTES, looks_like_image
+from imagedata.file_names import ending_of, is_image_name, is_junk_path
 
 
-def index_archive(path: str) -> Iterator[tuple[str, ContainedImage]]:
+def index_archive(path: str, left_out: Counter[str] | None = None) -> Iterator[tuple[str, ContainedImage]]:
     """Yield name and place of each image of an archive, in the archive's order.
 
     A name that occurs twice stands for its last member, as it would after unpacking. The name is empty for
     the row of the archive itself, which comes last where there is one.
+
+    Args:
+        path: the archive; its ending says its kind.
+        left_out: counts, by ending, members that hold images and are not yielded.
     """
-    kind = next(kind for ending, kind in _KINDS.items() if path.lower().endswith(ending))
+    left_out = Counter() if left_out is None else left_out
+    kind = kind_of(path)
+    found: dict[str, ContainedImage] = {}
+    container = Container(path, kind, 0, 0)
+    problem = ""
     try:
         container = Container.at(path, kind)
-        stream = ArchiveStream(path, kind)
+        for member in members_of(container):
+            if is_junk_path(member.name):
+                continue
+            if is_image_name(member.name):
+                found.pop(member.name, None)  # so that the last one also stands at its own place
+                found[member.name] = member.place
+            elif _holds_images(member):
+                left_out[ending_of(member.name)] += 1
     except OSError as error:
         problem = f"archive cannot be read: {error.strerror or error}."
-        yield "", ContainedImage(Container(path, kind, 0, 0), 0, 0, problem)
-        return
-    found: dict[str, ContainedImage] = {}
-    wrong = ""
-    try:
-        for member in archive_members(stream):
-            if member.isdir() or os.path.splitext(member.name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122
-                continue
-            found.pop(member.name, None)  # so that the last one also stands at its own place
-            found[member.name] = ContainedImage(container, member.offset_data, member.size, refusal(member))
     except BrokenArchiveError as error:
-        wrong = str(error)
-    finally:
-        stream.close()
+        problem = f"archive {error}; {len(found):,} images before that place are rows of their own."
     yield from found.items()
-    if wrong:
-        problem = f"archive {wrong}; {len(found):,} images before that place are rows of their own."
+    if problem:
         yield "", ContainedImage(container, 0, 0, problem)
+
+
+def _holds_images(member: Member) -> bool:
+    """Whether a member that is not named like an image holds one, or is an archive of its own."""
+    if member.place.problem:
+        return False
+    return member.name.lower().endswith(ARCHIVE_SUFFIXES) or looks_like_image(member.first_bytes(FIRST_BYTES))

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.errors import DataError, UsageError, nearest_match
-from export.scoring.inputs.archives import ARCHIVE_SUFFIXES, index_archive
+from export.scoring.inputs.archives import index_archive
 from export.scoring.inputs.patterns import has_wildcard, is_folder, matches
 from export.scoring.inputs.tables import ImageTable, open_table
 from export.scoring.plan import absolute, printable_path
+from imagedata.containers.archive import ARCHIVE_SUFFIXES
 from imagedata.containers.reader import SEPARATOR, ContainedImage
 from imagedata.decoding.formats import IMAGE_SUFFIXES
+from imagedata.file_names import (
+    ending_of,
+    is_image_by_content,
+    is_image_name,
+    is_junk,
+    of_other_endings,
+)
 
 _TABLE_SUFFIX = ".parquet"
 
@@ -27,10 +36,12 @@ class FoundImages:
             own order. Plain strings, because a million :class:`~pathlib.Path` objects weigh several times
             as much.
         packed: path → place, of the images within archives and tables; their paths read ``archive::name``.
+        left_out: ending → files that hold images and are not scored, as their names do not end like images'.
     """
 
     paths: list[str]
     packed: dict[str, ContainedImage]
+    left_out: dict[str, int]
 
 
 def find_images(
@@ -39,13 +50,15 @@ def find_images(
     """Turn files, folders, patterns, archives, tables and a list file into the images to score.
 
     Folders are searched through all their subfolders for :data:`imagedata.decoding.formats.IMAGE_SUFFIXES`,
-    in either case; each folder is visited once, however many symbolic links lead to it. A file that is
+    in either case; each folder is visited once, however many symbolic links lead to it. Junk is passed over
+    (:mod:`imagedata.file_names`); images under another ending are counted. A file that is
     named is scored whatever its ending, and so is each line of a list; a line whose file has gone since
     the list was made becomes a failed row, like any other unreadable image.
 
     Args:
-        paths: files and folders; patterns such as ``parts/**/*.jpg`` where no such file exists; tar archives
-            (:data:`~export.scoring.inputs.archives.ARCHIVE_SUFFIXES`) and parquet files, by their endings.
+        paths: files and folders; patterns such as ``parts/**/*.jpg`` where no such file exists; tar and zip
+            archives (:data:`~imagedata.containers.archive.ARCHIVE_SUFFIXES`) and parquet files, by their
+            endings.
         list_file: text file of one path or pattern per line, relative to the folder that the list lies in.
         path_column: column of parquet files that holds paths (relative to the file's own folder) or image
             files; see :func:`export.scoring.inputs.tables.open_table`.
@@ -75,9 +88,11 @@ def find_images(
         search.add_list(list_file)
     found = search.found()
     if not found.paths:
+        others = f" {of_other_endings(found.left_out)}." if found.left_out else ""
         looked_in = ", ".join([str(path) for path in paths] + ([str(list_file)] if list_file else []))
         raise DataError(
-            f"no image found in {looked_in}: looked for files ending in {' '.join(sorted(IMAGE_SUFFIXES))}. "
+            f"no image found in {looked_in}: looked for files ending in "
+            f"{' '.join(sorted(IMAGE_SUFFIXES))}.{others} "
             "Name files of another ending, archives and tables one by one, by a pattern or with --list FILE."
         )
     return found
@@ -92,6 +107,9 @@ class _Search:
         self._path_column = path_column
         self._shown: dict[str, str] = {}
         self._within: dict[str, dict[str, ContainedImage]] = {}
+        # By absolute name, as two of the paths given may lead to the same file or folder.
+        self._other_images: dict[str, str] = {}
+        self._in_archives: Counter[str] = Counter()
 
     def add(self, path: str, *, tables: bool = True) -> None:
         """Take up one path, whatever lies there; nothing there is a failed row later.
@@ -102,14 +120,14 @@ class _Search:
         """
         lower = path.lower()
         if os.path.isdir(path):  # noqa: PTH112 - strings throughout, see FoundImages
-            for image in _images_in(path):
-                self._shown.setdefault(absolute(image), image)
+            for file in _files_in(path):
+                self._add_found(file)
             return
         if absolute(path) in self._shown:
             return
         is_there = lower.endswith((*ARCHIVE_SUFFIXES, _TABLE_SUFFIX)) and os.path.isfile(path)  # noqa: PTH113
         if is_there and lower.endswith(ARCHIVE_SUFFIXES):
-            self._add_packed(path, index_archive(path))
+            self._add_packed(path, index_archive(path, self._in_archives))
         elif is_there and tables:
             table = open_table(path, self._path_column)
             if table.holds_bytes:
@@ -124,9 +142,10 @@ class _Search:
         ending = os.path.splitext(os.path.basename(pattern))[1]  # noqa: PTH119, PTH122
         named = bool(ending) and not has_wildcard(ending)
         for path in found:
-            is_image = os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
-            if named or is_image or os.path.isdir(path):  # noqa: PTH112
+            if named or is_image_name(path) or os.path.isdir(path):  # noqa: PTH112
                 self.add(path)
+            else:
+                self._add_found(path)
 
     def add_list(self, list_file: Path) -> None:
         """Take up the lines of a list.
@@ -151,7 +170,10 @@ class _Search:
 
     def found(self) -> FoundImages:
         """Everything in the order of the plan."""
-        images = FoundImages([], {})
+        left_out = Counter(self._in_archives)
+        # A file that was passed over in a folder may have been named as well.
+        left_out.update(end for path, end in self._other_images.items() if path not in self._shown)
+        images = FoundImages([], {}, dict(sorted(left_out.items())))
         for path in sorted(self._shown.values()):
             within = self._within.get(path)
             if within is None:
@@ -160,6 +182,13 @@ class _Search:
                 images.paths.extend(within)
                 images.packed.update(within)
         return images
+
+    def _add_found(self, path: str) -> None:
+        """Take up a file that was found, not named: only if it is named like an image."""
+        if is_image_name(path):
+            self._shown.setdefault(absolute(path), path)
+        elif not is_junk(os.path.basename(path)) and is_image_by_content(path):  # noqa: PTH119
+            self._other_images[absolute(path)] = ending_of(path)
 
     def _add_listed(self, what: str, file: str, lines: Iterator[str], *, patterns: bool) -> None:
         """Take up paths that are relative to the folder of the file that names them."""
@@ -192,8 +221,8 @@ def _rows_of(table: ImageTable) -> Iterator[tuple[str, ContainedImage]]:
     return ((str(row), ContainedImage(container, row, 0)) for row in range(table.rows))
 
 
-def _images_in(folder: str) -> Iterator[str]:
-    """Yield the images of a folder and its subfolders, symbolic links followed, no folder twice."""
+def _files_in(folder: str) -> Iterator[str]:
+    """Yield the files of a folder and its subfolders, without junk; links followed, no folder twice."""
     visited: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:
@@ -205,7 +234,9 @@ def _images_in(folder: str) -> Iterator[str]:
                 continue
             visited.add(identity)
             with os.scandir(current) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(
+                    (entry for entry in listing if not is_junk(entry.name)), key=lambda entry: entry.name
+                )
         except OSError as error:
             raise DataError(
                 f"folder {printable_path(current)} cannot be read: {error.strerror}. "
@@ -214,7 +245,7 @@ def _images_in(folder: str) -> Iterator[str]:
         for entry in entries:
             if is_folder(entry):
                 waiting.append(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+            else:
                 yield entry.path
 
 

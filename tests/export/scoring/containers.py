@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,4 +35,13 @@ def write_tar(path: Path, files: Mapping[str, bytes | tarfile.TarInfo]) -> Path:
     """Write :func:`tar_bytes` to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(tar_bytes(files))
+    return path
+
+
+def write_zip(path: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """A zip archive of plain members, the same bytes each time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content, method)
     return path

@@ -15,6 +15,8 @@ from imagedata.containers import archive_stream
 from imagedata.layouts.shard_samples import parquet_samples, tar_samples
 from imagedata.layouts.shards import WrittenShards
 from imagedata.resolve import resolve_dataset
+from imagedata.spec import DataSpec
+from tests.export.scoring.containers import write_zip
 from tests.imagedata.trees import noise, spec_of
 from workflow.run.prepared import manifest_of
 from workflow.settings.config import RunOptions, resolve_config
@@ -184,3 +186,27 @@ def test_parquet_that_is_none(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1xxxxPAR1")
     with pytest.raises(DataError, match="not readable as parquet"):
         resolve_dataset(str(tmp_path))
+
+
+def test_a_zip_archive_of_samples_is_a_shard_and_one_of_folders_is_none(tmp_path: Path) -> None:
+    samples = {
+        f"{n:04d}.{end}": data
+        for n in range(6)
+        for end, data in (("png", b"image"), ("cls", b"%d" % (n % 2)))
+    }
+    write_zip(tmp_path / "set" / "train-0.zip", {**samples, "__MACOSX/._0000.png": b"fork"})
+    spec = DataSpec.model_validate(resolve_dataset(str(tmp_path / "set"), minority="class_1").document)
+    assert len(spec.list_images(tmp_path / "set")) == 6
+
+    for name in ("good/1.png", "bad/1.png"):
+        (tmp_path / "folders" / name).parent.mkdir(parents=True)
+        (tmp_path / "folders" / name).write_bytes(b"")
+    write_zip(tmp_path / "folders" / "download.zip", {"good/1.png": b"image", "bad/1.png": b"image"})
+    document = resolve_dataset(str(tmp_path / "folders"), minority="bad").document
+    assert document["layout"]["kind"] == "class_folders"
+
+
+def test_a_zip_shard_with_a_hostile_member_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "train.zip", {"../0.png": b"image", "0.cls": b"1"})
+    with pytest.raises(DataError, match=r"'\.\./0\.png' in it has a name with '\.\.'"):
+        list(tar_samples(path, None, "cls", None))

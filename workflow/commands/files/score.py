@@ -17,7 +17,8 @@ def score(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Images, folders, 'patterns/**/*.jpg', tar archives, parquet files.", show_default=False
+            help="Images, folders, 'patterns/**/*.jpg', tar and zip archives, parquet files.",
+            show_default=False,
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="Folder for the parquet files.")] = Path("scores"),
