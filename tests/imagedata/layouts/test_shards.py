@@ -195,7 +195,7 @@ def test_a_zip_archive_of_samples_is_a_shard_and_one_of_folders_is_none(tmp_path
         for end, data in (("png", b"image"), ("cls", b"%d" % (n % 2)))
     }
     write_zip(tmp_path / "set" / "train-0.zip", {**samples, "__MACOSX/._0000.png": b"fork"})
-    spec = DataSpec.model_validate(resolve_dataset(str(tmp_path / "set"), minority="class_1").document)
+    spec = DataSpec.model_validate(resolve_dataset(str(tmp_path / "set"), minority="1").document)
     assert len(spec.list_images(tmp_path / "set")) == 6
 
     for name in ("good/1.png", "bad/1.png"):

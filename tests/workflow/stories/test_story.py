@@ -116,6 +116,7 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
         "images_per_second",
         "output",
         "runtime",
+        "left_out",
         "decisions",
         "failures",
         "review",
