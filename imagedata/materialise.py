@@ -54,13 +54,17 @@ def materialise(
     images = spec.layout.materialiser(spec, source, folders.own)
 
     def look_at(root: Path, paths: list[str], what: str) -> dict[str, Inspection]:
-        journal = InspectionJournal(folders.own / "inspections" / f"{spec.name}.jsonl")
         with progress(f"looking at {len(paths)} {what}", len(paths)) as bar:
-            return journal.inspect(root, paths, decode, bar.advance)
+            return journal_of(spec, folders).inspect(root, paths, decode, bar.advance)
 
     findings = images.inspect(listed, look_at, progress)
     manifest = build_manifest(spec, images.root, listed, findings, seed, near)
     return replace(manifest, rows=tuple(images.write(manifest.rows, progress)))
+
+
+def journal_of(spec: DataSpec, folders: Folders) -> InspectionJournal:
+    """The journal of what was found when the images of a data set were inspected."""
+    return InspectionJournal(folders.own / "inspections" / f"{spec.name}.jsonl")
 
 
 def root_of_images(spec: DataSpec, folders: Folders) -> Path:

@@ -51,6 +51,14 @@ class Materialiser:
         del progress
         return look_at(self.root, [image.path for image in listed], "images")
 
+    def sources(self, rows: Sequence[ManifestRow]) -> list[tuple[str, ManifestRow]] | None:
+        """Path of the user's own file behind each row, with the row as that file's inspection left it.
+
+        Returns:
+            None where images are no files of their own, but lie within larger ones.
+        """
+        return [(row.path, row) for row in rows]
+
     def write(self, rows: Sequence[ManifestRow], progress: Progress) -> Sequence[ManifestRow]:
         """Write the files of the usable rows that are not written yet.
 

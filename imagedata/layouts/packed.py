@@ -127,6 +127,10 @@ class UnpackedImages(Materialiser):
             self.unpack(digests, bar.advance)
         return rows
 
+    def sources(self, rows: Sequence[ManifestRow]) -> None:
+        """Images of a pack are no files of the user's."""
+        del rows
+
     def findings(
         self, paths: Iterable[str], on_image: Callable[[], None] = lambda: None
     ) -> dict[str, Inspection]:

@@ -75,6 +75,19 @@ class MaskedImages(Materialiser):
             for path, finding in images.items()
         }
 
+    def sources(self, rows: Sequence[ManifestRow]) -> list[tuple[str, ManifestRow]]:
+        """The images that the rows were made of, whose digests the index of our own folder holds."""
+        index = _read_index(self.root / _INDEX)
+        found = []
+        for row in rows:
+            path = row.path.removesuffix(".png")
+            if PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES:
+                path = row.path  # a PNG file keeps its name when it is masked
+            digest, *_ = index.get(row.path) or [row.sha256]
+            # Rows that were never written still have the path and the digest of the image itself.
+            found.append((path, replace(row, sha256=digest)) if row.status == "ok" else (row.path, row))
+        return found
+
     def write(self, rows: Sequence[ManifestRow], progress: Progress) -> Sequence[ManifestRow]:
         """Write the masked files of the usable rows, and give those rows.
 

@@ -33,6 +33,7 @@ from imagedata.layouts.shard_samples import (
     tar_samples,
 )
 from imagedata.layouts.walk import matching_paths
+from imagedata.manifest_row import ManifestRow
 
 SHARD_SUFFIXES = (".parquet", ".tar", ".tar.gz", ".tgz")
 """Endings of shards: parquet's, and webdataset's. Zip archives are taken for shards by content only."""
@@ -204,6 +205,10 @@ class WrittenShards(Materialiser):
         with progress(f"writing {len(listed)} images out of shards", len(listed)) as bar:
             self.write_images(bar.advance)
         return super().inspect(listed, look_at, progress)
+
+    def sources(self, rows: Sequence[ManifestRow]) -> None:
+        """Images of shards are no files of the user's."""
+        del rows
 
     def write_images(self, on_image: Callable[[], None] = lambda: None) -> int:
         """Write the images that are missing, byte for byte; those there and whole stay.

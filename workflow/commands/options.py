@@ -128,6 +128,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 
 Command = Callable[..., Any]
 ExitCodeOf = Callable[[Any], ExitCode]
+AfterTraining = Literal["keeps", "trains"]
 
 
 def works_on_run(
@@ -137,6 +138,7 @@ def works_on_run(
     jobs: bool = False,
     ray: bool = False,
     tracking: bool = False,
+    after_training: AfterTraining | None = None,
     exit_code: ExitCodeOf | None = None,
 ) -> Callable[[Command], Command]:
     """Give a command the argument DATASET, the shared options and ``--json``.
@@ -150,6 +152,9 @@ def works_on_run(
         jobs: has ``--jobs``.
         ray: has ``--ray``.
         tracking: has ``--tracking`` and ``--no-tracking``.
+        after_training: for a command about a trained run, whether it keeps to the trained rows or trains on
+            the data set as it is now. It says what changed in the data set since training, and its document
+            then has the key ``data_changed``.
         exit_code: see :func:`answers`.
     """
     left_out = {name for name, has in (("device", device), ("jobs", jobs), ("ray", ray)) if not has}
@@ -177,7 +182,14 @@ def works_on_run(
             fields = {name: given.pop(name) for name in ("dataset", *shared)}
             fields["overrides"] = tuple(fields["overrides"] or ())
             fields["device"] = (fields["device"] if device else Device.cpu).word
-            return command(RunOptions(**fields), **given)
+            options = RunOptions(**fields)
+            if after_training is None:
+                return command(options, **given)
+            from workflow.run.changes import data_changes
+
+            changed = data_changes(options, trains=after_training == "trains")
+            document = command(options, **given)
+            return document if changed is None else {**document, "data_changed": changed}
 
         own = _parameters(command)
         with_options.__signature__ = inspect.Signature([dataset, *own, *shared.values()])  # type: ignore[attr-defined]

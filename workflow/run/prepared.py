@@ -16,9 +16,10 @@ from contracts.files import digest_of, read_json, write_json
 from contracts.rows import FloatArray, LabelArray
 from imagedata.manifest import Manifest
 from imagedata.manifest_row import ManifestRow
-from imagedata.materialise import Folders, materialise, root_of_images
+from imagedata.materialise import materialise, root_of_images
 from reporting.terminal import progress_bar
 from workflow.run.feedback import FeedbackImages
+from workflow.run.moved import asked_for_a_place, folders_of, hint_of_other_name, moved_manifest
 from workflow.settings.config import RunConfig, difference_of_settings
 
 
@@ -130,11 +131,7 @@ def manifest_of(config: RunConfig) -> Manifest:
     Raises:
         DataError: the data set is missing or damaged, or a class is empty.
     """
-    return materialise(config.spec, _folders(config), config.decode, config.seed, progress_bar)
-
-
-def _folders(config: RunConfig) -> Folders:
-    return Folders(config.data_dir, config.options.runs)
+    return materialise(config.spec, folders_of(config), config.decode, config.seed, progress_bar)
 
 
 def seed_of(*parts: int | str) -> int:
@@ -216,14 +213,16 @@ def load_prepared(config: RunConfig) -> PreparedData:
     """Read what :func:`save_prepared` wrote.
 
     Raises:
-        ModelError: nothing was trained here, or with another configuration, or on images of another
-            place; says which command to run.
+        ModelError: nothing was trained here, or with another configuration, or on other images than those
+            at the place that is asked for; says which command to run.
         DataError: the images are not where they are said to be.
     """
     again = config.options.command("train-all")
     path = config.folder / "config.json"
     if not path.exists():
-        raise ModelError(f"{config.folder}: nothing trained there yet. First run: {again}")
+        raise ModelError(
+            f"{config.folder}: nothing trained there yet. First run: {again}{hint_of_other_name(config)}"
+        )
     try:
         saved = read_json(path)
         found = saved.get("format", 1)
@@ -243,14 +242,10 @@ def load_prepared(config: RunConfig) -> PreparedData:
         )
     if saved.get("digests") != _digests(data):
         raise ModelError(f"{config.folder}: a training command was interrupted there. Run again: {again}")
-    if config.data_dir is not None or config.spec.layout.is_table:
-        root = root_of_images(config.spec, _folders(config))
+    if asked_for_a_place(config):
+        root = root_of_images(config.spec, folders_of(config))
         if root != data.manifest.root:
-            raise ModelError(
-                f"{config.folder}: trained on the images of {data.manifest.root}, but now those of {root} "
-                "are asked for. Use another --runs for them, or train again (equal images are not repeated) "
-                f"with: {again}"
-            )
+            data = replace(data, manifest=moved_manifest(config, data.manifest, root))
     added, _ = FeedbackImages.read(config.folder).usable(config.spec, data.train, data.test)
     return replace(data, added=tuple(added), added_root=config.folder)
 

@@ -186,15 +186,23 @@ NOT_OF_TRAINING = {
 }
 
 
+# Keys of a layout that say where a data set lies.
+PLACE_KEYS = ("roots", "table")
+
+
 def difference_of_settings(saved: dict[str, Any], wanted: dict[str, Any]) -> str | None:
     """The first setting that training depends on and that differs, in words; None if all agree.
+
+    Where the data set lies is no such setting.
 
     Args:
         saved: of the run's ``config.json``, perhaps edited.
         wanted: what is asked for, as :meth:`RunConfig.to_json` gives it.
     """
     saved, wanted = copy.deepcopy(saved), copy.deepcopy(wanted)
-    saved["dataset"], wanted["dataset"] = map(_with_defaults, (saved.get("dataset"), wanted["dataset"]))
+    saved["dataset"], wanted["dataset"] = (
+        _without_place(_with_defaults(dataset)) for dataset in (saved.get("dataset"), wanted["dataset"])
+    )
     for part, keys in NOT_OF_TRAINING.items():
         for key in keys:
             wanted[part].pop(key)
@@ -216,6 +224,17 @@ def _with_defaults(saved: object) -> dict[str, Any]:
         return {}  # edited; it will differ from what is asked for
     model = layout_of_kind(layout.get("kind")) or ClassFolders
     return {**_defaults_of(DataSpec), **saved, "layout": {**_defaults_of(model), **layout}}
+
+
+def _without_place(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The data set without the keys that say where it lies: whether it only moved, its files decide."""
+    layout = dataset.get("layout")
+    if not isinstance(layout, dict):
+        return dataset
+    elsewhere = {key: value for key, value in layout.items() if key not in PLACE_KEYS}
+    if isinstance(table := layout.get("table"), str):
+        elsewhere["table"] = Path(table).name if Path(table).is_absolute() else table
+    return {**dataset, "layout": elsewhere}
 
 
 def _defaults_of(model: type[Settings]) -> dict[str, Any]:

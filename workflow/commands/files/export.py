@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workflow.settings.config import RunOptions
 
 
-@works_on_run()
+@works_on_run(after_training="keeps")
 def export(
     options: RunOptions,
     output: Annotated[

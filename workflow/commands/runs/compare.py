@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workflow.settings.config import RunOptions
 
 
-@works_on_run(recipe="losses", device=True, jobs=True, ray=True, tracking=True)
+@works_on_run(recipe="losses", device=True, jobs=True, ray=True, tracking=True, after_training="trains")
 def compare(
     options: RunOptions,
     members: Annotated[

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workflow.settings.config import RunOptions
 
 
-@works_on_run(exit_code=failed_images)
+@works_on_run(after_training="keeps", exit_code=failed_images)
 def explain(
     options: RunOptions,
     images: Annotated[

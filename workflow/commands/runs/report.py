@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workflow.settings.config import RunOptions
 
 
-@works_on_run(recipe="losses")
+@works_on_run(recipe="losses", after_training="keeps")
 def report(
     options: RunOptions,
     output: Annotated[

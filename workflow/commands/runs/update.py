@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workflow.settings.config import RunOptions
 
 
-@works_on_run(device=True, tracking=True, exit_code=failed_images)
+@works_on_run(device=True, tracking=True, after_training="keeps", exit_code=failed_images)
 def update(
     options: RunOptions,
     normal: Annotated[
