@@ -81,7 +81,7 @@ class MaskedImages(Materialiser):
         found = []
         for row in rows:
             path = row.path.removesuffix(".png")
-            if PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES:
+            if not is_image_name(path):
                 path = row.path  # a PNG file keeps its name when it is masked
             digest, *_ = index.get(row.path) or [row.sha256]
             # Rows that were never written still have the path and the digest of the image itself.
