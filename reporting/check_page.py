@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,13 +52,13 @@ class CheckSection:
 
 
 def render_check(
-    document: dict[str, Any], problems: Sequence[dict[str, Any]], sections: Sequence[CheckSection]
+    document: dict[str, Any], problems: Mapping[Any, list[dict[str, Any]]], sections: Sequence[CheckSection]
 ) -> str:
     """The text of the page; every text of ``document`` is escaped.
 
     Args:
         document: of ``check --json``.
-        problems: lines of the table, texts printable or not.
+        problems: outcome → its points, the worst outcome first; texts printable or not.
         sections: with pictures.
     """
     return (
@@ -67,7 +67,6 @@ def render_check(
         .render(
             check=document,
             problems=problems,
-            worst=[p for p in problems if p["severity"] in {"invalid", "refused"}],
             sections=sections,
             style=page_style(),
         )

@@ -12,7 +12,7 @@ from typing import Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from imagedata.audit.facts import COMPRESSION, THUMBNAIL_SIDE, FileFacts
+from imagedata.audit.facts import ENCODING, METADATA, THUMBNAIL_SIDE, FileFacts
 
 _DIGEST = hashlib.sha256().digest_size
 _THUMBNAIL = THUMBNAIL_SIDE**2
@@ -32,7 +32,9 @@ _ROW = np.dtype(
         ("is_animated", np.bool_),
         ("orientation", np.int64),
         ("lacks_end", np.bool_),
-        ("compression", np.float64, len(COMPRESSION)),
+        ("encoding", np.float32, len(ENCODING)),
+        ("metadata", np.float32, len(METADATA)),
+        ("excess_bits", np.float32),
         ("sharpness", np.float64),
         ("spread", np.float64),
         ("colour", np.float32, 3),
@@ -88,7 +90,9 @@ class FactTable(Sequence[FileFacts]):
             facts.is_animated,
             facts.orientation,
             facts.lacks_end,
-            facts.compression or (0.0,) * len(COMPRESSION),
+            facts.encoding or (0.0,) * len(ENCODING),
+            facts.metadata or (0.0,) * len(METADATA),
+            facts.excess_bits,
             facts.sharpness,
             facts.spread,
             facts.colour or (0.0,) * 3,
@@ -148,7 +152,8 @@ class FactTable(Sequence[FileFacts]):
         columns = [rows[name].tolist() for name in _ROW.names or ()]
         for position, row in enumerate(zip(*columns, strict=True), start):
             sha256, is_read, n_bytes, rule, width, height, mode, file_format, *others = row
-            is_animated, orientation, lacks_end, compression, sharpness, spread, colour, corners = others
+            is_animated, orientation, lacks_end, encoding, metadata, excess_bits, *measured = others
+            sharpness, spread, colour, corners = measured
             common = (
                 sha256.hex() if is_read else "",
                 n_bytes,
@@ -167,7 +172,9 @@ class FactTable(Sequence[FileFacts]):
                 is_animated=is_animated,
                 orientation=orientation,
                 lacks_end=lacks_end,
-                compression=tuple(compression),
+                encoding=tuple(encoding),
+                metadata=tuple(metadata),
+                excess_bits=excess_bits,
                 sharpness=sharpness,
                 spread=spread,
                 colour=tuple(colour),

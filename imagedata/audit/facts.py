@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ _SIGNATURES = (
     (b"MM\0*", "TIFF"),
 )
 
+_COMMENTS = ("comment", "Comment", "Software", "Description", "xmp", "XML:com.adobe.xmp")
+_LOSSY = frozenset({"WEBP", "AVIF", "HEIF", "JPEG2000"})  # and without tables that could be read
+_REFERENCE_QUALITY = 75
+
 _ODDEST_ORIENTATION = 1 << 32
 
 _CORNER = 2  # pixels of the thumbnail, a sixteenth of the side
@@ -51,7 +56,10 @@ class FileFacts:
         is_animated: it holds more than one picture, of which the first is used.
         orientation: EXIF orientation, 1 to 8 by the standard; 0 where the file states none.
         lacks_end: all pixels are there, but the format's end mark is not.
-        compression: :data:`COMPRESSION` in numbers; -1 for what the format does not have.
+        encoding: :data:`ENCODING` in numbers; -1 for what the format does not have.
+        metadata: :data:`METADATA` in numbers; -1 where no resolution is stated.
+        excess_bits: binary logarithm of the file's bits per pixel over those of its own picture as a JPEG of
+            fixed quality; 0 for formats that state their quality (JPEG) or have none (lossless ones).
         sharpness: variance of the Laplacian over grey values 0…255, at most :data:`ANALYSED_SIDE` a side.
         spread: standard deviation of the same grey values.
         colour: mean red, green and blue, 0…255.
@@ -70,7 +78,9 @@ class FileFacts:
     is_animated: bool = False
     orientation: int = 0
     lacks_end: bool = False
-    compression: tuple[float, ...] = ()
+    encoding: tuple[float, ...] = ()
+    metadata: tuple[float, ...] = ()
+    excess_bits: float = 0.0
     sharpness: float = 0.0
     spread: float = 0.0
     colour: tuple[float, ...] = ()
@@ -83,8 +93,12 @@ class FileFacts:
         return not self.rule
 
 
-COMPRESSION = ("luminance quantisation", "chrominance quantisation", "progressive", "profile", "exif", "dpi")
-"""What :attr:`FileFacts.compression` holds: means of JPEG's tables, flags, dots an inch."""
+ENCODING = ("luminance quantisation", "chrominance quantisation", "progressive", "zlib level")
+"""What :attr:`FileFacts.encoding` holds: means of JPEG's tables, a flag, and the level 0 to 3 that a PNG's
+stream states."""
+
+METADATA = ("profile", "exif", "comment", "dpi")
+"""What :attr:`FileFacts.metadata` holds: three flags, and dots per inch."""
 
 
 def look_at_file(path: Path, window: tuple[float, float] | None = None) -> FileFacts:
@@ -108,7 +122,7 @@ def look_at_bytes(data: bytes, window: tuple[float, float] | None = None) -> Fil
     try:
         with opened_image(data) as image:
             found["file_format"] = image.format or ""
-            found.update(_header_facts(image))
+            found.update(_header_facts(image, data))
             if max(image.size) > ANALYSED_SIDE and image.format == "JPEG":
                 # libjpeg then decodes an eighth to a half of each side; damage is refused all the same.
                 image.draft(image.mode, (ANALYSED_SIDE, ANALYSED_SIDE))
@@ -118,7 +132,8 @@ def look_at_bytes(data: bytes, window: tuple[float, float] | None = None) -> Fil
             is_number = isinstance(orientation, int) and abs(orientation) < _ODDEST_ORIENTATION
             found["orientation"] = orientation if is_number else -1
             upright = ImageOps.exif_transpose(image) if orientation else image
-            rgb = to_rgb(upright, window)
+            rgb = analysed(to_rgb(upright, window))
+            found["excess_bits"] = excess_bits(data, image, rgb)
     except ImageError as error:
         rule = error.rule
         # Of what is cut within its header, not even the format is identified.
@@ -131,7 +146,7 @@ def look_at_bytes(data: bytes, window: tuple[float, float] | None = None) -> Fil
     return FileFacts(digest, len(data), lacks_end=lacks_end(data, found["file_format"]), **found)
 
 
-def _header_facts(image: Image.Image) -> dict[str, Any]:
+def _header_facts(image: Image.Image, data: bytes) -> dict[str, Any]:
     """Facts that need no pixels."""
     tables = getattr(image, "quantization", None) or {}
     means = [float(np.mean(tables[key])) for key in sorted(tables)[:2]]
@@ -140,27 +155,62 @@ def _header_facts(image: Image.Image) -> dict[str, Any]:
         dots = float(dpi[0])
     except (TypeError, ValueError, IndexError, ZeroDivisionError):  # whatever a header claims
         dots = -1.0
+    info = image.info
+    encoding = (*[*means, -1.0, -1.0][:2], float(bool(info.get("progressive"))), zlib_level(data))
+    metadata = (
+        float("icc_profile" in info),
+        float("exif" in info),
+        float(any(key in info for key in _COMMENTS)),
+        dots if np.isfinite(dots) else -1.0,
+    )
     return {
         "width": image.width,
         "height": image.height,
         "mode": image.mode,
         "is_animated": bool(getattr(image, "is_animated", False)),
-        "compression": (
-            *[*means, -1.0, -1.0][:2],
-            float(bool(image.info.get("progressive"))),
-            float("icc_profile" in image.info),
-            float("exif" in image.info),
-            dots if np.isfinite(dots) else -1.0,
-        ),
+        # Of the width that the table of facts keeps, so that they come back as they were put in.
+        "encoding": tuple(float(np.float32(each)) for each in encoding),
+        "metadata": tuple(float(np.float32(each)) for each in metadata),
     }
 
 
+def zlib_level(data: bytes) -> float:
+    """The level, 0 (fastest) to 3 (smallest), that the stream of a PNG states; -1 for other files."""
+    at = data.find(b"IDAT", 8, 1 << 20) if data.startswith(b"\x89PNG") else -1
+    return float(data[at + 5] >> 6) if 0 <= at < len(data) - 5 else -1.0
+
+
+def excess_bits(data: bytes, image: Image.Image, rgb: Image.Image) -> float:
+    """How many times, in octaves, a lossy file spends the bits that its own picture needs at a fixed quality.
+
+    The size of a file follows the texture it shows, which is the subject's own; only against that does it
+    tell the setting of a program. JPEG states its quality by its tables, and lossless formats have none.
+
+    Args:
+        data: the whole file.
+        image: as opened.
+        rgb: its upright picture, at most :data:`ANALYSED_SIDE` a side.
+    """
+    is_lossless = image.format == "WEBP" and b"VP8L" in data[:4096]
+    if image.format not in _LOSSY or is_lossless:
+        return 0.0
+    buffer = io.BytesIO()
+    rgb.convert("L").save(buffer, "JPEG", quality=_REFERENCE_QUALITY)
+    own = 8 * len(buffer.getvalue()) / (rgb.width * rgb.height)
+    return float(np.float32(np.log2(8 * len(data) / (image.width * image.height) / own)))
+
+
+def analysed(rgb: Image.Image) -> Image.Image:
+    """The picture at the size that is measured: itself, or reduced to :data:`ANALYSED_SIDE` pixels."""
+    if max(rgb.size) <= ANALYSED_SIDE:
+        return rgb
+    scale = ANALYSED_SIDE / max(rgb.size)
+    size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
+    return rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
 def _pixel_facts(rgb: Image.Image) -> dict[str, Any]:
-    """Measures of an upright RGB image."""
-    if max(rgb.size) > ANALYSED_SIDE:
-        scale = ANALYSED_SIDE / max(rgb.size)
-        size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
-        rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    """Measures of an upright RGB image of at most :data:`ANALYSED_SIDE` a side."""
     grey = np.asarray(rgb.convert("L"))
     small = np.asarray(
         rgb.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR), dtype=np.float32

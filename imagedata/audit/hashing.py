@@ -9,7 +9,6 @@ the mean). Two hashes that differ in at most ``d`` bits agree in at least one of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from imagedata.audit.facts import THUMBNAIL_SIDE
 
-HASH_DISTANCE = 6
+HASH_DISTANCE = 8
 """Most bits, of 64, in which hashes of near copies differ."""
 
 MAX_PAIRS = 500_000
@@ -28,6 +27,7 @@ _ROWS_PER_BLOCK = 512  # of thumbnails as floats 2 MB, several times over while 
 _COMPARED_AT_ONCE = 2048
 
 Hashes = npt.NDArray[np.uint64]
+Correlations = npt.NDArray[np.float32]
 
 
 class Thumbnails(Protocol):
@@ -40,8 +40,8 @@ class Thumbnails(Protocol):
         """Some of them, by a slice or an array of places."""
 
 
-def perceptual_hashes(thumbnails: Thumbnails) -> Hashes:
-    """``[N]`` hashes of ``[N, 32, 32]`` grey thumbnails."""
+def perceptual_hashes(thumbnails: Thumbnails) -> tuple[Hashes, Hashes]:
+    """``[N]`` hashes of ``[N, 32, 32]`` grey thumbnails, and of their mirror images."""
     n = THUMBNAIL_SIDE
     # DCT-II: row u holds cos(pi (2 x + 1) u / 2 n).
     basis = np.cos(np.pi * np.outer(np.arange(n), 2 * np.arange(n) + 1) / (2 * n)).astype(np.float32)
@@ -51,14 +51,17 @@ def perceptual_hashes(thumbnails: Thumbnails) -> Hashes:
     # Neighbouring frequencies go together in pictures; strided, they fall into different bands.
     strided = np.arange(64).reshape(8, 8).T.ravel()
     weights = np.left_shift(np.uint64(1), np.arange(64, dtype=np.uint64))
-    hashes = np.empty(len(thumbnails), dtype=np.uint64)
+    hashes, mirrored = (np.empty(len(thumbnails), dtype=np.uint64) for _ in range(2))
+    # In a mirror, the frequencies that are odd from left to right change their sign.
+    sign = np.where(columns % 2, -1.0, 1.0).astype(np.float32)[strided]
     for start in range(0, len(thumbnails), _ROWS_PER_BLOCK):
         block = thumbnails[start : start + _ROWS_PER_BLOCK].astype(np.float32)
         spectrum = basis[:reach] @ block @ basis[:reach].T
         values = spectrum[:, rows, columns][:, strided]
-        bits = values > np.median(values, axis=1, keepdims=True)
-        hashes[start : start + len(block)] = (bits * weights).sum(axis=1, dtype=np.uint64)
-    return hashes
+        for target, seen in ((hashes, values), (mirrored, values * sign)):
+            bits = seen > np.median(seen, axis=1, keepdims=True)
+            target[start : start + len(block)] = (bits * weights).sum(axis=1, dtype=np.uint64)
+    return hashes, mirrored
 
 
 def near_pairs(hashes: Hashes, distance: int = HASH_DISTANCE) -> Iterator[npt.NDArray[np.int64]]:
@@ -106,79 +109,58 @@ def _pairs_of_bucket(
                 yield np.stack([bucket[left[keep] + start], bucket[right[keep] + other]], axis=1)
 
 
-@dataclass(frozen=True)
-class Levels:
-    """Least correlations at which two thumbnails are one picture.
+_WHOLE, _DETAIL = 0.9, 0.4
+"""Least correlations of two thumbnails, as they are and of their detail, at which pixels are worth a look.
 
-    Attributes:
-        whole: of the thumbnails as they are.
-        detail: of what is left when the mean of each pixel's neighbourhood is taken away.
-    """
+Copies that were cropped or turned by little still have them; a verdict they are not."""
 
-    whole: float
-    detail: float
+_WHOLE_ALIKE, _DETAIL_ALIKE = 0.985, 0.8
+"""The same for sets whose pictures are alike by nature, such as solar cells and aligned parts."""
 
-
-USUAL = Levels(0.96, 0.6)
-"""Set on real faces and X-rays: copies that were cropped by some pixels have 0.97 and 0.67 and more,
-different pictures of near hashes at most 0.97 and 0.56."""
-
-STRICT = Levels(0.999, 0.995)
-"""For pictures that are alike by nature: different solar cells reach 0.998 and 0.99."""
-
-TINY = Levels(0.995, 0.985)
-"""For pictures no larger than a thumbnail, which hold little but their outline. Of 19,000 pictures of
-clothes (28 pixels) over a thousand pairs reach the usual levels, most of them two trousers; one hoodie with
-another print has 0.98 in detail. Copies saved again as JPEG of quality 90 have 0.998 and 0.987 and more, of
-quality 75 fewer than half of them have as much."""
-
-_ALIKE_DETAIL = 0.6
 _ALIKE_QUANTILE = 0.9
+_ALIKE = 0.6
 _SAMPLED_PAIRS = 20_000
 
 
-def levels_for(thumbnails: Thumbnails, side: float) -> Levels:
-    """Levels for a set: strict ones where a tenth of all pairs already agree in detail.
+def are_alike(thumbnails: Thumbnails) -> bool:
+    """Whether a tenth of all pairs of a set agree in detail: parts in one place, cells with the same lines.
 
     Faces and X-rays share their layout only (one pair in a hundred correlates by 0.3 in detail), solar cells
     their lines as well (every other pair by 0.69).
-
-    Args:
-        thumbnails: ``[N, 32, 32]`` grey.
-        side: usual longer side of the pictures themselves, in pixels.
     """
-    usual = TINY if side <= THUMBNAIL_SIDE else USUAL
     n = len(thumbnails)
     if n < 2:
-        return usual
+        return False
     pairs = np.random.default_rng(0).integers(0, n, (_SAMPLED_PAIRS if n > 200 else n * n, 2))
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    details = [
-        _correlation(*(_detail(thumbnails[part[:, side]].astype(np.float32)) for side in (0, 1)))
-        for part in np.array_split(pairs, -(-len(pairs) // _ROWS_PER_BLOCK))
-    ]
-    return STRICT if np.quantile(np.concatenate(details), _ALIKE_QUANTILE) > _ALIKE_DETAIL else usual
+    detail = correlations(thumbnails, pairs, np.zeros(len(pairs), dtype=np.bool_))[1]
+    return bool(np.quantile(detail, _ALIKE_QUANTILE) > _ALIKE)
 
 
-def alike(thumbnails: Thumbnails, pairs: npt.NDArray[np.int64], levels: Levels) -> npt.NDArray[np.bool_]:
-    """``[P]`` whether the pictures of near pairs are one picture, by their thumbnails.
+def worth_a_look(whole: Correlations, detail: Correlations, *, alike: bool) -> npt.NDArray[np.bool_]:
+    """``[P]`` whether pairs of thumbnails agree so far that their pixels are compared."""
+    least_whole, least_detail = (_WHOLE_ALIKE, _DETAIL_ALIKE) if alike else (_WHOLE, _DETAIL)
+    return (whole >= least_whole) & (detail >= least_detail)
 
-    Hashes keep the coarse layout only, which all X-rays of a chest share. Thumbnails must agree as a whole
-    and in detail: re-encoding, resizing, brightness and a slight crop keep both.
+
+def correlations(
+    thumbnails: Thumbnails, pairs: npt.NDArray[np.int64], is_mirrored: npt.NDArray[np.bool_]
+) -> tuple[Correlations, Correlations]:
+    """``[P]`` and ``[P]`` correlations of pairs of thumbnails, as they are and of their detail.
 
     Args:
         thumbnails: ``[N, 32, 32]`` grey.
         pairs: ``[P, 2]`` positions.
-        levels: as :func:`levels_for` sets them.
+        is_mirrored: ``[P]`` whether the second one is looked at in a mirror.
     """
-    result = np.zeros(len(pairs), dtype=np.bool_)
+    whole, detail = (np.zeros(len(pairs), dtype=np.float32) for _ in range(2))
     for start in range(0, len(pairs), _ROWS_PER_BLOCK):
-        part = pairs[start : start + _ROWS_PER_BLOCK]
-        left, right = (thumbnails[part[:, side]].astype(np.float32) for side in (0, 1))
-        is_alike = _correlation(left, right) >= levels.whole
-        is_alike &= _correlation(_detail(left), _detail(right)) >= levels.detail
-        result[start : start + len(part)] = is_alike
-    return result
+        part = slice(start, start + _ROWS_PER_BLOCK)
+        left, right = (thumbnails[pairs[part, side]].astype(np.float32) for side in (0, 1))
+        right[is_mirrored[part]] = right[is_mirrored[part], :, ::-1]
+        whole[part] = _correlation(left, right)
+        detail[part] = _correlation(_detail(left), _detail(right))
+    return whole, detail
 
 
 def _correlation(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,10 +11,21 @@ from imagedata.audit.duplicates import RELATIONS, DuplicateSet, Relation
 from imagedata.audit.groups import GroupGuess
 from imagedata.audit.result import Audit
 from imagedata.audit.rules import RULES
-from imagedata.audit.shortcuts import ALL_FACTS, SOURCE_FACTS, WARNING_AUROC
+from imagedata.audit.shortcuts import ALL_FACTS, WARNING_AUROC
 from imagedata.layouts.listed_image import ListedImage
 
 Verdict = Literal["refused", "invalid", "warning", "note", "fine"]
+Outcome = Literal["invalid", "look at this", "fine"]
+OUTCOMES: tuple[Outcome, ...] = ("invalid", "look at this", "fine")
+"""What a check can end with, the worst first; only the first one is an error to a script."""
+
+_OUTCOME_OF: dict[Verdict, Outcome] = {
+    "refused": "invalid",
+    "invalid": "invalid",
+    "warning": "look at this",
+    "note": "fine",
+    "fine": "fine",
+}
 
 
 @dataclass(frozen=True)
@@ -25,8 +36,8 @@ class Problem:
         name: for machines.
         title: for people.
         count: how many; None where nothing is counted.
-        severity: ``refused`` (training would not start), ``invalid`` (results would claim more than is
-            true), ``warning``, ``note`` (training takes care of it), ``fine``.
+        severity: ``refused`` (training would not start), ``invalid`` (proven leakage or a contradiction),
+            ``warning`` (a question to the user), ``note`` (training takes care of it), ``fine``.
         sentence: what it means and what to do.
     """
 
@@ -36,18 +47,25 @@ class Problem:
     severity: Verdict
     sentence: str
 
+    @property
+    def outcome(self) -> Outcome:
+        """Which of the three outcomes this point alone would give."""
+        return _OUTCOME_OF[self.severity]
+
 
 def problems_of(audit: Audit) -> list[Problem]:
     """Every point of the check with its verdict, points that are fine included."""
-    return [
-        *_of_training(audit),
-        *_of_files(audit),
-        *_of_exact(audit),
-        *_of_near(audit),
-        *_of_groups(audit),
-        *_of_shortcuts(audit),
-        *_of_imbalance(audit),
-    ]
+    return [problem for point in POINTS for problem in point(audit)]
+
+
+def worst_first(problems: Sequence[Problem]) -> list[Problem]:
+    """The same points by outcome; within one they keep their order."""
+    return sorted(problems, key=lambda problem: OUTCOMES.index(problem.outcome))
+
+
+def outcome_of(problems: Sequence[Problem]) -> Outcome:
+    """The outcome of a check: that of its worst point."""
+    return min((problem.outcome for problem in problems), key=OUTCOMES.index, default="fine")
 
 
 def _of_training(audit: Audit) -> Iterator[Problem]:
@@ -62,7 +80,7 @@ def _of_training(audit: Audit) -> Iterator[Problem]:
 def _of_files(audit: Audit) -> Iterator[Problem]:
     counts = Counter(finding.rule for finding in audit.findings)
     if not counts:
-        yield Problem("files", "files", len(audit.facts), "fine", "All whole, and none of them odd.")
+        yield Problem("files", "files", len(audit.facts), "fine", "All complete, none of them unusual.")
     for name, rule in RULES.items():
         if counts[name]:
             first = next(finding for finding in audit.findings if finding.rule == name)
@@ -80,7 +98,7 @@ def _title(kind: str, relation: Relation) -> str:
 
 
 def _of_exact(audit: Audit) -> Iterator[Problem]:
-    """Equal files: training drops its own; what the test set contradicts, nothing can mend."""
+    """Equal files: training drops its own; a contradiction within the test set must be fixed by hand."""
     duplicates, images = audit.duplicates, audit.images
     for relation in RELATIONS:
         sets = duplicates.of("exact", relation)
@@ -93,26 +111,26 @@ def _of_exact(audit: Audit) -> Iterator[Problem]:
             yield Problem(name, title, 0, "fine", "None.")
             continue
         n_files = sum(len(each.members) for each in sets)
-        told = f"{n_files} files in {number_of(len(sets), 'set')}"
-        text = f"{told}; training keeps the first and no test file's copy."
+        counted = f"{n_files} files in {number_of(len(sets), 'set')}"
+        text = f"{counted}; training keeps the first and no copy of a test file."
         verdict: Verdict = "note"
         if relation == "across splits":
-            text = f"{told}; they leave training and stay held out."
+            text = f"{counted}; they leave training and stay in the test set."
         if relation == "across labels":
-            text = f"{told}; those in training leave it."
-            held_out = [each for each in sets if _labels_held_out(each, audit) > 1]
-            if held_out:
+            text = f"{counted}; those in training are excluded."
+            contradicting = [each for each in sets if _test_labels(each, audit) > 1]
+            if contradicting:
                 verdict = "invalid"
                 text += (
-                    f" {len(held_out)} of the sets carry two labels in the test set, so no model can "
-                    "be right on them: mend the labels."
+                    f" {len(contradicting)} of the sets carry two labels in the test set, so no model can "
+                    "be right on them: fix the labels."
                 )
             else:
                 verdict = "warning"
         yield Problem(name, title, len(sets), verdict, f"{text} First: {_first(sets[0], images)}.")
 
 
-def _labels_held_out(each: DuplicateSet, audit: Audit) -> int:
+def _test_labels(each: DuplicateSet, audit: Audit) -> int:
     return len({audit.images[i].label for i in each.members if audit.images[i].split == "test"})
 
 
@@ -123,22 +141,13 @@ def _first(each: DuplicateSet, images: list[ListedImage]) -> str:
 def _of_near(audit: Audit) -> Iterator[Problem]:
     """Near copies: training knows of them only by the file that a check writes."""
     duplicates, spec = audit.duplicates, audit.spec
-    known = spec.near_duplicates is not None
-    if duplicates.is_strict:
-        yield Problem(
-            "near_strict",
-            "near copies",
-            None,
-            "note",
-            "The images are alike by nature or tiny, so that only nearly identical ones are called copies.",
-        )
     if not duplicates.is_complete:
         yield Problem(
             "near_incomplete",
             "near copies",
             len(duplicates.near),
             "warning",
-            "There are so many that the search was cut short; the images may be frames of a film.",
+            "There are so many similar pictures that the search was cut short; they may be frames of a film.",
         )
     for relation in RELATIONS:
         sets = duplicates.of("perceptual", relation)
@@ -151,18 +160,17 @@ def _of_near(audit: Audit) -> Iterator[Problem]:
             yield Problem(name, title, 0, "fine", "None.")
             continue
         n_files = sum(len(each.members) for each in sets)
-        text = f"{n_files} files in {number_of(len(sets), 'set')}."
+        text = f"{n_files} files in {number_of(len(sets), 'set')} show one exposure each."
         text += f" First: {_first(sets[0], audit.images)}."
-        if known:
-            text += f" Taken into account through {spec.near_duplicates}."
+        if spec.near_duplicates is not None:
+            text += f" Training takes {spec.near_duplicates} into account."
             yield Problem(name, title, len(sets), "note", text)
             continue
-        # Within a class they leak only where folds or a drawn test set part them; a split that the
-        # set brings is crossed by the sets of the next line.
-        draws = not any(image.split == "test" for image in audit.images)
-        grave = relation != "within a class" or draws
-        advice = f" Take them into account with -o near_duplicates={audit.near_file}."
-        yield Problem(name, title, len(sets), "invalid" if grave else "warning", text + advice)
+        # Within a class nothing is crossed yet: only folds or a test set still to be drawn can part them.
+        is_proof = relation != "within a class"
+        keep = "Exclude or group them" if is_proof else "Keep them on one side of every split"
+        text += f" {keep} with -o near_duplicates={audit.near_file}."
+        yield Problem(name, title, len(sets), "invalid" if is_proof else "warning", text)
 
 
 def _of_groups(audit: Audit) -> Iterator[Problem]:
@@ -171,28 +179,31 @@ def _of_groups(audit: Audit) -> Iterator[Problem]:
         yield Problem("groups", "groups", None, "fine", f"The spec keeps groups together by {rule}.")
     elif rule is not None:
         yield Problem(
-            "groups", "groups", guesses[0].n_groups, "fine", f"Confirmed for this check: {_told(guesses[0])}"
+            "groups",
+            "groups",
+            guesses[0].n_groups,
+            "fine",
+            f"Confirmed for this check: {_described(guesses[0])}",
         )
     elif audit.groups_denied:
-        yield Problem("groups", "groups", None, "fine", "You say that there are none.")
+        yield Problem("groups", "groups", None, "fine", "You stated that there are none.")
     elif not guesses:
-        yield Problem("groups", "groups", 0, "fine", "Neither folders nor names tell patients or lots.")
+        yield Problem("groups", "groups", 0, "fine", "Neither folders nor names indicate patients or lots.")
     else:
         for guess in guesses:
             yield Problem(
                 "groups",
                 "guessed groups",
                 guess.n_groups,
-                "invalid",
-                f"{_told(guess)} Random folds would part them: say --confirm-groups or --deny-groups.",
+                "warning",
+                f"{_described(guess)} Are these patients, lots or scenes? If so, random folds would part "
+                "them: say --confirm-groups. If not, say --deny-groups.",
             )
 
 
-def _told(guess: GroupGuess) -> str:
+def _described(guess: GroupGuess) -> str:
     example, files = next(iter(guess.examples.items()))
-    crossing = "".join(
-        f" {count} of them lie across {side}." for side, count in guess.crossing.items() if count
-    )
+    crossing = "".join(f" {count} of them cross {side}." for side, count in guess.crossing.items() if count)
     return (
         f"By {guess.kind}, {guess.n_files} files share {guess.n_shared} groups, the largest {guess.largest} "
         f"({example}: {', '.join(files[:2])}).{crossing}"
@@ -209,18 +220,24 @@ def _of_shortcuts(audit: Audit) -> Iterator[Problem]:
             continue
         name = f"shortcut_{each.fact.replace(' ', '_')}"
         low, high = each.interval
-        told = f"{each.fact} alone" if each.fact != ALL_FACTS else "size, compression, colour and source"
-        text = f"{minority} is told by {told} with AUROC {each.auroc:.2f} [{low:.2f}, {high:.2f}]"
+        text = f"{each.fact} predicts {minority} with AUROC {each.auroc:.2f} [{low:.2f}, {high:.2f}]"
+        if each.fact == ALL_FACTS:
+            text = text.replace("predicts", "predict").removeprefix("all ")
         text += f": {each.shown}." if each.shown else "."
-        if each.fact in SOURCE_FACTS:
-            text += " Sources, not lungs: a model may learn where files come from."
-            yield Problem(name, f"shortcut: {each.fact}", None, "invalid", text)
+        if each.severity == "invalid":
+            share = "" if each.auroc > WARNING_AUROC else " for part of the files"
+            text = (
+                f"The label can be predicted from file properties alone{share}: {text} The classes come from "
+                "different sources, and a model can learn the source instead of the subject."
+            )
+        elif each.fact in {"source folder", "file names"}:
+            text = f"{text} The classes may come from different sources; compare how they were collected."
         else:
-            text += " It may be of the subject itself, or of where pictures come from."
-            yield Problem(name, f"shortcut: {each.fact}", None, "warning", text)
+            text = f"{text} It may be the subject itself, or the place where pictures were taken."
+        yield Problem(name, f"shortcut: {each.fact}", None, each.severity, text[0].upper() + text[1:])
     if not any(each.is_warning for each in audit.shortcuts):
         best = max(audit.shortcuts, key=lambda each: each.auroc)
-        text = f"No fact tells {minority} with AUROC above {WARNING_AUROC}; nearest: {best.fact}, "
+        text = f"No property predicts {minority} with AUROC above {WARNING_AUROC}; nearest: {best.fact}, "
         yield Problem("shortcuts", "shortcuts", 0, "fine", f"{text}{best.auroc:.2f}.")
 
 
@@ -247,10 +264,24 @@ def _of_imbalance(audit: Audit) -> Iterator[Problem]:
     facts = audit.imbalance
     ratio = "no images of it" if facts["ratio"] is None else f"1:{facts['ratio']:.3g}"
     counts = ", ".join(f"{name} {count}" for name, count in facts["train"].items())
-    held_out = ", ".join(f"{name} {count}" for name, count in facts["test"].items())
-    held_out = f"; held out {held_out}" if any(facts["test"].values()) else ""
-    text = f"{ratio} in training ({counts}){held_out}."
+    test = ", ".join(f"{name} {count}" for name, count in facts["test"].items())
+    test = f"; test set: {test}" if any(facts["test"].values()) else ""
+    text = f"{ratio} in training ({counts}){test}."
     yield Problem("imbalance", "imbalance", facts["positives"], "fine", text)
     for each in facts["support"]:
         verdict: Verdict = "warning" if each["is_short"] else "fine"
         yield Problem(f"imbalance_{each['name']}", each["name"], None, verdict, each["sentence"])
+
+
+Point = Callable[[Audit], Iterator[Problem]]
+
+POINTS: tuple[Point, ...] = (
+    _of_training,
+    _of_files,
+    _of_exact,
+    _of_near,
+    _of_groups,
+    _of_shortcuts,
+    _of_imbalance,
+)
+"""What a check judges. A new point is a function of the audit and one line here."""

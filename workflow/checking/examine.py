@@ -12,11 +12,13 @@ import numpy as np
 
 from contracts.errors import DataError
 from imagedata.audit.duplicates import find_duplicates
+from imagedata.audit.exposures import Pictures
 from imagedata.audit.fact_table import FactTable
 from imagedata.audit.groups import guess_groups
 from imagedata.audit.result import Audit
 from imagedata.audit.rules import file_findings
 from imagedata.audit.shortcuts import find_shortcuts
+from imagedata.decoding.decode import read_image_bytes
 from imagedata.groups import group_of_path
 from imagedata.inspection import Inspection
 from imagedata.layouts.listed_image import ListedImage
@@ -55,7 +57,7 @@ def examine(
     groups = (
         None if named is None else [name or image.path for name, image in zip(named, images, strict=True)]
     )
-    duplicates = find_duplicates(images, facts, groups)
+    duplicates = find_duplicates(images, facts, _pictures(config, root, images), groups)
     manifest, refused = _manifest(config, root, images, facts)
     imbalance = _imbalance(config, images, facts, manifest)
     training = None if manifest is None else manifest.status_counts()
@@ -83,6 +85,11 @@ def examine(
         imbalance=imbalance,
         near_file=config.options.runs / "checks" / f"{config.spec.name}-near-duplicates.json",
     )
+
+
+def _pictures(config: RunConfig, root: Path, images: list[ListedImage]) -> Pictures:
+    """The pictures of the listed files, for the pixels of candidates."""
+    return Pictures(lambda position: read_image_bytes(root / images[position].path), config.spec.window)
 
 
 def _group(rule: str | int | None, image: ListedImage) -> str:

@@ -58,7 +58,7 @@ def _duplicates(audit: Audit, album: _Album) -> list[CheckSection]:
                 CheckSection(
                     f"{title} {relation}",
                     f"{number_of(len(sets), 'set')} of {n_files:,} files. "
-                    "Pictures in one frame are one picture.",
+                    "Pictures in one frame show one exposure.",
                     shown,
                     max(0, len(sets) - _SETS_SHOWN),
                     "sets",
@@ -77,7 +77,7 @@ def _telling(audit: Audit, members: Sequence[int]) -> list[int]:
 
 
 def _split(audit: Audit, place: int) -> str:
-    return "held out" if audit.images[place].split == "test" else "training"
+    return "test set" if audit.images[place].split == "test" else "training"
 
 
 def _files(audit: Audit, album: _Album) -> list[CheckSection]:

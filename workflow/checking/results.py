@@ -13,7 +13,7 @@ from rich.table import Table
 from contracts.files import write_text
 from contracts.text import printable
 from imagedata.audit.result import Audit
-from imagedata.audit.verdicts import Problem, number_of
+from imagedata.audit.verdicts import OUTCOMES, Problem, number_of, outcome_of, worst_first
 from reporting.terminal import console, note
 from workflow.checking.saved_spec import with_spec
 from workflow.settings.config import RunOptions
@@ -35,7 +35,8 @@ def document_of(
         "listed": {
             split: {name: listed[split, name] for name in spec.class_names} for split in ("train", "test")
         },
-        "valid": not any(problem.severity in {"invalid", "refused"} for problem in problems),
+        "outcome": outcome_of(problems),
+        "valid": outcome_of(problems) != "invalid",
         "problems": [vars(problem) for problem in problems],
         "findings": [asdict(finding) for finding in audit.findings],
         "rules": dict(Counter(finding.rule for finding in audit.findings)),
@@ -43,7 +44,8 @@ def document_of(
             "counts": audit.duplicates.counts(),
             "near_pairs": len(audit.duplicates.near),
             "is_complete": audit.duplicates.is_complete,
-            "is_strict": audit.duplicates.is_strict,
+            "compared_pairs": audit.duplicates.compared,
+            "limit": audit.duplicates.limit,
             "sets": [
                 {
                     "kind": each.kind,
@@ -80,9 +82,10 @@ def write_page(audit: Audit, problems: list[Problem], document: dict[str, Any]) 
     from reporting.check_page import render_check
     from workflow.checking.pictures import sections_of
 
-    write_text(
-        Path(document["page"]), render_check(document, [vars(p) for p in problems], sections_of(audit))
-    )
+    by_outcome = {
+        outcome: [vars(problem) for problem in problems if problem.outcome == outcome] for outcome in OUTCOMES
+    }
+    write_text(Path(document["page"]), render_check(document, by_outcome, sections_of(audit)))
 
 
 _COLOURS = {"refused": "bold red", "invalid": "bold red", "warning": "yellow", "note": "", "fine": "green"}
@@ -95,17 +98,20 @@ def print_results(
     table = Table(title=f"check {escape(printable(audit.spec.name))}: {document['files']} files")
     for heading in ("what", "count", "verdict", "in words"):
         table.add_column(heading, justify="right" if heading == "count" else "left", overflow="fold")
-    for problem in problems:
+    for problem in worst_first(problems):
         colour = _COLOURS[problem.severity]
         verdict = f"[{colour}]{problem.severity}[/]" if colour else problem.severity
         count = "" if problem.count is None else f"{problem.count:,}"
         table.add_row(escape(printable(problem.title)), count, verdict, escape(printable(problem.sentence)))
     console.print(table)
-    if document["valid"]:
-        note("Nothing found that would make results invalid.")
+    counts = Counter(problem.outcome for problem in problems)
+    if counts["invalid"]:
+        worst = dict.fromkeys(problem.title for problem in problems if problem.outcome == "invalid")
+        note(f"Invalid, hence exit 3: {'; '.join(worst)}.")
+    elif counts["look at this"]:
+        note(f"Nothing proven that would make results invalid. Look at {counts['look at this']} points.")
     else:
-        worst = [p.title for p in problems if p.severity in {"invalid", "refused"}]
-        note(f"Results would not be honest yet, hence exit 3: {'; '.join(dict.fromkeys(worst))}.")
+        note("Nothing found that would make results invalid.")
     if document["saved"]:
         groups = f"groups by {audit.spec.group}" if audit.spec.group else "no group rule"
         near = number_of(document["duplicates"]["near_pairs"], "pair")
@@ -113,7 +119,7 @@ def print_results(
         note(f"Saved to {document['saved']}, with {groups} and {near} of near copies. Next: {command}")
     elif document["duplicates"]["near_duplicates_file"] and not audit.spec.near_duplicates:
         note(
-            "To take near copies into account in training: "
+            "Take near copies into account in training with: "
             f"-o near_duplicates={document['duplicates']['near_duplicates_file']}"
         )
     if audit.guesses and not document["saved"]:

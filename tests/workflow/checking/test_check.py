@@ -135,13 +135,13 @@ def sentence(outcome, name: str) -> str:
     return next(problem["sentence"] for problem in outcome.json["problems"] if problem["name"] == name)
 
 
-def test_honest_set_ends_well(tmp_path):
+def test_valid_set_ends_well(tmp_path):
     outcome = checked(two_classes(tmp_path / "set"), "--output", tmp_path / "there" / "page.html")
     assert outcome.code == 0, outcome.err
     assert outcome.json["valid"]
     page = Page((tmp_path / "there" / "page.html").read_text(encoding="utf-8"))
-    assert "Nothing found that would make results invalid." in page.text
-    assert "Nothing found that would make results invalid." in outcome.said
+    assert "Nothing proven that would make results invalid." in page.text
+    assert "Nothing proven that would make results invalid." in outcome.said
     assert not set(verdicts(outcome).values()) & {"invalid", "refused"}
 
 
@@ -166,6 +166,29 @@ def test_near_copy_is_invalid_until_it_is_heeded(tmp_path):
         "fine/fined.png",
         "odd/again.jpg",
     ]
+
+
+def test_near_copy_within_a_class_is_something_to_look_at(tmp_path):
+    folder = two_classes(tmp_path / "set")
+    (folder / "fine" / "again.jpg").write_bytes(encode(photo(3, 40), "JPEG", quality=80))
+    outcome = checked(folder)
+    assert (outcome.code, outcome.json["outcome"]) == (0, "look at this")
+    assert verdicts(outcome)["near_within_a_class"] == "warning"
+    assert "-o near_duplicates=" in sentence(outcome, "near_within_a_class")
+
+
+def test_page_and_table_show_the_three_outcomes_worst_first(tmp_path):
+    folder = two_classes(tmp_path / "set")
+    (folder / "fine" / "again.jpg").write_bytes(encode(photo(3, 40), "JPEG", quality=80))
+    (folder / "odd" / "another.jpg").write_bytes(encode(photo(5, 40), "JPEG", quality=80))
+    outcome = checked(folder)
+    assert (outcome.code, outcome.json["outcome"]) == (3, "invalid")
+    text = Page(Path(outcome.json["page"]).read_text(encoding="utf-8")).text
+    headings = ("Invalid: proven leakage or a contradiction", "Look at this", "Fine")
+    places = [text.index(heading) for heading in headings]
+    assert places == sorted(places)
+    assert places[0] < text.index("near copies across labels") < places[1]
+    assert "Invalid, hence exit 3: near copies across labels" in outcome.said
 
 
 def test_two_labels_in_the_held_out_split_are_invalid_and_in_training_are_mended(tmp_path):
@@ -212,8 +235,11 @@ def test_groups_are_guessed_confirmed_denied_and_enforced(tmp_path):
         return outcome, verdicts(outcome)["groups"]
 
     outcome, severity = verdict()
-    assert severity == "invalid"
-    assert outcome.code == 3
+    # A guess is a question: it ends nothing, and names the two flags that answer it.
+    assert severity == "warning"
+    assert (outcome.code, outcome.json["outcome"]) == (0, "look at this")
+    assert "--confirm-groups" in sentence(outcome, "groups")
+    assert "--deny-groups" in sentence(outcome, "groups")
     assert outcome.json["groups"]["guesses"][0]["n_groups"] == 12
     override = outcome.json["groups"]["override"]
     assert verdict("--deny-groups")[1] == "fine"
@@ -334,9 +360,27 @@ def test_real_sets_show_what_is_known_of_them(tmp_path, shared_data):
     assert gender.code == 3
     covid = run_command("check", "covid", "--data", shared_data, "--runs", tmp_path, "--json")
     warned = {each["fact"] for each in covid.json["shortcuts"] if each["is_warning"]}
-    assert "file size" in warned
-    assert "Sources, not lungs" in sentence(covid, "shortcut_file_size")
+    assert {"metadata", "file names"} <= warned
+    said = sentence(covid, "shortcut_metadata")
+    assert said.startswith("The label can be predicted from file properties alone")
+    assert "a colour profile in 17 of 124 against 0 of " in said
+    assert "lungs" not in said
     assert covid.code == 3
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["neu", "screws_small"])
+def test_industrial_sets_without_leakage_end_well(tmp_path, shared_data, name):
+    minority = ("--minority", "scratches") if name == "neu" else ()
+    outcome = run_command("check", shared_data / name, *minority, "--runs", tmp_path, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["outcome"] == "look at this"
+    counts = outcome.json["duplicates"]["counts"]["perceptual"]
+    assert counts["across labels"]["sets"] == counts["across splits"]["sets"] == 0
+    assert {p["name"] for p in outcome.json["problems"] if p["severity"] == "warning"} >= {
+        "shortcut_mean_colour"
+    }
 
 
 def test_packed_set_of_three_classes_is_checked_as_training_unpacks_it(tmp_path):
