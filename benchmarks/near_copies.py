@@ -231,6 +231,7 @@ def main() -> None:
         "--data", type=Path, help="folder of screws_small, neu, covid, blood_cells and gender"
     )
     parser.add_argument("--fashion", type=Path, help="t10k-images-idx3-ubyte.gz of Fashion-MNIST")
+    parser.add_argument("--only", default="", help="word in the names of the sets to measure (default: all)")
     parser.add_argument("--most", type=int, default=200, help="pictures of each set (default: 200)")
     parser.add_argument("--planted", type=int, default=12, help="copies of each kind and set (default: 12)")
     arguments = parser.parse_args()
@@ -239,6 +240,8 @@ def main() -> None:
     print("|---|---|---|---|---|", flush=True)
     tiny: dict[str, list[int]] = {}
     for name, files in sets_of(arguments.data, arguments.fashion, arguments.most):
+        if arguments.only not in name:
+            continue
         counts = measure(files, arguments.planted)
         is_tiny = min(Image.open(io.BytesIO(files[0][1])).size) < _TINY
         for kind, (found, of) in counts.copies.items():
