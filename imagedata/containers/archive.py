@@ -40,6 +40,11 @@ class Member(NamedTuple):
     first_bytes: Callable[[int], bytes]
 
 
+def is_archive_name(name: str) -> bool:
+    """Whether a file's name ends like an archive's, in either case."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
 def kind_of(path: str) -> str:
     """The kind of an archive by its ending, as :class:`~imagedata.containers.reader.Container` has it."""
     return next(kind for ending, kind in _KINDS.items() if path.lower().endswith(ending))

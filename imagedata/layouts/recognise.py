@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import DataError, UsageError
+from imagedata.containers.archive import is_archive_name
 from imagedata.layouts.layout import Recognised
 from imagedata.layouts.registry import LAYOUTS
 from imagedata.layouts.walk import split_folders, subfolders
@@ -33,6 +34,11 @@ def document_of(place: Path, minority: str | None) -> dict[str, Any] | None:
     if found is None:
         if place.is_dir():
             raise _no_classes(place)
+        if is_archive_name(place.name):
+            raise DataError(
+                f"{place}: an archive, which score reads, but training does not. Unpack it and name the "
+                "folder that holds the class folders."
+            )
         return None
     name = place.resolve().name if place.is_dir() else place.stem
     common = {"name": identifier(name), "title": f"images of {place}"}
@@ -62,9 +68,13 @@ def identifier(name: str) -> str:
 def _no_classes(folder: Path) -> DataError:
     train, _ = split_folders(folder)
     classes = subfolders(folder / train if train else folder)
+    packed = sorted(path.name for path in folder.iterdir() if is_archive_name(path.name))
+    unpack = (
+        f"Unpack {packed[0]} and name the folder that holds its class folders, or lay" if packed else "Lay"
+    )
     return DataError(
         f"{folder}: at least two class folders are needed, got {', '.join(classes) or 'none'}. "
-        "Lay images out as <class>/*.jpg, or as train/<class>/*.jpg and test/<class>/*.jpg."
+        f"{unpack} images out as <class>/*.jpg, or as train/<class>/*.jpg and test/<class>/*.jpg."
     )
 
 

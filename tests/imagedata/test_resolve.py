@@ -144,3 +144,11 @@ def test_spec_file_of_ones_own(tmp_path):
     assert resolved.data_dir == tmp_path
     with pytest.raises(UsageError, match=r"missing\.yaml': no such file"):
         resolve_dataset(str(tmp_path / "missing.yaml"))
+
+
+def test_an_archive_as_data_set_says_to_unpack_it(tmp_path: Path) -> None:
+    archive = tmp_path / "Parts.ZIP"
+    archive.write_bytes(b"PK\5\6" + bytes(18))
+    for place in (archive, tmp_path):
+        with pytest.raises(DataError, match=r"Unpack .* the folder that holds"):
+            resolve_dataset(str(place))

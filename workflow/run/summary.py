@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def images_of_other_endings(config: RunConfig) -> dict[str, int]:
     return config.spec.layout.images_of_other_endings(config.spec, root)
 
 
-def other_endings_sentence(counts: dict[str, int]) -> str:
+def other_endings_sentence(counts: Mapping[str, int]) -> str:
     """What to tell about them, and what to do."""
     return (
         f"Left out: {of_other_endings(counts)}, and files with such names are not read. "

@@ -24,12 +24,13 @@ from typing import Any
 from contracts.errors import DataError, ImageError, ModelError, UsageError
 from contracts.files import atomic_writer
 from imagedata.decoding.decode import decode_bytes, read_image_bytes
-from imagedata.layouts.walk import image_files
+from imagedata.layouts.walk import image_files, images_of_other_endings
 from reporting.terminal import note, progress_bar
 from workflow.ensembling.ensemble import ensemble
 from workflow.run.feedback import FOLDER, FeedbackImage, FeedbackImages, RowGuard
 from workflow.run.prepared import PreparedData
 from workflow.run.state import Run
+from workflow.run.summary import other_endings_sentence
 from workflow.settings.config import RunConfig, RunOptions
 from workflow.updating.effects import MISSED, NORMAL, Given, effects, kept_model, print_effects
 
@@ -121,6 +122,9 @@ def _look_at(config: RunConfig, folders: dict[str, Path]) -> list[Given]:
         files = [folder] if folder.is_file() else list(image_files(folder))
         if not files:
             raise DataError(f"{option} {folder}: holds no images. Name a folder of images, or one image.")
+        others = {} if folder.is_file() else images_of_other_endings(folder)
+        if others:
+            note(other_endings_sentence(others))
         base = folder.parent if folder.is_file() else folder
         listed += [(option, file, file.relative_to(base).as_posix()) for file in files]
     given = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from imagedata.containers.archive import ARCHIVE_SUFFIXES, Member, kind_of, members_of
+from imagedata.containers.archive import Member, is_archive_name, kind_of, members_of
 from imagedata.containers.archive_stream import BrokenArchiveError
 from imagedata.containers.reader import ContainedImage, Container
 from imagedata.decoding.formats import FIRST_BYTES, looks_like_image
@@ -56,4 +56,4 @@ def _holds_images(member: Member) -> bool:
     """Whether a member that is not named like an image holds one, or is an archive of its own."""
     if member.place.problem:
         return False
-    return member.name.lower().endswith(ARCHIVE_SUFFIXES) or looks_like_image(member.first_bytes(FIRST_BYTES))
+    return is_archive_name(member.name) or looks_like_image(member.first_bytes(FIRST_BYTES))

@@ -375,6 +375,14 @@ def test_both_a_false_alarm_and_missed_is_refused(updated, tmp_path):
     assert "the same file is given as --normal and as --missed" in outcome.said
 
 
+def test_images_of_other_endings_are_named(updated, tmp_path):
+    folder = write_spots(tmp_path / "new", (90.0, 20.0, 90.0), 4.0, seed=9)
+    image = next(path for path in folder.rglob("*") if path.is_file())
+    (folder / "more.PNG.bak").write_bytes(image.read_bytes())
+    outcome = updated[0].command("update", "--normal", folder, "--missed", folder)
+    assert "Left out: 1 image ends in .bak (1)" in outcome.said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
