@@ -17,6 +17,8 @@ from contracts.files import atomic_writer
 from export.backbone_graph import PATCHES, PIXELS, POOLED, backbone_graph, name_scopes
 from export.graph import FusedGraph, GraphBesideBackbones, GraphOutputs, resized
 from export.scoring.model import METADATA_KEY, NEWEST_FORMAT
+from export.scoring.training_images import METADATA_KEY as TRAINING_IMAGES_KEY
+from export.scoring.training_images import TrainingImages
 from export.tracing import keep_outputs, put_into, trace
 
 # A protobuf message ends at 2 GiB; the rest is for the graph itself.
@@ -40,6 +42,7 @@ def write_onnx(
     threshold: np.ndarray | float,
     metadata: dict[str, Any],
     backbone_folders: Mapping[str, Path] | None = None,
+    training_images: TrainingImages | None = None,
 ) -> None:
     """Trace ``graph`` and write it as a single file without external data.
 
@@ -52,6 +55,7 @@ def write_onnx(
         prior: ``[]`` or ``[K]`` default deployment prior.
         threshold: ``[]`` default decision threshold, 0…1, or ``[K]`` of them.
         metadata: JSON-serialisable facts; stored under the key ``outnumbered``.
+        training_images: what tells the images that the graph was trained on, for the scorer; None for none.
         backbone_folders: key of a backbone → folder in which its graph is kept for the next export.
 
     Raises:
@@ -71,9 +75,12 @@ def write_onnx(
     for name, value in defaults.items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
     model.producer_name = "outnumbered"
-    entry = model.metadata_props.add()
-    entry.key = METADATA_KEY
-    entry.value = json.dumps({"format": NEWEST_FORMAT, **metadata}, sort_keys=True)
+    documents = {METADATA_KEY: json.dumps({"format": NEWEST_FORMAT, **metadata}, sort_keys=True)}
+    if training_images is not None:
+        documents[TRAINING_IMAGES_KEY] = training_images.to_text()
+    for key, text in documents.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, text
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:

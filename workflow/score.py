@@ -205,6 +205,12 @@ def _tell(console: Console, summary: ScoreReport) -> None:
             f"{summary.images_per_second:.1f} images/s{computed}.",
             highlight=False,
         )
+    if summary.known:
+        console.print(
+            f"{summary.known:,} of these {summary.images:,} images were used to train this model, so their "
+            "scores are optimistic: they say nothing about images that it has not seen.",
+            highlight=False,
+        )
     console.print(_count_table("decision", summary.decisions, summary.scored))
     if summary.failed:
         if len(summary.failures) > 1:

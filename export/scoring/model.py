@@ -24,6 +24,8 @@ from export.scoring.runtimes.sessions import (
     first_line,
     open_onnxruntime,
 )
+from export.scoring.training_images import METADATA_KEY as TRAINING_IMAGES_KEY
+from export.scoring.training_images import TrainingImages
 from imagedata.decoding.decode import DecodeSettings
 
 METADATA_KEY = "outnumbered"
@@ -68,6 +70,7 @@ class ScoringModel:
         outputs: of the graph, in the file's order.
         adjustable: names of the inputs with a default, of ``prior`` and ``threshold``.
         session: the loaded graph; one thread of baseline at a time.
+        training_images: what tells the images that the model was trained on; None where the file does not.
     """
 
     path: Path
@@ -78,6 +81,7 @@ class ScoringModel:
     outputs: tuple[Port, ...]
     adjustable: frozenset[str]
     session: GraphSession
+    training_images: TrainingImages | None = None
 
     @property
     def minority(self) -> str:
@@ -225,6 +229,7 @@ def load_model(
         outputs=facts.outputs,
         adjustable=facts.adjustable,
         session=session,
+        training_images=_read_training_images(path, facts),
     )
 
 
@@ -284,6 +289,19 @@ def _read_document(path: Path, facts: GraphFacts) -> dict[str, Any]:
             f"{path}: its '{METADATA_KEY}' metadata lacks {', '.join(missing)}. Export it again."
         )
     return dict(document)
+
+
+def _read_training_images(path: Path, facts: GraphFacts) -> TrainingImages | None:
+    """What the file says of the images it was trained on; None for a file that says nothing."""
+    text = facts.metadata.get(TRAINING_IMAGES_KEY)
+    if text is None:
+        return None
+    try:
+        return TrainingImages.from_text(text)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"{path}: its '{TRAINING_IMAGES_KEY}' metadata is damaged ({error}). Export it again."
+        ) from error
 
 
 def _check_graph(path: Path, facts: GraphFacts, document: dict[str, Any]) -> None:

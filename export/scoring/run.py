@@ -63,6 +63,7 @@ class ScoreSummary:
         output: the folder that holds the rows.
         already_done: images that earlier runs had finished.
         runtime: what computed the graph.
+        known: scored images that the model was trained on, as far as the file names them.
         left_out: ending → files that hold images and were not scored, as their names do not end like images'.
     """
 
@@ -75,6 +76,7 @@ class ScoreSummary:
     already_done: int
     runtime: str
     left_out: dict[str, int] = field(default_factory=dict)
+    known: int = 0
 
 
 def score_images(
@@ -178,6 +180,7 @@ def score_images(
         already_done=already_done,
         runtime=runtime,
         left_out=found.left_out,
+        known=tally.known,
     )
 
 
@@ -218,6 +221,7 @@ class _Tally:
     def __init__(self, images: int, on_progress: OnProgress | None) -> None:
         self.done = 0
         self.failed = 0
+        self.known = 0
         self._images = images
         self._on_progress = on_progress
 
@@ -225,5 +229,6 @@ class _Tally:
         """Count finished shards."""
         self.done += sum(result.images for result in results)
         self.failed += sum(result.failed for result in results)
+        self.known += sum(result.known for result in results)
         if self._on_progress:
             self._on_progress(self.done, self.failed, self._images)

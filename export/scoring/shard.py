@@ -25,7 +25,7 @@ from contracts.files import atomic_writer
 from export.scoring.model import ScoringModel
 from export.scoring.plan import Override, Shard, printable_path
 from imagedata.containers.reader import ContainerReader
-from imagedata.decoding.decode import DecodedImage, DecodeSettings, decode_bytes, decode_file
+from imagedata.decoding.decode import DecodedImage, DecodeSettings, decode_bytes, read_image_bytes
 
 DEFAULT_BATCH_SIZE = 4
 """Images per call of the graph. On a CPU 1 to 32 are equally fast (within 4 %), but memory grows with it: the
@@ -44,11 +44,13 @@ class ShardResult:
         shard: its id.
         images: rows in the part file.
         failed: rows with status ``failed``.
+        known: images that the model was trained on.
     """
 
     shard: str
     images: int
     failed: int
+    known: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def score_shard(
     reasons = given_up or {}
     containers = containers or ContainerReader()
     batch_size = 1 if before_image else job.batch_size
+    known = 0
     for start in range(0, len(shard.paths), batch_size):
         pixels, positions = [], []
         for position in range(start, min(start + batch_size, len(shard.paths))):
@@ -113,15 +116,17 @@ def score_shard(
             if before_image:
                 before_image(position)
             try:
-                decoded = decode_row(shard, position, model.decode, containers)
+                data = read_row(shard, position, containers)
+                decoded = decode_bytes(data, model.decode)
             except ImageError as error:
                 rows.fail(position, str(error))
                 continue
+            known += model.training_images is not None and data in model.training_images
             pixels.append(decoded.pixels)
             positions.append(position)
         if pixels:
             rows.fill(positions, model, np.stack(pixels), job)
-    result = ShardResult(shard.id, len(shard.paths), rows.failed)
+    result = ShardResult(shard.id, len(shard.paths), rows.failed, known)
     _write_part(job.output / shard.file_name, rows.to_table(result))
     return result
 
@@ -134,10 +139,17 @@ def decode_row(
     Raises:
         ImageError: it cannot be read, or is not an image.
     """
+    return decode_bytes(read_row(shard, position, containers), settings)
+
+
+def read_row(shard: Shard, position: int, containers: ContainerReader) -> bytes:
+    """The bytes of one image file of a shard, wherever it lies.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
     packed = shard.packed.get(position)
-    if packed is None:
-        return decode_file(Path(shard.paths[position]), settings)
-    return decode_bytes(containers.read(packed), settings)
+    return read_image_bytes(Path(shard.paths[position])) if packed is None else containers.read(packed)
 
 
 def probability_columns(model: ScoringModel) -> list[str]:

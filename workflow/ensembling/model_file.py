@@ -14,6 +14,7 @@ from contracts.files import sha256_of_file, write_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from evaluation.metrics import metrics_for
+from export.scoring.training_images import TrainingImages
 from imagedata.decoding.decode import decode_file
 from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from reporting.terminal import console, note
@@ -142,6 +143,7 @@ def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
                     for key, backbone in zip(graph.backbone_keys, graph.backbones, strict=True)
                     if isinstance(backbone, Backbone)
                 },
+                _training_images(data),
             )
         with console.status("parity gate", spinner="dots"):
             parity = check_parity(
@@ -219,6 +221,16 @@ def _graph_parts(system: TrainedSystem) -> tuple[dict[str, Any], list[Any]]:
             backbones[key] = Backbone(plan.backbone) if reads_features else NoBackbone()
         members.append(GraphMember(name, key, modules[0] if len(modules) == 1 else MeanOfMembers(modules)))
     return backbones, members
+
+
+def _training_images(data: PreparedData) -> TrainingImages:
+    """What the file will say of the images it was made from: feedback images are known to it, too."""
+    rows = [*data.train, *data.added]
+    try:
+        sizes = [data.file_of(row).stat().st_size for row in rows]
+    except OSError:  # a training image is gone, which no export depends on
+        sizes = []
+    return TrainingImages.of((row.sha256 for row in rows), sizes)
 
 
 def _parity_rows(test: ScoreTable) -> np.ndarray:

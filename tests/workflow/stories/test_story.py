@@ -117,6 +117,7 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
         "output",
         "runtime",
         "left_out",
+        "known",
         "decisions",
         "failures",
         "review",
@@ -129,6 +130,21 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
         again = scored[str(run.dataset / row["path"])]
         assert again["probability"] == pytest.approx(row["p_minority"], abs=1e-4)
         assert again["decision"] == row["decision"]
+
+
+def test_score_says_which_images_the_model_was_trained_on(fitted: tuple[Run, Outcome], tmp_path):
+    run, _ = fitted
+    model = run.folder / "model.onnx"
+    test = run_command("score", model, run.dataset / "test", "--output", tmp_path / "test", "--json")
+    assert test.json["known"] == 0
+    assert "used to train" not in test.said
+    for _ in range(2):  # an earlier run's rows are counted as well
+        every = run_command("score", model, run.dataset, "--output", tmp_path / "all", "--json")
+        assert every.json["known"] == 57
+        assert every.said.count("57 of these 77 images were used to train this model") == 1
+    facts = model.read_bytes()
+    assert b"outnumbered_training_images" in facts
+    assert b"train/fine" not in facts
 
 
 # ---- again
