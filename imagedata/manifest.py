@@ -121,7 +121,8 @@ def build_manifest(
     rows = move_anomalies(spec, rows, seed)
     rows = _exclude_leaks(rows, pictures)
     rows = keep_a_share(spec, rows, seed)
-    if not any(row.split == "test" for row in rows):
+    has_own_test = any(row.split == "test" for row in rows)
+    if not has_own_test:
         rows = _draw_held_out(spec, rows, seed)
     rows = _exclude_shared_groups(rows)
     rows = _make_imbalance(spec, rows, seed)
@@ -131,12 +132,22 @@ def build_manifest(
     for split in ("train", "test"):
         for name, count in manifest.counts(split).items():
             if count == 0:
-                raise DataError(_nothing_left(manifest, split, name))
+                raise DataError(_nothing_left(manifest, split, name, has_own_test=has_own_test))
     return manifest
 
 
-def _nothing_left(manifest: Manifest, split: Split, name: str) -> str:
+def _nothing_left(manifest: Manifest, split: Split, name: str, *, has_own_test: bool) -> str:
     mine = [row for row in manifest.rows if row.label == name and row.status in {"broken", "excluded"}]
+    drawn = [row for row in manifest.usable("test") if row.label == name]
+    if split == "train" and not has_own_test and drawn:
+        count = "one usable image" if len(drawn) == 1 else f"{len(drawn)} usable images"
+        one_group = "" if len(drawn) == 1 else f", all of one group ({drawn[0].group})"
+        return (
+            f"{manifest.dataset}: class {name} has {count}{one_group}, and the draw of the test set took "
+            f"{'it' if len(drawn) == 1 else 'them'}, so none is left to train on. Add images of it: the "
+            "test set takes at least one, and each fold of training needs one of its own (-o folds=2 needs "
+            "the fewest)."
+        )
     where = "training" if split == "train" else "test"
     why = (
         f" {len(mine)} of it stay out; the first: {mine[0].path}: {mine[0].reason.rstrip('.')}."

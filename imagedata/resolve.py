@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from contracts.errors import UsageError, nearest_match
+from imagedata.layouts.image_list import LIST_SUFFIXES
 from imagedata.layouts.recognise import document_of
 from imagedata.plain_yaml import parse_yaml
 
@@ -62,13 +66,17 @@ def own_names() -> list[str]:
         return []
 
 
-def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDataset:
+def resolve_dataset(
+    dataset: str, minority: str | None = None, layout: Mapping[str, Any] = MappingProxyType({})
+) -> ResolvedDataset:
     """Find the spec behind a command line's DATASET.
 
     Args:
         dataset: name of the catalogue or of the user's own, path of a YAML spec, a folder (class by class,
             as MVTec's, or of shards), or a list of images.
-        minority: the minority class as the user names it; needed where it is not obvious.
+        minority: the minority class as the user names it, in any capitals; needed where it is not obvious.
+        layout: keys of the layout that the user states with ``-o layout.KEY=...``; they guide what a folder
+            or list is recognised as, and still have to be laid over the spec.
 
     Raises:
         UsageError: no such name, file or folder; or the minority is not obvious.
@@ -85,30 +93,52 @@ def resolve_dataset(dataset: str, minority: str | None = None) -> ResolvedDatase
         if not path.is_file():
             raise UsageError(f"data set '{dataset}': no such file. Name an existing YAML spec.")
         resolved = ResolvedDataset(read_yaml_mapping(path), str(path), path.parent)
-    elif (
-        dataset and Path(dataset).exists() and (document := document_of(Path(dataset), minority)) is not None
-    ):
+    elif dataset and Path(dataset).exists():
         path = Path(dataset)
+        document = document_of(path, minority, layout)
+        if document is None:
+            raise UsageError(
+                f"data set '{dataset}': a file of no known kind. Give a YAML spec, or a list of images "
+                f"({', '.join(LIST_SUFFIXES)})."
+            )
         data_dir = path if path.is_dir() else path.parent
         resolved = ResolvedDataset(document, dataset, data_dir, is_folder=True)
     else:
-        known = [*catalogue_names(), *own_names()]
-        raise UsageError(
-            f"data set '{dataset}': neither in the catalogue ({', '.join(known)}) nor a folder, "
-            f"a YAML file or a list of images.{nearest_match(dataset, known)}"
-        )
+        raise _not_found(dataset)
     if minority is not None:
-        resolved.document["minority"] = minority
+        resolved.document["minority"] = class_as_spelt(minority, resolved.document.get("classes"))
     return resolved
 
 
-def _recognised(dataset: str, minority: str | None) -> ResolvedDataset | None:
-    """A folder or file that some layout knows; None where there is none of that name."""
+def class_as_spelt(name: str, classes: object) -> str:
+    """The class that a name means in other capitals, or the name itself where none or several fit."""
+    known = [each for each in classes if isinstance(each, str)] if isinstance(classes, list) else []
+    alike = [each for each in known if each.lower() == name.lower()]
+    return alike[0] if name not in known and len(alike) == 1 else name
+
+
+def _not_found(dataset: str) -> UsageError:
+    """What to say where there is neither a name nor a place like this."""
     path = Path(dataset)
-    document = document_of(path, minority) if dataset and path.exists() else None
-    if document is None:
-        return None
-    return ResolvedDataset(document, dataset, path if path.is_dir() else path.parent, is_folder=True)
+    is_path = any(separator in dataset for separator in ("/", "\\")) or path.suffix.lower() in LIST_SUFFIXES
+    known = [*catalogue_names(), *own_names()]
+    if not is_path:
+        return UsageError(
+            f"data set '{dataset}': neither in the catalogue ({', '.join(known)}) nor a folder, "
+            f"a YAML file or a list of images.{nearest_match(dataset, known)}"
+        )
+    what = "file" if path.suffix.lower() in LIST_SUFFIXES else "folder"
+    missing = path
+    while missing.parent != missing and not missing.parent.is_dir():
+        missing = missing.parent  # the first folder of the path that is not there
+    try:
+        siblings = [each.name for each in missing.parent.iterdir() if not each.name.startswith(".")]
+    except OSError:
+        siblings = []
+    close = difflib.get_close_matches(missing.name, siblings, n=1, cutoff=0.5)
+    hint = f" Did you mean '{missing.parent / close[0]}'?" if close else ""
+    where = "" if missing == path else f"; {missing} does not exist"
+    return UsageError(f"data set '{dataset}': no such {what}{where}.{hint}")
 
 
 @cache

@@ -131,7 +131,7 @@ def test_file_can_be_run_from_anywhere(tmp_path):
         (["train-all", "gender", "--seed", "x"], "Invalid value for '--seed'"),
         (["train-all", "gender", "--device", "tpu"], "'tpu' is not one of"),
         (["train-all", "covd"], "data set 'covd': neither in the catalogue"),
-        (["train-all", "/no/such/folder"], "data set '/no/such/folder': neither in the catalogue"),
+        (["train-all", "/no/such/folder"], "data set '/no/such/folder': no such folder; /no does not exist."),
         (["train-all", "gender", "-o", "fold=3"], "-o fold: unknown key. Did you mean 'folds'?"),
         (["train-all", "gender", "-o", "folds"], "-o 'folds': write key=value"),
         (["train-all", "gender", "--recipe", "quik"], "recipe 'quik': neither one of anomalib, covid_five"),
@@ -242,6 +242,44 @@ def test_broken_and_contradicting_images_are_told_and_stay_out(tmp_path):
         "Training images left out because they would leak or contradict others: 2; the first:" in outcome.said
     )
     assert "the same file is labelled fine and odd" in outcome.said
+
+
+def test_how_a_data_set_was_read_and_what_is_not_used_is_told(tmp_path):
+    folder = write_two_classes(tmp_path / "set", 20, 8, test=2)
+    (folder / "Val" / "odd").mkdir(parents=True)
+    write_two_classes(folder / "aside", 5, 2)
+    for name in ("000.png", "001.png"):
+        (folder / "aside" / "odd" / name).rename(folder / "Val" / "odd" / name)
+    for command in (("train-all", "--dry-run", "-o", "folds=2"), ("check",)):
+        outcome = run_command(*command, folder, "--runs", tmp_path / "runs", "--json")
+        assert outcome.code == 0, outcome.err
+        (sentence,) = outcome.json["reading"]
+        assert sentence.startswith("2 validation images join the training images (Val/{class})")
+        assert outcome.json["unused_images"] == {"aside/fine": 5}
+        assert sentence in outcome.said
+        assert "Images of the data set that are not used: 5 (5 in aside/fine)." in outcome.said
+
+
+def test_bad_rows_of_a_list_are_refused_or_skipped(tmp_path):
+    folder = write_two_classes(tmp_path / "set", 12, 6)
+    rows = [
+        f"set/{path.parent.name}/{path.name};{path.parent.name}" for path in sorted(folder.rglob("*.png"))
+    ]
+    table = tmp_path / "mine.csv"
+    table.write_text("\n".join(["file;class", *rows, "set/gone.png;odd", rows[0]]))
+    command = (
+        *("train-all", table, "--minority", "ODD", "--runs", tmp_path / "runs", "--dry-run", "--json"),
+        *("-o", "folds=2"),
+    )
+    outcome = run_command(*command)
+    assert outcome.code == 3
+    assert (
+        "2 of 20 rows cannot be used. no such file: 1 (row 20: set/gone.png); repeats another" in outcome.said
+    )
+    outcome = run_command(*command, "--skip-bad-rows")
+    assert outcome.code == 0, outcome.err
+    assert sum(outcome.json["train"].values()) + sum(outcome.json["test"].values()) == 18
+    assert "Rows of mine.csv that were skipped: 2. no such file: 1; repeats another row: 1." in outcome.said
 
 
 # ---- machine-readable output

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from contracts.errors import DataError
 from imagedata.file_names import is_image_name, is_junk
-from imagedata.layouts.layout import BaseLayout, Moves, Recognised
+from imagedata.layouts.layout import BaseLayout, DataSet, Moves, Recognised
 from imagedata.layouts.listed_image import ListedImage, Split
-from imagedata.layouts.walk import class_subfolders, image_files, split_folders, subfolders
+from imagedata.layouts.splits import SplitFolders, joined_training, split_folders, validation_as_test
+from imagedata.layouts.walk import class_subfolders, image_files, subfolders, unused_images
+from imagedata.plain_yaml import parse_yaml
 
 _ANOMALOUS = "anomalous"
 """Name of the minority of a recognised tree, whose folders are kinds of it."""
+
+
+_NORMAL_NAMES = ("good", "ok", "normal", "0")
+"""Names, lower case, that a folder of normal images often has."""
 
 
 class AnomalyFolders(BaseLayout):
@@ -32,6 +40,9 @@ class AnomalyFolders(BaseLayout):
         train: folder of the training images; only its folder ``normal`` is read.
         test: folder of the test images; every folder in it but ``normal`` is a kind of anomaly.
         normal: name of the folders of normal images.
+        test_normal: name of the folder of normal test images where it differs from ``normal``, such as ``0``.
+        validation: folder of validation images, or None; its normal images join the training images because
+            our folds take the place of a validation set.
         masks: folder of the anomalies' masks, ``<masks>/<kind of anomaly>/<name>_mask.png`` or
             ``<name>.png``; kept in the manifest to score localisation. A missing mask is no error.
         moved_share: share of each kind of anomaly that is moved into training, rounded; 0 moves none.
@@ -42,23 +53,36 @@ class AnomalyFolders(BaseLayout):
     train: str = "train"
     test: str = "test"
     normal: str = "good"
+    test_normal: str | None = None
+    validation: str | None = None
     masks: str = "ground_truth"
     moved_share: float = Field(default=0.5, ge=0.0, lt=1.0)
     moved_count: int | None = Field(default=None, ge=0)
 
     test_setting: ClassVar[str | None] = None
 
+    @field_validator("test_normal", mode="before")
+    @classmethod
+    def _number_is_a_name(cls, value: object) -> object:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
     def needed_paths(self, class_names: Sequence[str]) -> list[str]:
         """Both folders of normal images."""
         del class_names
-        return [f"{self.train}/{self.normal}", f"{self.test}/{self.normal}"]
+        return [f"{self.train}/{self.normal}", f"{self.test}/{self._test_normal}"]
+
+    @property
+    def _test_normal(self) -> str:
+        return self.normal if self.test_normal is None else self.test_normal
 
     def images(self, class_names: Sequence[str], root: Path) -> Iterator[ListedImage]:
         """Normal training images, normal test images, and anomalies with their kind and mask."""
         normal_class, anomaly_class = class_names
-        for path in image_files(root / self.train / self.normal):
-            yield ListedImage(path.relative_to(root).as_posix(), normal_class, "train", subtype=self.normal)
-        for kind in (name for name in subfolders(root / self.test) if name != self.normal):
+        for folder in filter(None, (self.train, self.validation)):
+            for path in image_files(root / folder / self.normal):
+                path_below = path.relative_to(root).as_posix()
+                yield ListedImage(path_below, normal_class, "train", subtype=self.normal)
+        for kind in (name for name in subfolders(root / self.test) if name != self._test_normal):
             masks = _masks_by_stem(root / self.masks / kind)
             for path in image_files(root / self.test / kind):
                 found = masks.get(path.stem) or masks.get(f"{path.stem}_mask")
@@ -69,13 +93,13 @@ class AnomalyFolders(BaseLayout):
                     subtype=kind,
                     mask=found.relative_to(root).as_posix() if found else None,
                 )
-        for path in image_files(root / self.test / self.normal):
+        for path in image_files(root / self.test / self._test_normal):
             yield ListedImage(path.relative_to(root).as_posix(), normal_class, "test", subtype=self.normal)
 
     def folders(self, class_names: Sequence[str], root: Path) -> Iterator[Path]:
-        """The folder of normal training images, and every folder of test images."""
+        """The folders of normal training and validation images, and every folder of test images."""
         del class_names
-        yield root / self.train / self.normal
+        yield from (root / folder / self.normal for folder in (self.train, self.validation) if folder)
         yield from (root / self.test / kind for kind in subfolders(root / self.test))
 
     def places(self, class_name: str, splits: set[Split]) -> list[tuple[Split, str]]:
@@ -100,19 +124,64 @@ class AnomalyFolders(BaseLayout):
         wanted = {kind: round(count * self.moved_share) for kind, count in held_out.items()}
         return Moves(wanted, f"layout.moved_share={self.moved_share:g}")
 
+    def reading_notes(self, data_set: DataSet, root: Path) -> list[str]:
+        """What became of validation images."""
+        del data_set
+        if self.validation:
+            folder = f"{self.validation}/{self.normal}"
+            return [joined_training(sum(1 for _ in image_files(root / folder)), folder)]
+        return validation_as_test(self.test)
+
+    def unused_images(self, data_set: DataSet, root: Path) -> dict[str, int]:
+        """Images that are neither normal nor a kind of anomaly, masks excepted."""
+        used = {image.path for image in self.images(data_set.class_names, root)}
+        used.update(path.relative_to(root).as_posix() for path in image_files(root / self.masks))
+        return unused_images(root, used)
+
     @classmethod
-    def recognise(cls, place: Path) -> Recognised | None:
-        """One training folder that also lies among at least two test folders."""
+    def recognise(cls, place: Path, stated: Mapping[str, Any]) -> Recognised | None:
+        """One training folder that also lies among at least two test folders.
+
+        Raises:
+            DataError: none of the test folders is named like the training folder, so that it is open which
+                one is normal.
+        """
         if not place.is_dir():
             return None
-        train, test = split_folders(place)
-        if train is None or test is None:
+        splits = split_folders(place)
+        if splits.train is None or splits.test is None:
             return None
-        normal, kinds = class_subfolders(place / train), class_subfolders(place / test)
-        if len(normal) != 1 or normal[0] not in kinds or len(kinds) < 2:
+        normal, kinds = class_subfolders(place / splits.train), class_subfolders(place / splits.test)
+        if len(normal) != 1 or not kinds:
             return None
-        layout = {"kind": "anomaly_folders", "train": train, "test": test, "normal": normal[0]}
+        if str(stated.get("test_normal", normal[0])) not in kinds:
+            raise DataError(_which_is_normal(place, splits, normal[0], kinds))
+        if len(kinds) < 2:
+            return None
+        layout = {"kind": "anomaly_folders", "train": splits.train, "test": splits.test, "normal": normal[0]}
+        if splits.validation:
+            layout["validation"] = splits.validation
         return Recognised(layout, [normal[0], _ANOMALOUS], dict, minority=_ANOMALOUS)
+
+
+def _which_is_normal(place: Path, splits: SplitFolders, normal: str, kinds: Sequence[str]) -> str:
+    found = (
+        f"{place}: {splits.train}/ holds one folder, {normal}, and {splits.test}/ holds {', '.join(kinds)}"
+    )
+    if len(kinds) == 1:
+        return (
+            f"{found}. Normal and anomalous test images are needed: put normal ones into "
+            f"{splits.test}/{normal}."
+        )
+    likely = next((kind for kind in kinds if kind.lower() in _NORMAL_NAMES), kinds[0])
+    # Overrides are read as YAML, to which 007 and true are no text.
+    as_yaml = likely if str(parse_yaml(likely)) == likely else f'"{likely}"'
+    return (
+        f"{found}, none of them named {normal}. If {splits.train}/{normal} holds normal images, say which "
+        f"folder of {splits.test}/ does so as well; the others are then kinds of anomalies: "
+        f"-o {shlex.quote(f'layout.test_normal={as_yaml}')}. If all are classes, put training images of each "
+        f"class into {splits.train}/."
+    )
 
 
 def _masks_by_stem(folder: Path) -> dict[str, Path]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,7 +12,8 @@ from imagedata.layouts.layout import BaseLayout, DataSet, Recognised
 from imagedata.layouts.listed_image import ListedImage, Split
 from imagedata.layouts.materialiser import Materialiser
 from imagedata.layouts.regions import MaskedImages
-from imagedata.layouts.walk import class_subfolders, image_files, matching_paths, split_folders
+from imagedata.layouts.splits import SplitFolders, joined_training, split_folders, validation_as_test
+from imagedata.layouts.walk import class_subfolders, image_files, matching_paths, unused_images
 
 
 class ClassFolders(BaseLayout):
@@ -24,6 +25,8 @@ class ClassFolders(BaseLayout):
         train: path pattern below the root; ``{class}`` stands for the class folder. A part with ``*`` in it
             stands for every folder whose name it matches, as in ``*/{class}`` for one folder per patient.
         test: the same for the test images, or None when they are to be drawn from ``train``.
+        validation: the same for validation images, which join the training images because our folds take
+            the place of a validation set; a class may have none there.
         folder_of_class: folder names where they differ from the class names.
         region_masks: path pattern of folders with a mask for each image, by the image's file name; what a
             mask leaves dark is made black in the image before anything else sees it (see
@@ -33,10 +36,11 @@ class ClassFolders(BaseLayout):
     kind: Literal["class_folders"] = "class_folders"
     train: str = "{class}"
     test: str | None = None
+    validation: str | None = None
     folder_of_class: dict[str, str] = Field(default_factory=dict)
     region_masks: str | None = None
 
-    @field_validator("train", "test", "region_masks")
+    @field_validator("train", "test", "validation", "region_masks")
     @classmethod
     def _pattern_tells_classes_apart(cls, value: str | None) -> str | None:
         if value is not None and "{class}" not in value:
@@ -47,8 +51,8 @@ class ClassFolders(BaseLayout):
     def _masks_have_one_place(self) -> Self:
         if self.region_masks is not None and ("*" in self.region_masks or "*" in self.train):
             raise ValueError("region_masks need one folder per class; leave * out of it and of train")
-        if self.region_masks is not None and self.test is not None:
-            raise ValueError("region_masks are those of the training folders; leave test out")
+        if self.region_masks is not None and (self.test is not None or self.validation is not None):
+            raise ValueError("region_masks are those of the training folders; leave test and validation out")
         return self
 
     def needed_paths(self, class_names: Sequence[str]) -> list[str]:
@@ -64,7 +68,7 @@ class ClassFolders(BaseLayout):
                     yield ListedImage(path.relative_to(root).as_posix(), name, split)
 
     def folders(self, class_names: Sequence[str], root: Path) -> Iterator[Path]:
-        """The folders of every class, in both splits."""
+        """The folders of every class, in all splits."""
         for name in class_names:
             yield from (folder for _, folder in self._folders_of(name, root))
 
@@ -103,21 +107,40 @@ class ClassFolders(BaseLayout):
         """A class folder with its images."""
         return f"{super().shown_path(path)}/*.jpg"
 
+    def reading_notes(self, data_set: DataSet, root: Path) -> list[str]:
+        """What became of validation images."""
+        if self.validation:
+            folders = (self._folder(self.validation, name) for name in data_set.class_names)
+            paths = (path for folder in folders for path in matching_paths(root, folder))
+            return [joined_training(sum(1 for path in paths for _ in image_files(path)), self.validation)]
+        return validation_as_test(self.test) if self.test else []
+
+    def unused_images(self, data_set: DataSet, root: Path) -> dict[str, int]:
+        """Images that lie in no folder of a class, masks of regions excepted."""
+        used = {image.path for image in self.images(data_set.class_names, root)}
+        for name in data_set.class_names if self.region_masks else ():
+            for folder in matching_paths(root, self._folder(str(self.region_masks), name)):
+                used.update(path.relative_to(root).as_posix() for path in image_files(folder))
+        return unused_images(root, used)
+
     @classmethod
-    def recognise(cls, place: Path) -> Recognised | None:
-        """Two folders or more, perhaps below a training folder, are classes."""
+    def recognise(cls, place: Path, stated: Mapping[str, Any]) -> Recognised | None:
+        """Two folders or more are classes: beside, below or above the folders of splits."""
+        del stated
         if not place.is_dir():
             return None
-        train, test = split_folders(place)
-        class_root = place / train if train else place
+        splits = split_folders(place)
+        class_root = place / splits.train if splits.train else place
         classes = class_subfolders(class_root)
         if len(classes) < 2:
             return None
-        layout = {
-            "kind": "class_folders",
-            "train": f"{train}/{{class}}" if train else "{class}",
-            "test": f"{test}/{{class}}" if train and test else None,
-        }
+        pattern = "{split}/{class}"
+        if not splits.train:
+            splits, pattern = _splits_of_classes(place, classes), "{class}/{split}"
+        train, test, validation = (name and pattern.replace("{split}", name) for name in splits)
+        layout = {"kind": "class_folders", "train": train or "{class}", "test": test if train else None}
+        if train and validation:
+            layout["validation"] = validation
 
         def count() -> dict[str, int]:
             return {name: sum(1 for _ in image_files(class_root / name)) for name in classes}
@@ -125,8 +148,26 @@ class ClassFolders(BaseLayout):
         return Recognised(layout, classes, count)
 
     def _folders_of(self, class_name: str, root: Path) -> Iterator[tuple[Split, Path]]:
-        for split, pattern in self.places(class_name, set()):
+        places = self.places(class_name, set())
+        if self.validation:
+            places.append(("train", self._folder(self.validation, class_name)))
+        for split, pattern in places:
             yield from ((split, folder) for folder in matching_paths(root, pattern))
 
     def _folder(self, pattern: str, class_name: str) -> str:
         return pattern.replace("{class}", self.folder_of_class.get(class_name, class_name))
+
+
+def _splits_of_classes(place: Path, classes: Sequence[str]) -> SplitFolders:
+    """The folders of splits that lie within the class folders, as in ``scratched/train``.
+
+    They count only where every class names its training folder, and its test folder, alike. Otherwise all
+    images of a class are training images, wherever they lie in its folder.
+    """
+    found = [split_folders(place / name) for name in classes]
+    trains, tests = {each.train for each in found}, {each.test for each in found}
+    if len(trains) > 1 or len(tests) > 1 or None in trains:
+        return SplitFolders(None, None, None)
+    validations = {each.validation for each in found} - {None}
+    # Validation images of all classes are found by one pattern, so their folders must agree as well.
+    return found[0]._replace(validation=validations.pop() if len(validations) == 1 else None)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from contracts.errors import DataError, nearest_match
 from imagedata.layouts.layout import BaseLayout, DataSet
 from imagedata.layouts.listed_image import ListedImage, Split
-from imagedata.layouts.table_files import require_values, text_of
+from imagedata.layouts.lists.table import require_values, text_of
 
 
 class LabelTable(BaseLayout):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -181,14 +181,38 @@ class BaseLayout(Settings, ABC):
         del data_set, below
         return Materialiser(source)
 
+    def reading_notes(self, data_set: DataSet, root: Path) -> list[str]:
+        """What a user should know about how the data set was read, in whole sentences.
+
+        Args:
+            data_set: the data set.
+            root: as :meth:`find` returned it.
+        """
+        del data_set, root
+        return []
+
+    def unused_images(self, data_set: DataSet, root: Path) -> dict[str, int]:
+        """Images that lie in the tree of the data set and that no class or split takes, by folder.
+
+        Args:
+            data_set: the data set.
+            root: as :meth:`find` returned it; holds this data set and nothing else.
+        """
+        del data_set, root
+        return {}
+
     @classmethod
-    def recognise(cls, place: Path) -> Recognised | None:
+    def recognise(cls, place: Path, stated: Mapping[str, Any]) -> Recognised | None:
         """What this layout makes of a folder or file of the user's own; None where it is another layout's.
+
+        Args:
+            place: the folder or file.
+            stated: keys of the layout that the user states and that take precedence over a guess.
 
         Raises:
             DataError: it is of this layout, and damaged.
         """
-        del place
+        del place, stated
         return None
 
     # ---- finding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,20 @@ from contracts.errors import DataError, UsageError
 from imagedata.containers.archive import is_archive_name
 from imagedata.layouts.layout import Recognised
 from imagedata.layouts.registry import LAYOUTS
-from imagedata.layouts.walk import split_folders, subfolders
+from imagedata.layouts.splits import split_folders
+from imagedata.layouts.walk import subfolders
 
 _OBVIOUS_RATIO = 2.0
 """A class is obviously the minority when every other class has at least this many times its images."""
 
 
-def document_of(place: Path, minority: str | None) -> dict[str, Any] | None:
+def document_of(place: Path, minority: str | None, stated: Mapping[str, Any]) -> dict[str, Any] | None:
     """Keys of a spec for a folder or a file.
 
     Args:
         place: class folders, MVTec's tree, a folder of shards, a list of images, or what else a layout knows.
         minority: the minority class as the user names it; needed where it is not obvious.
+        stated: keys of the layout that the user states.
 
     Returns:
         None for a file that no layout knows.
@@ -30,7 +33,7 @@ def document_of(place: Path, minority: str | None) -> dict[str, Any] | None:
         DataError: a folder that no layout knows, or something damaged.
         UsageError: the minority is not obvious.
     """
-    found = next(filter(None, (layout.recognise(place) for layout in LAYOUTS)), None)
+    found = next(filter(None, (layout.recognise(place, stated) for layout in LAYOUTS)), None)
     if found is None:
         if place.is_dir():
             raise _no_classes(place)
@@ -66,7 +69,7 @@ def identifier(name: str) -> str:
 
 
 def _no_classes(folder: Path) -> DataError:
-    train, _ = split_folders(folder)
+    train = split_folders(folder).train
     classes = subfolders(folder / train if train else folder)
     packed = sorted(path.name for path in folder.iterdir() if is_archive_name(path.name))
     unpack = (

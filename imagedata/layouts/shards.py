@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -152,12 +152,13 @@ class Shards(ImageContainers):
         return super().shown_path(path) if self.hub is None else f"{self.hub.name} on the hub: {path}"
 
     @classmethod
-    def recognise(cls, place: Path) -> Recognised | None:
+    def recognise(cls, place: Path, stated: Mapping[str, Any]) -> Recognised | None:
         """A folder that holds shards, or whose folder ``data`` does, whatever else lies there.
 
         Raises:
             DataError: they hold fewer than two classes, or one is damaged.
         """
+        del stated
         layout = _layout_of_folder(place) if place.is_dir() else None
         if layout is None:
             return None

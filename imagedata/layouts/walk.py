@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from contracts.errors import DataError
 from imagedata.file_names import ending_of, is_image_by_content, is_image_name, is_junk
-
-_TRAIN_NAMES = ("train", "training", "Train", "Training")
-_TEST_NAMES = (
-    "test",
-    "testing",
-    "val",
-    "valid",
-    "validation",
-    "Test",
-    "Testing",
-    "Val",
-    "Valid",
-    "Validation",
-)
 
 
 def image_files(folder: Path) -> Iterator[Path]:
@@ -133,10 +119,16 @@ def _may_be_class(folder: Path) -> bool:
     return is_empty
 
 
-def split_folders(folder: Path) -> tuple[str | None, str | None]:
-    """Names of the subfolders with the training and with the test images; None where there is none."""
-    names = subfolders(folder)
-    train, test = (
-        next((name for name in accepted if name in names), None) for accepted in (_TRAIN_NAMES, _TEST_NAMES)
-    )
-    return train, test
+def unused_images(root: Path, used: Collection[str]) -> dict[str, int]:
+    """Number of image files below ``root`` that are not used, by the folder that holds them.
+
+    Args:
+        root: folder of the data set.
+        used: paths below ``root``, with forward slashes.
+
+    Returns:
+        Folder below ``root`` (``.`` for itself) → number of images, sorted by folder.
+    """
+    paths = (path.relative_to(root) for path in image_files(root))
+    counts = Counter(path.parent.as_posix() for path in paths if path.as_posix() not in used)
+    return dict(sorted(counts.items()))

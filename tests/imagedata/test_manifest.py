@@ -230,6 +230,24 @@ def test_held_out_class_of_broken_files_names_the_first():
     )
 
 
+@pytest.mark.parametrize(
+    ("group", "count", "said"),
+    [
+        (None, 1, "class b has one usable image, and the draw of the test set took it, so none is left"),
+        (
+            r"/(b|a/\d+)",
+            3,
+            r"class b has 3 usable images, all of one group \(b\), and the draw of the test set took them",
+        ),
+    ],
+)
+def test_class_that_the_draw_of_the_test_set_took_whole(group, count, said):
+    spec = spec_of(test_per_class=None, test_fraction=0.9, group=group)
+    files = distinct("a", 8) | distinct("b", count)
+    with pytest.raises(DataError, match=said):
+        manifest_of(spec, files)
+
+
 # ---- invariants of random sets
 
 labels = st.sampled_from("ab")

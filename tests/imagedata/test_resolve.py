@@ -109,6 +109,39 @@ def test_unknown_name_gives_the_nearest(written, meant):
     assert caught.value.exit_code == ExitCode.USAGE
 
 
+def test_a_path_that_is_not_there_gets_no_catalogue(tmp_path):
+    (tmp_path / "parts" / "casting").mkdir(parents=True)
+    (tmp_path / "labels.csv").write_text("")
+    for written, said in {
+        "prats": f"data set '{tmp_path}/prats': no such folder. Did you mean '{tmp_path}/parts'?",
+        "zzz": f"data set '{tmp_path}/zzz': no such folder.",
+        "lables.csv": f"data set '{tmp_path}/lables.csv': no such file. "
+        f"Did you mean '{tmp_path}/labels.csv'?",
+        "prats/casting": f"data set '{tmp_path}/prats/casting': no such folder; {tmp_path}/prats does not "
+        f"exist. Did you mean '{tmp_path}/parts'?",
+    }.items():
+        with pytest.raises(UsageError) as caught:
+            resolve_dataset(str(tmp_path / written))
+        assert str(caught.value) == said
+
+
+def test_a_file_that_is_no_data_set_gets_no_catalogue(tmp_path):
+    (tmp_path / "notes.md").write_text("")
+    with pytest.raises(UsageError, match=r"notes\.md': a file of no known kind\. Give a YAML spec"):
+        resolve_dataset(str(tmp_path / "notes.md"))
+
+
+def test_minority_is_found_in_any_capitals_unless_that_is_ambiguous(tmp_path):
+    touch(tmp_path / "one" / "ok", *numbered(5))
+    touch(tmp_path / "one" / "ng", *numbered(4))
+    assert resolve_dataset(str(tmp_path / "one"), minority="NG").document["minority"] == "ng"
+    assert resolve_dataset("covid", minority="covid").document["minority"] == "COVID"
+    for name in ("ok", "ng", "Ng"):
+        touch(tmp_path / "two" / name, *numbered(4))
+    assert resolve_dataset(str(tmp_path / "two"), minority="Ng").document["minority"] == "Ng"
+    assert resolve_dataset(str(tmp_path / "two"), minority="NG").document["minority"] == "NG"
+
+
 def test_empty_name_is_not_the_working_directory():
     with pytest.raises(UsageError, match="data set ''"):
         resolve_dataset("")

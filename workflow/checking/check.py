@@ -22,6 +22,7 @@ from workflow.checking.examine import examine
 from workflow.checking.results import document_of, print_results, write_page
 from workflow.checking.saved_spec import check_target, save_spec
 from workflow.run.prepared import manifest_of
+from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import images_of_other_endings, other_endings_sentence
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 
@@ -73,7 +74,9 @@ def check(
         others = document["images_of_other_endings"] = images_of_other_endings(config)
         if others:
             note(other_endings_sentence(others))
+        document |= reading_of(config)
         write_page(audit, problems, document)
+        print_reading(document)
         print_results(config.options, audit, problems, document)
         return document
 

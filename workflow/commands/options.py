@@ -105,6 +105,14 @@ Tracking = Annotated[
         rich_help_panel=_SHARED,
     ),
 ]
+SkipBadRows = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-rows",
+        help="Leave out rows of a list that contradict, repeat or name no file (layout.skip_bad_rows).",
+        rich_help_panel=_SHARED,
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only show what would be trained, and the time and disk it takes.")
 ]
@@ -120,6 +128,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "runs": (Runs, DEFAULT_RUNS),
     "seed": (Seed, 0),
     "minority": (Minority, None),
+    "skip_bad_rows": (SkipBadRows, False),
     "device": (DeviceName, Device.auto),
     "jobs": (Jobs, None),
     "ray": (Ray, None),
@@ -181,6 +190,8 @@ def works_on_run(
 
             fields = {name: given.pop(name) for name in ("dataset", *shared)}
             fields["overrides"] = tuple(fields["overrides"] or ())
+            if fields.pop("skip_bad_rows"):
+                fields["overrides"] += ("layout.skip_bad_rows=true",)
             fields["device"] = (fields["device"] if device else Device.cpu).word
             options = RunOptions(**fields)
             if after_training is None:

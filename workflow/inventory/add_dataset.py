@@ -127,7 +127,7 @@ def _fetched(new: NewDataset, name: str) -> tuple[Path, dict[str, Any]]:
     source = validated(HubSource, {"name": name, "revision": new.revision}, "datasets add --hub")
     for below in ("data/", ""):  # the usual place first: a pattern for the root fits every folder
         folder = fetched(new.name, source, tuple(f"{below}*{ending}" for ending in SHARD_SUFFIXES))
-        found = Shards.recognise(folder)
+        found = Shards.recognise(folder, {})
         if found is not None:
             document = document_of_recognised(found, str(folder), new.minority)
             # The commit that the branch stands at now, so that the name means the same images for ever.

@@ -83,6 +83,8 @@ class RunConfig:
         members: its members, resolved.
         data_dir: where the data sets lie, or None for those that come with a package.
         folder: the run folder.
+        owns_tree: the folder of the data set holds this data set and nothing else, so that an image in it
+            that is not used is worth a sentence.
     """
 
     options: RunOptions
@@ -91,6 +93,7 @@ class RunConfig:
     members: tuple[MemberPlan, ...]
     data_dir: Path | None
     folder: Path
+    owns_tree: bool = False
 
     @property
     def seed(self) -> int:
@@ -136,12 +139,14 @@ def resolve_config(options: RunOptions) -> RunConfig:
         UsageError: anything the user named does not exist or cannot be.
         DataError: a folder that holds no classes.
     """
-    found = resolve_dataset(options.dataset, options.minority)
+    overrides = parse_overrides(options.overrides)
+    stated = {path[1]: value for path, value in overrides if path[0] == "layout" and len(path) == 2}
+    found = resolve_dataset(options.dataset, options.minority, stated)
     spec_document = found.document
     recipe_document, recipe_where = load_recipe_document(options.recipe)
     spec_keys = set(DataSpec.model_fields) - _NOT_OVERRIDABLE
     recipe_keys = set(Recipe.model_fields) - _NOT_OVERRIDABLE
-    for path, value in parse_overrides(options.overrides):
+    for path, value in overrides:
         if path[0] in spec_keys:
             spec_document = apply_override(spec_document, path, value)
         elif path[0] in recipe_keys:
@@ -165,6 +170,9 @@ def resolve_config(options: RunOptions) -> RunConfig:
         members=tuple(plan_members(recipe)),
         data_dir=data_dir,
         folder=options.runs / spec.name / recipe.name,
+        # A spec of the catalogue is found below a folder with other data sets; one that `datasets add` wrote
+        # names its own folder.
+        owns_tree=found.is_folder or any(Path(root).is_absolute() for root in spec.layout.roots),
     )
 
 

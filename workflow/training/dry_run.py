@@ -13,6 +13,7 @@ from features.devices import pick_device
 from reporting.terminal import console, note
 from workflow.run.fits import Fit, fits_of, read_result
 from workflow.run.prepared import PreparedData, prepare_data
+from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import print_data_facts
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.training.estimates import fit_seconds, rows_to_fit
@@ -30,6 +31,8 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     members = tuple(config.member(name) for name in only) or config.members
     data = prepare_data(config)
     facts = print_data_facts(config, data)
+    reading = reading_of(config)
+    print_reading(reading)
     fits = fits_of(config, data, members)
     pending = [fit for fit in fits if read_result(fit) is None]
     seconds, disk = _features_estimate(config, data, pending)
@@ -50,6 +53,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     )
     return {
         **facts,
+        **reading,
         "members": estimates,
         "fits": len(fits),
         "fits_pending": len(pending),

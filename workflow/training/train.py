@@ -21,6 +21,7 @@ from reporting.terminal import console, note, progress_bar
 from workflow.run.feedback import FeedbackImages
 from workflow.run.fits import FINAL, Curves, Fit, FitResult, fits_of, learns_from_copies, read_result
 from workflow.run.prepared import PreparedData, prepare_data, save_prepared
+from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import print_data_facts
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import build_member
@@ -47,6 +48,8 @@ class TrainSummary:
         seconds: wall time of this call.
         left_out: member → why it is left out of the ensemble.
         images_of_other_endings: ending → images of the data set that are used for nothing.
+        reading: sentences about how the data set was read.
+        unused_images: folder → number of images in the data set that no class or split takes.
     """
 
     dataset: str
@@ -57,6 +60,8 @@ class TrainSummary:
     seconds: float
     left_out: dict[str, str]
     images_of_other_endings: dict[str, int]
+    reading: list[str]
+    unused_images: dict[str, int]
 
 
 def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
@@ -75,6 +80,8 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
     data = prepare_data(config)
     save_prepared(config, data)
     facts = print_data_facts(config, data)
+    reading = reading_of(config)
+    print_reading(reading)
     if added := FeedbackImages.read(config.folder).rows:
         note(
             f"{len(added)} feedback images are kept: no member is trained on them, and ensemble uses them "
@@ -99,6 +106,7 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         seconds=round(time.monotonic() - started, 3),
         left_out=left_out,
         images_of_other_endings=facts["images_of_other_endings"],
+        **reading,
     )
 
 

@@ -31,13 +31,20 @@ def write_list(path: Path, rows: list[tuple[str, ...]], columns: tuple[str, ...]
     return path
 
 
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
 def listed_of(table: Path) -> list[ListedImage]:
-    spec = spec_of(table, minority="y")
+    spec = DataSpec.model_validate(resolve_dataset(str(table), "y").document)
     return spec.list_images(spec.find(table.parent))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt", ".parquet"])
 def test_a_list_is_a_data_set(tmp_path, suffix):
+    touch(tmp_path, *(row[0] for row in ROWS))
     table = write_list(tmp_path / f"mine{suffix}", ROWS, ("path", "label", "group", "split"))
     resolved = resolve_dataset(str(table))
     spec = DataSpec.model_validate(resolved.document)
@@ -47,6 +54,7 @@ def test_a_list_is_a_data_set(tmp_path, suffix):
 
 
 def test_txt_without_tabs_ends_in_the_label(tmp_path):
+    touch(tmp_path, "my images/1.png", "my images/2.png", "other/3.png")
     table = tmp_path / "mine.txt"
     table.write_text("my images/1.png 0\n\nmy images/2.png   0\nother/3.png 1\n")
     listed = spec_of(table).list_images(spec_of(table).find(tmp_path))
@@ -62,6 +70,7 @@ def test_images_may_lie_anywhere(tmp_path):
     lists.mkdir()
     table = lists / "mine.csv"
     rows = [f"{noise(images / f'{n}.png', n)},{'b' if n > 4 else 'a'}" for n in range(6)]
+    touch(images, "x.png")
     table.write_text("path,label\n" + "\n".join(rows) + "\n../images/x.png,a\n")
     spec = spec_of(table)
     root = spec.find(lists)
@@ -86,18 +95,33 @@ def test_groups_of_a_list_stay_whole(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("path,label\na.png,x\na.png,y\nb.png,y\n", r"row 3: .*a\.png already stands in row 2\. Keep one"),
+        (
+            "path,label\na.png,x\na.png,y\nb.png,y\nb.png,y\n",
+            r"3 of 4 rows cannot be used\. contradicts another row: 2 \(row 2: a\.png is x, but y in row 3, "
+            r"row 3: a\.png is y, but x in row 2\); repeats another row: 1 \(row 5: b\.png as in row 4\)",
+        ),
         ("path,lable\na.png,x\n", r"no column 'label', only path, lable\. Did you mean 'lable'"),
-        ("path,label\na.png,\n", r"row 2: column label is empty"),
-        ("path,label\na.png,x,9\n", r"line 2: 3 cells but 2 columns"),
-        ("path,label,split\na.png,x,val\nb.png,x,train\nc.png,y,train\n", r"split is 'val'; write train"),
-        ("path,label\na\0.png,x\nb.png,y\n", r"zero byte"),
+        ("path,label\na.png,\n", r"1 of 1 rows cannot be used\. empty cell: 1 \(row 2: column label\)"),
+        (
+            "path,label\na.png,x,9\nb.png,x\nc.png,y\n",
+            r"other number of cells than columns: 1 \(row 2: 3 cells\)",
+        ),
+        (
+            "path,label,split\na.png,x,later\nb.png,x,train\nc.png,y,train\n",
+            r"split is neither train, val nor test: 1 \(row 2: 'later'\)",
+        ),
+        ("path,label\na\0.png,x\nb.png,y\n", r"zero byte in the path: 1 \(row 2: a\?\.png\)"),
+        (
+            "path,label\nd.png,x\ne.png,x\nf.png,x\ng.png,y\nc.png,y\n",
+            r"4 of 5 rows .* no such file: 4 \(row 2: d\.png, row 3: e\.png, row 4: f\.png, …\).*--skip-bad",
+        ),
         ("path,label\n", r"the list has no rows"),
         ("", r"no column 'path', only none"),
         ('path,label\n"a.png,x\n', r"mine\.csv"),
     ],
 )
 def test_list_with_a_fault(tmp_path, text, said):
+    touch(tmp_path, "a.png", "b.png", "c.png")
     table = tmp_path / "mine.csv"
     table.write_text(text)
     with pytest.raises(DataError, match=said):

@@ -1,0 +1,1 @@
+"""Lists of images of the user's own: their columns, their files and their rows."""
