@@ -36,8 +36,11 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("wb") as handle:
             yield handle
             handle.flush()
+            # Data first, name second: without the flush a power cut could leave the new name with no content.
             os.fsync(handle.fileno())
+        # replace, not rename: on Windows rename refuses an existing target.
         temporary.replace(path)
+    # BaseException, so that Ctrl+C leaves no temporary file behind either.
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -79,6 +82,7 @@ def write_arrays(path: Path, arrays: Arrays, meta: dict[str, Any]) -> None:
         arrays: name → array of a plain dtype (no objects).
         meta: JSON-serialisable facts, stored under the reserved name ``__meta__``.
     """
+    # NumPy's archives hold arrays only, so the JSON header travels as an array of bytes.
     header = np.frombuffer(json.dumps(meta, sort_keys=True).encode("utf-8"), dtype=np.uint8)
     for name, array in arrays.items():
         if array.dtype.hasobject:
@@ -107,5 +111,7 @@ def sha256_of_file(path: Path) -> str:
 
 def digest_of(document: Any) -> str:
     """Short hex digest (16 characters) of a JSON-serialisable document; equal content, equal digest."""
+    # Sorted keys and fixed separators: equal documents must give equal text before they can give equal
+    # digests.
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:16]

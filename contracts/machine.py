@@ -16,8 +16,9 @@ def usable_cpus() -> int:
     """Count the processors this process may use, at least 1.
 
     A container sees all of the host's cores; what it may use is in its affinity mask and in the quota
-    of its baseline group, version 2 or 1.
+    of its control group, version 2 or 1.
     """
+    # macOS and Windows have no affinity mask.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, allowed if quota is None else min(allowed, int(quota)))
@@ -34,7 +35,7 @@ def processor_name() -> str:
 
 
 def _cgroup_quota() -> float | None:
-    """Processors' worth of time that the baseline group allows, or None where nothing limits it."""
+    """Processors' worth of time that the control group allows, or None where nothing limits it."""
     try:
         if _CGROUP_2.is_file():
             quota, period = _CGROUP_2.read_text(encoding="ascii").split()

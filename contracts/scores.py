@@ -67,6 +67,7 @@ class ScoreTable:
                 f"score table: {self.scores.shape[1]} score columns but {len(self.columns)} names."
             )
         for array in (self.labels, self.fold_of_row, self.groups, self.scores):
+            # Tables are shared between fits; a write into one would silently change another's rows.
             array.setflags(write=False)
 
     @property

@@ -138,6 +138,7 @@ class WorkerPool(Generic[Task, Result]):
 
     def put_first(self, tasks: Iterable[Task]) -> None:
         """Hand in tasks that are done before all that wait, in this order."""
+        # extendleft reverses what it is given.
         self._waiting.extendleft(reversed(list(tasks)))
 
     def __iter__(self) -> Iterator[tuple[Task, Result | Lost]]:
@@ -153,6 +154,7 @@ class WorkerPool(Generic[Task, Result]):
     def _staff(self) -> bool:
         """Give tasks to idle workers, start or dismiss workers as needed; False when all is done."""
         for worker in list(self._workers.values()):
+            # Idle workers are dismissed as soon as no task waits.
             if worker.is_ready and not worker.tasks and not self._give_next(worker):
                 del self._workers[worker.pipe]  # the others can use its memory
                 worker.end()
@@ -198,8 +200,11 @@ class WorkerPool(Generic[Task, Result]):
 
     def _bury(self, worker: _Worker[Task], stalled: bool) -> Iterator[tuple[Task, Any]]:
         """End a worker that is dead or hangs, and tell what it was doing."""
+        # Killed before it is reported, so that a hanging worker cannot finish a task that somebody else is
+        # given.
         ending = worker.end()
         del self._workers[worker.pipe]
+        # A worker that dies before its first task fails for a reason that the next one will share.
         if not worker.is_ready:
             self._failed_starts += 1
             if self._failed_starts > _FAILED_STARTS_ALLOWED:
@@ -216,6 +221,7 @@ class _Worker(Generic[Task]):
     """The parent's side of one worker."""
 
     def __init__(self, prepare: Callable[[], Work[Task, Any]]) -> None:
+        # spawn, not fork: a forked copy of a process with threads (BLAS, torch) may hang at the first lock.
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(prepare, far_end), daemon=True)
@@ -236,6 +242,7 @@ class _Worker(Generic[Task]):
     def end(self) -> str:
         """Kill the process if it still runs; return how it ended, in words."""
         self.pipe.close()
+        # kill, not terminate: a worker that is stuck in native code ignores SIGTERM.
         self._process.kill()
         self._process.join()
         code = self._process.exitcode or 0
@@ -288,4 +295,5 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        # Not sys.exit: this thread must end the whole process, whatever the main thread is doing.
         os._exit(1)

@@ -50,13 +50,16 @@ def member_shares(fitted: FittedEnsemble, oof: ScoreTable, scores: FloatArray) -
         One share per member, in column order.
     """
     combination = fitted.combination
+    # z is 0 for a score that is average out of fold, so each product z * weight is already relative to it.
     z = combination.transform(scores[None])[0]
+    # Out-of-fold scores only: a score by a member that was fitted on the row would look too normal.
     is_minority = oof.labels == len(oof.class_names) - 1
     shares = []
     for member in oof.member_names:
         columns = [i for i, column in enumerate(oof.columns) if column.member == member]
         own = _minority_less_mean(scores[None, columns])[0]
         lower = _minority_less_mean(oof.scores[:, columns]) < own
+        # A member with K logit columns, or one anomaly score for K classes, contributes to all K logits.
         to_logits = z[columns] @ combination.weights[columns]
         shares.append(
             MemberShare(

@@ -33,6 +33,8 @@ def decide_class(p: Float64Array, threshold: float | Sequence[float]) -> LabelAr
             probability is largest over its own threshold.
     """
     limit = np.asarray(threshold, dtype=np.float64)
+    # Dividing by the threshold is the K-class form of p >= t; argmax gives ties to the first class, as ONNX's
+    # ArgMax does.
     decision = p >= limit if p.ndim == 1 else (p / limit).argmax(axis=1)
     return np.asarray(decision, dtype=np.int64)
 
@@ -98,6 +100,8 @@ class FittedEnsemble:
             ModelError: wrong number of columns, or scores that are not finite.
             UsageError: the prior is no class share.
         """
+        # The calibrator refers to the trained shares; the shift comes after it, so one fitted ensemble serves
+        # any prior without refitting.
         deployment = self.deployment_prior if prior is None else check_prior(prior, self.n_classes)
         return probability(shift_logit(self.calibrated_logit(scores), self.trained_prior, deployment))
 

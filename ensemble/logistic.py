@@ -66,7 +66,10 @@ def minimise_bounded(
                 best,
                 jac=True,
                 method="L-BFGS-B",
+                # SciPy wants None rather than an infinity for a free side.
                 bounds=[(None if bound == -np.inf else float(bound), None) for bound in lower],
+                # Tolerances far below the gradient test that follows: the loss is a mean, so its last digits
+                # still decide the weights of nearly collinear members.
                 options={"maxiter": 2000, "maxfun": 20000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 20},
             )
             best = np.asarray(found.x, dtype=np.float64)
@@ -110,6 +113,8 @@ def fit_logistic(
     """
     n_rows, n_inputs = X.shape
     w = np.ones(n_rows) if row_weights is None else row_weights
+    # The loss is a mean, so that the tolerances of the optimiser mean the same at any number of rows. The
+    # ridge, given per sum, is divided likewise.
     w = w / w.sum()
     ridge_of_mean = ridge / (n_rows if row_weights is None else row_weights.sum())
     fixed = np.zeros(n_rows) if offset is None else offset
@@ -123,12 +128,14 @@ def fit_logistic(
     def loss_and_gradient(parameters: Float64Array) -> tuple[float, Float64Array]:
         a, b = parameters[:n_inputs], parameters[n_inputs]
         f = X @ a + b + fixed
+        # softplus(f) - t f is the cross-entropy for soft targets; logaddexp does not overflow for large f.
         loss = w @ (np.logaddexp(0.0, f) - targets * f) + 0.5 * ridge_of_mean * (a @ a)
         residual = w * (expit(f) - targets)
         return float(loss), np.append(X.T @ residual + ridge_of_mean * a, residual.sum())
 
     # From weights of 0 and the intercept that fits the mean target: near the optimum of the intercept-only
     # model.
+    # max(lower, 0): the start must be feasible where the weights are bounded away from 0.
     start = np.r_[np.full(n_inputs, max(lower, 0.0)), logit_of(mean_target) - w @ fixed]
     bounds = np.r_[np.full(n_inputs, lower), -np.inf]
     best = minimise_bounded(loss_and_gradient, start, bounds)

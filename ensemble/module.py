@@ -48,6 +48,8 @@ class EnsembleModule(nn.Module):
         self.register_buffer("weights", _float32(fitted.combination.weights))
         self.register_buffer("intercept", _float32(fitted.combination.intercept))
         trained = np.asarray(fitted.trained_prior, dtype=np.float64)
+        # Log-odds for two classes, log shares for K: what the forward pass subtracts. It is computed in
+        # float64 here, and only the result is rounded.
         log_prior = np.log(trained) - (np.log1p(-trained) if self.n_classes == 2 else 0.0)
         self.register_buffer("trained_log_prior", _float32(log_prior))
 
@@ -56,6 +58,7 @@ class EnsembleModule(nn.Module):
         logits = self.transform(scores) @ self.weights + self.intercept
         if self.n_classes == 2:
             calibrated = self.calibrator(logits.squeeze(1))
+            # log1p keeps the digits of a rare prior that 1 - prior in float32 would lose.
             shift = torch.log(prior) - torch.log1p(-prior) - self.trained_log_prior
             probability = torch.sigmoid(calibrated + shift)
             return probability, (probability >= threshold).to(torch.int64)
@@ -92,8 +95,11 @@ class _Transform(nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         """``[N, M]`` → ``[N, M]``."""
+        # Clamped before the logarithm: torch.where evaluates both branches, and a NaN of a logit column in
+        # the unused one would be legal but noisy in other runtimes.
         above_floor = torch.clamp(scores - self.floor, min=0.0) + self.eps
         logarithm = torch.log(above_floor * self.log_scale)
+        # Subtracted in two steps; adding the two constants first would round the rest away.
         linear = (scores - self.mean) - self.mean_rest
         return torch.where(self.is_log, logarithm, linear) * self.inverse_std
 
@@ -162,6 +168,8 @@ class _Isotonic(nn.Module):
         """``[N]`` → ``[N]``."""
         below = torch.clamp(logit - self.first, max=0.0)
         above = torch.clamp(logit - self.last, min=0.0)
+        # A sum over clamped segments needs no search for the segment (no Gather, no loop), and all of its
+        # terms are non-negative, so nothing cancels.
         beyond_knot = torch.clamp(logit.unsqueeze(1) - self.knots, min=0.0)
         climbed = (torch.minimum(beyond_knot, self.widths) * self.slopes).sum(dim=1)
         return self.start + climbed + self.tail_slope * (below + above)

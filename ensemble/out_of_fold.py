@@ -92,9 +92,12 @@ def out_of_fold_probabilities(oof: ScoreTable, method: str) -> Float64Array:
     combine = METHODS.get(method) or single_method(training, method.removeprefix("single:"))
     p = np.empty((len(training.labels), training.n_classes))
     for fold in np.unique(training.folds):
+        # The calibrator is fitted inside the loop as well: fitted once on all rows it would have seen the
+        # labels that it is about to predict.
         held_out = training.folds == fold
         others = training.rows(~held_out)
         calibrator, _ = fit_calibrator(valid_logits(others, combine), others.labels)
         of_fold = probability(calibrator(combine(others).logits(training.scores[held_out])))
+        # The student learns from class probabilities, so two classes are spelled out as two columns.
         p[held_out] = of_fold if of_fold.ndim == 2 else np.stack([1.0 - of_fold, of_fold], axis=1)
     return p

@@ -60,6 +60,8 @@ def fit_ensemble(
     """
     training = TrainingScores.from_table(oof)
     target = _Target(deployment_prior, threshold_rule, seed)
+    # The gate compares against the best member *on these rows*, which favours the member slightly; in doubt
+    # the simpler model wins.
     best = best_member(training)
     stack = _cross_fitted("stack", training, METHODS["stack"])
     alone = _cross_fitted(f"single:{best}", training, single_method(training, best))
@@ -188,13 +190,17 @@ def _finish(
         if target.deployment_prior is None
         else check_prior(target.deployment_prior, training.n_classes)
     )
+    # On cross-fitted logits: in-sample logits of the stack are too confident, and the calibrator would learn
+    # to leave them so.
     calibrator, calibrator_sentence = fit_calibrator(candidate.logits, training.labels)
+    # The threshold applies to the probabilities that users see, hence after the shift.
     shifted = shift_logit(calibrator(candidate.logits), trained, deployment)
     threshold, threshold_sentence = _threshold(rule, shifted, training, deployment, target.seed)
     return FittedEnsemble(
         method=candidate.name,
         columns=oof.columns,
         class_names=oof.class_names,
+        # For use the combination learns from all rows; it only had to leave rows out to be judged.
         combination=candidate.method(training),
         calibrator=calibrator,
         trained_prior=trained,

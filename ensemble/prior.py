@@ -42,6 +42,7 @@ def check_prior(prior: float | Sequence[float] | Float64Array, n_classes: int) -
             )
     if n_classes == 2:
         return float(shares[0])
+    # Loose enough for shares typed with six decimals, tight enough to catch a forgotten class.
     if abs(float(shares.sum()) - 1.0) > 1e-6:
         raise UsageError(f"prior: the {n_classes} shares sum to {shares.sum():g}. Give shares that sum to 1.")
     return tuple(shares.tolist())
@@ -58,6 +59,7 @@ def shift_logit(logit: Float64Array, trained: Prior, deployment: Prior) -> Float
     Returns:
         Logits of the same shape.
     """
+    # For K classes the normalising constant of p' cancels in the softmax that follows.
     log_ratio = _log_odds(deployment) - _log_odds(trained)
     return logit + log_ratio
 

@@ -72,6 +72,8 @@ def fit_threshold(
         raise _cannot(
             rule, "there are no majority rows out of fold", "Add majority images or use cost:FP:FN."
         )
+    # Candidates come from the scores of both classes, because a gap between two of them is where the
+    # threshold is safest.
     distinct = np.unique(logit)
     if rule.kind == "recall_floor":
         at = _recall_floor(rule, np.sort(logit[labels == 1]), distinct)
@@ -84,8 +86,10 @@ def fit_threshold(
             )
         cost = _hter if rule.kind == "min_hter" else _negative_f1(minority_prior)
         at = _bagged_minimiser(logit, labels, groups, cost, seed)
+    # Counted on the rows as they are, not on replicates: these are the figures that a user can check.
     flagged = logit >= at
     hits, alarms = int(flagged[labels == 1].sum()), int(flagged[labels == 0].sum())
+    # Searched in log-odds, stored as a probability, which is what the graph compares.
     threshold = float(expit(at))
     return FittedThreshold(
         threshold,
@@ -102,8 +106,11 @@ def _cannot(rule: ThresholdRule, why: str, what_to_do: str) -> DataError:
 def _recall_floor(rule: ThresholdRule, positive: Float64Array, distinct: Float64Array) -> float:
     """The highest threshold that still finds the required share of the out-of-fold minority rows."""
     n_pos = len(positive)
+    # Below this number a single miss already breaks the floor, so "recall >= R" would silently mean "find
+    # every row". The 1e-9 undoes rounding: 1 / (1 - 0.9) is 10.000000000000002.
     needed = math.ceil(1.0 / (1.0 - rule.value) - 1e-9)
     if n_pos < needed:
+        # Rounded down, so that the advice can be followed literally.
         reachable = math.floor(100 * (1.0 - 1.0 / n_pos)) / 100
         instead = f"ask for recall>={reachable:g} or use min_hter" if n_pos > 1 else "use cost:FP:FN"
         raise _cannot(
@@ -111,6 +118,7 @@ def _recall_floor(rule: ThresholdRule, positive: Float64Array, distinct: Float64
             f"with {n_pos} minority rows one miss is already {1.0 / n_pos:.1%}; it needs at least {needed}",
             f"Add minority images, {instead}.",
         )
+    # The same 1e-9: (1 - 0.9) * 10 is 0.9999999999999998 and must count as one miss.
     misses = math.floor((1.0 - rule.value) * n_pos + 1e-9)
     return _just_below(positive[misses], distinct)
 
@@ -118,6 +126,7 @@ def _recall_floor(rule: ThresholdRule, positive: Float64Array, distinct: Float64
 def _false_alarm_budget(rule: ThresholdRule, negative: Float64Array, distinct: Float64Array) -> float:
     """The lowest threshold that flags at most the allowed share of the other out-of-fold rows."""
     n_neg = len(negative)
+    # See _recall_floor for the 1e-9.
     alarms = math.floor(rule.value * n_neg + 1e-9)
     if alarms < 1:
         raise _cannot(
@@ -125,9 +134,12 @@ def _false_alarm_budget(rule: ThresholdRule, negative: Float64Array, distinct: F
             f"with {n_neg} majority rows one false alarm is already {1.0 / n_neg:.2%}",
             f"Add majority images or allow false_alarms<={math.ceil(1e4 / n_neg) / 1e4:g}.",
         )
+    # Everything may be flagged; a threshold below all scores says so without an infinity in the file.
     if alarms >= n_neg:
         return float(distinct[0]) - 1.0
     first_unflagged = negative[n_neg - 1 - alarms]
+    # The next score above the first row that must stay unflagged, whichever class it belongs to: ties with
+    # that row cannot be flagged either.
     above = distinct[np.searchsorted(distinct, first_unflagged, side="right") :]
     return float(first_unflagged) + 1.0 if not len(above) else _just_below(float(above[0]), distinct)
 
@@ -147,6 +159,7 @@ def _negative_f1(prior: float) -> Cost:
     """Minus F1 = 2 TP / (2 TP + FP + FN) for rows weighted to a minority share of ``prior``."""
 
     def cost(recall: Float64Array, false_alarm_rate: Float64Array) -> Float64Array:
+        # The denominator is above 0 even if nothing is flagged, because the prior is.
         return -2.0 * prior * recall / (prior * recall + (1.0 - prior) * false_alarm_rate + prior)
 
     return cost
@@ -173,11 +186,14 @@ def _bagged_minimiser(
     minimisers = []
     for block in replicate_weights(labels, groups, n_replicates=N_REPLICATES, seed=seed):
         weights = block[:, order]
+        # One cumulative sum gives recall and false-alarm rate at every candidate, for a whole block of
+        # replicates.
         missed = np.cumsum(weights * is_positive, axis=1)
         true_negatives = np.cumsum(weights * ~is_positive, axis=1)
         recall = 1.0 - missed[:, end_of_value - 1] / missed[:, -1:]
         false_alarm_rate = 1.0 - true_negatives[:, end_of_value - 1] / true_negatives[:, -1:]
         values = cost(recall, false_alarm_rate)
+        # The tolerance joins candidates that are equal but for the order of summation.
         best = values <= values.min(axis=1, keepdims=True) + 1e-12
         first = candidates[best.argmax(axis=1)]
         last = candidates[best.shape[1] - 1 - best[:, ::-1].argmax(axis=1)]

@@ -29,6 +29,8 @@ def _group_strata(
     classes, class_of_row = np.unique(labels, return_inverse=True)
     holds = np.zeros((n_groups, len(classes)), dtype=bool)
     holds[group_of_row, class_of_row] = True
+    # Groups are stratified by *which classes they hold*: drawing such groups among each other keeps every
+    # class in every replicate, also where one patient has images of two classes.
     _, stratum_of_group = np.unique(holds, axis=0, return_inverse=True)
     return group_of_row.astype(np.int64), stratum_of_group.astype(np.int64)
 
@@ -66,6 +68,7 @@ def replicate_weights(
         multiplicity = np.empty((b, n_groups), dtype=np.float64)
         for members, rng in strata:
             n = len(members)
+            # Offsets keep the replicates apart, so that a single bincount counts all b of them.
             drawn = rng.integers(0, n, size=(b, n)) + np.arange(b)[:, None] * n
             multiplicity[:, members] = np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n)
         yield multiplicity[:, group_of_row]

@@ -109,6 +109,7 @@ def compare(
         name: _Figures(ones, [_values(WeightedRows.once(one.rows)) for one in ones], replicates[name])
         for name, ones in measured.items()
     }
+    # Clopper-Pearson assumes independent rows; with groups of several images it would be too narrow.
     rows_are_independent = len(np.unique(groups)) == len(labels)
     return [
         {
@@ -149,6 +150,7 @@ class _Figures:
         for label, (low, high) in enumerate(bootstrap):
             of_class = [one.rows.decision[one.rows.labels == label] == label for one in self.ones]
             hits = sum(int(each.sum()) for each in of_class) / len(of_class)
+            # hits is a mean over repeats; the beta distribution takes fractional counts.
             exact_low, exact_high = clopper_pearson(hits, len(of_class[0]))
             # One training: the exact interval is the whole truth. Of several, only the bootstrap knows how
             # much they differ, and it collapses where all of them found every row.
@@ -168,6 +170,7 @@ def _row(
     intervals = {metric: _percentiles(own.drawn[metric]) for metric in metrics}
     if "recall" in intervals:
         intervals["recall"] = recall_intervals[-1]
+    # Differences within each replicate, so that what makes a replicate easy for both models cancels.
     drawn_change = {metric: drawn - baseline.drawn[metric] for metric, drawn in own.drawn.items()}
     row: dict[str, Any] = {
         **{metric: float(own.mean(metric)) for metric in metrics},
@@ -218,7 +221,9 @@ def repeat_counts(n_repeats: int, n_replicates: int, seed: int) -> Float64Array:
         n_replicates: B.
         seed: as given to :func:`evaluation.bootstrap.replicate_weights`, whose streams are others.
     """
+    # Three numbers where the streams of the strata have two, so that no stream is used twice.
     rng = np.random.default_rng([seed, 0, 1])
+    # Drawing R repeats with replacement is a multinomial over the repeats.
     counts = rng.multinomial(n_repeats, np.full(n_repeats, 1.0 / n_repeats), size=n_replicates)
     return counts.astype(np.float64)
 

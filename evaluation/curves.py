@@ -101,6 +101,7 @@ class WeightedCurves:
 
     def __init__(self, rows: Rows, prior: float | None) -> None:
         self._prior = prior
+        # Trade-off curves are drawn of two classes alone, and only they need the scores of both.
         two = rows.n_classes == 2
         # The ROC bends at scores of either class, precision over recall only at the class's own.
         self._at_levels = {
@@ -133,6 +134,7 @@ class WeightedCurves:
             hits, alarms = at_levels(weights_NB)
             values[label] = precision_at_recall(hits, alarms)
             if self._prior is not None:
+                # The rates of the two classes are weighted by the prior, not by their share of the test rows.
                 values |= _trade_offs(at_levels, hits, alarms, self._prior)
         return values
 
@@ -170,6 +172,7 @@ def _trade_offs(
 ) -> dict[str | int, Float64Array]:
     """``[B, G]`` values of each curve of :class:`TradeOffs`; levels are the scores of all rows."""
     # Before the first level nothing is flagged.
+    # A threshold above all scores, the ROC's corner (0, 0), which no level stands for.
     nothing = np.zeros((len(hits), 1))
     tpr = np.concatenate([nothing, hits / hits[:, -1:]], axis=1)
     fpr = np.concatenate([nothing, alarms / alarms[:, -1:]], axis=1)
@@ -324,8 +327,10 @@ def _tpr_at_fpr(tpr: Float64Array, fpr: Float64Array) -> Float64Array:
     """``[B, G]`` the ROC polygon at each of :data:`FALSE_ALARM_RATES`; its upper end where it is upright."""
     heights = np.empty((len(tpr), len(FALSE_ALARM_RATES)))
     for row, (up, right) in enumerate(zip(tpr, fpr, strict=True)):
+        # 1e-12 lets a rate that equals a grid point up to rounding count as reached.
         left_end = np.searchsorted(right, FALSE_ALARM_RATES + 1e-12, side="right") - 1
         right_end = np.minimum(left_end + 1, len(right) - 1)
+        # Where the ROC rises vertically there is nothing to interpolate.
         run = right[right_end] - right[left_end]
         part = np.divide(FALSE_ALARM_RATES - right[left_end], run, out=np.zeros_like(run), where=run > 0)
         heights[row] = up[left_end] + np.clip(part, 0.0, 1.0) * (up[right_end] - up[left_end])

@@ -39,6 +39,7 @@ def confident_examples(
         the minority's first. Ties are in row order.
     """
     is_right, is_minority = decision == labels, labels == p.shape[1] - 1
+    # Stable, so that ties are in row order and the page does not change between two runs.
     falling, rising = np.argsort(-p[:, -1], kind="stable"), np.argsort(p[:, -1], kind="stable")
     missed = _first(rising, ~is_right & is_minority, count)
     found = _first(falling, is_right & is_minority, count)
@@ -50,6 +51,7 @@ def confident_examples(
             "true negatives": _first(rising, is_right & ~is_minority, count),
         }
     by_confidence = np.argsort(-p[np.arange(len(p)), decision], kind="stable")
+    # From the last class, the minority, backwards: where classes are too many, the rarest are shown.
     last_first = range(p.shape[1] - 1, max(-1, p.shape[1] - 1 - most_classes), -1)
     one_of_each = [_first(by_confidence, is_right & (labels == label), 1) for label in last_first]
     return {

@@ -80,6 +80,8 @@ def thresholds_of(maps: Sequence[FloatArray], count: int = THRESHOLDS) -> FloatA
     if not np.isfinite(values).all():
         raise ValueError("a map holds values that are not finite")
     if len(values) > count:
+        # Even in rank, not in value: maps have long tails, and thresholds even in value would leave most
+        # pixels in a few bins.
         values = values[np.rint(np.linspace(0, len(values) - 1, count)).astype(np.int64)]
     return values
 
@@ -118,6 +120,8 @@ class PixelCounts:
         labelled, n_regions = ndimage.label(mask, structure=_NEIGHBOURS)
         region_of = labelled[mask]
         sizes = np.bincount(region_of, minlength=n_regions + 1)
+        # Each pixel counts 1 / (size of its region), so the sum over a region is the share of it that is
+        # reached.
         share = np.bincount(bin_of[mask], weights=1.0 / sizes[region_of], minlength=n_bins)
         self._regions.append(share.astype(np.float32))
         self._n_regions.append(n_regions)
@@ -160,6 +164,7 @@ class PixelCounts:
         n_regions = np.array([self._n_regions[i] for i in chosen], dtype=np.float64)
         if not anomalous.any() or not normal.any():
             raise ValueError("localisation needs anomalous and normal pixels")
+        # Strata of the bootstrap: images with and without anomalous pixels.
         has_anomaly: LabelArray = (n_regions > 0).astype(np.int64)
         aurocs, pros = [], []
         blocks = replicate_weights(
@@ -169,6 +174,7 @@ class PixelCounts:
             false = _share_reaching(weights @ normal)
             aurocs.append(_areas(false, _share_reaching(weights @ anomalous), 1.0))
             overlap = _share_reaching(weights @ regions, (weights @ n_regions)[:, None])
+            # Divided by the limit, so that a perfect map scores 1.
             pros.append(_areas(false, overlap, FPR_LIMIT) / FPR_LIMIT)
         return Localisation(
             pixel_auroc=_figure(np.concatenate(aurocs)),

@@ -26,6 +26,7 @@ class Ranking:
         own, others = np.flatnonzero(is_own), np.flatnonzero(~is_own)
         levels, level_of_own = np.unique(scores[own], return_inverse=True)
         # 2 L + 1 slots: below the lowest level, at it, between it and the next, at that, and so on.
+        # left + right is 2 i for a score below level i and 2 i + 1 for one equal to it.
         slot_of_other = np.searchsorted(levels, scores[others], side="left") + np.searchsorted(
             levels, scores[others], side="right"
         )

@@ -61,6 +61,7 @@ class Rows:
             raise DataError(
                 f"metrics: class {missing[0]} of {n_classes} has no rows. Hold out rows of each class."
             )
+        # Written so that NaN fails: NaN is neither >= 0 nor <= 1.
         if not bool(((p >= 0) & (p <= 1)).all()) or not np.allclose(p.sum(axis=1), 1.0, atol=1e-6):
             raise DataError(
                 "metrics: some rows of probabilities are NaN, outside 0 to 1 or do not sum to 1. "
@@ -96,6 +97,8 @@ def ece_bin_of_row(p: Float64Array) -> tuple[npt.NDArray[np.int64], int]:
     Returns:
         ``[N]`` bin index of each row, and the number of bins.
     """
+    # With fewer rows per bin the ECE mostly measures the noise of the bins' frequencies, which is never
+    # negative and so biases it upwards.
     n_bins = max(1, min(MAX_ECE_BINS, len(p) // MIN_ROWS_PER_ECE_BIN))
     # The lowest rank among ties: the bin then depends on the values only, not on the row order.
     rank = np.searchsorted(np.sort(p), p, side="left")

@@ -124,6 +124,7 @@ class Sums:
     @cached_property
     def f1(self) -> Float64Array:
         """``[K, B]`` F1 of each class; 0 where none of its rows was found."""
+        # 2 TP / (2 TP + FP + FN): the class's own weight is never 0, so neither is the denominator.
         return 2.0 * self.hits / (self.of_class + self.decided)
 
     def auroc(self, label: int) -> Float64Array:
@@ -148,6 +149,7 @@ class Sums:
         return self.total(of_rows) / self.total_weight
 
     def _ranking(self, label: int) -> tuple[Float64Array, Float64Array]:
+        # So that -1 and K - 1, both the minority, share one ranking.
         label %= self.n_classes
         if label not in self._ranked:
             self._ranked[label] = self._weighted.ranking(label)(self._weights_NB)

@@ -24,6 +24,7 @@ def out_of_fold_figure(labels: LabelArray, scores: npt.NDArray[np.floating[Any]]
     from scipy.special import softmax
 
     if scores.shape[2] == n_classes:
+        # Softmax first: one class is ranked across rows, and logits are comparable within a row only.
         figures = [macro_auroc(labels, softmax(each.astype(np.float64), axis=1)) for each in scores]
         return f"{np.mean(figures):.4f}"
     minority = labels == n_classes - 1

@@ -37,6 +37,8 @@ def holm(p_values: list[float]) -> list[float]:
     adjusted = np.empty(len(p_values))
     running = 0.0
     for rank, position in enumerate(order):
+        # Adjusted values may not fall along the order; a hypothesis is rejected only if all smaller p-values
+        # were.
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[position]))
         adjusted[position] = running
     return [float(value) for value in adjusted]
@@ -51,6 +53,7 @@ def verdict(difference: float, adjusted_p: float, higher_is_better: bool, level:
         higher_is_better: direction of the metric.
         level: of the whole family of comparisons.
     """
+    # A difference of exactly 0 has no direction, whatever its p-value.
     if adjusted_p >= level or difference == 0.0:
         return "no difference shown"
     return "better" if (difference > 0) == higher_is_better else "worse"

@@ -54,6 +54,7 @@ def backbone_graph(backbone: nn.Module, image_size: int, folder: Path | None) ->
     kept = None if path is None else _read(path)
     if kept is not None:
         return kept
+    # Two images: torch.export takes a size of 1 for a constant.
     pixels = torch.zeros(2, 3, image_size, image_size)
     axes = ({0: torch.export.Dim("N")},)
     graph = trace(_BackboneAlone(backbone), (pixels,), [PIXELS], [POOLED, PATCHES], axes)

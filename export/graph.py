@@ -147,8 +147,11 @@ def scores_of(
     for module, backbone in zip(members, backbone_of_member, strict=True):
         score, score_map = module(features[backbone])
         scores.append(score)
+        # The map of the first member that has one; maps of different members have different scales and cannot
+        # be averaged.
         if anomaly_map is None:
             anomaly_map = score_map
+    # The order of the columns is the order in which the stacker was fitted.
     return torch.cat(scores, dim=1), anomaly_map
 
 
@@ -157,5 +160,6 @@ def outputs_of(
 ) -> tuple[Tensor, ...]:
     """The outputs of the file, without the map where no member has one."""
     probability, decision = ensemble(scores, prior, threshold)
+    # ONNX has no optional output, so a file without a map has three outputs instead of four.
     outputs = GraphOutputs(probability, decision, scores, anomaly_map)
     return tuple(output for output in outputs if output is not None)

@@ -61,6 +61,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
     Raises:
         ModelError: the graph does not say which module its nodes came from.
     """
+    # The file as exported, not as the runtime has optimised it: names of parts live in the nodes' metadata.
     document = onnx.load(str(model.path))
     part_of_node = {node.name: part_of(node) for node in document.graph.node}
     if not {key for key, _ in part_of_node.values()} & {"members", "backbones"}:
@@ -78,6 +79,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
         part = part_of_node[node.name]
         nodes[part] += 1
         gflop[part] += flop.get(node.name, 0.0) / 1e9
+        # pop: a weight that several parts share counts once, for the part that reads it first.
         weight_bytes[part] += sum(weights.pop(name, 0) for name in node.input)
     order = ("input", "backbones", "members", "ensemble")
     return tuple(
@@ -131,6 +133,7 @@ def _shown(part: tuple[str, int], model: ScoringModel) -> str:
     room, number = part
     if room == "members":
         # For K > 2 classes every member has K columns, named member:class.
+        # Columns of one member follow each other, so the first occurrences are the members in order.
         names = list(dict.fromkeys(name.partition(":")[0] for name in model.members))
         if len(model.classes) == 2:
             names = list(model.members)
@@ -150,6 +153,7 @@ def _flop_of_node(document: onnx.ModelProto, side: int) -> dict[str, float]:
     """Operations for one image of the working size, of nodes that convolve or multiply matrices."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(document)
+    # The sizes of a single image; with free axes most shapes cannot be inferred.
     for dim, value in zip(fixed.graph.input[0].type.tensor_type.shape.dim, (1, side, side, 3), strict=True):
         dim.dim_value = value
     # What the exporter noted with free sizes would stand in the way of what follows from fixed ones.
@@ -162,6 +166,8 @@ def _flop_of_node(document: onnx.ModelProto, side: int) -> dict[str, float]:
     for node in inferred.graph.node:
         size = float(math.prod(shapes.get(node.output[0], [0])))
         if node.op_type == "Conv":
+            # The weight's shape is [out, in / groups, kh, kw], so everything but its first axis is multiplied
+            # per output value. Grouped and depthwise convolutions are thereby counted right.
             found[node.name] = 2.0 * size * math.prod(shapes[node.input[1]][1:])
         elif node.op_type in ("MatMul", "Gemm"):
             found[node.name] = 2.0 * size * shapes.get(node.input[0], [0])[-1]
@@ -178,6 +184,7 @@ def _ms_of_part(
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = 1
     side = model.decode.size
+    # Random pixels: the time of dense arithmetic does not depend on them.
     images = np.random.default_rng(0).integers(0, 256, (_BATCH, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")

@@ -76,6 +76,7 @@ def reason_not_to_export(backbone: nn.Module, member: GraphMember, image_size: i
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "member.onnx"
         try:
+            # With prior 1 and threshold 0 the stand-in returns the score itself.
             write_onnx(path, graph, np.asarray(1.0), np.asarray(0.0), {})
         except ModelError as error:
             return str(error).removeprefix("export, ")
@@ -90,7 +91,9 @@ def reason_not_to_export(backbone: nn.Module, member: GraphMember, image_size: i
                 expected = graph.member_scores(torch.from_numpy(pixels[:batch]))[0].numpy()
             if len(scores) != batch:
                 return f"it gives {len(scores)} scores for {batch} images"
+            # Relative to the largest score; members have no common unit.
             worst = np.abs(scores - expected).max() / max(1e-12, np.abs(expected).max())
+            # Written so that NaN fails.
             if not worst <= _TOLERANCE:
                 return f"its scores differ by {worst:.1e} of their size at batch {batch}"
     return ""

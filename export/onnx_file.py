@@ -61,6 +61,7 @@ def write_onnx(
     Raises:
         ModelError: the graph is too large for one file, could not be traced or is not valid ONNX.
     """
+    # Checked before tracing: protobuf's own error would come late and name no cause.
     n_bytes = sum(value.numel() * value.element_size() for value in (*graph.parameters(), *graph.buffers()))
     if n_bytes > _MOST_WEIGHT_BYTES:
         raise ModelError(
@@ -72,6 +73,7 @@ def write_onnx(
         "threshold": np.asarray(threshold, dtype=np.float32),
     }
     model = _traced(graph.eval(), defaults, backbone_folders or {})
+    # An initialiser that is also an input is ONNX's way to give an input a default.
     for name, value in defaults.items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
     model.producer_name = "outnumbered"
@@ -82,6 +84,7 @@ def write_onnx(
         entry = model.metadata_props.add()
         entry.key, entry.value = key, text
     try:
+        # full_check also infers shapes, which finds joins of parts that do not fit each other.
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"export, stage checking: {' '.join(str(error).split())[:300]}") from error
@@ -100,6 +103,7 @@ def _traced(
     with torch.inference_mode():
         features = [backbone(resized(images, size)) for backbone in graph.backbones]
     beside = GraphBesideBackbones(graph, [type(each) for each in features]).eval()
+    # The backbones' real outputs: the tracer takes dtypes and fixed sizes from them.
     of_backbones = [(pooled, patches) for _, pooled, patches in features]
     with torch.inference_mode():
         n_outputs = len(beside(images, *given, of_backbones)) - 1
@@ -116,7 +120,9 @@ def _traced(
     )
     for number, (key, backbone) in enumerate(zip(graph.backbone_keys, graph.backbones, strict=True)):
         part = backbone_graph(backbone, size, backbone_folders.get(key))
+        # Before joining, so that every node can still say which backbone it came from.
         name_scopes(part.graph, number)
         put_into(model, part, prefixes[number], {PIXELS: PIXELS})
+    # The resized pixels were an output only to connect the backbones; the file does not promise them.
     keep_outputs(model.graph, outputs)
     return model

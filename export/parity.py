@@ -73,6 +73,8 @@ def check_parity(
         worst_probability = float(
             np.maximum(worst_probability, np.abs(scores.probability - p_minority).max())
         )
+        # Relative to the column's spread, because members' units differ by orders of magnitude; 1e-12 avoids
+        # 0 / 0 for a constant column.
         relative = np.abs(scores.member_scores - member_scores).max(axis=0) / np.maximum(spreads, 1e-12)
         worst_scores = np.maximum(worst_scores, relative)
     report = ParityReport(
@@ -92,6 +94,7 @@ def _failure(report: ParityReport) -> str:
     member, difference = max(
         report.max_score_difference.items(), key=lambda item: np.inf if np.isnan(item[1]) else item[1]
     )
+    # Scores that agree while probabilities do not leave only the ensemble to blame.
     stage = "ensemble" if difference <= 10 * TOLERANCE else f"member {member}"
     return (
         f"export, parity gate: stage {stage}: on {report.images} test images the file's probabilities "

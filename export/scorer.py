@@ -108,6 +108,7 @@ class Scorer:
             paths: any number of files; read a batch at a time.
             batch_size: images per call of the graph.
         """
+        # Lazily, so that no more than one batch of pixels is in memory.
         named = ((str(path), partial(decode_file, Path(path), self._model.decode)) for path in paths)
         return self._score(named, batch_size)
 
@@ -152,6 +153,7 @@ class Scorer:
 
     def _one(self, name: str, scores: Scores, row: int) -> ImageScore:
         given = scores.probability[row]
+        # One bad image must not raise for the whole batch; it becomes a result with the reason.
         if not (np.isfinite(given).all() and np.isfinite(scores.member_scores[row]).all()):
             return ImageScore(name, error="the model gave a score that is not a finite number.")
         # A file for two classes gives the minority's probability only.

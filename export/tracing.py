@@ -75,6 +75,8 @@ def put_into(model: onnx.ModelProto, part: onnx.ModelProto, prefix: str, given: 
     """
     versions = {each.domain: each.version for each in model.opset_import}
     for each in part.opset_import:
+        # Operators may change their meaning between versions, so graphs of different versions must not be
+        # joined.
         if versions.setdefault(each.domain, each.version) != each.version:
             raise ModelError(
                 f"export, stage joining: operators '{each.domain}' of versions {versions[each.domain]} and "
@@ -82,9 +84,11 @@ def put_into(model: onnx.ModelProto, part: onnx.ModelProto, prefix: str, given: 
             )
     del model.opset_import[:]
     model.opset_import.extend(onnx.helper.make_opsetid(*each) for each in versions.items())
+    # Local functions are shared: both tracings bring the same definitions.
     known = {(each.domain, each.name, each.overload) for each in model.functions}
     model.functions.extend(e for e in part.functions if (e.domain, e.name, e.overload) not in known)
 
+    # Prefixes keep the names of values unique; ONNX has one namespace per graph.
     graph = onnx.compose.add_prefix_graph(part.graph, prefix)
     value_of = {prefix + name: value for name, value in given.items()}
     for node in graph.node:
@@ -114,10 +118,12 @@ def keep_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:
         place = waiting.pop()
         needed.add(place)
         waiting |= makers[place] - needed
+    # Sorted places make the order, and so the file's bytes, the same at every export.
     order = graphlib.TopologicalSorter({place: sorted(makers[place]) for place in sorted(needed)})
     kept = [nodes[place] for place in order.static_order()]
     read = {name for node in kept for name in _reads(node)}
     made = {name for node in kept for name in node.output}
+    # Copied before the field is cleared, because its messages die with it.
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
     del graph.node[:]
     graph.node.extend(copies)

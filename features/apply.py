@@ -31,6 +31,8 @@ def feature_batches(
         stop = min(start + _BATCH, len(rows))
         images = torch.empty(0)
         if "images" in needs:
+            # Pixels and patch features are read batch by batch; only pooled features are small enough to be
+            # read at once.
             pixels = rows.images(np.arange(start, stop))
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
         yield BackboneFeatures(

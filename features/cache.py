@@ -62,6 +62,7 @@ class FeatureStore:
             pooled: ``[n, D]`` float32.
             patches: ``[n, C, g, g]`` half precision.
         """
+        # Checked at the door: an infinite feature would surface much later, as a collapsed member.
         if not np.isfinite(patches).all() or not np.isfinite(pooled).all():
             raise ModelError(
                 "backbone features are not finite, or outside the range of half precision (±65504). "
@@ -71,6 +72,7 @@ class FeatureStore:
         for name, array in (("pooled", pooled), ("patches", patches)):
             with atomic_writer(self.folder / f"{shard}-{name}.npy") as handle:
                 np.save(handle, array, allow_pickle=False)
+        # Last, because the JSON file is what makes the shard exist.
         write_json(self.folder / f"{shard}.json", {"sha256": digests})
         self._register(shard, digests)
 
@@ -80,11 +82,13 @@ class FeatureStore:
             patches = np.load(self.folder / f"{shard}-patches.npy", mmap_mode="r", allow_pickle=False)
             self._open[shard] = (pooled, patches)
             if len(self._open) > _OPEN_SHARDS:
+                # The shard that was used longest ago; its memory map closes with the last reference.
                 self._open.popitem(last=False)
         self._open.move_to_end(shard)
         return self._open[shard]
 
     def _gather(self, digests: Sequence[str], which: int, out: FloatArray) -> FloatArray:
+        # Grouped by shard, so that each file is opened once per call, whatever the order of the rows.
         rows_of_shard: dict[str, list[tuple[int, int]]] = {}
         for target, digest in enumerate(digests):
             shard, row = self._place[digest]

@@ -14,6 +14,7 @@ def pick_device(wanted: str) -> str:
     Raises:
         UsageError: cuda was asked for, but torch sees none.
     """
+    # Imported here, because commands that only look at the options must start without torch.
     import torch
 
     available = torch.cuda.is_available()

@@ -29,6 +29,7 @@ def read_pixels(paths: Sequence[Path], decode: DecodeSettings) -> ImageArray:
                 f"{path}: {error} It could be read when the data set was inspected. "
                 "Restore it, or run the same command again to exclude it."
             ) from error
+    # All files are decoded to one size, so they stack.
     return np.stack(pixels)
 
 

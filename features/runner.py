@@ -61,6 +61,7 @@ def backbone_runner(backbone: Backbone, onnx_path: Path, device: str) -> Backbon
     options = onnxruntime.SessionOptions()
     # By default ONNX Runtime counts the host's cores, not those that this process may use.
     options.intra_op_num_threads = usable_cpus()
+    # ONNX Runtime warns of harmless things, such as initialisers that its optimiser removes.
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])
 
@@ -84,6 +85,7 @@ def _torch_runner(backbone: Backbone) -> BackboneRunner:
 
 def _write_backbone(backbone: Backbone, path: Path) -> None:
     size = backbone.settings.image_size
+    # Two images: torch.export takes a size of 1 for a constant.
     sample = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     try:
         with warnings.catch_warnings(), torch.inference_mode():

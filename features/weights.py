@@ -33,6 +33,8 @@ def build_network(name: str, weights: str, seed: int = 0) -> nn.Module:
     """
     if weights == "hub":
         return _from_hub(name).eval()
+    # Building a network draws random weights; the caller's random state must not depend on which network it
+    # is.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = _create(name, pretrained=False)
@@ -60,6 +62,7 @@ def build_classifier(
     model: Any = build_network(name, weights, seed)
     mean, std = normalisation(model)
     if name.startswith(TORCHVISION_PREFIX):
+        # torchvision has no common name for the last layer; by convention it is the last linear one.
         last = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
         if not last:
             raise UsageError(f"backbone '{name}': it has no linear layer to replace. Choose another.")
@@ -131,7 +134,9 @@ def _load_file(model: nn.Module, name: str, path: Path) -> None:
 
             state = load_file(path)
         else:
+            # weights_only: a pickle from elsewhere could run code.
             state = torch.load(path, map_location="cpu", weights_only=True)
+            # Checkpoints of trainers keep the weights under this key.
             state = state.get("state_dict", state)
         model.load_state_dict(state)
     except Exception as error:

@@ -75,6 +75,7 @@ class Mahalanobis(FormulaMember):
             raise MemberCollapsedError(
                 f"mahalanobis: collapsed, its {len(pooled)} majority rows are all alike."
             )
+        # A constant feature contributes 0 for images like the training images.
         std = np.where(varies, std, 1.0)
         covariance, shrinkage = _shrunk_covariance((pooled - mean) / std, varies)
         # Sigma = L L^T, so W = L^-T has W W^T = Sigma^-1 and |(x - mean) W| is the Mahalanobis distance:

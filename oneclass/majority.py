@@ -34,4 +34,5 @@ def drawn_rows(n_rows: int, most: int, seed: int) -> IndexArray:
     """
     if n_rows <= most:
         return np.arange(n_rows, dtype=np.int64)
+    # Rising order, because features lie on disk in row order.
     return np.sort(np.random.default_rng(seed).choice(n_rows, most, replace=False)).astype(np.int64)

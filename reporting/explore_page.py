@@ -115,7 +115,7 @@ class ExplorePage:
 
 
 def render_explored(page: ExplorePage) -> str:
-    """The text of the page; every text of it is escaped, and baseline characters become visible."""
+    """The text of the page; every text of it is escaped, and control characters become visible."""
     return template_environment().get_template("explore.html").render(page=page, style=page_style())
 
 

@@ -37,5 +37,5 @@ def _breakable(name: str) -> Markup:
 
 
 def _printable(text: object) -> str:
-    """Baseline characters made visible; markup is the template's business."""
+    """Control characters made visible; markup is the template's business."""
     return printable(str(text))

@@ -115,6 +115,7 @@ class HeadCnn(LogitMember[HeadModule]):
         pooled = pooled.to(context.device)
         real = pooled[torch.from_numpy(is_real).to(context.device)]
         with torch.random.fork_rng():
+            # Only an MLP starts from random weights; a linear head starts from zeros.
             torch.manual_seed(context.seed)
             module = HeadModule(self.settings, pooled.shape[1], n_classes).to(context.device)
         module.mean.copy_(real.mean(dim=0))
@@ -130,6 +131,7 @@ class HeadCnn(LogitMember[HeadModule]):
             )
             pooled = torch.cat([pooled, torch.from_numpy(made).to(context.device)])
             shown_labels = np.concatenate([labels, made_labels])
+        # Copies and synthetic rows are not evidence of how frequent a class is.
         trained = np.bincount(labels[is_real], minlength=n_classes).astype(np.int64)
         self._fit_head(module, module.standardise(pooled), shown_labels, trained, context.seed)
         self._module = module.to("cpu")
@@ -157,6 +159,8 @@ class HeadCnn(LogitMember[HeadModule]):
             for drawn in (
                 draw_rows(sampler, labels, module.n_classes, seed, each, rounds) for each in range(rounds)
             ):
+                # Sorted: the order of rows does not matter to the optimum, but it does to the last digits of
+                # a sum.
                 at = torch.from_numpy(np.sort(drawn)).to(standardised.device)
                 shown = np.bincount(labels[drawn], minlength=module.n_classes)
                 objective = self._objective(shown, trained, standardised)

@@ -77,6 +77,7 @@ class Objective:
         self.trained = counts if trained is None else trained
         self.changing = changing
         until = settings.deferred_until
+        # LDAM's authors start the weights at 160 of 200 epochs.
         if until is None:
             until = 0.8 if settings.loss == "ldam" else 0.0
         self.weights_from = until if settings.loss in {"ldam", "weighted_cross_entropy"} else float("inf")
@@ -86,6 +87,7 @@ class Objective:
         # VS-loss: multiplicative factors (n_k / n_max)^gamma.
         self.multipliers = (counts.float() / counts.max()).pow(settings.vs_gamma)
         self.gammas = torch.full((len(counts),), settings.gamma, device=counts.device)
+        # The minority, the last class, is not down-weighted, however easy its rows have become.
         if settings.loss == "asymmetric_focal":
             self.gammas[-1] = 0.0
 
@@ -156,5 +158,6 @@ class Objective:
             # The network learns log p(k | x) - tau log shown_k, so its own softmax refers to shown^(1 - tau).
             effective = shown.pow(1.0 - self.settings.tau)
             exact = plain
+        # A power or a product of shares no longer sums to 1.
         effective = effective / effective.sum()
         return PriorLedger(tuple(trained.tolist()), tuple(effective.tolist()), exact)

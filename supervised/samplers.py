@@ -88,6 +88,7 @@ def draw_rows(
         if settings.kind == "undersample":
             mine = order.permutation(mine)
         drawn.append(mine)
+        # Jittered places in 0…1, evenly spread per class: sorting all of them interleaves the classes.
         places.append((np.arange(len(mine)) + order.random(len(mine))) / len(mine))
     return np.concatenate(drawn)[np.argsort(np.concatenate(places), kind="stable")].astype(np.int64)
 

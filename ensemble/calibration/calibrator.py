@@ -30,6 +30,7 @@ def smoothed_targets(labels: LabelArray) -> Float64Array:
     """
     n_pos = int(labels.sum())
     n_neg = len(labels) - n_pos
+    # With hard targets 0 and 1 a separable table has no finite optimum: the slope would grow without bound.
     return np.where(labels == 1, (n_pos + 1.0) / (n_pos + 2.0), 1.0 / (n_neg + 2.0))
 
 
@@ -62,6 +63,9 @@ class InterceptCalibrator(Calibrator):
     @classmethod
     def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
         """Choose the intercept at which the mean probability equals the share of positives."""
+        # The logit enters as an offset, i.e. with a slope fixed at 1, so the intercept is the only free
+        # parameter. No ridge: the intercept is never penalised, and there is nothing else to shrink. Hard
+        # labels suffice, because an intercept stays finite as long as both classes are present.
         no_inputs = np.empty((len(logit), 0))
         return cls(fit_logistic(no_inputs, labels.astype(np.float64), ridge=0.0, offset=logit).intercept)
 
@@ -85,6 +89,8 @@ class PlattCalibrator(Calibrator):
     @classmethod
     def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
         """Logistic regression on the logit with Platt's smoothed targets."""
+        # The bound, not a ridge, keeps the slope positive: a ridge would shrink it and so under-confidently
+        # flatten every probability.
         fit = fit_logistic(logit[:, None], smoothed_targets(labels), ridge=0.0, lower=MIN_SLOPE)
         return cls(float(fit.weights[0]), fit.intercept)
 
@@ -113,6 +119,8 @@ class BetaCalibrator(Calibrator):
     @classmethod
     def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
         """Logistic regression on (ln s, -ln(1 - s)) with bounded weights."""
+        # ln s = -softplus(-logit) and -ln(1 - s) = softplus(logit); s itself would round to 1 from a logit of
+        # about 37 on, and the logarithm of 1 - s to minus infinity.
         X = np.stack([-np.logaddexp(0.0, -logit), np.logaddexp(0.0, logit)], axis=1)
         fit = fit_logistic(X, smoothed_targets(labels), ridge=0.0, lower=MIN_SLOPE)
         return cls(float(fit.weights[0]), float(fit.weights[1]), fit.intercept)
@@ -144,9 +152,11 @@ class TemperatureCalibrator(Calibrator):
         """Softmax regression; the true class's target is (n_k + 1) / (n_k + 2), the others share the rest."""
         n_rows, n_classes = logit.shape
         counts = np.bincount(labels, minlength=n_classes)
+        # Platt's smoothing per class, for the same reason as with two classes: rare classes stay finite.
         own = ((counts + 1.0) / (counts + 2.0))[labels]
         targets = np.repeat(((1.0 - own) / (n_classes - 1))[:, None], n_classes, axis=1)
         targets[np.arange(n_rows), labels] = own
+        # The logits form one block, so a single slope (the inverse temperature) scales all K of them.
         no_anomaly = np.empty((n_rows, 0))
         fit = fit_softmax(logit[None], no_anomaly, targets, ridge=0.0, lower=MIN_SLOPE)
         return cls(float(fit.slopes[0]), tuple(fit.intercept.tolist()))

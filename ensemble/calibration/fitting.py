@@ -54,6 +54,8 @@ def fit_calibrator(logit: Float64Array, labels: LabelArray) -> tuple[Calibrator,
             f"calibration: class {int(np.argmin(counts))} of {n_classes} has no rows. "
             "Give out-of-fold rows of every class."
         )
+    # K classes always get the K + 1 parameters of temperature and intercepts: the rare classes of a long tail
+    # seldom have the positives for anything more flexible.
     if logit.ndim == 2:
         calibrator: Calibrator = TemperatureCalibrator.fit(logit, labels)
         return calibrator, f"Calibrated by one temperature and an intercept for each of {n_classes} classes."
@@ -86,5 +88,6 @@ def calibrator_from_json(document: dict[str, Any]) -> Calibrator:
             f"ensemble file: unknown calibrator '{kind}'.{nearest_match(kind, CALIBRATORS)} "
             "Run the ensemble command again with this version."
         )
+    # JSON has no tuples; the frozen dataclasses compare and hash by tuples.
     state = {name: tuple(v) if isinstance(v, list) else v for name, v in document["state"].items()}
     return CALIBRATORS[kind](**state)

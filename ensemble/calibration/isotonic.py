@@ -43,9 +43,14 @@ class IsotonicCalibrator(Calibrator):
 
         Platt's targets instead of 0 and 1 keep the value of every step strictly between 0 and 1.
         """
+        # Isotonic regression says nothing beyond the outermost steps. A flat continuation would tie all
+        # extreme images, which are the ones a review starts from; Platt's slope keeps them apart.
         tail_slope = PlattCalibrator.fit(logit, labels).slope
         targets = smoothed_targets(labels)
+        # Rows of equal fitted value form one step.
         step_of_row = np.unique(IsotonicRegression().fit_transform(logit, targets), return_inverse=True)[1]
+        # Every step is represented by the centre of its rows rather than by its edges (centred isotonic
+        # regression), which turns the staircase into a strictly increasing line.
         count = np.bincount(step_of_row).astype(np.float64)
         centre = np.bincount(step_of_row, weights=logit) / count
         mean = np.bincount(step_of_row, weights=targets) / count
@@ -55,6 +60,7 @@ class IsotonicCalibrator(Calibrator):
     def __call__(self, logit: Float64Array) -> Float64Array:
         """Interpolate between the knots, extrapolate by the tail slope."""
         knots, values = np.asarray(self.knots), np.asarray(self.values)
+        # np.interp is constant outside the knots; the tails are added separately.
         below, above = np.minimum(logit - knots[0], 0.0), np.maximum(logit - knots[-1], 0.0)
         inside = np.interp(logit, knots, values)
         return np.asarray(inside + self.tail_slope * (below + above), dtype=np.float64)
@@ -82,11 +88,14 @@ def _merge_cliffs(
         # Clipped, so that neighbours that are equal up to rounding count as too steep or too flat.
         rise, run = (np.maximum(np.diff(v), 1e-12) for v in (logit_of(mean), centre))
         slope = rise / run
+        # Both ratios exceed 1 exactly where their limit is violated, so one argmax finds the worst segment of
+        # either kind.
         off = np.maximum(slope / max_slope, MIN_SLOPE / slope)
         worst = int(np.argmax(off))
         if off[worst] <= 1.0:
             break
         pair = slice(worst, worst + 2)
+        # Weighted by rows, so that merging keeps the overall mean of the targets (calibration in the large).
         merged = [float(np.average(values[pair], weights=count[pair])) for values in (centre, mean)]
         centre = np.r_[centre[:worst], merged[0], centre[worst + 2 :]]
         mean = np.r_[mean[:worst], merged[1], mean[worst + 2 :]]

@@ -63,11 +63,15 @@ def contributions(oof: ScoreTable, *, seed: int, n_replicates: int) -> tuple[Qua
     whole, losses = quality(logits, training.labels), _row_losses(logits, training.labels)
     differences: dict[str, Float64Array] = {}
     qualities: dict[str, Quality] = {}
+    # A single member leaves nothing to refit without it.
     if len(training.blocks) > 1:
         for block in training.blocks:
+            # Refitted, not zeroed: the remaining members may take over what the dropped one knew, and only
+            # what they cannot replace is its contribution.
             left = cross_fit(_without(training, block.member), stack)
             qualities[block.member] = quality(left, training.labels)
             differences[block.member] = _row_losses(left, training.labels) - losses
+    # Groups, not rows, are resampled: images of one patient are not independent evidence.
     intervals = _intervals(training, differences, seed, n_replicates)
     found = []
     for block in training.blocks:
@@ -111,6 +115,7 @@ def _intervals(
     """Member → mean difference with the central 95 % of its bootstrap replicates."""
     if not differences:
         return {}
+    # Differences row by row, so that all members share the replicates and each interval is paired.
     by_row = np.stack(list(differences.values()), axis=1)
     blocks = replicate_weights(training.labels, training.groups, n_replicates=n_replicates, seed=seed)
     means = np.concatenate([weights @ by_row / weights.sum(axis=1, keepdims=True) for weights in blocks])

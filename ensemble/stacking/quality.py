@@ -29,6 +29,7 @@ def log_loss(logits: Float64Array, labels: LabelArray) -> float:
     """Mean negative log-likelihood, from ``[N]`` log-odds or ``[N, K]`` logits; never infinite."""
     if logits.ndim == 1:
         return float(np.mean(np.logaddexp(0.0, logits) - labels * logits))
+    # -log softmax of the true class, without ever forming a probability that could round to 0.
     own = logits[np.arange(len(labels)), labels]
     return float(np.mean(logsumexp(logits, axis=1) - own))
 
@@ -38,6 +39,8 @@ def quality(logits: Float64Array, labels: LabelArray) -> Quality:
     if logits.ndim == 1:
         precision = average_precision_score(labels, logits)
     else:
+        # Ranks one class across rows, so the logits must first be made comparable between rows; log p orders
+        # like p and does not saturate.
         log_p = logits - logsumexp(logits, axis=1, keepdims=True)
         precision = average_precision_score(one_hot(labels, logits.shape[1]), log_p, average="macro")
     return Quality(log_loss(logits, labels), float(precision))

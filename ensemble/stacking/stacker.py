@@ -35,6 +35,7 @@ def cross_fit(training: TrainingScores, method: Method) -> Float64Array:
     logits: Float64Array | None = None
     for fold in np.unique(training.folds):
         held_out = training.folds == fold
+        # The method chooses its scales, ridge and members inside this call, from the other folds only.
         of_fold = method(training.rows(~held_out)).logits(training.scores[held_out])
         if logits is None:
             logits = np.empty((len(training.labels), *of_fold.shape[1:]))
@@ -67,6 +68,7 @@ def ridge_stack(training: TrainingScores) -> LinearCombination:
             log_loss(cross_fit(training, partial(fit_stack, ridge=ridge * factor)), training.labels)
             for factor in RIDGE_FACTORS
         ]
+        # Factors fall from strong to weak and argmin takes the first, so ties go to the strongest ridge.
         ridge *= RIDGE_FACTORS[int(np.argmin(losses))]
     return fit_stack(training, ridge)
 
@@ -92,6 +94,7 @@ def greedy_selection(training: TrainingScores) -> LinearCombination:
     best prefix is used. The selection uses cross-fitted log-odds.
     """
     singles = [partial(fit_single, member=block.member) for block in training.blocks]
+    # Selection looks at cross-fitted logits: by in-sample ones the most overfitted member would win.
     candidates = np.stack([valid_logits(training, single) for single in singles])
     counts = np.zeros(len(singles), dtype=np.int64)
     running = np.zeros_like(candidates[0])
@@ -104,6 +107,8 @@ def greedy_selection(training: TrainingScores) -> LinearCombination:
         # The margin keeps rounding errors from preferring twenty copies of a member to one.
         if losses[chosen] < best_loss - 1e-12:
             best_counts, best_loss = counts.copy(), losses[chosen]
+    # A mean of logistic regressions is linear in the standardised scores, so it collapses into one set of
+    # weights.
     share = best_counts / best_counts.sum()
     fitted = [single(training) for single in singles]
     weights = sum(s * f.weights for s, f in zip(share, fitted, strict=True))

@@ -36,6 +36,8 @@ def blocks_of(columns: tuple[ScoreColumn, ...], n_classes: int) -> tuple[MemberB
     for member in dict.fromkeys(column.member for column in columns):
         positions = tuple(i for i, column in enumerate(columns) if column.member == member)
         meanings = {columns[i].meaning for i in positions}
+        # With two classes even a supervised member has one column, the minority's log-odds: a second would be
+        # its negative.
         expected = n_classes if n_classes > 2 and "logit" in meanings else 1
         if len(positions) != expected or len(meanings) != 1:
             raise ModelError(
@@ -77,6 +79,7 @@ class TrainingScores:
                 folds.
             DataError: there are fewer than two folds, or a class occurs in only one fold.
         """
+        # Checked before anything is fitted: a NaN would spread through the standard deviation to every row.
         table.require_complete()
         if not len(table.columns):
             raise ModelError(
@@ -99,6 +102,7 @@ class TrainingScores:
             columns=table.columns,
             blocks=blocks_of(table.columns, n_classes),
             n_classes=n_classes,
+            # Members score in float32; sums over thousands of rows and the optimiser need double precision.
             scores=table.scores.astype(np.float64),
             labels=table.labels,
             folds=table.fold_of_row,
@@ -108,6 +112,8 @@ class TrainingScores:
     @property
     def n_positive(self) -> int:
         """Rows of the rarest class, which limits what can be learnt."""
+        # The rarest class, which need not be the minority's column for K classes, sets how many coefficients
+        # the rows can support.
         return int(np.bincount(self.labels, minlength=self.n_classes).min())
 
     @property
@@ -148,6 +154,7 @@ def _check_folds(table: ScoreTable) -> None:
             "from one another. Make group-aware folds and train again."
         )
     for k, name in enumerate(table.class_names):
+        # A class that lies in one fold only would be missing from the rows that fold is predicted from.
         of_class = table.fold_of_row[table.labels == k]
         if len(np.unique(of_class)) < 2:
             where = f"all in fold {of_class[0]}" if len(of_class) else "in no fold"

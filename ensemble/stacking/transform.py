@@ -45,10 +45,14 @@ class ColumnTransform:
         """
         scores = training.scores
         is_log = np.array([column.meaning == "anomaly_score" for column in training.columns])
+        # Some models from elsewhere give negative anomaly scores; the logarithm needs them shifted to 0 or
+        # more.
         floor = np.where(is_log, np.minimum(scores.min(axis=0), 0.0), 0.0)
         eps = np.ones(len(is_log))
         for m in np.flatnonzero(is_log):
             above = scores[:, m] - floor[m]
+            # The median of the positive scores only: a member that gives many exact zeros would otherwise get
+            # an eps of 0.
             positive = above[above > 0]
             eps[m] = EPS_OF_MEDIAN * np.median(positive) if len(positive) else 1.0
         raw = _before_scaling(scores, is_log, floor, eps)
@@ -56,6 +60,7 @@ class ColumnTransform:
         for block in training.blocks:
             columns = list(block.columns)
             values = raw[:, columns]
+            # One mean and one scale per member, so that standardising does not reorder its K logits.
             mean[columns] = values.mean()
             # Softmax compares the logits of a block within a row, so the spread within rows sets the scale.
             spread = values - values.mean(axis=1, keepdims=True) if block.is_logit_block else values

@@ -20,6 +20,7 @@ def default_ridge(training: TrainingScores) -> float:
     Inputs are standardised, so a ridge of r counts about as much as r well-placed rows. With many positives
     it has no effect; with three positives for five members it keeps the weights small and even.
     """
+    # Blocks, not columns: a member with K logits has a single coefficient.
     return COMFORTABLE_POSITIVES * len(training.blocks) / max(1, training.n_positive)
 
 
@@ -54,6 +55,8 @@ def fit_mean(training: TrainingScores) -> LinearCombination:
         fit = fit_logistic(
             z.mean(axis=1, keepdims=True), training.labels.astype(np.float64), ridge=ridge, lower=MIN_SLOPE
         )
+        # The slope of the mean is spread evenly over the columns, so the fusion has the same form as the
+        # stack.
         weights = np.full((z.shape[1], 1), fit.weights[0] / z.shape[1])
         return LinearCombination(transform, weights, np.array([fit.intercept]))
     logit_blocks, anomaly_columns = _by_kind(training)
@@ -78,6 +81,8 @@ def _fit(training: TrainingScores, ridge: float, lower: float) -> LinearCombinat
         return LinearCombination(transform, fit.weights[:, None], np.array([fit.intercept]))
     logit_blocks, anomaly_columns = _by_kind(training)
     blocks = np.stack([z[:, columns] for columns in logit_blocks]) if logit_blocks else np.empty((0, 0, 0))
+    # Plain labels and unweighted rows: weighting would distort the probabilities, and class shares are dealt
+    # with by the prior shift.
     targets = one_hot(training.labels, training.n_classes)
     softmax = fit_softmax(blocks, z[:, anomaly_columns], targets, ridge=ridge, lower=lower)
     weights = np.zeros((z.shape[1], training.n_classes))

@@ -10,6 +10,7 @@ from evaluation.rows import Float64Array
 
 def product_g_mean(recalls: Float64Array) -> Float64Array:
     """``[B]`` geometric means of ``[K, B]`` class recalls."""
+    # Zeros need no care: the root of 0 is 0, and a mean of logarithms would have to avoid it.
     means: Float64Array = np.prod(recalls, axis=0) ** (1.0 / len(recalls))
     return means
 

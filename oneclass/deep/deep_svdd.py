@@ -122,6 +122,7 @@ class _CellDataset(Dataset[Tensor]):
         """``[B, P, C]``; DataLoader calls this once per batch."""
         if self._kept is not None:
             return self._kept[positions]
+        # One batch as large as the request, so the iterator yields exactly one.
         batch = next(self.rows.subset(np.array(positions)).patches(batch_size=len(positions)))
         return standard_cells(torch.from_numpy(batch), self.mean, self.std)
 

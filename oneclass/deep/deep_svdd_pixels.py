@@ -123,6 +123,7 @@ def contrast_normalised(images: Tensor, settings: DeepSVDDPixelsSettings) -> Ten
     if settings.contrast == "none":
         return pixels
     centred = pixels - pixels.mean(dim=(1, 2, 3), keepdim=True)
+    # Mean absolute value, as in the paper's preprocessing, not the standard deviation.
     size_of_image = centred.abs().mean(dim=(1, 2, 3), keepdim=True)
     return centred / size_of_image.clamp_min(_LEAST_CONTRAST)
 
@@ -139,6 +140,7 @@ def _read(rows: ImageRows, positions: list[int], settings: DeepSVDDPixelsSetting
 
 def _range_of(majority: ImageRows, settings: DeepSVDDPixelsSettings) -> tuple[Tensor, Tensor]:
     """Smallest and largest value ``[]`` over all pixels of the majority, in one streamed pass."""
+    # Without normalisation the range is known: that of bytes.
     if settings.contrast == "none":
         return torch.tensor(0.0), torch.tensor(255.0)
     low, high = torch.tensor(float("inf")), torch.tensor(float("-inf"))

@@ -159,6 +159,7 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
     def _fit(self, rows: SphereRows, task: SphereTask[NetworkT], context: FitContext) -> NetworkT:
         for attempt in range(self.settings.attempts):
             with torch.random.fork_rng():
+                # Another seed per attempt, or the same collapse would follow.
                 torch.manual_seed(context.seed + attempt)
                 network = task.new_network()
             self._require_no_trivial_solution(network)
@@ -202,6 +203,7 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
             device=context.device,
         )
         embeddings = embeddings_of(network, in_order)
+        # After training: scores that do not differ mean that the network collapsed.
         distances = (embeddings - network.centre).square().sum(dim=1).sqrt()
         require_distinct_scores(self.name, distances[:, None].numpy())
         require_spread_embeddings(self.name, embeddings.numpy(), network.centre.numpy())
@@ -244,6 +246,7 @@ class _SphereTraining(LightningModule):
         if self.settings.objective == "one_class" or self.current_epoch < self.settings.warm_up_epochs:
             # Deep SAD, equation 7: a labelled minority row adds eta / d. Without any, it is Deep SVDD's
             # equation 4.
+            # Computed for all rows and chosen by where, which keeps the step free of data-dependent shapes.
             pushed = self.eta / (squared + _EPSILON)
             loss = torch.where(batch.is_minority, pushed, squared).mean()
         else:
@@ -271,6 +274,7 @@ class _SphereTraining(LightningModule):
         )
         if not s.fine_tune_share:
             return optimiser
+        # The paper's two stages: searching, then fine-tuning at a tenth of the learning rate.
         turn = max(1, round(s.epochs * (1.0 - s.fine_tune_share)))
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [turn], gamma=0.1)
         return {"optimizer": optimiser, "lr_scheduler": schedule}

@@ -112,6 +112,8 @@ class MeanShifted(ModuleMember[MeanShiftedModule]):
 
     def _adapt(self, embedding: _Embedding, images: _Images, context: FitContext) -> None:
         before = _embed_all(embedding, images, context.device)
+        # The centre is fixed before adaptation: one that moved with the features could be reached by
+        # collapsing onto it.
         centre = before.mean(dim=0)
         # Images that the pre-trained features cannot tell apart leave the loss nothing to start from.
         require_spread_embeddings(self.name, before.numpy(), centre.numpy())
@@ -149,9 +151,11 @@ def mean_shifted_loss(views: Tensor, other_views: Tensor, centre: Tensor, temper
         centre: ``[D]``: c, mean of the unit vectors before adaptation.
         temperature: tau.
     """
+    # float(): under mixed precision, differences of nearly equal unit vectors would lose their digits.
     theta = nn.functional.normalize(torch.cat([views, other_views]).float() - centre, dim=1)
     similarities = theta @ theta.T / temperature
     itself = torch.eye(len(theta), dtype=torch.bool, device=theta.device)
+    # Views i and i + N belong together; rolling by N maps each to its partner in both halves.
     partner = torch.arange(len(theta), device=theta.device).roll(len(views))
     return nn.functional.cross_entropy(similarities.masked_fill(itself, float("-inf")), partner)
 

@@ -60,6 +60,7 @@ class NearestRows(nn.Module):
         n_rows = self.bank.shape[0]
         if n_rows == 1:
             return
+        # A few hundred rows show whether the bank varies; comparing all with all would be quadratic.
         checked = torch.arange(0, n_rows, max(1, n_rows // _CHECKED_ROWS))
         # Not by the matrix product: its rounding errors would make copies look different.
         squared = torch.cdist(

@@ -52,6 +52,7 @@ def random_views(images: Tensor, crop_scale_min: float, flips: Flips, colour: fl
 def _crops(n_images: int, crop_scale_min: float, flips: Flips) -> Tensor:
     """``[N, 2, 3]`` affine maps from a view's coordinates (-1…1) to the image's."""
     area = crop_scale_min + (1.0 - crop_scale_min) * torch.rand(n_images)
+    # Uniform in the logarithm, so that wide and tall crops are equally likely.
     stretch = torch.exp(_LOG_RATIO * (torch.rand(n_images) - 0.5))
     # Clamped, because a stretched crop of nearly the whole area would reach beyond the image.
     width, height = (area.sqrt() * stretch).clamp_max(1.0), (area.sqrt() / stretch).clamp_max(1.0)
@@ -60,6 +61,7 @@ def _crops(n_images: int, crop_scale_min: float, flips: Flips) -> Tensor:
     maps = torch.zeros(n_images, 2, 3)
     maps[:, 0, 0] = width * (mirrored[0] if flips != "none" else 1.0)
     maps[:, 1, 1] = height * (mirrored[1] if flips == "both" else 1.0)
+    # The crop's centre may move by what the crop leaves free, so that it stays inside the image.
     maps[:, 0, 2] = place_x * (1.0 - width)
     maps[:, 1, 2] = place_y * (1.0 - height)
     return maps

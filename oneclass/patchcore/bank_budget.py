@@ -70,6 +70,7 @@ def resolve_bank_size(
         return settings.bank_size
     if settings.bank_ratio is not None:
         n_patches = n_images * shapes.patch_grid**2
+        # Of all patches of the images, as in the paper, although the bank is chosen from a sample of them.
         size = max(1, int(settings.bank_ratio * n_patches))
         if size > n_candidates:
             raise DataError(
@@ -96,6 +97,7 @@ def resolve_bank_size(
 def _timed(settings: PatchCoreSettings, shapes: FeatureShapes, size: int, dim: int) -> float:
     generator = torch.Generator().manual_seed(size)
     bank = torch.randn(size, dim, generator=generator)
+    # The projection takes part of the time, so the timed module has one wherever the real one will.
     projection = None
     if dim != shapes.patch_channels or settings.whiten:
         projection = torch.randn(shapes.patch_channels, dim, generator=generator)
@@ -108,6 +110,8 @@ def _round_down(size: int) -> int:
     if size < LEAST_BANK:
         return size
     steps = math.floor(2.0 * math.log2(size / LEAST_BANK))
+    # Steps of a factor of 1.41: the noise of a timing rarely crosses one, so a repeated training gets the
+    # same bank.
     return int(LEAST_BANK * 2.0 ** (steps / 2.0))
 
 

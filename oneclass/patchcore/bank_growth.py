@@ -21,6 +21,8 @@ def cover_radius_of(bank: Tensor) -> float:
     Args:
         bank: ``[B, k]`` float32, chosen by :func:`oneclass.patchcore.coreset.k_center_greedy`.
     """
+    # The bank was selected greedily, so the smallest distance within it is the one at which the last patch
+    # was taken.
     return 0.0 if len(bank) < 2 else float(_to_nearest(bank, bank, is_own=True).min())
 
 
@@ -36,6 +38,8 @@ def patches_to_add(bank: Tensor, patches: Tensor) -> Tensor:
     added: list[int] = []
     while True:
         farthest = int(nearest.argmax())
+        # Stops at the radius of the bank as trained, not of the grown one, which would shrink with every
+        # update.
         if float(nearest[farthest]) <= radius:
             return torch.tensor(added, dtype=torch.int64)
         added.append(farthest)

@@ -40,6 +40,8 @@ class Candidates:
         self._normal = normal
         self.images, self.cells = draw_places(normal, settings.candidate_patches, seed)
         moments = Moments(normal.shapes.patch_channels)
+        # Moments of all rows cost one more pass over the features; those of the drawn patches are nearly the
+        # same.
         for patches in self._all() if settings.pca_rows == "all" else self._drawn():
             moments.add(patches)
         self.mean = moments.mean.float()
@@ -58,6 +60,7 @@ class Candidates:
         points = torch.empty(len(self), self.dim)
         start = 0
         for patches in self._drawn():
+            # Centred even without a projection: distances do not change, and smaller norms round less.
             centred = patches - self.mean
             stop = start + len(patches)
             points[start:stop] = centred if self.projection is None else centred @ self.projection
@@ -94,5 +97,7 @@ def draw_places(normal: ImageRows, most: int, seed: int) -> tuple[IndexArray, In
     # With more images than candidates, a random draw of the images contributes one patch each.
     if len(normal) > most:
         images = np.sort(generator.choice(len(normal), most, replace=False))
+    # Sampling without replacement by random keys: the same number of random values per image, whatever
+    # per_image is, so that one more candidate does not change the cells drawn before.
     places = [np.argsort(generator.random(cells))[:per_image] for _ in images]
     return images, np.stack(places)

@@ -43,6 +43,8 @@ def rows_to_leave_out(normal: ImageRows, settings: PatchCoreSettings, seed: int)
         return np.empty(0, dtype=np.int64)
     deviations = robust_deviations(normal, settings, seed)
     suspicious = np.flatnonzero(deviations > settings.contamination_z)
+    # A cap, because robust deviations of a normal but long-tailed class may exceed any z; rounded down, so
+    # that a few rows are never excluded for the sake of a share.
     most = int(settings.contamination_most * len(normal))
     farthest = suspicious[np.argsort(-deviations[suspicious], kind="stable")][:most]
     return np.sort(farthest).astype(np.int64)
@@ -78,6 +80,7 @@ def _scores(learned: ImageRows, judged: ImageRows, settings: PatchCoreSettings, 
     """``[n]`` scores of ``judged`` by a random bank of ``learned``."""
     inner = settings.model_copy(
         update={
+            # Several neighbours, so that one contaminated image in the inner bank cannot vouch for another.
             "image_score": "knn_mean",
             "candidate_patches": _INNER_CANDIDATES,
             "map_size": None,

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from oneclass.patchcore.points import PointSource, as_points, blocks, sample_mean
 
+# Sizes of the blocks. They decide time and memory, never which points are selected.
 _ROUND_POINTS = 4096
 _MATRIX_POINTS = 768
 _CENTER_BLOCK = 256
@@ -69,6 +70,7 @@ def k_center_greedy(
     """
     source = as_points(points)
     generator = torch.Generator().manual_seed(seed)
+    # The first centre is random, as in the paper; a seeded draw makes the selection reproducible.
     first = int(torch.randint(source.shape[0], (1,), generator=generator))
     n_centers = min(n_centers, source.shape[0])
     with _threads(1) as threads:
@@ -113,14 +115,19 @@ class _Selection:
         self.round_points = round_points
         self.threads = threads
         self.order: list[int] = []
+        # Centred points have small norms, and the rounding errors of |x|^2 - 2 x.c + |c|^2 grow with the
+        # norms.
         self.mean = sample_mean(source)
         self.center_blocks: list[Tensor] = []
         # (D + 8) rounding errors: of the D products and their sum in any order, of the subtracted mean and
         # of the two additions (Higham 2002, "Accuracy and Stability of Numerical Algorithms", chapter 3).
+        # The unit roundoff: half the distance between 1 and the next number.
         unit = torch.finfo(source.dtype).eps / 2
         factors = 0.0
         if source.dtype == torch.float32:
             factors = _FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
+            # TensorFloat-32 may be switched on by either of two settings; the bound must hold for the coarser
+            # one.
             if source.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
                 factors = max(factors, _FACTOR_ROUNDING["high"])
         self.rounding = (dim + 8) * unit + factors
@@ -134,6 +141,8 @@ class _Selection:
             block = slice(start, start + len(rows))
             squared[block] = torch.linalg.vector_norm(rows - origin, dim=1).double().square()
             self.norm[block] = torch.linalg.vector_norm(rows.sub_(self.mean), dim=1)
+        # The first distances are computed from differences, so their error is relative to the distance
+        # itself.
         self.upper = squared * (1.0 + self.rounding)
         self.lower = squared * (1.0 - self.rounding)
         self._append(torch.tensor([first], device=device))
@@ -151,17 +160,23 @@ class _Selection:
     def grow(self, n_centers: int) -> bool:
         """Run one round; False if only copies of centres are left."""
         n_points = len(self.upper)
+        # One more than the round: the smallest of these bounds every point that is not among them.
         n_top = min(self.round_points + 1, n_points)
         values, top = torch.topk(self.upper, n_top, sorted=False)
         if float(values.max()) <= 0.0:
             return False
         # No point outside the round is farther than this.
         bound = float(values.min()) if n_top < n_points else 0.0
+        # Strictly above: a point that ties with the bound might have a twin of lower position outside the
+        # round.
         candidates = top[values > bound]
         self._advance(candidates, bound)
+        # Two filters: first by screened bounds, then by exact distances, which are costly and so computed for
+        # few.
         survivors = candidates[self.upper[candidates] > bound]
         self._settle(survivors)
         survivors = survivors[self.upper[survivors] > bound]
+        # The matrix of distances among survivors is quadratic; the farthest few are enough to make progress.
         if len(survivors) > _MATRIX_POINTS:
             values, top = torch.topk(self.upper[survivors], _MATRIX_POINTS + 1, sorted=False)
             bound = max(bound, float(values.min()))
@@ -198,6 +213,7 @@ class _Selection:
 
     def _compare(self, points: Tensor, rows: Tensor, centers: Tensor, start: int) -> None:
         """Tighten the bounds of points by a block of centres, of which the first is the ``start``-th."""
+        # Everything here is in the source's precision; the doubles below only add and compare.
         center_norm = centers.norm(dim=1)
         # |x - c|^2 = |x|^2 + (|c|^2 - 2 x.c), of which only the bracket depends on the centre.
         is_large = rows.numel() * len(centers) >= _SHARED_PRODUCT
@@ -207,9 +223,12 @@ class _Selection:
         n_fresh = int((seen <= start).sum())
         if n_fresh < len(points):
             columns = torch.arange(start, start + len(centers), device=rows.device)
+            # A point that has seen part of this block must not meet the same centre twice: that is harmless
+            # to the bounds, but would make its own nearest centre look like a tie and so not unique.
             bracket[n_fresh:].masked_fill_(columns < seen[n_fresh:, None], float("inf"))
         where = _argmin(bracket)
         least = bracket.gather(1, where).double()[:, 0]
+        # In place: the bracket is the largest array of the selection and is not needed any more.
         second = bracket.scatter_(1, where, float("inf")).amin(dim=1)
         norm = self.norm[points]
         rounding = self.rounding * (norm + center_norm.max()).double().square()
@@ -232,6 +251,7 @@ class _Selection:
         for part in torch.split(points, _SETTLED_AT_ONCE):
             rows = self.source.rows(part).double()
             nearest = self.nearest[part].long()
+            # Points whose nearest centre is certain need one distance; the others need all.
             squared = torch.full_like(self.upper[part], float("inf"))
             one = nearest >= 0
             if one.any():
@@ -262,6 +282,8 @@ class _Selection:
         # Sorted, so that the lowest position wins a tie, as in an argmax over all points.
         survivors = torch.sort(survivors).values
         rows = self.source.rows(survivors).double()
+        # NumPy on the CPU: the loop below makes hundreds of tiny steps, for which launching kernels would
+        # cost more than the arithmetic.
         among = _squared_distances(rows, rows).cpu().numpy()
         squared = self.upper[survivors].cpu().numpy()
         fresh: list[int] = []
@@ -271,6 +293,7 @@ class _Selection:
                 break
             fresh.append(best)
             np.minimum(squared, among[best], out=squared)
+            # Exactly 0, so that a selected point can never be selected again.
             squared[best] = 0.0
         self._append(survivors[torch.tensor(fresh, device=survivors.device)])
         exact = torch.from_numpy(squared).to(self.upper.device)
@@ -283,10 +306,12 @@ class _Selection:
         while float(largest := self.upper.max()) > 0.0:
             farthest = torch.nonzero(self.upper == largest)[:, 0]
             behind = self.seen[farthest] < len(self.order)
+            # Bounds tie, distances may not: make the tied points exact before the lowest position wins.
             unsure = farthest[behind | (self.lower[farthest] < self.upper[farthest])][: self.round_points]
             if len(unsure) == 0:
                 self._append(farthest[:1])
                 return True
+            # A bound below every squared distance, so that no point is dropped on the way.
             self._advance(unsure, bound=-1.0)
             self._settle(unsure)
         return False
@@ -303,6 +328,8 @@ def _squared_distances(rows: Tensor, others: Tensor) -> Tensor:
     """``[n, m]`` squared distances of float64 rows; 0 between rows that differ only by rounding errors."""
     norm, other_norm = rows.square().sum(dim=1), others.square().sum(dim=1)
     squared = torch.addmm(other_norm[None, :], rows, others.T, alpha=-2.0).add_(norm[:, None])
+    # Without this, copies of a centre would keep a distance of rounding noise and be selected as if they were
+    # new.
     noise = _COPY_STEPS * torch.finfo(rows.dtype).eps * norm
     return squared.masked_fill_(squared <= noise[:, None], 0.0)
 
@@ -328,6 +355,8 @@ def cover_radius(
             others = centers_of_block - mean
             bracket = torch.addmm(others.square().sum(dim=1)[None, :], rows, others.T, alpha=-2.0)
             nearest = torch.minimum(nearest, rows.square().sum(dim=1) + bracket.amin(dim=1))
+            # A point can only raise the maximum if even its nearest centre is farther than the maximum so
+            # far.
             alive = nearest > largest
             rows, nearest, block = rows[alive], nearest[alive], block[alive]  # noqa: PLW2901
             if len(rows) == 0:

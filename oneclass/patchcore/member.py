@@ -55,12 +55,15 @@ class PatchCore(ModuleMember[PatchCoreModule]):
             DataError: no majority rows, or too few patches for the budget.
             MemberCollapsedError: the bank cannot tell the training images apart.
         """
+        # Suspicious rows leave before anything is estimated, so that they influence neither mean nor
+        # projection.
         majority = self._without_suspicious(majority_rows(self.name, rows), context)
         candidates = Candidates(majority, self.settings, context.seed)
         size = self._bank_size(majority, candidates, context)
         points = candidates.points().to(context.device)
         # Greedy stops early once every remaining candidate is a copy of a chosen one.
         chosen = k_center_greedy(points, size, context.seed)
+        # Fewer than asked for means that only copies were left, so the bank covers every distinct candidate.
         is_exhaustive = len(chosen) < size or len(chosen) == len(points)
         bank = points[chosen.to(points.device)].cpu()
         module = PatchCoreModule(
@@ -103,6 +106,8 @@ class PatchCore(ModuleMember[PatchCoreModule]):
         module = self.to_module()
         patches = torch.from_numpy(np.concatenate(list(rows.patches())))
         points = module.projected(patches).flatten(end_dim=1)
+        # Mean and projection are not fitted again: that would move every patch of the bank, and with it every
+        # score that the stacker was fitted on.
         added = patches_to_add(module.bank, points)
         grown = torch.cat([module.bank, points[added]])
         self._module = PatchCoreModule(self.settings, module.mean, module.projection, grown, module.grid)
@@ -118,6 +123,7 @@ class PatchCore(ModuleMember[PatchCoreModule]):
             if len(module.bank) == 1:
                 raise MemberCollapsedError("patchcore: collapsed, all training patches are the same.")
             return
+        # 256 evenly spaced images show a collapse as well as all of them would.
         sample = np.arange(0, len(normal), max(1, len(normal) // 256))
         scores = score_with_module(module, normal.subset(sample), self.needs)
         require_distinct_scores("patchcore", scores)

@@ -20,6 +20,8 @@ def cells_of(patches: Tensor, neighbourhood: int) -> Tensor:
     grid, as the paper does. This is an additional average on that grid; cells beyond the edge do not count.
     """
     if neighbourhood > 1:
+        # count_include_pad=False: zeros beyond the edge would make border cells look unlike the others and so
+        # anomalous.
         patches = nn.functional.avg_pool2d(
             patches, neighbourhood, stride=1, padding=neighbourhood // 2, count_include_pad=False
         )
@@ -113,11 +115,14 @@ class PatchCoreModule(nn.Module):
         brackets = (part(patches_and_one) for part in self.slices)
         squared = (patches_NPk * patches_NPk).sum(dim=2)
         if self.settings.image_score == "reweighted":
+            # Equation 7 needs the position of the nearest patch in the whole bank, so the slices must be
+            # joined.
             smallest, nearest = torch.cat(list(brackets), dim=2).min(dim=2)
             distances = (squared + smallest).clamp_min(0.0).sqrt()
             score = self._reweighted(patches_NPk, distances, nearest)
         else:
             if self.settings.image_score == "knn_mean":
+                # A small bank may hold fewer patches than the setting asks for.
                 n_neighbours = min(self.settings.neighbours, self.bank.shape[0])
                 # The k smallest overall are among the k smallest of each slice.
                 nearest_NPb = torch.cat([_smallest(bracket, n_neighbours) for bracket in brackets], dim=2)
@@ -126,6 +131,7 @@ class PatchCoreModule(nn.Module):
             else:
                 smallest = reduce(torch.minimum, (bracket.amin(dim=2) for bracket in brackets))
                 distances = (squared + smallest).clamp_min(0.0).sqrt()
+            # The mean over a few patches instead of the maximum, which a single unusual patch decides.
             n_top = min(self.settings.top_patches, distances.shape[1])
             score = distances.topk(n_top, dim=1).values.mean(dim=1)
         patch_map = distances.reshape(-1, grid, grid)
@@ -139,6 +145,7 @@ class PatchCoreModule(nn.Module):
         farthest = distances.argmax(dim=1, keepdim=True)
         s_star = distances.gather(1, farthest)[:, 0]
         m_test = patches_NPk.gather(1, farthest[:, :, None].expand(-1, 1, patches_NPk.shape[2]))
+        # The bank patch nearest to the image's farthest patch.
         m_star = self.bank[nearest.gather(1, farthest)[:, 0]]
         # N_b(m*): the bank patches nearest to m*, m* itself among them and first.
         star_and_one = _with_one(m_star)

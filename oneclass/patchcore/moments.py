@@ -32,6 +32,7 @@ class Moments:
         mean = points.mean(dim=0, dtype=torch.float64)
         # Centred before the product, so that float32 suffices for it; only the sums need float64.
         centred = points - mean.to(points.dtype)
+        # Chan et al.'s update: the squares between the two means are added once per block.
         shift = mean - self.mean
         total = self.count + n
         self._squares += (centred.T @ centred).double()
@@ -55,6 +56,7 @@ class Moments:
         keeps_all = dim is None or dim >= n_channels
         if keeps_all and not whiten:
             return None
+        # eigh gives ascending order, and exact orthogonality that a general eigensolver would not.
         variances, axes = torch.linalg.eigh(self.covariance)
         kept = n_channels if keeps_all else dim
         variances, axes = variances.flip(0)[:kept], axes.flip(1)[:, :kept]  # largest first

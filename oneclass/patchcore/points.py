@@ -88,6 +88,7 @@ class ArrayPoints:
 
     def rows(self, positions: Tensor) -> Tensor:
         """``[n, D]`` copies of the rows."""
+        # Half-precision files are widened block by block; the copy of the whole file never exists.
         rows = np.asarray(self._points[positions.cpu().numpy()], dtype=self._type)
         return torch.from_numpy(rows).to(self._device)
 

@@ -87,6 +87,7 @@ def sample_between(
     parts = [np.empty((0, points.shape[1]), dtype=np.float32)]
     used: dict[int, int] = {}
     for label in growing:
+        # A row is not its own neighbour, so n rows have n - 1.
         used[label] = min(neighbours, int(counts[label]) - 1)
         if used[label] < neighbours:
             report(

@@ -43,6 +43,7 @@ def learning_rate_factor(settings: OptimiserSettings, epoch: float, epochs: int)
         epoch: epochs done, a fraction in the middle of one.
         epochs: their total number.
     """
+    # Starts at 1 / (warmup + 1) rather than 0, or the first step would be lost.
     if epoch < settings.warmup:
         return (epoch + 1.0) / (settings.warmup + 1.0)
     progress = min(1.0, epoch / epochs)

@@ -145,6 +145,7 @@ def chosen_tau(weight: Tensor, stop: FeatureRows) -> float:
         stop: rows used neither in training nor in the figures of the fold.
     """
     losses = {
+        # Rounded to four digits, so that differences in the optimiser's last digits do not choose tau.
         tau: round(_loss_at_best_scale(stop.features @ tau_normalised(weight, tau).T, stop.labels), 4)
         for tau in TAU_GRID
     }

@@ -157,6 +157,7 @@ class Tuning(LightningModule):
 
     def keep(self) -> None:
         """Keep a copy of the current weights as the best."""
+        # A state dict holds references; without a copy the best weights would go on training.
         state = copy.deepcopy(self.current.state_dict())
         self.best_state = {name: value.cpu().contiguous() for name, value in state.items()}
 
@@ -164,6 +165,8 @@ class Tuning(LightningModule):
         """Optimiser, and a learning rate that changes with every step."""
         settings, epochs = self.settings.optimiser, self.settings.epochs
         optimiser = build_optimiser(settings, self.module)
+        # The learning rate follows fractions of an epoch, so that runs with few, long epochs warm up
+        # smoothly.
         steps = max(1, self.trainer.estimated_stepping_batches) / epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: learning_rate_factor(settings, step / steps, epochs)

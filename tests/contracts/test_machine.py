@@ -1,4 +1,4 @@
-"""How many processors may be used: affinity masks and baseline group quotas."""
+"""How many processors may be used: affinity masks and control group quotas."""
 
 import os
 from pathlib import Path

@@ -55,7 +55,7 @@ class GraphFacts:
 
 
 class GraphSession(Protocol):
-    """One loaded graph; one thread of baseline at a time."""
+    """One loaded graph; one thread of control at a time."""
 
     @property
     def runtime(self) -> str:
