@@ -376,7 +376,7 @@ def _print(document: dict[str, Any], classes: list[str]) -> None:
     means = ("–" if m["mean"] is None else f"{100 * m['mean']:.2f}" for m in members)
     table.add_row(f"mean of {len(classes)}", *means)
     rows = (f"{m['train_rows'] // len(classes)}" for m in members)
-    table.add_row("training rows a class", *rows)
+    table.add_row("training rows per class", *rows)
     table.add_row("seconds to fit", *(f"{m['fit_seconds']:.0f}" for m in members))
     console.print(table)
     if protocol["labelled_share"]:

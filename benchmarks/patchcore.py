@@ -152,7 +152,7 @@ def run_arm(arm: str, folder: Path) -> dict[str, Any]:
 
 
 def compare_speed(folder: Path) -> dict[str, float]:
-    """Images a second of each way, timed in turn on the same batches; medians."""
+    """Images per second of each way, timed in turn on the same batches; medians."""
     import torch
 
     test = np.load(folder / "images.npz")["test"]

@@ -34,7 +34,7 @@ class ScoreTable:
     Attributes:
         row_ids: ``[N]`` manifest paths, the rows' identities.
         labels: ``[N]`` class index, minority last.
-        fold_of_row: ``[N]`` fold that held the row out; -1 for held-out (test) rows.
+        fold_of_row: ``[N]`` fold that held the row out; -1 for test rows.
         groups: ``[N]`` group index (patient, lot, duplicate cluster); equal numbers belong together.
         columns: M columns in a fixed order.
         scores: ``[N, M]`` float32; NaN where no fold held the row out.

@@ -12,7 +12,7 @@ they are counted between at most :data:`THRESHOLDS` values that the maps themsel
 their ranks. Each threshold gives an exact point of the curve; between points the curve is straight. Where the
 maps take no more values than that, the figures are exact.
 
-Letters: N images, T thresholds, R replicates, H and W pixels, g cells a side of a map.
+Letters: N images, T thresholds, R replicates, H and W pixels, g cells per side of a map.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def holm(p_values: list[float]) -> list[float]:
     adjusted values are compared with (Holm 1979).
 
     Args:
-        p_values: one a comparison, 0…1.
+        p_values: one per comparison, 0…1.
     """
     order = np.argsort(p_values, kind="stable")
     adjusted = np.empty(len(p_values))

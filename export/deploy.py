@@ -82,7 +82,7 @@ def _config(model: ScoringModel) -> dict[str, Any]:
 
 
 def _preprocessor(model: ScoringModel) -> dict[str, Any]:
-    """Nothing is to be done outside the graph but decoding; a resize to working size saves memory."""
+    """Only decoding happens outside the graph; resizing to the working size there saves memory."""
     size = model.decode.size
     return {
         "image_processor_type": "OutnumberedImageProcessor",
@@ -90,7 +90,9 @@ def _preprocessor(model: ScoringModel) -> dict[str, Any]:
         "do_convert_rgb": True,
         "do_resize": False,
         "size": {"height": size, "width": size},
+        # Pillow's BILINEAR.
         "resample": 2,
+        # The graph itself scales and normalises; doing it twice would ruin every score.
         "do_rescale": False,
         "do_normalize": False,
         "window": None if model.decode.window is None else list(model.decode.window),
@@ -127,7 +129,7 @@ def _numbers(value: float | list[float]) -> str:
 
 
 def _triton_outputs(model: ScoringModel) -> list[dict[str, str]]:
-    """Outputs without the batch axis, as Triton names them; a number an image is a reshaped vector of one."""
+    """Outputs without the batch axis, as Triton names them; one number per image is a reshaped vector of length 1."""
     found = []
     for output in model.outputs:
         axes = [axis if isinstance(axis, int) else -1 for axis in output.shape[1:]]

@@ -177,7 +177,7 @@ def _flop_of_node(document: onnx.ModelProto, side: int) -> dict[str, float]:
 def _ms_of_part(
     model: ScoringModel, document: onnx.ModelProto, part_of_node: dict[str, tuple[str, int]]
 ) -> dict[tuple[str, int], float]:
-    """Milliseconds an image of every part, from ONNX Runtime's own profile on one thread."""
+    """Milliseconds per image of every part, from ONNX Runtime's own profile on one thread."""
     part_of_output = {name: part_of_node[node.name] for node in document.graph.node for name in node.output}
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-# At most seven digits: slides have some hundred thousand pixels a side.
+# At most seven digits: slides have some hundred thousand pixels per side.
 _PLACE = re.compile(r"(?:^|[_\- ])x=?(\d{1,7})[_\- ]y=?(\d{1,7})(?![0-9])", re.IGNORECASE)
 
 

@@ -41,7 +41,10 @@ def assign_folds(
                 raise DataError(
                     f"{dataset}: class {name} has {count} {unit} but {n_folds} folds need {n_folds}. {advice}"
                 )
+    # Splitters want features, of which only the number of rows counts.
     placeholder = np.zeros((len(labels), 1))
+    # Without groups of several rows the plain splitter does: it stratifies exactly, the grouped one only as
+    # well as the groups allow.
     if max(Counter(groups.tolist()).values()) == 1:
         splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(placeholder, labels)
     else:
@@ -50,6 +53,7 @@ def assign_folds(
     fold_of_row = np.full(len(labels), -1, dtype=np.int64)
     for fold, (_, held_out) in enumerate(splits):
         fold_of_row[held_out] = fold
+    # Checked afterwards as well: with few or large groups the splitter may leave a fold without a class.
     for fold in range(n_folds):
         for index, name in enumerate(class_names):
             held, rest = fold_of_row == fold, fold_of_row != fold

@@ -93,6 +93,7 @@ class InspectionJournal:
         with self._appending() as keep, ThreadPoolExecutor(max_workers=usable_cpus()) as pool:
             for start in range(0, len(wanted), 256):  # bounded look-ahead, whatever the number of files
                 block = wanted[start : start + 256]
+                # Threads suffice: hashing and decoding release the interpreter's lock.
                 for path, key, finding in pool.map(lambda p: self._one(root, p, settings), block):
                     if finding.sha256:
                         keep(key, finding)

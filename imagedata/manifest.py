@@ -118,6 +118,8 @@ def build_manifest(
     in_order = sorted(listed, key=lambda image: (image.split, image.path, image.label))
     pictures = near or {}
     rows = [_first_row(spec, image, findings[image.path], pictures) for image in in_order]
+    # The order of these steps matters: images that change sides do so before leaks between the sides are
+    # looked for, and the imbalance is made last, from what is really left.
     rows = move_anomalies(spec, rows, seed)
     rows = _exclude_leaks(rows, pictures)
     rows = keep_a_share(spec, rows, seed)
@@ -210,6 +212,7 @@ def _exclude_leaks(rows: list[ManifestRow], pictures: PictureOfFile) -> list[Man
         reason = ""
         if row.status == "ok" and row.split == "train":
             picture = picture_of[row.sha256]
+            # The exact copy first, so that the reason names it rather than a near one.
             twin = held_out.get(row.sha256) or held_out.get(picture)
             first = first_with.get(row.sha256) or first_with.get(picture)
             if picture in labels_of:
@@ -269,6 +272,8 @@ def _draw_held_out(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[M
     taken: set[str] = set()
     held: Counter[str] = Counter()
     for group in sorted(label_of_group, key=lambda g: seeded_rank(seed, "held-out", g)):
+        # Counters are made only for groups of several images; data sets of millions of single images would
+        # otherwise need gigabytes.
         counts = counts_of_group.get(group) or Counter([label_of_group[group]])
         # A group enters while one of its classes still lacks rows and none overshoots.
         if any(held[c] < wanted[c] for c in counts) and all(
@@ -296,6 +301,7 @@ def _make_imbalance(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[
     for name, limit in keep.items():
         mine = [r for r in rows if r.split == "train" and r.status == "ok" and r.label == name]
         mine.sort(key=lambda r: seeded_rank(seed, "imbalance", r.sha256))
+        # A prefix of a seeded order is kept, so that a stronger imbalance keeps a subset of a weaker one.
         dropped.update(row.path for row in mine[limit:])
     return [
         replace(row, status="dropped", reason=f"to make the imbalance: {keep[row.label]} of {row.label} kept")

@@ -64,11 +64,13 @@ def components(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
 
     def root(name: str) -> str:
         while parent.setdefault(name, name) != name:
+            # Path halving keeps the union-find trees flat.
             parent[name] = parent[parent[name]]
             name = parent[name]
         return name
 
     for left, right in pairs:
+        # The smaller name becomes the root, so that the result does not depend on the order of the pairs.
         one, other = sorted((root(left), root(right)))
         parent[other] = one
     linked: dict[str, list[str]] = {}

@@ -82,6 +82,8 @@ def resolve_dataset(
         UsageError: no such name, file or folder; or the minority is not obvious.
         DataError: a folder or list without at least two classes of images.
     """
+    # Names come before paths: a folder that happens to be called like a set of the catalogue is meant as
+    # ./name.
     suffix = Path(dataset).suffix.lower()
     if dataset in _catalogue():
         resolved = ResolvedDataset(_catalogue_document(dataset), f"data set {dataset}", None)

@@ -28,6 +28,7 @@ def keep_a_share(spec: DataSpec, rows: Sequence[ManifestRow], seed: int) -> list
     for split in ("train", "test"):
         for name in spec.class_names:
             mine = [r for r in rows if r.status == "ok" and r.split == split and r.label == name]
+            # By a hash of the bytes: a smaller share is always a part of a larger one.
             mine.sort(key=lambda row: seeded_rank(seed, "keep", row.sha256))
             kept.update((row.split, row.path) for row in mine[: max(1, round(len(mine) * spec.keep_share))])
     return [

@@ -29,6 +29,7 @@ def thumbnail(pixels: ImageArray, side: int = THUMBNAIL) -> ImageArray:
     if longest > side:
         size = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    # Whole numbers and no smoothing, so that the pixels of a tiny image stay visible as they are.
     times = side // longest
     return np.ascontiguousarray(pixels.repeat(times, axis=0).repeat(times, axis=1))
 
@@ -41,6 +42,7 @@ def contact_sheet(thumbnails: Sequence[ImageArray], columns: int = COLUMNS) -> I
         columns: in a row.
     """
     columns = min(columns, len(thumbnails))
+    # Division rounded up.
     rows = -(-len(thumbnails) // columns)
     step = THUMBNAIL + _GAP
     sheet = np.full((rows * step + _GAP, columns * step + _GAP, 3), _PAPER, dtype=np.uint8)

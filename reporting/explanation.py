@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from contracts.rows import FloatArray, ImageArray
 
 SPAN = 5
-"""Cells a side of a crop: a patch's features see about as much around their cell."""
+"""Cells per side of a crop: a patch's features see about as much around their cell."""
 
 _DOTS_PER_INCH = 110
 _WIDTH = 10.0  # inches
@@ -41,7 +41,7 @@ class Place:
 
     Attributes:
         cell: ``row * grid + column``.
-        grid: cells a side.
+        grid: cells per side.
     """
 
     cell: int
@@ -154,12 +154,13 @@ def crop(pixels: ImageArray, place: Place, span: int = SPAN) -> tuple[ImageArray
     Args:
         pixels: ``[S, S, 3]``.
         place: the cell.
-        span: cells a side of the window; at most those of the grid.
+        span: cells per side of the window; at most those of the grid.
 
     Returns:
         The window, and the cell's left, top, right and bottom within it in pixels.
     """
     side, span = pixels.shape[0], min(span, place.grid)
+    # Rounded edges, because the image's side need not be a multiple of the grid.
     edges = np.rint(np.arange(place.grid + 1) * side / place.grid).astype(int)
     row, column = divmod(place.cell, place.grid)
     first_row, first_column = (min(max(at - span // 2, 0), place.grid - span) for at in (row, column))

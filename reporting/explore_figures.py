@@ -70,9 +70,9 @@ def histogram(values: npt.NDArray[np.float64], is_minority: MaskArray, xlabel: s
 
 
 def groups(counts: npt.NDArray[np.int64], minority_counts: npt.NDArray[np.int64], is_test: MaskArray) -> str:
-    """Share of the outnumbered class over the number of images, a mark a group."""
+    """Share of the minority class over the number of images, one mark per group."""
     with our_style():
-        figure, axes = new_axes("images of the group", "of the outnumbered class (%)")
+        figure, axes = new_axes("images of the group", "of the minority class (%)")
         shares = 100.0 * minority_counts / np.maximum(counts, 1)
         for mine, colour, marker, name in (
             (~is_test, "#0072b2", "o", "training"),
@@ -141,5 +141,5 @@ def _with_marks_as_pixels(figure: Figure) -> str:
 
 
 def _two_sides(is_minority: MaskArray) -> list[tuple[MaskArray, str, str, str]]:
-    sides = [(~is_minority, MAJORITY, "o", "other"), (is_minority, MINORITY, "^", "outnumbered class")]
+    sides = [(~is_minority, MAJORITY, "o", "other"), (is_minority, MINORITY, "^", "minority class")]
     return [side for side in sides if side[0].any()]

@@ -84,6 +84,8 @@ def reliability(models: Sequence[Model], values: Mapping[str, float], xlabel: st
         for model in models:
             band = model.curves.reliability
             colour = COLOURS[model.role]
+            # Percentiles of the replicates need not enclose the sample's own value; matplotlib refuses
+            # negative bars.
             errors = np.clip(np.stack([band.y - band.low, band.high - band.y]), 0.0, None)
             axes.errorbar(band.x, band.y, errors, fmt="none", ecolor=colour, alpha=0.45, linewidth=1.2)
             axes.plot(

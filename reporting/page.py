@@ -68,6 +68,7 @@ def render(report: Report) -> str:
     found, sentences = headline(report)
     rows = best_first(report.comparison)
     two = report.has_two_classes
+    # The minority first, as in the words "found, missed".
     order = [1, 0] if two else list(range(len(report.classes)))
     is_whole = len(report.classes) <= MOST_COLUMNS
     return (
@@ -125,6 +126,7 @@ def _confusion(report: Report, model: Model, order: list[int]) -> list[tuple[str
         order: of the classes, down and across.
     """
     counts = confusion_matrix(report, model)[np.ix_(order, order)]
+    # By row: of each true class, what became of it.
     shares = counts / counts.sum(axis=1, keepdims=True)
     two = report.has_two_classes
     words = [["found", "missed"], ["false alarms", "true negatives"]]  # the minority comes first

@@ -14,7 +14,7 @@ from contracts.rows import FloatArray, ImageArray, MaskArray
 from reporting.slides import outline
 
 SIDE = 168
-"""Pixels a side of a shown image: two beside each other fit a phone, and a gallery stays below 150 KB."""
+"""Pixels per side of a shown image: two beside each other fit a phone, and a gallery stays below 150 KB."""
 
 _QUALITY = 82
 # From black over purple to yellow, even in lightness: the order shows without colour vision, too.
@@ -80,5 +80,6 @@ def overlay(pixels: ImageArray, heat: FloatArray, scale: tuple[float, float]) ->
     grey = Image.fromarray(pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     base = np.asarray(grey, np.float64)[:, :, None].repeat(3, axis=2)
     colour = 255.0 * np.asarray(matplotlib.colormaps[_COLOUR_MAP](part[:, :, 0]))[:, :, :3]
+    # The root lets weak evidence show; 0.75 leaves the image visible below the strongest.
     opacity = 0.75 * np.sqrt(part)
     return np.rint((1.0 - opacity) * base + opacity * colour).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A slide put together again from its patches, with the outnumbered class and a model's errors on it.
+"""A slide put together again from its patches, with the minority class and a model's errors on it.
 
 A canvas takes one patch at a time, so that a slide of thousands needs no more memory than its picture.
 Marks differ in shape, not only in colour: a ring for a miss, a cross for a false alarm.
@@ -42,8 +42,8 @@ class Patch:
         width: stored width in pixels.
         height: stored height.
         is_minority: by its label.
-        p_minority: the model's probability of the outnumbered class; None where the model said nothing.
-        is_flagged: whether the model decided the outnumbered class; None as above.
+        p_minority: the model's probability of the minority class; None where the model said nothing.
+        is_flagged: whether the model decided the minority class; None as above.
     """
 
     x: int
@@ -56,12 +56,12 @@ class Patch:
 
     @property
     def is_missed(self) -> bool:
-        """Of the outnumbered class and not decided as such."""
+        """Of the minority class and not decided as such."""
         return self.is_minority and self.is_flagged is False
 
     @property
     def is_false_alarm(self) -> bool:
-        """Decided as of the outnumbered class, and of another."""
+        """Decided as of the minority class, and of another."""
         return not self.is_minority and self.is_flagged is True
 
 
@@ -102,7 +102,7 @@ class Slide:
         self._pixels[top:bottom, left:right] = np.asarray(field)
 
     def labels(self) -> Image.Image:
-        """The tissue, with what is labelled as the outnumbered class tinted and outlined."""
+        """The tissue, with what is labelled as the minority class tinted and outlined."""
         mask = self._minority_mask()
         pixels = self._pixels.astype(np.float64)
         pixels[mask] = (1.0 - _TINT) * pixels[mask] + _TINT * np.array(_MINORITY)

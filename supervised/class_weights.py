@@ -28,7 +28,7 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
         counts: ``[K]`` rows per class.
         beta: in [0, 1).
     """
-    # Double: beta^n for beta = 0.9999 differs from 1 only in the last digits of a float.
+    # Double: 1 - beta^n for a beta near 1 loses most of its digits in single precision.
     counts = counts.double()
     weights = (1.0 - beta) / (1.0 - torch.pow(torch.tensor(beta, dtype=torch.double), counts))
     return (weights * counts.sum() / (weights * counts).sum()).float()

@@ -51,7 +51,7 @@ def cifar_batch(images: np.ndarray, labels: list[int]) -> bytes:
 
     Args:
         images: ``[N, 32, 32, 3]`` uint8.
-        labels: one an image.
+        labels: one per image.
     """
     data = images.transpose(0, 3, 1, 2).tobytes()
     return (

@@ -37,6 +37,7 @@ def demo(runs: Path, recipe: str, tracking: bool = True) -> dict[str, Any]:
         raise NotExportableError(document["not_exported"])
     config = resolve_config(options)
     data = load_prepared(config)
+    # A list instead of the folder: the data set's folder holds the training images as well.
     held_out = config.folder / "test.txt"
     write_text(held_out, "".join(f"{data.file_of(row)}\n" for row in data.test))
     output = config.folder / "scores"

@@ -93,7 +93,7 @@ def score(
         output: folder for the part files.
         list_file: text file of more paths.
         path_column: column of parquet files that is read.
-        processes: worker processes; None for one a usable processor.
+        processes: worker processes; None for one per usable processor.
         batch_size: images per call of the graph.
         prior: override of the file's prior.
         threshold: override of the file's threshold.
@@ -158,7 +158,7 @@ def _make_extras(run: FinishedRun, extras: Extras) -> dict[str, Any]:
 
 
 def parse_override(name: str, text: str | None) -> Override:
-    """Read ``--prior`` or ``--threshold``: a number, or one a class with commas between.
+    """Read ``--prior`` or ``--threshold``: a number, or one per class, separated by commas.
 
     Raises:
         UsageError: not numbers.
@@ -169,7 +169,7 @@ def parse_override(name: str, text: str | None) -> Override:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(
-            f"--{name} '{text}': write a number, such as 0.05, or one a class, such as 0.6,0.3,0.1."
+            f"--{name} '{text}': write a number, such as 0.05, or one per class, such as 0.6,0.3,0.1."
         ) from None
     return numbers[0] if len(numbers) == 1 else numbers
 
@@ -229,7 +229,7 @@ def _tell(console: Console, summary: ScoreReport) -> None:
             highlight=False,
         )
     console.print(
-        f"Rows: {escape(printable(str(summary.output)))} (parquet, one row an image)", highlight=False
+        f"Rows: {escape(printable(str(summary.output)))} (parquet, one row per image)", highlight=False
     )
     for what, place in (
         ("The same as CSV", summary.csv),

@@ -31,6 +31,7 @@ def check_csv_place(target: Path, output: Path) -> None:
     if target.is_dir():
         raise UsageError(f"--csv {target} is a folder. Name a file.")
     inside = target.parent.resolve() == output.resolve()
+    # Readers of parquet data sets skip names that begin with _ or a dot.
     if inside and not target.name.startswith(("_", ".")):
         raise UsageError(
             f"--csv {target} lies among the part files, which are read as one table. "
@@ -48,6 +49,8 @@ def write_rows(run: FinishedRun, target: Path) -> None:
         with atomic_writer(target) as handle:
             writer = pa_csv.CSVWriter(handle, columns_of(run.model))
             for _, rows in parts(run):
+                # The metadata of the schema is dropped, because it differs between parts and the CSV writer
+                # wants one schema.
                 writer.write_table(_without_formulas(rows).replace_schema_metadata(None))
             writer.close()
     except OSError as error:

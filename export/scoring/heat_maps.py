@@ -1,6 +1,6 @@
 """Pictures of the most probable images with the evidence on them, drawn with numpy and Pillow alone.
 
-``_heat_maps/`` holds one PNG an image, ``0001-<name>.png`` the most probable: left the image as the model
+``_heat_maps/`` holds one PNG per image, ``0001-<name>.png`` the most probable: left the image as the model
 sees it, right the same in grey with the file's ``anomaly_map``. All pictures of a run share one scale, from
 the median of all their maps (no colour) to the largest value (bright), so that a warm spot means the same
 everywhere. ``index.csv`` says which picture is of which image.
@@ -62,6 +62,7 @@ def write_heat_maps(run: FinishedRun, rows: Sequence[Row]) -> Path:
     folder = run.job.output / HEAT_MAPS_NAME
     temporary = folder.with_name(f".{HEAT_MAPS_NAME}.{os.getpid()}.tmp")
     pixels, maps, errors = _maps(run, rows)
+    # One scale for all pictures, so that equal colours mean equal evidence.
     values = np.concatenate([heat.ravel() for heat in maps if heat is not None] or [np.zeros(1, np.float32)])
     low, high = float(np.median(values)), float(values.max())
     lines: list[list[object]] = []
@@ -75,6 +76,8 @@ def write_heat_maps(run: FinishedRun, rows: Sequence[Row]) -> Path:
                 (temporary / name).write_bytes(draw(image, heat, low, high))
             lines.append([rank, name, no_formula(row.path), f"{row.probabilities[-1]:.6g}", errors[rank - 1]])
         write_lines(temporary / "index.csv", ["rank", "picture", "path", "probability", "error"], lines)
+        # A folder cannot be replaced by a rename while it exists; between the two steps there is none, never
+        # half of one.
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -97,6 +100,7 @@ def draw(pixels: ImageArray, heat: FloatArray, low: float, high: float) -> bytes
     image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
     share = np.zeros(heat.shape) if high <= low else np.clip((heat - low) / (high - low), 0.0, 1.0)
     smooth = Image.fromarray(share.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
+    # Stretched before it is coloured: interpolated colours need not lie on the ramp.
     level = np.asarray(smooth, dtype=np.float64)
     stops = np.linspace(0.0, 1.0, len(_RAMP))
     colour = np.stack([np.interp(level, stops, _RAMP[:, channel]) for channel in range(3)], axis=-1)
@@ -136,5 +140,6 @@ def _maps(
 
 def _plain_name(path: str) -> str:
     """The image's own name, as far as any file system takes it."""
+    # Separators of archives and of both kinds of paths.
     stem = Path(re.split(r"::|/|\\", path)[-1]).stem
     return re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:60] or "image"

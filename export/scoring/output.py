@@ -106,6 +106,7 @@ class OutputFolder:
             UsageError: the folder holds results of something else, or files that are not ours.
             DataError: the plan cannot be written.
         """
+        # Before anything is written: a plan beside foreign parts would claim them.
         self._refuse_other_results({shard.file_name for shard in shards})
         finished = {}
         for shard in shards:
@@ -195,6 +196,8 @@ def _only_writer(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         try:
+            # On the folder itself, so that no lock file is left behind, and without waiting: the other run
+            # may take hours.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(

@@ -100,6 +100,7 @@ def make_shards(
         members = tuple(paths[start : start + length])
         start += length
         within = {row: packed[path] for row, path in enumerate(members) if path in packed} if packed else {}
+        # NUL cannot occur in a file name, so that different lists cannot give equal bytes.
         named = b"\0".join(_identity(path, within.get(row)) for row, path in enumerate(members))
         digest = hashlib.sha256(settings_digest.encode() + b"\0" + named).hexdigest()[:16]
         shards.append(Shard(digest, members, within))
@@ -113,6 +114,7 @@ def shard_lengths(n_images: int, shard_size: int) -> list[int]:
     ones; but none smaller than 32 images, since writing a part file also takes time.
     """
     lengths: list[int] = []
+    # Planned from the end, returned reversed: the smallest shards come last, when processes run out of work.
     for share in (8, 4, 2):
         length = shard_size // share
         if length >= _SMALLEST_SHARD:

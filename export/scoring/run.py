@@ -141,12 +141,15 @@ def score_images(
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
     started = time.perf_counter()
+    # The driver of worker processes never runs the graph, so the session opens only if this process scores.
     model = load_model(model_path, at_first_run=True)
     model.check_overrides(prior, threshold)
     found = find_images(paths, list_file, path_column)
     images = found.paths
     settings = ScoreSettings(model.sha256, model.decode.to_json(), prior, threshold)
     if runtime == AUTO:
+        # The same runtime as before, or finished shards would not be recognised and all images be scored
+        # again.
         earlier_choice = None if overwrite else chosen_before(Path(output_dir), settings)
         runtime = earlier_choice or _fastest(model, make_shards(images, settings, shard_size, found.packed))
     settings = replace(settings, runtime=runtime)
@@ -165,6 +168,7 @@ def score_images(
         with closing(_score(model, job, missing, processes, ray)) as results:
             for result in results:
                 tally.add(result)
+        # Taken before the extras, which are no part of the scoring speed.
         seconds = time.perf_counter() - started
         if on_finished:
             on_finished(FinishedRun(model, job, shards))
@@ -205,6 +209,7 @@ def _score(
                 yield from results
         return
     n_images = sum(len(shard.paths) for shard in shards)
+    # More processes than shards would only load the model and wait.
     processes = min(processes or usable_cpus(), len(shards))
     if processes <= 1 or n_images <= FEW_IMAGES:
         containers = ContainerReader()

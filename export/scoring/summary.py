@@ -95,6 +95,7 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
         for position, reason in enumerate(errors):
             order += 1
             if reason is not None:
+                # Digits (sizes, offsets) differ from file to file; without them equal reasons count as one.
                 kind = re.sub(r"\d[\d,.]*", "#", reason)
                 reasons[kind if kind in reasons or len(reasons) < _REASONS_KEPT else OTHER_REASONS] += 1
                 continue
@@ -151,6 +152,8 @@ class _Lowest:
 
     def offer(self, key: float, order: int, row: Row) -> None:
         """Keep the row if it is among the lowest so far; ``order`` is another number each time."""
+        # heapq keeps the smallest on top; negated, that is the one to be pushed out. The order decides before
+        # rows, which cannot be compared.
         item = (-key, -order, row)
         if len(self._heap) < self._count:
             heapq.heappush(self._heap, item)

@@ -112,8 +112,7 @@ class MeanShifted(ModuleMember[MeanShiftedModule]):
 
     def _adapt(self, embedding: _Embedding, images: _Images, context: FitContext) -> None:
         before = _embed_all(embedding, images, context.device)
-        # The centre is fixed before adaptation: one that moved with the features could be reached by
-        # collapsing onto it.
+        # The centre is that of the pre-trained features and stays fixed, as in the source.
         centre = before.mean(dim=0)
         # Images that the pre-trained features cannot tell apart leave the loss nothing to start from.
         require_spread_embeddings(self.name, before.numpy(), centre.numpy())

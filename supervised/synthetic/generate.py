@@ -1,7 +1,7 @@
 """Generated images: fit an autoencoder, sample between codes of a class, decode.
 
 Leak-safe by what it is given: everything is fitted on exactly the rows handed over, which are one fold's
-training rows. Memory: n rows at s pixels a side are held as uint8, 3 n s² bytes (100,000 at 32 px: 0.3 GB),
+training rows. Memory: n rows at s pixels per side are held as uint8, 3 n s² bytes (100,000 at 32 px: 0.3 GB),
 their codes as 4 n d, and the m generated rows as 3 m s²; the autoencoder adds activations of one batch.
 """
 

@@ -13,7 +13,7 @@ def flat(colour: np.ndarray, height: int = 50, width: int = 50) -> np.ndarray:
 
 
 def patches(**of_last: object) -> list[Patch]:
-    """Two by two; the last is of the outnumbered class."""
+    """Two by two; the last is of the minority class."""
     places = [(1001, 2001), (1051, 2001), (1001, 2051)]
     return [
         *(Patch(x, y, 50, 50, is_minority=False) for x, y in places),

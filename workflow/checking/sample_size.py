@@ -59,7 +59,7 @@ def imbalance_facts(
         train: class → usable training images, minority last.
         test: class → test images; all 0 where none could be drawn.
         groups: class → independent training images: patients, lots, or pictures.
-        minority: the outnumbered class.
+        minority: the minority class.
         folds: of the recipe.
 
     Returns:

@@ -49,6 +49,7 @@ def worth_of_oneclass(run: ComparedRun, metric: str) -> dict[str, Any] | None:
                     ENSEMBLE_ROW: prediction_of("ensemble", fitted[ENSEMBLE_ROW], test),
                 }
             )
+    # Without the one-class members too little may be left to fit; then there is nothing to compare.
     except DataError:
         return None
     rows = measure_predictions(run.config, predictions, run.test, WITHOUT)

@@ -49,8 +49,8 @@ def compare(
 
     Returns:
         ``{dataset, recipe, key, members, metric, level, correction, repeats, rows, left_out}``; a row is the
-        ensemble table's, with ``verdict``, ``adjusted_p``, ``thresholds`` (one a repeat), ``train_seconds``
-        and ``score_ms`` (milliseconds an image beyond the backbone's; None for rows that are no member).
+        ensemble table's, with ``verdict``, ``adjusted_p``, ``thresholds`` (one per repeat), ``train_seconds``
+        and ``score_ms`` (milliseconds per image beyond the backbone's; None for rows that are no member).
 
     Raises:
         UsageError: an unknown member or metric; others as in training.
@@ -156,6 +156,7 @@ def _judge(
                 "adjusted_p": p,
                 "verdict": None if p is None else verdict(difference, p, higher_is_better, LEVEL),
                 "train_seconds": round(sum(result.seconds for result in mine), 2) if mine else None,
+                # The median over folds: the first fit of a process is slow for reasons of its own.
                 "score_ms": round(float(np.median([r.score_ms for r in mine])), 3) if mine else None,
             }
         )

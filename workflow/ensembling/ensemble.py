@@ -52,6 +52,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     note_unusable_feedback(config, run.data)
     selection = select_repeats(run)
     oof, test = run.tables_of(selection.repeats)
+    # Before minutes of fitting, and with the member's name.
     oof.require_complete()
     test.require_complete()
     with console.status("stacking and calibrating", spinner="dots"):
@@ -81,6 +82,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         run.folder / "test.parquet", test, {**probability_columns(stack, test), "decision": decision}
     )
     _write_metrics_parquet(run.folder / "metrics.parquet", rows)
+    # Kept before the export, which may fail; a run without a file still has its figures.
     run.keep_ensemble(stack, document)
     print_results(document, stack.sentences)
     try:
@@ -98,7 +100,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
 
 
 def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One row a model and metric: value, interval, and the difference from the baseline with its interval."""
+    """One row per model and metric: value, interval, and the difference from the baseline with its interval."""
     flat = [
         {
             "name": row["name"],

@@ -121,6 +121,7 @@ def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
     from workflow.run.features import feature_folder
 
     config, data, fitted, test = system.config, system.data, system.fitted, system.test
+    # A hidden name in the same folder: the final rename is atomic, and nobody scores an unchecked file.
     provisional = target.with_name(f".{target.name}.unchecked")
     with console.status("loading members", spinner="dots"):
         graph = fused_graph(system)
@@ -158,6 +159,7 @@ def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
         _blame_members(system, error)
         raise
     finally:
+        # After success there is nothing left under this name.
         provisional.unlink(missing_ok=True)
     return parity
 
@@ -173,6 +175,7 @@ def _blame_members(system: TrainedSystem, error: ModelError) -> None:
     config = system.config
     foreign = {plan.name for plan in config.members if plan.type.startswith(ANOMALIB_PREFIX)}
     backbones, members = _graph_parts(system)
+    # Our own members are written to be traced; only those from elsewhere are worth minutes of trying.
     suspects = [member for member in members if member.name in foreign]
     with console.status("looking for the member that cannot be exported", spinner="dots"):
         reasons = reasons_not_to_export(backbones, suspects, config.recipe.backbone.image_size)
@@ -217,6 +220,7 @@ def _graph_parts(system: TrainedSystem) -> tuple[dict[str, Any], list[Any]]:
             modules.append(member.restore(result.state, result.state_meta).to_module())
         key = plan.backbone.model_dump_json()
         reads_features = member.needs != frozenset({"images"})
+        # A stand-in gives way to the real backbone as soon as some member reads its features.
         if key not in backbones or (reads_features and isinstance(backbones[key], NoBackbone)):
             backbones[key] = Backbone(plan.backbone) if reads_features else NoBackbone()
         members.append(GraphMember(name, key, modules[0] if len(modules) == 1 else MeanOfMembers(modules)))

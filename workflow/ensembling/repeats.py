@@ -56,6 +56,7 @@ def select_repeats(run: Run) -> Selection:
         )
         figures.append(out_of_fold_figure(oof, fitted, recipe.select_by))
     choose = max if HIGHER_IS_BETTER[recipe.select_by] else min
+    # index gives ties to the first repeat.
     best = figures.index(choose(figures))
     sentence = (
         f"Made of repeat {best + 1} of {recipe.repeats}, whose out-of-fold {recipe.select_by} is best: "

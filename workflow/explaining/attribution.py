@@ -47,7 +47,7 @@ class AllEvidence:
         of_images: one each.
         heat_of: member whose map it is; empty where no member has one.
         usual: median and 99.5 % percentile of that map over majority rows of the test set.
-        grid: cells a side of the map.
+        grid: cells per side of the map.
         notes: what could not be said, and why.
     """
 
@@ -85,6 +85,7 @@ def evidence_of(run: Run, images: Sequence[tuple[Path, str, ImageArray]], n_near
     notes: list[str] = []
     heat: FloatArray | None = None
     usual, heat_of = (0.0, 0.0), ""
+    # One map per image: the first member that has one, in the order of how much can be said with it.
     for name in _by_weight(run, names, restored):
         rows = rows_of_backbone[backbone_of[name]]
         maps = [_mean_maps(restored[name], rows.subset(np.array([i]))) for i in range(len(rows))]
@@ -98,6 +99,8 @@ def evidence_of(run: Run, images: Sequence[tuple[Path, str, ImageArray]], n_near
     if isinstance(explainer, ExplainingMember):
         shapes = backbones[backbone_of[heat_of]].store.shapes
         features = np.concatenate(list(rows_of_backbone[backbone_of[heat_of]].patches()))
+        # The image itself is left out of the neighbours: it may be a training image, at distance 0 from
+        # itself.
         patches = [
             explainer.deciding_patches(patch_CGG, n_nearest, without=[sha256])
             for patch_CGG, (_, sha256, _) in zip(features, images, strict=True)
@@ -166,6 +169,7 @@ def _by_weight(run: Run, names: list[str], fits: dict[str, list[Member]]) -> lis
 def _usual(run: Run, members: list[Member], backbone: BackboneWithStore) -> tuple[float, float]:
     minority = run.fitted.class_names[-1]
     rows = [row for row in run.data.test if row.label != minority]
+    # Evenly spaced rather than the first, which may all be of one group.
     rows = rows[:: max(1, len(rows) // _USUAL_ROWS)][:_USUAL_ROWS]
     backbone.fill(run.data, rows, run.config.decode, "cpu")
     maps = _mean_maps(members, backbone.rows(run.data, rows, run.config.decode))

@@ -99,6 +99,7 @@ def _usable(run: Run) -> tuple[list[ManifestRow], list[Path | None], list[dict[s
         reason = "it has no mask." if row.mask is None else ""
         if row.mask is not None:
             try:
+                # Read once here and thrown away: a broken mask must be named before minutes of mapping.
                 read_mask(run.data.manifest.root / row.mask)
             except ImageError as error:
                 reason = f"{row.mask}: {error}"

@@ -115,7 +115,7 @@ def _headline(manifest: Manifest) -> str:
     minority = manifest.class_names[-1]
     n_minority, n_train = train[minority], sum(train.values())
     return (
-        f"{sum(train.values()):,} training images, of which {n_minority:,} are of the outnumbered class "
+        f"{sum(train.values()):,} training images, of which {n_minority:,} are of the minority class "
         f"“{minority}”: 1 of {n_train / n_minority:.1f}. {sum(test.values()):,} are held out, "
         f"{test[minority]:,} of them “{minority}”."
     )
@@ -181,7 +181,7 @@ def _groups(manifest: Manifest, has_rule: bool) -> dict[str, Any]:
     ]
     sentence = (
         f"{len(found):,} groups (patients, lots) of {found[-1]['images']:,} to {found[0]['images']:,} usable "
-        f"images. Groups without the outnumbered class: {sum(not g['minority'] for g in found):,}. Groups "
+        f"images. Groups without the minority class: {sum(not g['minority'] for g in found):,}. Groups "
         f"with images in both splits: {crossing}."
     )
     return {"all": found, "largest": found[:_LARGEST_GROUPS], "sentence": sentence}
@@ -199,7 +199,7 @@ def _groups_figure(groups: dict[str, Any]) -> Drawing | None:
     return Drawing(
         "Every group",
         svg_uri(drawn),
-        f"Share of the outnumbered class over the number of images, a mark for each of {len(found)} groups.",
+        f"Share of the minority class over the number of images, a mark for each of {len(found)} groups.",
         "Groups differ: one with many images weighs more in training than all small ones together.",
     )
 

@@ -82,6 +82,7 @@ def class_sheets(config: RunConfig, manifest: Manifest, album: Album) -> list[Sh
     sheets = []
     for number, name in enumerate(names):
         mine = [row for row in rows if row.label == name]
+        # A seeded draw, not the first files: names are often sorted by patient or by day.
         mine.sort(key=lambda row: (seeded_rank(config.seed, "sheet", row.sha256), row.path))
         shown = [(row, album.thumbnail(manifest, row)) for row in mine[:_SHEET]]
         whole = [(row.path, small) for row, small in shown if small is not None]
@@ -137,7 +138,7 @@ def size_and_grey_figures(config: RunConfig, manifest: Manifest, album: Album) -
                 sides.append(bool(minority))
             bar.advance()
     if means:
-        drawn = f"{len(means):,} images drawn by a seed, reduced to {_MEASURED_SIDE} pixels a side."
+        drawn = f"{len(means):,} images drawn by a seed, reduced to {_MEASURED_SIDE} pixels per side."
         for title, values, axis in (
             ("Brightness", means, "mean grey value (0 black, 255 white)"),
             ("Contrast", deviations, "standard deviation of the grey values"),

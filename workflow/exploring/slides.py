@@ -31,7 +31,7 @@ class Predictions:
     """What a finished run says of its rows.
 
     Attributes:
-        p_minority: path → probability of the outnumbered class.
+        p_minority: path → probability of the minority class.
         is_flagged: path → whether that class was decided.
     """
 
@@ -47,11 +47,11 @@ class DrawnSlide:
         name: patient or slide.
         split: ``training``, ``held out``, both, or ``not used``.
         patches: drawn, the broken ones included.
-        minority: patches of the outnumbered class.
+        minority: patches of the minority class.
         broken: patches whose files cannot be read.
         predicted: patches with a probability.
-        missed: patches of the outnumbered class that were not decided as such.
-        false_alarms: patches decided as the outnumbered class that are not.
+        missed: patches of the minority class that were not decided as such.
+        false_alarms: patches decided as the minority class that are not.
         labels: picture of tissue and labels.
         probabilities: picture of probabilities and errors, where a run is finished.
     """
@@ -148,7 +148,7 @@ def choose_slides(
 
     Args:
         slides: as of :func:`slides_of`.
-        minority: name of the outnumbered class.
+        minority: name of the minority class.
         seed: of the order among equals.
         count: at most.
     """

@@ -101,6 +101,8 @@ def add_dataset(new: NewDataset, ask: Ask | None) -> dict[str, Any]:
     spec = validated(DataSpec, document, where)
     groups = _groups(spec, listed)
     text = dump_yaml(document)
+    # Read back before it is written: a spec that means something else than was shown would be found much
+    # later.
     assert validated(DataSpec, parse_yaml(text), str(target)) == spec
     write_text(target, text)
     return _said(new, target, spec, root, listed, groups, document)

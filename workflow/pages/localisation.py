@@ -95,5 +95,6 @@ def _mask(path: Path, side: int, again: str) -> MaskArray:
         raise DataError(
             f"{path}: {error} It was whole when localise read it. Put it back, or run again: {again}"
         ) from error
+    # BOX averages, so that a pixel is above 0 as soon as the anomaly touches it.
     small = Image.fromarray(mask.astype(np.uint8) * 255).resize((side, side), Image.Resampling.BOX)
     return np.asarray(small) > 0

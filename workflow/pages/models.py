@@ -72,6 +72,7 @@ def _candidates(run: ComparedRun) -> list[_Candidate]:
         new = _Candidate(role, name, row_name, fitted, p)
         same = next((each for each in merged if _are_identical(each, new)), None)
         if same is not None:
+            # The later of two identical rows takes its place, so that the final model stays last.
             merged.remove(same)
             new = replace(
                 new,

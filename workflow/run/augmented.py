@@ -1,8 +1,8 @@
 """Changed copies of the minority's training images: made once, listed in the manifest, tied to a source.
 
 Copies made by hand before training leak: those of one image land in several folds and in the test set,
-and they stand in every count of the classes. Here a copy is made of a training image only, after the held-out
-split is drawn; it carries its source's group, belongs to no fold, and says in the manifest what it is.
+and they stand in every count of the classes. Here a copy is made of a training image only, after the test
+set is drawn; it carries its source's group, belongs to no fold, and says in the manifest what it is.
 
 Files lie below ``<runs>/augmented/<data set>-<digest>/``, named after the SHA-256 of their source. The digest
 covers settings, seed, working size and sources, so a folder never holds copies of two minds; ``made.json``,
@@ -87,6 +87,7 @@ def copies_of_each(settings: MinorityCopies, sources: list[str], seed: int) -> d
     if settings.total is None:
         return dict.fromkeys(sources, settings.copies or 0)
     least, more = divmod(settings.total, len(sources))
+    # By hash rather than by name, so that renaming files changes no copy.
     in_order = sorted(sources, key=lambda source: _hash(seed, "one more", source))
     return {source: least + (place < more) for place, source in enumerate(in_order)}
 
@@ -114,6 +115,7 @@ def _make(
         path = folder / name
         if path.is_file():
             digest = sha256_of_file(path)
+            # A file whose bytes differ from those that were made was changed by somebody, and is made again.
             if made.get(name, digest) == digest:
                 digests[name] = digest
     missing = [name for name in wanted if name not in digests]

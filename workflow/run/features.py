@@ -32,6 +32,7 @@ class BackboneWithStore:
     def fill(self, data: PreparedData, rows: list[ManifestRow], decode: DecodeSettings, device: str) -> int:
         """Compute the features of rows that the store lacks; returns how many."""
         files = [ImageFile(row.sha256, data.file_of(row)) for row in rows]
+        # Distinct bytes: equal files share one entry of the store.
         n_missing = len({file.sha256 for file in files if file.sha256 not in self.store})
         if n_missing == 0:
             return 0

@@ -75,6 +75,7 @@ class FeedbackImages:
         """Write ``added.json`` into a run folder, completely or not at all."""
         document = {
             "format": _FORMAT,
+            # Guards against edits by hand, which would leave scores of images that are no longer listed.
             "digest": self.digest,
             "replaced": list(self.replaced),
             "rows": [asdict(row) for row in self.rows],
@@ -118,6 +119,8 @@ class FeedbackImages:
         """
         guard = RowGuard(spec, train, test)
         rows, reasons = [], {}
+        # By digest, not by update: the same set of images must give the same ensemble in whatever order it
+        # came.
         for row in sorted(self.rows, key=lambda row: row.sha256):
             reason = guard.objection(row.path, row.sha256)
             if reason:
@@ -188,4 +191,5 @@ class RowGuard:
 def folds_of_feedback(rows: Sequence[ManifestRow], n_folds: int) -> npt.NDArray[np.int64]:
     """``[n]`` fold of each feedback image; it follows from the group alone, so more images move none."""
     hashes = [hashlib.sha256(f"added|{row.group}".encode()).hexdigest() for row in rows]
+    # The first 32 bits of the hash are uniform enough to deal groups out evenly.
     return np.array([int(each[:8], 16) % n_folds for each in hashes], dtype=np.int64)

@@ -129,9 +129,12 @@ def _compute(fit: Fit, data: PreparedData, trained: FitResult, added: ImageRows,
     if isinstance(member, GrowingMember) and is_normal.any():
         fold_of_row = folds_of_feedback(data.added, int(data.fold_of_row.max()) + 1)
         scores = np.empty((len(added), trained.scores.shape[1]), dtype=np.float32)
+        # Each fold is scored by a fresh copy, grown by the other folds alone: a bank that holds an image
+        # would score it too low.
         for fold in np.unique(fold_of_row[is_normal]):
             held_out = is_normal & (fold_of_row == fold)
             scores[held_out] = _grown_score(restored(), added, is_normal & ~held_out, held_out)
+        # From here on the member is the one that is shipped.
         meta["taken_in"] = member.add_normal(added.subset(np.flatnonzero(is_normal)))
         if not is_normal.all():
             scores[~is_normal] = member.score(added.subset(np.flatnonzero(~is_normal)))

@@ -139,8 +139,10 @@ def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ..
                     _FITS_VERSION,
                     plan.identity(),
                     backbone_files[plan.backbone],
+                    # Pixels depend on it.
                     config.spec.window,
                     train_digests[repeat],
+                    # New test images must not make the folds' fits stale, which never saw them.
                     test_digest if fold == FINAL else "",
                     fold,
                     seed,
@@ -158,6 +160,7 @@ def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ..
 
 def _weights_file_digest(backbone: BackboneSettings) -> str:
     path = Path(backbone.weights_source)
+    # By content: a file of new weights under the old name is another backbone.
     return sha256_of_file(path) if path.is_file() else ""
 
 
@@ -167,6 +170,7 @@ def read_result(fit: Fit) -> FitResult | None:
         return None
     try:
         arrays, meta = read_arrays(fit.path)
+    # A torn or foreign file is as good as none: the fit is done again and replaces it.
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     if meta.get("key") != fit.key:

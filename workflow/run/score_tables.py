@@ -65,6 +65,7 @@ def _scores_of_repeat(
     of_repeat = {fit.fold: result for fit, result in mine.items() if fit.repeat == repeat}
     fold_of_row = data.of_repeat(repeat).fold_of_row
     test, added = of_repeat[FINAL].scores, of_repeat[FINAL].added_scores
+    # NaN, never 0: a row that no fold held out has no score, and the stacker refuses NaN.
     oof = np.full((len(data.train) + len(data.added), test.shape[1]), np.nan, dtype=np.float32)
     for fold, result in of_repeat.items():
         if fold != FINAL:
@@ -78,6 +79,7 @@ def _mean(scores: list[FloatArray]) -> FloatArray:
     """Element by element; a single one is passed through, to the bit."""
     if len(scores) == 1:
         return scores[0]
+    # In double precision, so that the order of the repeats does not matter to the last digit that is kept.
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
 
 

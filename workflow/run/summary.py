@@ -71,6 +71,7 @@ def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[flo
     if stated is None:
         return tuple(test[name] / sum(test.values()) for name in names)
     others = sum(test[name] for name in names[:-1])
+    # The other classes keep their proportions among each other.
     return (*((1.0 - stated) * test[name] / others for name in names[:-1]), stated)
 
 
@@ -84,6 +85,7 @@ def shared_across(data: PreparedData) -> dict[str, int]:
     copies = {}
     if data.augmented:
         group_of = {row.path: row.group for row in data.train}
+        # A copy in another group than its source could cross a fold without it.
         strays = sum(group_of.get(row.source or "") != row.group for row in data.augmented)
         copies = {"augmented copies separated from their training image": strays}
     return {

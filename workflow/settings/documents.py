@@ -126,4 +126,5 @@ def apply_override(document: dict[str, Any], path: list[str], value: Any) -> dic
     if not rest:
         return {**document, head: value}
     inner = document.get(head)
+    # A value that is no mapping is replaced by one; validation then says what is wrong with it.
     return {**document, head: apply_override(inner if isinstance(inner, dict) else {}, rest, value)}

@@ -121,11 +121,13 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
         if given is False:
             continue
         _check_name(recipe, name)
+        # A member without settings is written "name:" or "name: {}"; YAML reads the former as None.
         keys = dict(given or {})
         member_type = str(keys.pop("type", name))
         own_backbone = keys.pop("backbone", None)
         where = f"recipe {recipe.name}, member {name}"
         if isinstance(own_backbone, str):
+            # The short form, backbone: resnet18.
             own_backbone = {"name": own_backbone}
         if own_backbone is not None and not isinstance(own_backbone, dict):
             raise UsageError(

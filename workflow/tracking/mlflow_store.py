@@ -91,6 +91,8 @@ class _Writer:
         # A run that was deleted in MLflow stays deleted, and is as good as logged.
         if info.lifecycle_stage == "active":
             end_ms = int(1000 * run.ended)
+            # All with the time of the end: MLflow keys values by it, so logging the same file twice adds
+            # nothing.
             metrics = [Metric(name, value, end_ms, step) for name, value, step in run.metrics]
             params = [Param(key, value) for key, value in run.params.items()]
             self._client.log_batch(info.run_id, metrics, params)
@@ -128,6 +130,7 @@ def open_client(place: TrackingPlace) -> Any:
             MlflowClient(place.uri(fresh)).search_experiments()
             _give_name(fresh, place)
         finally:
+            # The link keeps the file; only its temporary name goes.
             fresh.unlink(missing_ok=True)
     return MlflowClient(place.uri())
 

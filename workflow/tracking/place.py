@@ -74,6 +74,7 @@ class TrackingPlace:
             sqlite3.Error: no database, or locked for longer than 5 seconds.
         """
         if self.database.exists():
+            # mode=rw: without it SQLite would create an empty database and call it readable.
             address = f"file:{quote(str(self.database))}?mode=rw"
             with closing(sqlite3.connect(address, uri=True, timeout=_SECONDS_TO_WAIT)) as connection:
                 connection.execute("PRAGMA schema_version").fetchone()
@@ -84,6 +85,7 @@ def copy_changed(files: Iterable[Path], folder: Path) -> None:
     for file in files:
         target = folder / file.name
         was, now = target.stat() if target.exists() else None, file.stat()
+        # Size and time, not content: model files are large, and copy2 keeps the time.
         if was and (was.st_size, was.st_mtime_ns) == (now.st_size, now.st_mtime_ns):
             continue
         folder.mkdir(parents=True, exist_ok=True)

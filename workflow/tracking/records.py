@@ -82,7 +82,7 @@ def run_entry(config: RunConfig) -> Entry:
 
 
 def member_entry(parent: Entry, data: PreparedData, fits: list[Fit]) -> Entry:
-    """A member with its units, those of all folds and the final one."""
+    """A member with its fits, those of all folds and the final one."""
     folder = fits[0].path.parent
     key = digest_of(["member", parent.key, fits[0].member.name, [fit.key for fit in fits]])
     return Entry(key, figures_in(folder), lambda: _member_run(data, fits))

@@ -81,6 +81,7 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Fit]
         run(images)
         started = time.perf_counter()
         run(images)
+        # The first call, above, also loads and allocates, so the second is timed.
         per_image = (time.perf_counter() - started) / _PROBE_IMAGES
         seconds += per_image * len(missing)
         size += bytes_per_image(loaded.backbone.shapes) * len(missing)

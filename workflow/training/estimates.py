@@ -52,6 +52,7 @@ def processes_for(pending: Sequence[Fit], data: PreparedData, device: str) -> in
         1, or up to one process per core.
     """
     whole = [fit for fit in pending if trains_whole_network(fit.member)]
+    # Whole CNNs only: everything else is over before a process has started.
     seconds = sum(fit_seconds(fit.member, rows_to_fit(fit.member, data)) for fit in whole)
     if device != "cpu" or seconds < _SECONDS_WORTH_SHARING:
         return 1

@@ -42,6 +42,7 @@ def work_on_ray(
     with ray_cluster(address) as ray:
         # The cluster gives it to another node itself where a node has gone; the count is ours, in words.
         remote = ray.remote(num_cpus=1, max_retries=0)(_in_folder)
+        # Once per cluster rather than once per task: it holds the configuration and the manifest.
         shared = ray.put(work)
         waiting, tries = deque(tasks), Counter[str]()
         in_work: dict[Any, Task] = {}
@@ -76,6 +77,7 @@ def work_on_ray(
                     yield task
         finally:
             for reference in in_work:
+                # force: a training that does not look up cannot be interrupted otherwise.
                 ray.cancel(reference, force=True)
 
 

@@ -133,6 +133,7 @@ def run_fits(config: RunConfig, data: PreparedData, pending: list[Fit]) -> None:
         if cluster is not None:
             from workflow.training.on_ray import work_on_ray
 
+            # Ray gives every task one processor.
             work = replace(work, threads=1)
             for fit in work_on_ray(work, pending, cluster, config.options.jobs, lambda fit: fit.label):
                 bar.describe(f"{fit.label} done, on the cluster")
@@ -259,13 +260,16 @@ def run_fit(
     try:
         member.fit(fit_rows, context)
     except MemberCollapsedError as collapse:
+        # A collapsed member is a result as well: it is kept, so that it is not trained again at every call.
         nothing = np.full((len(score_rows), 1), np.nan, dtype=np.float32)
         seconds = time.monotonic() - started
         return FitResult(nothing, {}, {}, seconds, 0.0, sentences, str(collapse), curves)
     fitted = time.monotonic()
     scores = member.score(score_rows)
     now = time.monotonic()
+    # Only the final fit is ever used on new images; the folds' fits serve their scores alone.
     state, meta = member.state() if fit.fold == FINAL else ({}, {})
+    # Backbone features are cached, so this is the cost that the member adds to them.
     milliseconds = 1000 * (now - fitted) / len(score_rows)
     return FitResult(scores, state, meta, now - started, milliseconds, sentences, "", curves)
 

@@ -72,6 +72,7 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
         )
     if new:
         known = _add(config, known, new)
+    # An interrupted update has written added.json, and only the fit is missing.
     if new or not is_finished:
         ensemble(options)
     else:
@@ -184,6 +185,8 @@ def _add(config: RunConfig, known: FeedbackImages, new: Sequence[Given]) -> Feed
     rows = []
     for each in new:
         name = f"{each.sha256}{each.file.suffix.lower()}"
+        # Read again rather than held: thousands of images need not fit into memory. The digest shows whether
+        # it is still the same.
         content = read_image_bytes(each.file)
         if hashlib.sha256(content).hexdigest() != each.sha256:
             raise DataError(f"{each.file}: it changed while it was being read. Run the same command again.")

@@ -94,6 +94,8 @@ def score_in_processes(job: ShardJob, shards: Sequence[Shard], processes: int) -
 def _next_attempt(attempt: Attempt, lost: Lost, deaths: int) -> Attempt:
     """How to go on with a shard whose worker died: once more as it was, then image by image."""
     if not attempt.careful:
+        # The first death may be the out-of-memory killer's, whom no image made come; announcing every image
+        # costs time, so it waits for the second.
         return replace(attempt, careful=deaths > 1)
     given_up = attempt.given_up
     if lost.step is not None:  # else it died outside any image, and there is none to blame yet

@@ -35,6 +35,7 @@ class ShardScorer:
     """
 
     def __init__(self, job: ShardJob, folder: str) -> None:
+        # Actors start in a folder of Ray's; relative paths mean the driver's.
         os.chdir(folder)
         self._score = shard_scorer(job)
 
@@ -98,12 +99,15 @@ class _Actors:
         while self._waiting and len(self._in_work) < self._room():
             remote = self._ray.remote(num_cpus=1, max_restarts=0)(ShardScorer)
             self._give(remote.remote(self._job, str(Path.cwd())))
+        # With a timeout, so that nodes that join meanwhile are noticed.
         done, _ = self._ray.wait(list(self._in_work), num_returns=1, timeout=_LOOK_EVERY_SECONDS)
         for reference in done:
             actor, shard = self._in_work.pop(reference)
             try:
                 answer = self._ray.get(reference)
             except self._ray.exceptions.RayTaskError as error:
+                # An exception inside the task is a bug of ours; a lost actor (below) is the cluster's
+                # business.
                 raise RuntimeError(f"a scoring actor failed:\n{error}") from error
             except self._ray.exceptions.RayError as error:
                 self._bury(shard, error)
@@ -126,6 +130,7 @@ class _Actors:
 
     def _room(self) -> int:
         """Actors that may be at work: the cluster's processors of this moment, or fewer as told."""
+        # Asked again each time: the cluster may grow and shrink.
         there = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         return there if self._most is None else min(self._most, there)
 

@@ -59,6 +59,7 @@ class OpenVinoSession:
         self._settings = {
             "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
+            # One stream per process; throughput comes from several processes.
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # several processes, each told to take the first core
         }
@@ -75,6 +76,7 @@ class OpenVinoSession:
                 f"training. Decode them to {self._size}x{self._size}, or use the runtime onnxruntime."
             )
         results = self._compiled({**self._defaults, **feeds})
+        # Copied: OpenVINO reuses the memory of its results at the next call.
         return {name: np.array(results[name]) for name in self._outputs}
 
     def _compile(self, openvino: Any) -> Any:
@@ -95,6 +97,7 @@ class OpenVinoSession:
             name = operation.get_friendly_name()
             if name not in self._adjustable or operation.get_type_name() != "Constant":
                 continue
+            # Copied, because the constant goes with the graph that is about to be changed.
             self._defaults[name] = np.array(operation.get_data())
             output = operation.output(0)
             parameter = openvino.op.Parameter(output.get_element_type(), output.get_partial_shape())

@@ -74,6 +74,7 @@ def choose_runtime(reference: ScoringModel, shard: Shard) -> tuple[str, tuple[Tr
         for runtime, model in models.items()
     }
     seconds: dict[str, list[float]] = {runtime: [] for runtime in models}
+    # Interleaved, so that other load on the machine falls on all runtimes alike.
     for _ in range(_ROUNDS):
         for runtime, model in models.items():
             started = time.perf_counter()

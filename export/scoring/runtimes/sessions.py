@@ -135,12 +135,14 @@ def open_onnxruntime(path: Path, threads: int, *, optimised: bool = True) -> Onn
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Operators run one after another, so threads between operators would only be idle.
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _LOG_FATAL_ONLY  # its errors arrive as exceptions; once is enough
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    # In the order of preference; ONNX Runtime assigns each node to the first provider that can run it.
     there = [name for name in wanted if name in onnxruntime.get_available_providers()]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=there)

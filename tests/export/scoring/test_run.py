@@ -1,4 +1,4 @@
-"""The batch scorer in one process: one row an image, resuming, refusing, and what it tells."""
+"""The batch scorer in one process: one row per image, resuming, refusing, and what it tells."""
 
 import errno
 import json

@@ -47,7 +47,7 @@ def choose_student(
     Args:
         n_classes: K.
         epochs: of the student's training.
-        budget: most milliseconds an image on one thread in ONNX Runtime; None for a quarter of the
+        budget: most milliseconds per image on one thread in ONNX Runtime; None for a quarter of the
             ensemble's.
         ensemble: the ensemble's file, timed in turn with the candidates; None where it has none.
 
@@ -60,7 +60,7 @@ def choose_student(
     if budget is None and ensemble is None:
         raise UsageError(
             "--distil: this ensemble has no ONNX file, so no budget follows from what it costs. Give "
-            "--budget MS, in milliseconds an image, or --student NAME@SIZE."
+            "--budget MS, in milliseconds per image, or --student NAME@SIZE."
         )
     plans = {name: StudentPlan.parse(name, epochs) for name in CANDIDATES}
     graphs = {} if ensemble is None else {"ensemble": as_timed(load_model(ensemble))}
@@ -116,6 +116,7 @@ def untrained_graphs(plans: dict[str, StudentPlan], n_classes: int) -> dict[str,
         plans: name → student, of networks in which nothing but the declared shapes depends on the size.
         n_classes: K.
     """
+    # One graph per network, traced at its largest size and run at all of them.
     largest = {plan.backbone: plan for plan in sorted(plans.values(), key=lambda plan: plan.image_size)}
     sessions = {}
     with tempfile.TemporaryDirectory() as folder, progress_bar("making students", len(largest)) as bar:

@@ -291,7 +291,7 @@ def test_graphs_are_timed_in_turn_and_at_their_own_size():
             "--distil and --precision int8: a student is exported in fp32 only",
         ),
         (("--distil", "--student", NAME, "--budget", "1"), "Give one of them"),
-        (("--distil", "--budget", "0"), "--budget 0: it is in milliseconds an image, above 0"),
+        (("--distil", "--budget", "0"), "--budget 0: it is in milliseconds per image, above 0"),
         (("--distil", "--student", "small_cn@32"), "backbone 'small_cn': timm has no such model"),
         (("--distil", "--student", "vit_tiny_patch16_224@64"), "the network takes no images of 64 px"),
         (("--distil", "--output", "."), "that is a folder. Name the file, such as student.onnx"),
