@@ -129,7 +129,7 @@ def _numbers(value: float | list[float]) -> str:
 
 
 def _triton_outputs(model: ScoringModel) -> list[dict[str, str]]:
-    """Outputs without the batch axis, as Triton names them; one number per image is a reshaped vector of length 1."""
+    """Outputs without the batch axis, as Triton names them; one number per image is reshaped to length 1."""
     found = []
     for output in model.outputs:
         axes = [axis if isinstance(axis, int) else -1 for axis in output.shape[1:]]

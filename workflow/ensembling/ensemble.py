@@ -100,7 +100,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
 
 
 def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One row per model and metric: value, interval, and the difference from the baseline with its interval."""
+    """One row per model and metric: value, interval, and difference from the baseline with its interval."""
     flat = [
         {
             "name": row["name"],
