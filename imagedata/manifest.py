@@ -272,8 +272,7 @@ def _draw_held_out(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[M
     taken: set[str] = set()
     held: Counter[str] = Counter()
     for group in sorted(label_of_group, key=lambda g: seeded_rank(seed, "held-out", g)):
-        # Counters are made only for groups of several images; data sets of millions of single images would
-        # otherwise need gigabytes.
+        # Counters are kept only for groups of several images, to save memory in sets of many single images.
         counts = counts_of_group.get(group) or Counter([label_of_group[group]])
         # A group enters while one of its classes still lacks rows and none overshoots.
         if any(held[c] < wanted[c] for c in counts) and all(

@@ -82,8 +82,7 @@ def resolve_dataset(
         UsageError: no such name, file or folder; or the minority is not obvious.
         DataError: a folder or list without at least two classes of images.
     """
-    # Names come before paths: a folder that happens to be called like a set of the catalogue is meant as
-    # ./name.
+    # Names come before paths: a folder that is called like a set of the catalogue can be given as ./name.
     suffix = Path(dataset).suffix.lower()
     if dataset in _catalogue():
         resolved = ResolvedDataset(_catalogue_document(dataset), f"data set {dataset}", None)

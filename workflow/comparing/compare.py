@@ -156,7 +156,7 @@ def _judge(
                 "adjusted_p": p,
                 "verdict": None if p is None else verdict(difference, p, higher_is_better, LEVEL),
                 "train_seconds": round(sum(result.seconds for result in mine), 2) if mine else None,
-                # The median over folds: the first fit of a process is slow for reasons of its own.
+                # The median over fits, so that one slow fit does not decide.
                 "score_ms": round(float(np.median([r.score_ms for r in mine])), 3) if mine else None,
             }
         )

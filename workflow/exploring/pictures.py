@@ -82,7 +82,7 @@ def class_sheets(config: RunConfig, manifest: Manifest, album: Album) -> list[Sh
     sheets = []
     for number, name in enumerate(names):
         mine = [row for row in rows if row.label == name]
-        # A seeded draw, not the first files: names are often sorted by patient or by day.
+        # A seeded draw, not the first files, which may all be of one patient.
         mine.sort(key=lambda row: (seeded_rank(config.seed, "sheet", row.sha256), row.path))
         shown = [(row, album.thumbnail(manifest, row)) for row in mine[:_SHEET]]
         whole = [(row.path, small) for row, small in shown if small is not None]

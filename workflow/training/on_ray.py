@@ -77,7 +77,7 @@ def work_on_ray(
                     yield task
         finally:
             for reference in in_work:
-                # force: a training that does not look up cannot be interrupted otherwise.
+                # force ends the worker process; without it Ray only raises KeyboardInterrupt inside the task.
                 ray.cancel(reference, force=True)
 
 

@@ -94,7 +94,7 @@ def score_in_processes(job: ShardJob, shards: Sequence[Shard], processes: int) -
 def _next_attempt(attempt: Attempt, lost: Lost, deaths: int) -> Attempt:
     """How to go on with a shard whose worker died: once more as it was, then image by image."""
     if not attempt.careful:
-        # The first death may be the out-of-memory killer's, whom no image made come; announcing every image
+        # The first death may be due to a shortage of memory rather than to an image. Announcing every image
         # costs time, so it waits for the second.
         return replace(attempt, careful=deaths > 1)
     given_up = attempt.given_up
