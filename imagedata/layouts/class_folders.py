@@ -13,7 +13,7 @@ from imagedata.layouts.listed_image import ListedImage, Split
 from imagedata.layouts.materialiser import Materialiser
 from imagedata.layouts.regions import MaskedImages
 from imagedata.layouts.splits import SplitFolders, joined_training, split_folders, validation_as_test
-from imagedata.layouts.walk import class_subfolders, image_files, matching_paths, unused_images
+from imagedata.layouts.walk import class_subfolders, image_files, matching_paths, path_below, unused_images
 
 
 class ClassFolders(BaseLayout):
@@ -65,7 +65,7 @@ class ClassFolders(BaseLayout):
         for name in class_names:
             for split, folder in self._folders_of(name, root):
                 for path in image_files(folder):
-                    yield ListedImage(path.relative_to(root).as_posix(), name, split)
+                    yield ListedImage(path_below(root, path), name, split)
 
     def folders(self, class_names: Sequence[str], root: Path) -> Iterator[Path]:
         """The folders of every class, in all splits."""
