@@ -18,7 +18,7 @@ def gemm_peaks(threads: int) -> dict[str, float]:
         threads: torch uses this many during the measurement.
 
     Returns:
-        ``fp32``, ``bf16`` and ``int8``: 10^9 operations a second, a multiplication and an addition counted
+        ``fp32``, ``bf16`` and ``int8``: 10^9 operations per second, a multiplication and an addition counted
         as two; the best of several sizes and rounds, because a peak is what nothing has disturbed.
     """
     import torch

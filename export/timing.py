@@ -22,7 +22,7 @@ Timed = tuple[Callable[[ImageArray], Any], int]
 
 
 def milliseconds_an_image(graphs: Mapping[str, Timed]) -> dict[str, float]:
-    """Median milliseconds an image of each graph, without decoding.
+    """Median milliseconds per image of each graph, without decoding.
 
     The graphs take turns, so that whatever else the machine does falls on all of them. One round before the
     measured ones warms caches up.

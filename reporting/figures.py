@@ -1,4 +1,4 @@
-"""The report's figures as SVG text, one function a figure.
+"""The report's figures as SVG text, one function per figure.
 
 Drawn with matplotlib's objects, never with pyplot, whose state is global. Letters become paths, so that
 a figure looks the same wherever it is opened; ids are salted and no date is written, so that equal data

@@ -1,4 +1,4 @@
-"""Mean class recall; for two classes (TPR + TNR) / 2. Papers on many classes also call it ACSA."""
+"""Mean class recall; for two classes (TPR + TNR) / 2. Also called average class-specific accuracy."""
 
 from __future__ import annotations
 

@@ -22,6 +22,18 @@ FORMER = {
     r"\ba colum[n] (an|a) \w+": "one column per member",
     r"\bimages a cal[l]\b": "batch size",
     r"\bms an imag[e]\b": "ms per image",
+    r"\b(milliseconds|images|cells) an? (imag[e]|secon[d]|sid[e])\b": "per image, per second, per side",
+    r"\bone (row|column|line|figure) an? (image|class|member|mode[l]|file|repeat)\b": "one per image",
+    "ACS[A]": "balanced accuracy (mean class recall)",
+    r"\bhones[t](ly)?\b": "valid, fair",
+    r"\bme[n]d(s|ed|ing)?\b": "fix, repair",
+    r"\bguilt[y]\b": "failing",
+    r"\bdea[r](er|est)?\b": "costly",
+    r"\bodd[e]r\b": "anomalous",
+    r"\bheld[ -]ou[t] (row|image|split|set)s?\b": "test rows, images or set",
+    "outnumbered clas[s]": "minority class",
+    "sources, no[t] lungs": "the label can be predicted from file properties alone",
+    r"\bnothing is to d[o]\b": "nothing to do",
 }
 #: What is history; stored pages of results are kept as the version that made them wrote them.
 HISTORY = ("CHANGELOG.md", "docs/decisions/")

@@ -199,7 +199,7 @@ def _groups_figure(groups: dict[str, Any]) -> Drawing | None:
     return Drawing(
         "Every group",
         svg_uri(drawn),
-        f"Share of the minority class over the number of images, a mark for each of {len(found)} groups.",
+        f"Share of the minority class over the number of images, one mark for each of {len(found)} groups.",
         "Groups differ: one with many images weighs more in training than all small ones together.",
     )
 
@@ -312,7 +312,7 @@ def _print(config: RunConfig, document: dict[str, Any]) -> None:
     for heading in ("training", "held out", "broken", "excluded", "dropped"):
         table.add_column(heading, justify="right")
     for row in document["counts"]:
-        role = " (outnumbered)" if row["is_minority"] else ""
+        role = " (minority)" if row["is_minority"] else ""
         numbers = [f"{row[key]:,}" for key in ("train", "test", "broken", "excluded", "dropped")]
         table.add_row(escape(printable(row["label"])) + role, *numbers)
     console.print(table)

@@ -75,7 +75,7 @@ class Album:
 
 
 def class_sheets(config: RunConfig, manifest: Manifest, album: Album) -> list[Sheet]:
-    """A sheet a class, the outnumbered one first; written as PNG, too."""
+    """One sheet per class, the minority first; also written as PNG."""
     rows = [*manifest.usable("train"), *manifest.usable("test")]
     minority = manifest.class_names[-1]
     names = [minority, *manifest.class_names[:-1]][:_MOST_SHEETS]

@@ -74,7 +74,7 @@ def test_members_are_trained_and_shown(story):
     _, trained, _ = story
     assert trained.json["fits_run"] == 9
     assert trained.json["left_out"] == {}
-    assert "two (outnumbered)" in trained.err
+    assert "two (minority)" in trained.err
     assert "out-of-fold macro" in trained.err
     assert "(minority)" in trained.err  # PatchCore has one column, which ranks the minority alone
 
