@@ -3,7 +3,7 @@
 Source: Ruff et al. 2018, "Deep One-Class Classification" (ICML,
 https://proceedings.mlr.press/v80/ruff18a.html), equations 3 (soft boundary) and 4 (one-class). We differ in
 reading the frozen backbone's patch features instead of pixels. That needs neither autoencoder pre-training
-nor many epochs, and one hidden layer is enough: on the ELPV solar cells a second layer, or 3x3 convolutions,
+nor many epochs, and one hidden layer is enough: on the ELPV solar cells, a second layer, or 3x3 convolutions,
 ranked worse at two to eight times the cost. The paper's own form, from pixels, is in
 :mod:`oneclass.deep.deep_svdd_pixels`; what both share is in :mod:`oneclass.deep.sphere`.
 """
