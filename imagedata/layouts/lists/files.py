@@ -46,38 +46,36 @@ class ListedFiles:
         if _DRIVE.match(slashed):
             ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
             return next(([path] for end in ends if (path := self._file(end)) is not None), [])
-        found = self._file(slashed)
+        found = self._file(slashed) if slashed != written else None
         return [found] if found is not None else self._by_name(parts)
 
     def _file(self, below: str) -> Path | None:
-        path = Path(os.path.normpath(self.base / below))
-        return path if os.path.isfile(path) else None  # noqa: PTH113  # a name too long is no error
+        # Strings, as most lists without endings get here once per row in vain; a name too long is no error.
+        path = os.path.normpath(os.path.join(self.base, below))  # noqa: PTH118
+        return Path(path) if os.path.isfile(path) else None  # noqa: PTH113
 
     def _by_name(self, parts: list[str]) -> list[Path]:
         """Images below the folder by name or stem, in folders that end like those of the path."""
         *folders, name = parts
-        for stem_only in (False, True):
-            found = [
-                path
-                for path in self._images.get(name, [])
-                if (path.name != name) == stem_only
-                and (not folders or self._folders(path)[-len(folders) :] == folders)
-            ]
-            if len(found) == 1:
-                self.endings.update([found[0].suffix] if stem_only else [])
-                self.moved += self._folders(found[0]) != folders
-            if found:
-                return found
-        return []
-
-    def _folders(self, path: Path) -> list[str]:
-        return list(path.relative_to(self.base).parts[:-1])
+        fitting = [
+            (path, parents)
+            for path, parents in self._images.get(name, [])
+            if not folders or parents[-len(folders) :] == folders
+        ]
+        # A whole name is surer than one that lacks its ending.
+        found = [each for each in fitting if each[0].name == name] or fitting
+        if len(found) == 1:
+            path, parents = found[0]
+            self.endings.update([path.suffix] if path.name != name else [])
+            self.moved += parents != folders
+        return [path for path, _ in found]
 
     @cached_property
-    def _images(self) -> dict[str, list[Path]]:
-        """Name, and name without the ending of images → files."""
-        found: dict[str, list[Path]] = {}
+    def _images(self) -> dict[str, list[tuple[Path, list[str]]]]:
+        """Name, and name without the ending of images → files, each with the folders that it lies in."""
+        found: dict[str, list[tuple[Path, list[str]]]] = {}
         for path in image_files(self.base):
+            entry = path, list(path.relative_to(self.base).parts[:-1])
             for name in (path.name, path.stem):  # every file of the walk has an ending
-                found.setdefault(name, []).append(path)
+                found.setdefault(name, []).append(entry)
         return found
