@@ -240,8 +240,25 @@ def _openvino_loader(
     from export.scoring.runtimes.openvino_session import OpenVinoSession, check_openvino
 
     precision = str(document.get("precision", "fp32"))
+    _check_gate(path, document, "openvino")
     check_openvino(path, precision)
     return partial(OpenVinoSession, path, facts, decode.size, precision, threads)
+
+
+def _check_gate(path: Path, document: dict[str, Any], runtime: str) -> None:
+    """Refuse a runtime in which the accuracy gate of a variant found its figures wrong.
+
+    Raises:
+        UsageError: with the gate's reasons.
+    """
+    gate = document.get("gate", {}).get(runtime)
+    if gate is None or gate["accepted"]:
+        return
+    reasons = " and ".join(gate.get("refusals", ())) or "no reason is recorded"
+    raise UsageError(
+        f"{path}: the {document['precision']} file failed its accuracy gate in {runtime}: {reasons}. "
+        f"Score with --runtime {RUNTIMES[0]}, or use the fp32 file."
+    )
 
 
 def _no_such_model(path: Path) -> UsageError:
