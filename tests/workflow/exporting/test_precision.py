@@ -13,8 +13,9 @@ def run(fitted: tuple[Run, Outcome], tmp_path) -> Run:
 
 
 def test_int8_is_kept_with_its_figures_and_parity_shows_it(run: Run, monkeypatch: pytest.MonkeyPatch):
-    # What the gate lets pass is tested beside it; a tiny random backbone has no say in it.
-    monkeypatch.setattr(agreement_module, "MOST_AUROC_CHANGE", 1.0)
+    # What the gate accepts is tested beside it; the figures of a tiny random backbone mean nothing.
+    monkeypatch.setattr(agreement_module, "MOST_AUROC_LOSS", 1.0)
+    monkeypatch.setattr(agreement_module, "MOST_DECISIONS_CHANGED", 1.0)
     outcome = run.command("export", "--precision", "int8", "--json")
     assert outcome.code == 0, outcome.err
     path = run.folder / "model.int8.onnx"
@@ -27,6 +28,13 @@ def test_int8_is_kept_with_its_figures_and_parity_shows_it(run: Run, monkeypatch
     assert figures["images"] == 20
     assert set(figures["rank_correlation"]) == {"patchcore", "deep_svdd", "cnn", "cnn_weighted"}
     assert 0 < figures["max_probability_difference"] < 1
+    low, high = figures["auroc_change_interval"]
+    assert low <= figures["auroc_change"] <= high
+    assert figures["limits"]["auroc_loss"] == 1.0
+    if "openvino" in document["gate"]:
+        of_runtimes = document["gate"]["openvino"]["rank_correlation_of_runtimes"]
+        assert set(of_runtimes) == set(figures["rank_correlation"])
+        assert min(of_runtimes.values()) > 0.9, of_runtimes
 
     shown = run.command("parity", "--json")
     assert shown.code == 0, shown.err
@@ -43,11 +51,12 @@ def test_int8_is_kept_with_its_figures_and_parity_shows_it(run: Run, monkeypatch
 
 
 def test_int8_beyond_the_limit_is_refused_with_the_figures(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(agreement_module, "MOST_AUROC_CHANGE", -1.0)
+    monkeypatch.setattr(agreement_module, "MOST_AUROC_LOSS", -2.0)
     outcome = run.command("export", "--precision", "int8")
     assert outcome.code == 5
     assert "the int8 file is refused by the accuracy gate and not kept" in outcome.said
-    assert "rank correlations patchcore" in outcome.said
+    assert "onnxruntime: the AUROC falls by" in outcome.said
+    assert "rank correlations with fp32 patchcore" in outcome.said
     assert not list(run.folder.glob("*int8*"))
 
 

@@ -170,6 +170,27 @@ def test_a_variant_may_not_differ_by_whatever_its_gate_saw(
     assert "(limit 5e-02)" in trials[1].refused
 
 
+@needs_openvino
+def test_a_runtime_that_failed_the_gate_of_a_variant_is_refused_with_the_reason(
+    tmp_path: Path, folder: Path
+) -> None:
+    reason = "this runtime ranks images differently (rank correlation patchcore -0.10; at least 0.8 is required)"
+    gate = {
+        "onnxruntime": {"accepted": True, "max_probability_difference": 0.1},
+        "openvino": {"accepted": False, "max_probability_difference": 0.4, "refusals": [reason]},
+    }
+    path = onnx_files.write_two_class_model(
+        tmp_path / "m.onnx", onnx_files.metadata(precision="int8", gate=gate)
+    )
+    with pytest.raises(UsageError) as refused:
+        load_model(path, runtime="openvino")
+    assert "the int8 file failed its accuracy gate in openvino: " + reason in str(refused.value)
+    assert "Score with --runtime onnxruntime, or use the fp32 file." in str(refused.value)
+    chosen, trials = choose_runtime(load_model(path), shard_of([str(path) for path in folder.iterdir()]))
+    assert chosen == "onnxruntime"
+    assert reason in trials[1].refused
+
+
 def test_no_readable_image_leaves_the_reference(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     model = load_model(onnx_files.write_two_class_model(tmp_path / "m.onnx"))
