@@ -22,8 +22,8 @@ MOST_AUROC_LOSS = 0.002
 """Loss of AUROC that is tolerated; refused is what loses more over the whole interval of the difference."""
 
 MOST_DECISIONS_CHANGED = 0.02
-"""Largest share of images that may be decided differently. It is what the gate's 1,000 images can resolve: at an
-accuracy of 0.9 their 95 % interval is 1.9 points to either side."""
+"""Largest share of images that may be decided differently. It is what the gate's 1,000 images can resolve: at
+an accuracy of 0.9 their 95 % interval is 1.9 points to either side."""
 
 LEAST_RANK_CORRELATION = 0.8
 """Least rank correlation of a member's scores between two runtimes that read the same file. Runtimes that

@@ -12,7 +12,7 @@ calibrated probability, instead of to the best place that hindsight finds; poor 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -97,9 +97,11 @@ class WeightedCurves:
         rows: checked.
         prior: share of the minority that costs and benefits of two classes are counted at, 0…1 exclusive. The
             rates of the two classes do not depend on it, so it may differ from the rows' own share.
+        p_at_own_shares: ``[N, K]`` the same probabilities at the rows' own class shares, whose reliability is
+            drawn; None where those of the rows are.
     """
 
-    def __init__(self, rows: Rows, prior: float | None) -> None:
+    def __init__(self, rows: Rows, prior: float | None, p_at_own_shares: Float64Array | None = None) -> None:
         self._prior = prior
         # Trade-off curves are drawn of two classes alone, and only they need the scores of both.
         two = rows.n_classes == 2
@@ -108,7 +110,7 @@ class WeightedCurves:
             label: _AtLevels(rows.labels == label, rows.p[:, label], every_score=two)
             for label in ([1] if two else range(rows.n_classes))
         }
-        p, came_true = calibrated_event(rows)
+        p, came_true = calibrated_event(rows if p_at_own_shares is None else replace(rows, p=p_at_own_shares))
         # Rows of equal p share a bin, which can leave others without any.
         _, dense, in_bin = np.unique(ece_bin_of_row(p)[0], return_inverse=True, return_counts=True)
         self._in_bin = binned(np.ones(len(p)), dense, len(in_bin))
@@ -222,6 +224,7 @@ def curves(
     prior: float | None,
     seed: int,
     n_replicates: int,
+    p_at_own_shares: Mapping[str, Float64Array] | None = None,
 ) -> dict[str, Curves]:
     """Compute every model's curves; the same replicates serve all models.
 
@@ -233,6 +236,7 @@ def curves(
             None for more.
         seed: of the bootstrap.
         n_replicates: of the bootstrap, at least 1.
+        p_at_own_shares: model name → the same probabilities at the rows' own class shares, for reliability.
 
     Raises:
         UsageError: the prior is no share, or there is one for more than two classes or none for two.
@@ -242,7 +246,8 @@ def curves(
     for name, p in p_of_model.items():
         rows = Rows.checked(labels, p, labels)  # decisions are not drawn
         _check_prior(prior, rows.n_classes)
-        evaluators[name] = WeightedCurves(rows, prior)
+        own = None if p_at_own_shares is None else p_at_own_shares[name]
+        evaluators[name] = WeightedCurves(rows, prior, own)
     parts: dict[str, list[dict[str | int, Float64Array]]] = {name: [] for name in evaluators}
     for weights in replicate_weights(
         labels, groups, n_replicates=n_replicates, seed=seed, weights_per_block=WEIGHTS_PER_BLOCK

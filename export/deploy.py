@@ -113,6 +113,7 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         "megabytes": model.path.stat().st_size / 1e6,
         "sha256": model.sha256,
         "prior": _numbers(document["prior"]),
+        "trained_prior": _numbers(document["trained_prior"]),
         "threshold": _numbers(document["threshold"]["value"]),
         "figures": [
             (title, metrics[name], intervals.get(name)) for name, title in titles.items() if name in metrics

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from contracts.errors import UsageError, nearest_match
 from imagedata.layouts.listed_image import ListedImage
@@ -67,6 +67,19 @@ class MinorityCopies(Settings):
         return self.model_dump(exclude={"copies", "total"})
 
 
+def _kind_of_prior(value: object) -> str:
+    return "word[test]" if isinstance(value, str) else "share[number]"
+
+
+# The tags hold a bracket, as pydantic's own names of types do, so that messages leave them out.
+DeploymentPrior = Annotated[
+    Annotated[float, Field(gt=0.0, lt=1.0), Tag("share[number]")]
+    | Annotated[Literal["test"], Tag("word[test]")],
+    Discriminator(_kind_of_prior),
+]
+"""Share of the minority, or ``test`` for the test set's class shares."""
+
+
 class DataSpec(Settings):
     """A data set by name.
 
@@ -87,8 +100,9 @@ class DataSpec(Settings):
         test_per_class: rows of each class to hold out; only where the layout has no test folder.
         test_fraction: share of each class to hold out where ``test_per_class`` is not given; only where
             the layout has no test folder.
-        deployment_prior: share of the minority where the model will work; None means as in the test
-            set. With more than two classes the others share the rest as they do among the test rows.
+        deployment_prior: share of the minority where the model will work; ``test`` states that classes are
+            mixed there as in the test set. None means as in training. With more than two classes the others
+            share the rest as they do in training.
         deployment_shares: class → its share where the model will work, for more than two classes; takes the
             place of ``deployment_prior``.
         group: regular expression with one group, searched in the relative path; or a number that says
@@ -118,7 +132,7 @@ class DataSpec(Settings):
     train_counts: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     test_per_class: int | None = Field(default=None, ge=1)
     test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
-    deployment_prior: float | None = Field(default=None, gt=0.0, lt=1.0)
+    deployment_prior: DeploymentPrior | None = None
     deployment_shares: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
     group: str | int | None = None
     keep_share: float | None = Field(default=None, gt=0.0, lt=1.0)
@@ -185,7 +199,8 @@ class DataSpec(Settings):
             return self
         if len(self.classes) == 2:
             raise ValueError("deployment_shares is for more than two classes; give deployment_prior")
-        if self.deployment_prior is not None:
+        # A set of the catalogue that says 'test' may be given shares; two numbers would be a contradiction.
+        if isinstance(self.deployment_prior, float):
             raise ValueError("deployment_prior and deployment_shares say the same twice; give one of them")
         if set(shares) != set(self.classes) or not math.isclose(sum(shares.values()), 1.0, abs_tol=1e-6):
             raise ValueError(

@@ -169,7 +169,7 @@ def _reliability(report: Report, prior: float | None = None, share: float | None
         caption = calibrated
         if abs(prior - share) >= 1e-9:
             caption += (
-                f" Points must lie off the diagonal here: the probabilities are calibrated for a share of "
-                f"{prior:.4g}, but {share:.4g} of the test rows are of the minority."
+                f" Probabilities and Brier score are taken at the test set's own share of the minority, "
+                f"{share:.4g}; in deployment, probabilities are made for {prior:.4g}."
             )
     return Drawing(title, svg_uri(svg), alt, caption)

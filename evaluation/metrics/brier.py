@@ -24,7 +24,8 @@ METRIC = Metric(
     classes="any",
     explanation=(
         "The Brier score is the mean squared error of the minority's probability (0 to 1); of more than two "
-        "classes, the errors of all are summed (0 to 2)."
+        "classes, the errors of all are summed (0 to 2). Probabilities "
+        "are taken at the class shares of the test set."
     ),
     compute=lambda sums: sums.mean(row_brier)[0],
 )

@@ -21,6 +21,9 @@ METRIC = Metric(
     order=120,
     higher_is_better=False,
     classes="more",
-    explanation="Log loss is the mean negative logarithm of the true class's probability, in nats.",
+    explanation=(
+        "Log loss is the mean negative logarithm of the true class's probability, at the class shares of the "
+        "test set, in nats."
+    ),
     compute=lambda sums: sums.mean(row_log_loss)[0],
 )

@@ -15,7 +15,7 @@ def outputs(p: np.ndarray, scores: np.ndarray | None = None, threshold: float = 
 
 
 def ranked(n_negative: int, n_positive: int, swapped: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and probabilities in perfect order, but for some positives that come last; no decision differs."""
+    """Labels and probabilities in perfect order, but for some positives that come last; none is flagged."""
     labels = np.array([0] * n_negative + [1] * n_positive)
     p = np.linspace(0.2, 0.4, len(labels))
     p[n_negative : n_negative + swapped] = np.linspace(0.01, 0.02, swapped)

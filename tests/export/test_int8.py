@@ -75,8 +75,8 @@ def test_a_file_without_backbone_convolutions_is_refused(tmp_path: Path) -> None
 def write_small_backbone(path: Path) -> Path:
     """A file of ours with one backbone, whose last layer has a zero point far from 0, and two members.
 
-    ``farthest`` is the largest distance of a padded patch from the mean one, as PatchCore's; ``mean`` reads the
-    same layer without padding.
+    ``farthest`` is the largest distance of a padded patch from a centre, as PatchCore's; ``mean`` reads the
+    layer without padding.
     """
     rng = np.random.default_rng(0)
     constants = {

@@ -81,6 +81,7 @@ def test_ratio_that_is_none(text):
         ({**FOLDERS, "group": "(a)(b)"}, "it has 2 "),
         ({**FOLDERS, "name": "../up"}, "pattern"),
         ({**FOLDERS, "deployment_prior": 1.0}, "less than 1"),
+        ({**FOLDERS, "deployment_prior": "tset"}, "Input should be 'test'"),
         (with_layout(FOLDERS, train="train"), "{class} must stand"),
         (
             {**with_layout(FOLDERS, test="test/{class}"), "test_per_class": 5},

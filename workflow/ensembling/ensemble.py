@@ -21,6 +21,7 @@ from workflow.run.feedback_scores import note_unusable_feedback, with_sentence
 from workflow.run.score_tables import probability_columns, write_score_table
 from workflow.run.state import Run
 from workflow.run.student_file import note_stale_student
+from workflow.run.summary import prior_sentence
 from workflow.settings.config import RunOptions
 from workflow.tracking.tracker import track_ensemble
 
@@ -60,6 +61,8 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
             oof, deployment_prior=run.prior, threshold_rule=config.recipe.threshold, seed=config.seed
         )
     stack = with_sentence(fitted[ENSEMBLE_ROW], run.data)
+    if sentence := prior_sentence(config, run.data):
+        stack = replace(stack, sentences=(*stack.sentences, sentence))
     with console.status("measuring on the test set", spinner="dots"):
         rows = measure(config, fitted, test)
     for row in rows:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from evaluation.comparison import Predictions, compare
@@ -69,6 +72,19 @@ def predictions_of(
 
 
 def prediction_of(kind: str, fitted: FittedEnsemble, test: ScoreTable) -> Predictions:
-    """What one fitted row says of the test rows."""
-    p = class_probabilities(fitted.predict(test.scores))
-    return Predictions(kind, p, fitted.decide(test.scores))
+    """What one fitted row says of the test rows.
+
+    Decisions are those that the file makes: with the threshold fixed out of fold, at the deployment prior.
+    Probabilities are shifted to the test set's own class shares. Calibration figures then judge the map from
+    scores to probabilities; at another prior they would mostly measure how far the two priors differ.
+    """
+    return Predictions(kind, at_own_shares(fitted, test), fitted.decide(test.scores))
+
+
+def at_own_shares(fitted: FittedEnsemble, test: ScoreTable) -> npt.NDArray[np.float64]:
+    """``[N, K]`` probabilities of the test rows, at the class shares of these rows."""
+    shares = (np.bincount(test.labels, minlength=fitted.n_classes) / len(test.labels)).tolist()
+    if min(shares) == 0.0:
+        # No such prior exists; whoever measures says that a class has no rows.
+        return class_probabilities(fitted.predict(test.scores))
+    return class_probabilities(fitted.predict(test.scores, shares[-1] if fitted.n_classes == 2 else shares))

@@ -62,10 +62,11 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
     """Sentences about what the file's metadata says."""
     decode, threshold = metadata["decode"], metadata["threshold"]
     classes = ", ".join(metadata["classes"])
+    trained = f" ({_numbers(metadata['trained_prior'])} in training)" if "trained_prior" in metadata else ""
     sentences = [
         f"Trained on {metadata.get('dataset', 'an unnamed data set')} with recipe "
         f"{metadata.get('recipe', 'unnamed')}. Classes: {classes}; minority: {metadata['minority']}.",
-        f"Images of any size, working size {decode['size']} px. Prior {_numbers(metadata['prior'])}; "
+        f"Images of any size, working size {decode['size']} px. Prior {_numbers(metadata['prior'])}{trained}; "
         f"threshold {_numbers(threshold['value'])} by rule {threshold['rule']}; both can be overridden.",
     ]
     if decode.get("scaled"):

@@ -231,17 +231,16 @@ def show_gate(figures: dict[str, Any], title: str) -> None:
     counted = {row.images for row in figures.values() if not isinstance(row, str)}
     table = Table(title=f"{title}, {max(counted):,} test images" if counted else title)
     table.add_column("")
-    for heading in ("AUROC", "change", "95 %", "max |Δp|", "flips", "least rho"):
+    for heading in ("AUROC", "change, 95 %", "max |Δp|", "flips", "least rho"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("gate")
     for name, row in figures.items():
         if isinstance(row, str):
-            table.add_row(name, *[""] * 6, row)
+            table.add_row(name, *[""] * 5, row)
             continue
         table.add_row(
             name,
             f"{row.auroc:.4f}",
-            f"{row.auroc_change:+.4f}",
             "{:+.4f}…{:+.4f}".format(*row.auroc_change_interval),
             f"{row.max_probability_difference:.1e}",
             str(row.decisions_changed),
@@ -250,9 +249,10 @@ def show_gate(figures: dict[str, Any], title: str) -> None:
         )
     console.print(table)
     note(
-        f"Refused: the whole 95 % interval of the AUROC's change lies below -{MOST_AUROC_LOSS:g}, more than "
-        f"{MOST_DECISIONS_CHANGED:.0%} of the decisions change, or the runtime misreads the file. flips: images "
-        "decided differently. least rho: the lowest rank correlation of a member's score with the reference's."
+        f"Refused where the whole 95 % interval of the AUROC's change lies below -{MOST_AUROC_LOSS:g}, where "
+        f"more than {MOST_DECISIONS_CHANGED:.0%} of the decisions change, or where the runtime misreads the "
+        "file. flips: images decided differently. least rho: the lowest rank correlation of a member's score "
+        "with the reference's."
     )
 
 

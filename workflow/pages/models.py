@@ -12,7 +12,7 @@ from evaluation.curves import curves
 from evaluation.rows import class_probabilities
 from reporting.content import Model, Role
 from workflow.ensembling.compared_run import ComparedRun
-from workflow.ensembling.measuring import BASELINE_ROW, ENSEMBLE_ROW
+from workflow.ensembling.measuring import BASELINE_ROW, ENSEMBLE_ROW, at_own_shares
 from workflow.settings.registry import BASELINE
 
 _BEST_SINGLE = "best_single"
@@ -40,6 +40,7 @@ def models(run: ComparedRun) -> list[Model]:
         prior=prior if isinstance(prior, float) else None,
         seed=run.config.seed,
         n_replicates=run.config.recipe.bootstrap,
+        p_at_own_shares={each.name: at_own_shares(each.fitted, run.test) for each in chosen},
     )
     return [
         Model(

@@ -27,7 +27,7 @@ from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
 
 # Raised when the fitting or the measuring changes, so that finished ensembles are fitted again.
-_ENSEMBLE_VERSION = 1
+_ENSEMBLE_VERSION = 2
 
 
 class Run:
@@ -159,7 +159,7 @@ class Run:
 
     def key_of(self, fits: list[Fit]) -> str:
         """Digest of everything that an ensemble of these fits depends on."""
-        recipe, spec = self.config.recipe, self.config.spec
+        recipe = self.config.recipe
         # Repeat 0 makes the same ensemble whether or not there are more.
         selects = recipe.select != "first" and recipe.repeats > 1
         selected = [recipe.select, recipe.select_by] if selects else []
@@ -170,7 +170,7 @@ class Run:
                 [fit.key for fit in fits],
                 recipe.threshold,
                 recipe.bootstrap,
-                spec.deployment_shares or spec.deployment_prior,
+                self.prior,
                 self.config.seed,
                 *selected,
                 # Nothing where no update was made, so that such a run keeps the key that it had.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.markup import escape
@@ -14,6 +14,9 @@ from imagedata.file_names import of_other_endings
 from reporting.terminal import console, note
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
+
+MOST_PRIOR_RATIO = 2.0
+"""Class shares of test set and deployment that differ by a larger factor are pointed out."""
 
 
 def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
@@ -56,23 +59,56 @@ def other_endings_sentence(counts: Mapping[str, int]) -> str:
 
 
 def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[float, ...]:
-    """Share of the minority where the model will work: as stated, else as in the test set.
+    """Share of the minority where the model will work: as the spec states it, else as in training.
+
+    The test set is no evidence of it: many are balanced on purpose, and a model calibrated for one of them
+    would take every second part for a defect.
 
     For K > 2 classes the shares of all, minority last. Where only the minority's is stated, the others
-    share the rest as they do in the test set.
+    share the rest as they do in training.
     """
     names = data.manifest.class_names
-    test = data.manifest.counts("test")
     stated = config.spec.deployment_prior
-    if len(names) == 2:
-        return test[names[-1]] / sum(test.values()) if stated is None else stated
     if config.spec.deployment_shares:
         return tuple(config.spec.deployment_shares[name] for name in names)
-    if stated is None:
-        return tuple(test[name] / sum(test.values()) for name in names)
-    others = sum(test[name] for name in names[:-1])
-    # The other classes keep their proportions among each other.
-    return (*((1.0 - stated) * test[name] / others for name in names[:-1]), stated)
+    shares = _shares(data, "test" if stated == "test" else "train")
+    if isinstance(stated, float):
+        if len(names) == 2:
+            return stated
+        # The other classes keep their proportions among each other.
+        others = 1.0 - shares[-1]
+        return (*((1.0 - stated) * share / others for share in shares[:-1]), stated)
+    return shares[-1] if len(names) == 2 else shares
+
+
+def prior_sentence(config: RunConfig, data: PreparedData) -> str:
+    """Class shares of test set and deployment, where they differ by more than a factor of two; else empty."""
+    names, test = data.manifest.class_names, _shares(data, "test")
+    prior = deployment_prior(config, data)
+    deployed = (1.0 - prior, prior) if isinstance(prior, float) else prior
+    # Of two classes only the minority's share is spoken of.
+    found = [
+        (max(a / b, b / a), name, a, b)
+        for name, a, b in zip(names, deployed, test, strict=True)
+        if b > 0.0 and (len(names) > 2 or name == names[-1])
+    ]
+    ratio, name, ours, theirs = max(found, default=(1.0, "", 0.0, 0.0))
+    if ratio <= MOST_PRIOR_RATIO:
+        return ""
+    spec = config.spec
+    stated = spec.deployment_shares or spec.deployment_prior is not None
+    origin = "as stated" if stated else "as in training"
+    key = "deployment_prior=0.05" if len(names) == 2 else "deployment_shares={CLASS: SHARE, …}"
+    return (
+        f"Probabilities and threshold are made for a share of {ours:.2%} of {name} ({origin}), but the test set "
+        f"has {theirs:.2%}. If you expect another share in use, state it with -o {key}, or with "
+        "-o deployment_prior=test for the test set's."
+    )
+
+
+def _shares(data: PreparedData, split: Literal["train", "test"]) -> tuple[float, ...]:
+    counts = data.manifest.counts(split)
+    return tuple(counts[name] / sum(counts.values()) for name in data.manifest.class_names)
 
 
 def shared_across(data: PreparedData) -> dict[str, int]:
@@ -142,4 +178,6 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
         f"{deployed if isinstance(deployed, float) else deployed[-1]:.4f} in deployment."
     )
+    if sentence := prior_sentence(config, data):
+        note(sentence)
     return facts

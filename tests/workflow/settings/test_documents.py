@@ -139,6 +139,7 @@ REFUSED = [
     ("classes=[male]", "data set gender_B: key 'classes': got ['male']; list should have at least 2 items"),
     ("minority=femal", "minority 'femal' is none of the classes ['male', 'female']. Did you mean 'female'?"),
     ("deployment_prior=1", "key 'deployment_prior': got 1; input should be less than 1."),
+    ("deployment_prior=tset", "key 'deployment_prior': got 'tset'; input should be 'test'."),
     ("window=[9,3]", "key 'window': got [9, 3]; window [9.0, 3.0] must rise"),
     ("group=(", "key 'group': got '('; it is no regular expression"),
     (

@@ -20,7 +20,7 @@ from tests.conftest import Outcome, Run, run_command
 from tests.imagedata.layouts.test_packed import DOCUMENT
 from tests.packs import write_idx_pack
 from workflow.run.prepared import load_prepared
-from workflow.run.summary import deployment_prior
+from workflow.run.summary import deployment_prior, prior_sentence
 from workflow.settings.config import RunOptions, resolve_config
 
 RECIPE = """\
@@ -191,7 +191,21 @@ def test_shares_where_the_model_will_work(story):
     config = resolve_config(there.options(f"deployment_shares={json.dumps(shares)}"))
     assert deployment_prior(config, data) == (0.7, 0.2, 0.1)
     config = resolve_config(there.options("deployment_prior=0.1"))
-    assert deployment_prior(config, data) == pytest.approx((0.45, 0.45, 0.1))
+    counts = data.manifest.counts("train")
+    nought = 0.9 * counts["nought"] / (counts["nought"] + counts["one"])
+    assert deployment_prior(config, data) == pytest.approx((nought, 0.9 - nought, 0.1))
+    total = sum(counts.values())
+    by_default = deployment_prior(resolve_config(there.options()), data)
+    assert by_default == pytest.approx(tuple(counts[name] / total for name in shares))
+    as_tested = resolve_config(there.options("deployment_prior=test"))
+    assert deployment_prior(as_tested, data) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    # The word of a catalogue gives way to shares; a number would contradict them.
+    both = resolve_config(there.options("deployment_prior=test", f"deployment_shares={json.dumps(shares)}"))
+    assert deployment_prior(both, data) == (0.7, 0.2, 0.1)
+    sentence = prior_sentence(resolve_config(there.options()), data)
+    assert sentence.startswith("Probabilities and threshold are made for")
+    assert "-o deployment_shares={CLASS: SHARE, …}" in sentence
+    assert prior_sentence(as_tested, data) == ""
     # What is trained does not depend on it.
     assert load_prepared(config).train_digest == data.train_digest
 

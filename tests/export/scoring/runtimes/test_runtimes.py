@@ -174,7 +174,9 @@ def test_a_variant_may_not_differ_by_whatever_its_gate_saw(
 def test_a_runtime_that_failed_the_gate_of_a_variant_is_refused_with_the_reason(
     tmp_path: Path, folder: Path
 ) -> None:
-    reason = "this runtime ranks images differently (rank correlation patchcore -0.10; at least 0.8 is required)"
+    reason = (
+        "this runtime ranks images differently (rank correlation patchcore -0.10; at least 0.8 is required)"
+    )
     gate = {
         "onnxruntime": {"accepted": True, "max_probability_difference": 0.1},
         "openvino": {"accepted": False, "max_probability_difference": 0.4, "refusals": [reason]},
