@@ -100,8 +100,8 @@ def prior_sentence(config: RunConfig, data: PreparedData) -> str:
     origin = "as stated" if stated else "as in training"
     key = "deployment_prior=0.05" if len(names) == 2 else "deployment_shares={CLASS: SHARE, …}"
     return (
-        f"Probabilities and threshold are made for a share of {ours:.2%} of {name} ({origin}), but the test set "
-        f"has {theirs:.2%}. If you expect another share in use, state it with -o {key}, or with "
+        f"Probabilities and threshold are made for a share of {ours:.2%} of {name} ({origin}), but the test "
+        f"set has {theirs:.2%}. If you expect another share in use, state it with -o {key}, or with "
         "-o deployment_prior=test for the test set's."
     )
 
