@@ -67,7 +67,8 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
         f"Trained on {metadata.get('dataset', 'an unnamed data set')} with recipe "
         f"{metadata.get('recipe', 'unnamed')}. Classes: {classes}; minority: {metadata['minority']}.",
         f"Images of any size, working size {decode['size']} px. "
-        f"Prior {_numbers(metadata['prior'])}{trained}; threshold {_numbers(threshold['value'])} by rule {threshold['rule']}; both can be overridden.",
+        f"Prior {_numbers(metadata['prior'])}{trained}; threshold {_numbers(threshold['value'])} "
+        f"by rule {threshold['rule']}; both can be overridden.",
     ]
     if decode.get("scaled"):
         sentences.append(
