@@ -20,7 +20,7 @@ from reporting.terminal import console, note
 from workflow.comparing.ablation import worth_of_oneclass
 from workflow.comparing.files import figures_table, write_figures, write_test_list
 from workflow.ensembling.compared_run import ComparedRun
-from workflow.ensembling.measuring import BASELINE_ROW, measure_repeats, models_of, predictions_of
+from workflow.ensembling.measuring import BASELINE_ROW, deployed_of, measure_repeats, models_of
 from workflow.run.fits import Fit, FitResult
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
@@ -75,7 +75,7 @@ def compare(
         run = ComparedRun(config)
         document = comparison_of(run, metric)
     figures = figures_table(document)
-    predictions = [predictions_of(config, *repeat) for repeat in run.fitted_repeats]
+    predictions = [deployed_of(config, *repeat) for repeat in run.fitted_repeats]
     write_test_list(config.folder / "comparison_test.parquet", run.test, predictions, thresholds_of(run))
     write_figures(config.folder / "comparison.parquet", figures)
     write_json(config.folder / "comparison.json", document)

@@ -71,6 +71,18 @@ def predictions_of(
     }
 
 
+def deployed_of(
+    config: RunConfig, fitted: dict[str, FittedEnsemble], test: ScoreTable
+) -> dict[str, Predictions]:
+    """The same with probabilities at the deployment prior, which the thresholds belong to."""
+    return {
+        name: Predictions(
+            kind, class_probabilities(pipeline.predict(test.scores)), pipeline.decide(test.scores)
+        )
+        for name, (kind, pipeline) in models_of(config, fitted).items()
+    }
+
+
 def prediction_of(kind: str, fitted: FittedEnsemble, test: ScoreTable) -> Predictions:
     """What one fitted row says of the test rows.
 
