@@ -106,6 +106,7 @@ def _neighbourhoods(
             # Called without an argument, kneighbors excludes each row from its own neighbours.
             near = NearestNeighbors(n_neighbors=k).fit(components[mine]).kneighbors()[0]
             distance[mine] = near.mean(axis=1)
+    # Small data sets have fewer neighbours than that.
     k = min(NEIGHBOURS, len(labels) - 1)
     nearest = NearestNeighbors(n_neighbors=k).fit(components).kneighbors(return_distance=False)
     foreign = (labels[nearest] != labels[:, None]).mean(axis=1)

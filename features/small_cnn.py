@@ -32,6 +32,7 @@ class SmallCnn(nn.Module):
             )
             before = channels
         self.stages = nn.ModuleList(stages)
+        # timm's name, by which other code finds the width.
         self.num_features = before
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(before, n_classes)

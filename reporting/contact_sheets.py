@@ -28,6 +28,7 @@ def thumbnail(pixels: ImageArray, side: int = THUMBNAIL) -> ImageArray:
     longest = max(height, width)
     if longest > side:
         size = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
+        # Lanczos keeps fine detail.
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
     # Whole numbers and no smoothing, so that the pixels of a tiny image stay visible as they are.
     times = side // longest

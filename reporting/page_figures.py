@@ -167,6 +167,8 @@ def _reliability(report: Report, prior: float | None = None, share: float | None
             f"{spoken(report.models, ece, 'Expected calibration error')}"
         )
         caption = calibrated
+        # Test sets are often balanced while the prior is rare; without this sentence a well calibrated model
+        # would look wrong.
         if abs(prior - share) >= 1e-9:
             caption += (
                 f" Probabilities and Brier score are taken at the test set's own share of the minority, "

@@ -87,6 +87,7 @@ def metrics_that_fit(rows: list[dict[str, Any]], first: str | None = None) -> li
     width = max(_NAME_WIDTH, *(len(row["name"]) + _NAME_MARGIN for row in rows))
     n_shown = max(_FEWEST_METRICS, (console.width - width) // _CELL_WIDTH)
     known = [metric for name, metric in METRICS.items() if name in rows[0]["intervals"]]
+    # Sorting is stable, so this moves one metric to the front and leaves the others in order.
     return sorted(known, key=lambda metric: metric.name != first)[:n_shown]
 
 

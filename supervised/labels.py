@@ -89,5 +89,6 @@ def score_columns(logits: Tensor) -> Tensor:
         logits: ``[N, K]``, minority last. For K > 2 they are centred, because only differences are defined.
     """
     if logits.shape[1] == 2:
+        # The difference of two logits is the log-odds; their common part carries no information.
         return logits[:, 1:] - logits[:, :1]
     return logits - logits.mean(dim=1, keepdim=True)

@@ -22,6 +22,8 @@ def minimise(loss: Callable[[], Tensor], parameters: Sequence[Tensor], max_itera
         tolerance_grad=1e-6,
         tolerance_change=1e-10,
         history_size=20,
+        # Strong Wolfe conditions keep the curvature pairs valid; without a line search L-BFGS needs a step
+        # size.
         line_search_fn="strong_wolfe",
     )
 
@@ -31,4 +33,5 @@ def minimise(loss: Callable[[], Tensor], parameters: Sequence[Tensor], max_itera
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
+    # One call runs all iterations.
     optimiser.step(closure)  # type: ignore[no-untyped-call]

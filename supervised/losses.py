@@ -79,6 +79,7 @@ def soft_f1(logits: Tensor, labels: Tensor, row_weights: Tensor | None = None) -
     truth = nn.functional.one_hot(labels, logits.shape[1]).to(p.dtype)
     if row_weights is not None:
         p, truth = p * row_weights[:, None], truth * row_weights[:, None]
+    # where, not p * truth: with row weights, truth holds weights and the product would count them twice.
     hits = torch.where(truth > 0, p, torch.zeros_like(p)).sum(dim=0)
     # 2 TP + FP + FN = (predicted mass) + (true mass). A class without rows in the batch has no F1 and is
     # skipped.
@@ -136,6 +137,7 @@ def partial_auc(logits: Tensor, labels: Tensor, margin: float, temperature: floa
     """
     losses = []
     for positive, negative in _pair_scores(logits, labels):
+        # All pairs at once, [n+, n-]: the minority side is short, so the matrix stays small.
         pairs = (margin - positive[:, None] + negative[None, :]).clamp_min(0.0).square()
         soft_worst = torch.logsumexp(pairs / temperature, dim=1) - torch.log(
             torch.tensor(float(len(negative)), device=logits.device)

@@ -102,6 +102,7 @@ def write_lines(target: Path, header: Sequence[str], lines: Sequence[Sequence[ob
     Raises:
         DataError: it cannot be written.
     """
+    # In memory first: review queues and indices are short.
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -120,6 +120,7 @@ def isolated_randomness(seed: int) -> Iterator[None]:
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         random.seed(seed)
+        # NumPy's legacy generator takes 32 bits.
         np.random.seed(seed % 2**32)  # noqa: NPY002
         torch.manual_seed(seed)
         try:
@@ -168,6 +169,7 @@ def weights_from(source: WeightsSource, where: str) -> Iterator[None]:
         except Exception as error:
             raise _no_hub(where, name, error) from error
 
+    # Patched rather than passed: constructors call these two functions themselves and take no other source.
     library.create_model, WeightsEnum.get_state_dict = create_model, state_dict
     try:
         yield

@@ -115,6 +115,8 @@ class AnomalibMember(Member):
             restored = AnomalibMember(self.settings).restore(arrays, meta)
             before = self._score_pixels(self.to_module(), self._sample)
             after = self._score_pixels(restored.to_module(), self._sample)
+            # Some models keep what they learnt where no state dict finds it; a saved member that scores
+            # differently must not be kept.
             if not np.allclose(before, after, rtol=1e-4, atol=1e-6):
                 raise ModelError(
                     f"{self.where}: part of the trained model cannot be saved: after restoring, its score is "

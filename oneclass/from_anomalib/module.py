@@ -94,6 +94,8 @@ class PatchcoreScorer(nn.Module):
         self.network = network
         bank = network.memory_bank.float()
         mean = bank.mean(dim=0)
+        # Our module subtracts a mean; taken from the bank as well, it changes no distance and reduces
+        # rounding.
         self.search = PatchCoreModule(search_settings(network.num_neighbors), mean, None, bank - mean)
 
     def forward(self, features: BackboneFeatures) -> tuple[Tensor, Tensor]:

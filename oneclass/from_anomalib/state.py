@@ -31,6 +31,7 @@ def network_state(network: nn.Module) -> tuple[Arrays, dict[str, Any]]:
             key = f"{path}.{name}" if path else name
             if isinstance(value, Tensor):
                 arrays[_TENSOR_ATTRIBUTE + key] = _to_numpy(value)
+            # Exact types: enums and NumPy scalars would not survive JSON unchanged.
             elif type(value) in {bool, int, float, str}:
                 plain[key] = value
     return arrays, plain

@@ -70,10 +70,12 @@ def train(
             isolated_randomness(seed),
         ):
             engine: Any = Engine(
+                # Whatever the Engine writes goes with the temporary folder.
                 default_root_dir=folder,
                 accelerator="gpu" if device == "cuda" else "cpu",
                 devices=1,
                 max_epochs=settings.max_epochs,
+                # Validation costs a pass per epoch, and most models learn nothing from it.
                 limit_val_batches=None if uses_validation else 0,
                 # No checkpoints, loggers, progress bars or summaries.
                 barebones=True,

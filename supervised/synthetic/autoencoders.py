@@ -80,6 +80,7 @@ class Autoencoder(nn.Module):
         """
         outputs = self.to_code(self.encoder(pixels)).float()
         dim = self.settings.latent_dim
+        # The clamp keeps exp(log variance) finite.
         return outputs[:, :dim], outputs[:, dim:].clamp(-_LOG_VARIANCE_LIMIT, _LOG_VARIANCE_LIMIT)
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -170,11 +171,13 @@ class _Training(LightningModule):
             one_class: ``[P, c, s, s]`` rows of one class, in random order; P is 0 without the penalty.
         """
         settings, n = self.settings, len(pixels)
+        # One pass for both, so that batch normalisation sees them with the same statistics.
         together = torch.cat([pixels, one_class]).contiguous(memory_format=torch.channels_last)
         codes, log_variance = self.autoencoder.posterior(together)
         means, spread = codes[:n], log_variance[:n]
         drawn = means
         if settings.model == "vae":
+            # The reparameterisation trick: gradients reach mean and variance through the sample.
             drawn = means + torch.randn_like(means) * (0.5 * spread).exp()
         moved = self._moved(codes[n:])
         decoded = self.autoencoder.decode(torch.cat([drawn, moved])).float()

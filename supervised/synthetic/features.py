@@ -51,4 +51,5 @@ def resample_features(
         seed=seed,
         report=report,
     )
+    # Back to the features' own scale, because the head standardises by itself.
     return (sampled.points * spread + mean).astype(np.float32), sampled.labels

@@ -35,6 +35,7 @@ def last_linear(classifier: nn.Module) -> tuple[str, nn.Linear]:
             f"backbone {type(classifier).__name__}: its logits do not come from one linear layer, which "
             "simclr, tune=linear and retrain have to replace. Choose another backbone."
         )
+    # The last in the order of definition where the model names none itself.
     path = list(linears)[-1]
     return path, linears[path]
 

@@ -44,6 +44,7 @@ class TunedModule(nn.Module):
         # Convolutions are faster on channels-last tensors. A restored module needs the layout of the trained
         # one, or its scores would differ in the last digits.
         self.classifier: Any = classifier.to(memory_format=torch.channels_last)
+        # Times 255, because pixels arrive as 0…255 and the published statistics are for 0…1.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1))

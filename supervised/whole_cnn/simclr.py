@@ -99,6 +99,7 @@ def nt_xent(embeddings: Tensor, temperature: float) -> Tensor:
         temperature: tau.
     """
     n_images = len(embeddings) // 2
+    # float(): under mixed precision the similarities would have too few digits.
     z = nn.functional.normalize(embeddings.float(), dim=1)
     similarities = z @ z.T / temperature
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
@@ -123,6 +124,7 @@ def random_view(settings: SimclrSettings, size: int) -> Callable[[Tensor], Tenso
     if settings.flips == "both":
         steps.append(v2.RandomVerticalFlip())
     steps.append(v2.ToDtype(torch.float32, scale=True))
+    # The paper's strengths, scaled by one factor.
     if settings.colour > 0.0:
         most = 0.8 * settings.colour
         jitter = v2.ColorJitter(most, most, most, 0.2 * settings.colour)

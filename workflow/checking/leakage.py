@@ -53,6 +53,7 @@ def measure_leak(config: RunConfig, rule: str | int) -> dict[str, Any]:
     data = prepare_data(config)
     labels = data.labels(data.train)
     names = data.manifest.class_names
+    # Every row a group of its own: what folds do without a group rule.
     alone = np.array([row.path for row in data.train])
     arrangements = {
         "random": assign_folds(labels, alone, names, config.recipe.folds, config.seed, config.spec.name),
@@ -116,6 +117,7 @@ def _inflation(
     differences = []
     blocks = replicate_weights(is_minority, group_numbers(data.train), n_replicates=_REPLICATES, seed=seed)
     for block in blocks:
+        # Row by row: scikit-learn's AUROC takes one weighting at a time.
         for weights in block:
             random, grouped = (
                 roc_auc_score(is_minority, scores[name], sample_weight=weights)

@@ -137,6 +137,8 @@ def imbalance_facts(
 
 
 def _is_possible(n_positives: int, level: float) -> bool:
+    # Rounded first: the ceiling of a quotient that is a whole number but for rounding would ask for one image
+    # more.
     return n_positives >= math.ceil(round(1.0 / level, 9)) - 1
 
 

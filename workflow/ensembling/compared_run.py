@@ -42,6 +42,7 @@ class ComparedRun(Run):
             ModelError: nothing is trained, members are missing, or the calibrated baseline collapsed.
             DataError: rows do not suffice for calibration or threshold.
         """
+        # Each repeat is fitted by itself: a comparison is about how much repeats differ.
         tables = [self.tables_of([repeat]) for repeat in range(self.config.recipe.repeats)]
         return [
             (

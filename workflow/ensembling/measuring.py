@@ -51,6 +51,7 @@ def measure_predictions(
 def models_of(config: RunConfig, fitted: dict[str, FittedEnsemble]) -> dict[str, tuple[str, FittedEnsemble]]:
     """Row of the table → its kind and what gets from scores to decisions; the baseline first."""
     types = {plan.name: plan.type for plan in config.members}
+    # The baseline's member also appears under its own name: as a member it is compared with itself.
     models = {BASELINE_ROW: ("baseline", fitted[BASELINE])}
     for name, pipeline in fitted.items():
         if name in types:

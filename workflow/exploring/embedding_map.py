@@ -76,7 +76,7 @@ def map_rows(config: RunConfig, manifest: Manifest) -> MappedRows | None:
     if len(chosen) < _LEAST_ROWS:
         return None
     train, test = manifest.usable("train"), manifest.usable("test")
-    # Folds do not matter for a map, so none are made; the zeros are never read.
+    # Folds do not matter for a map; the zeros are never read.
     data = PreparedData(manifest, train, test, np.zeros(len(train), dtype=np.int64))
     settings = config.recipe.backbone
     backbone = load_backbones(config, {settings})[settings]

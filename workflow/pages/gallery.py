@@ -29,6 +29,7 @@ def galleries(run: ComparedRun) -> tuple[list[Gallery], str]:
     p = class_probabilities(ensemble.predict(run.test.scores))
     decision = ensemble.decide(run.test.scores)
     chosen = confident_examples(p, decision, labels)
+    # An image may be in several galleries; it is read and mapped once.
     rows = np.unique(np.concatenate(list(chosen.values())))
     pixels = read_pixels([run.data.file_of(run.data.test[i]) for i in rows], run.config.decode)
     maps, source = _maps(run, rows, pixels)

@@ -140,6 +140,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
         DataError: a folder that holds no classes.
     """
     overrides = parse_overrides(options.overrides)
+    # Overrides of the layout decide what a folder is taken for, so they are needed before it is looked at.
     stated = {path[1]: value for path, value in overrides if path[0] == "layout" and len(path) == 2}
     found = resolve_dataset(options.dataset, options.minority, stated)
     spec_document = found.document
@@ -207,6 +208,7 @@ def difference_of_settings(saved: dict[str, Any], wanted: dict[str, Any]) -> str
         saved: of the run's ``config.json``, perhaps edited.
         wanted: what is asked for, as :meth:`RunConfig.to_json` gives it.
     """
+    # Both are changed below, and the caller's must not be.
     saved, wanted = copy.deepcopy(saved), copy.deepcopy(wanted)
     saved["dataset"], wanted["dataset"] = (
         _without_place(_with_defaults(dataset)) for dataset in (saved.get("dataset"), wanted["dataset"])

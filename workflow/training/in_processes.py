@@ -41,6 +41,7 @@ def work_in_processes(
         label=label,
     ) as pool:
         for task, outcome in pool:
+            # Not tried again: a fit that ran out of memory would do so once more, after minutes.
             if isinstance(outcome, Lost):
                 raise ModelError(
                     f"{label(task)}: the process that worked on it ended by {outcome.ending}. Use "
