@@ -284,14 +284,14 @@ def test_graphs_are_timed_in_turn_and_at_their_own_size():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--student", NAME), "--student: without --distil there is no student. Add --distil."),
-        (("--jobs", "2"), "--jobs: without --distil"),
+        (("--student", NAME), "--student: these are options of a student. Add --distil."),
+        (("--jobs", "2"), "--jobs: these are options of a student"),
         (
             ("--distil", "--precision", "int8"),
             "--distil and --precision int8: a student is exported in fp32 only",
         ),
-        (("--distil", "--student", NAME, "--budget", "1"), "Give one of them"),
-        (("--distil", "--budget", "0"), "--budget 0: it is in milliseconds per image, above 0"),
+        (("--distil", "--student", NAME, "--budget", "1"), "Give only one of them"),
+        (("--distil", "--budget", "0"), "--budget 0: it must be above 0, in milliseconds per image"),
         (("--distil", "--student", "small_cn@32"), "backbone 'small_cn': timm has no such model"),
         (("--distil", "--student", "vit_tiny_patch16_224@64"), "the network takes no images of 64 px"),
         (("--distil", "--output", "."), "that is a folder. Name the file, such as student.onnx"),
