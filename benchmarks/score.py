@@ -122,18 +122,6 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
                 *("--processes", str(processes), "--batch-size", str(DEFAULT_BATCH_SIZE)),
             ]
         )
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    theirs = medians.get(ENGINE_PREDICT)
-    rows = [
-        {
-            "case": name,
-            "images_per_second": median,
-            "all": rates[name],
-            "times_engine_predict": None if theirs is None else median / theirs,
-            "share_of_fp32_peak": median * gflop / peaks["fp32"] if name.startswith("model") else None,
-        }
-        for name, median in medians.items()
-    ]
     document = {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
@@ -146,12 +134,28 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
         "gflop_per_image": gflop,
         "start_seconds": start,
         "peak_memory_mb": memory,
-        "rows": rows,
+        "rows": _rows(rates, gflop, peaks["fp32"]),
     }
     _show(document)
     if bench.markdown is not None:
         bench.markdown.write_text(_as_markdown(document, options, bench), encoding="utf-8")
     return document
+
+
+def _rows(rates: dict[str, list[float]], gflop: float, fp32_peak: float) -> list[dict[str, Any]]:
+    """One row per case: its median rate, and how that compares with anomalib and with the machine's peak."""
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    theirs = medians.get(ENGINE_PREDICT)
+    return [
+        {
+            "case": name,
+            "images_per_second": median,
+            "all": rates[name],
+            "times_engine_predict": None if theirs is None else median / theirs,
+            "share_of_fp32_peak": median * gflop / fp32_peak if name.startswith("model") else None,
+        }
+        for name, median in medians.items()
+    ]
 
 
 def write_jpegs(run: Run, folder: Path, count: int) -> list[Path]:

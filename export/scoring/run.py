@@ -15,7 +15,7 @@ from pathlib import Path
 
 from contracts.errors import UsageError
 from contracts.machine import usable_cpus
-from export.scoring.inputs.listing import find_images
+from export.scoring.inputs.listing import FoundImages, find_images
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.output import OutputFolder, chosen_before
 from export.scoring.plan import DEFAULT_SHARD_SIZE, Override, ScoreSettings, Shard, make_shards
@@ -145,23 +145,49 @@ def score_images(
     model = load_model(model_path, at_first_run=True)
     model.check_overrides(prior, threshold)
     found = find_images(paths, list_file, path_column)
-    images = found.paths
     settings = ScoreSettings(model.sha256, model.decode.to_json(), prior, threshold)
     if runtime == AUTO:
         # The same runtime as before, or finished shards would not be recognised and all images be scored
         # again.
         earlier_choice = None if overwrite else chosen_before(Path(output_dir), settings)
-        runtime = earlier_choice or _fastest(model, make_shards(images, settings, shard_size, found.packed))
+        trial = make_shards(found.paths, settings, shard_size, found.packed)
+        runtime = earlier_choice or _fastest(model, trial)
     settings = replace(settings, runtime=runtime)
     model = model if runtime == RUNTIMES[0] else load_model(model_path, runtime=runtime, at_first_run=True)
-    shards = make_shards(images, settings, shard_size, found.packed)
+    shards = make_shards(found.paths, settings, shard_size, found.packed)
     job = ShardJob(model.path, Path(output_dir), batch_size, prior, threshold, runtime)
+    planned = _Planned(model, job, shards, settings, found)
+    return _scored(planned, processes, ray, overwrite, on_progress, on_finished, started)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What is to be scored, by what and how."""
+
+    model: ScoringModel
+    job: ShardJob
+    shards: list[Shard]
+    settings: ScoreSettings
+    found: FoundImages
+
+
+def _scored(
+    planned: _Planned,
+    processes: int | None,
+    ray: str | None,
+    overwrite: bool,
+    on_progress: OnProgress | None,
+    on_finished: OnFinished | None,
+    started: float,
+) -> ScoreSummary:
+    """Score what earlier runs have left, and count; see :func:`score_images`."""
+    model, job, shards, found = planned.model, planned.job, planned.shards, planned.found
 
     with OutputFolder.claimed(job.output) as folder:
         if overwrite:
             folder.clear()
-        earlier = folder.take_up(settings, shards, columns_of(model))
-        tally = _Tally(len(images), on_progress)
+        earlier = folder.take_up(planned.settings, shards, columns_of(model))
+        tally = _Tally(len(found.paths), on_progress)
         tally.add(*earlier.values())
         already_done = tally.done
         missing = [shard for shard in shards if shard.id not in earlier]
@@ -175,14 +201,14 @@ def score_images(
 
     newly_done = tally.done - already_done
     return ScoreSummary(
-        images=len(images),
+        images=len(found.paths),
         scored=tally.done - tally.failed,
         failed=tally.failed,
         seconds=seconds,
         images_per_second=newly_done / seconds if newly_done else 0.0,
         output=job.output,
         already_done=already_done,
-        runtime=runtime,
+        runtime=job.runtime,
         left_out=found.left_out,
         known=tally.known,
     )

@@ -44,7 +44,7 @@ def document_of(place: Path, minority: str | None, stated: Mapping[str, Any]) ->
             )
         return None
     name = place.resolve().name if place.is_dir() else place.stem
-    common = {"name": identifier(name), "title": f"images of {place}"}
+    common = {"name": identifier(name), "title": f"images of {name}"}
     return {**common, **document_of_recognised(found, str(place), minority)}
 
 

@@ -67,13 +67,44 @@ def imbalance_facts(
         ``most_folds``, ``calibrator``, ``conformal`` (level → possible), ``recall_interval`` at a recall
         of 0.9, and ``support``, the sentences.
     """
-    from ensemble.calibration.fitting import BETA_FROM, ISOTONIC_FROM, PLATT_FROM
     from evaluation.comparison import clopper_pearson
 
     family = calibrator_family(train[minority]) if len(train) == 2 else "temperature"
-    positives, held_out = train[minority], test[minority]
+    positives, n_test = train[minority], test[minority]
     others = sum(count for name, count in train.items() if name != minority)
     most_folds = min(groups.values())
+    support = _support(family, positives, len(train), minority, most_folds, folds)
+    interval = None
+    if n_test:
+        low, high = clopper_pearson(_RECALL * n_test, n_test)
+        interval = [low, high]
+        support.append(
+            Support(
+                "recall",
+                f"A recall of {_RECALL:.0%} on {n_test} test images of {minority} would be known to "
+                f"lie between {low:.1%} and {high:.1%} (Clopper-Pearson, 95 %).",
+                high - low > _WIDE,
+            )
+        )
+    return {
+        "train": dict(train),
+        "test": dict(test),
+        "positives": positives,
+        "ratio": others / positives if positives else None,
+        "most_folds": most_folds,
+        "calibrator": family,
+        "conformal": {f"{level:g}": _is_possible(positives, level) for level in CONFORMAL_LEVELS},
+        "recall_interval": interval,
+        "support": [{"name": s.name, "sentence": s.sentence, "is_short": s.is_short} for s in support],
+    }
+
+
+def _support(
+    family: str, positives: int, n_classes: int, minority: str, most_folds: int, folds: int
+) -> list[Support]:
+    """What the training images can carry: folds, calibrator, weights, conformal sets, supervision."""
+    from ensemble.calibration.fitting import BETA_FROM, ISOTONIC_FROM, PLATT_FROM
+
     support = [
         Support(
             "folds",
@@ -85,8 +116,8 @@ def imbalance_facts(
             "calibrator",
             f"{positives} training images of {minority} allow a calibrator of the family "
             f"“{family}” (from {PLATT_FROM} on Platt, {BETA_FROM} beta, {ISOTONIC_FROM} isotonic)."
-            if len(train) == 2
-            else f"{len(train)} classes are calibrated by one temperature and an intercept each.",
+            if n_classes == 2
+            else f"{n_classes} classes are calibrated by one temperature and an intercept each.",
             positives < PLATT_FROM,
         ),
         Support(
@@ -111,29 +142,7 @@ def imbalance_facts(
                 True,
             )
         )
-    interval = None
-    if held_out:
-        low, high = clopper_pearson(_RECALL * held_out, held_out)
-        interval = [low, high]
-        support.append(
-            Support(
-                "recall",
-                f"A recall of {_RECALL:.0%} on {held_out} test images of {minority} would be known to "
-                f"lie between {low:.1%} and {high:.1%} (Clopper-Pearson, 95 %).",
-                high - low > _WIDE,
-            )
-        )
-    return {
-        "train": dict(train),
-        "test": dict(test),
-        "positives": positives,
-        "ratio": others / positives if positives else None,
-        "most_folds": most_folds,
-        "calibrator": family,
-        "conformal": {f"{level:g}": _is_possible(positives, level) for level in CONFORMAL_LEVELS},
-        "recall_interval": interval,
-        "support": [{"name": s.name, "sentence": s.sentence, "is_short": s.is_short} for s in support],
-    }
+    return support
 
 
 def _is_possible(n_positives: int, level: float) -> bool:

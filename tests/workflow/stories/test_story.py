@@ -20,12 +20,12 @@ METRICS = [
     "auroc",
     "average_precision",
     "balanced_accuracy",
-    "hter",
+    "recall",
+    "brier",
     "f1",
     "g_mean",
-    "brier",
     "ece",
-    "recall",
+    "hter",
 ]
 MEMBERS = ["patchcore", "deep_svdd", "cnn", "cnn_weighted"]
 
