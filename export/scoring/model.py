@@ -69,7 +69,7 @@ class ScoringModel:
         document: the whole metadata document, for whoever wants its other facts.
         outputs: of the graph, in the file's order.
         adjustable: names of the inputs with a default, of ``prior`` and ``threshold``.
-        session: the loaded graph; one thread of baseline at a time.
+        session: the loaded graph; one thread of control at a time.
         training_images: what tells the images that the model was trained on; None where the file does not.
     """
 

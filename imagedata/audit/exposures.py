@@ -24,10 +24,10 @@ from imagedata.audit.registration import Picture, halved, register, warped
 from imagedata.decoding.decode import load_whole, opened_image, to_rgb
 
 COMPARED_SIDE = 256
-"""Most pixels a side at which two pictures are compared; smaller ones are compared at their own size."""
+"""Most pixels per side at which two pictures are compared; smaller ones are compared at their own size."""
 
 LEAST_SIDE = 12
-"""Fewest pixels a side at which anything is compared."""
+"""Fewest pixels per side at which anything is compared."""
 
 MOST_DISTANCE = 0.03
 """Distance above which two pictures are never one exposure, however different the others of a set are."""

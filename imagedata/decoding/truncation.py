@@ -35,7 +35,7 @@ _FILLER = b"".join([_CODES, *(bytes([0xFF, mark]) + _CODES for mark in range(0xD
 def require_whole(image: Image.Image, data: bytes) -> None:
     """Refuse a loaded picture whose file ends before the picture does.
 
-    A cut within the last block of a JPEG, of 8 or 16 pixels a side, or within the last refinement of a
+    A cut within the last block of a JPEG, of 8 or 16 pixels per side, or within the last refinement of a
     progressive one is not seen: next to nothing is missing there.
 
     Args:
