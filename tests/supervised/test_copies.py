@@ -15,10 +15,10 @@ from contracts.errors import DataError
 from contracts.member import FitContext
 from contracts.rows import FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
 from features.settings import BackboneSettings
-from supervised import tuned
 from supervised.head import HeadCnn
 from supervised.labels import early_stopping_split, rows_to_stop_by
 from supervised.settings import CnnSettings
+from supervised.whole_cnn import tuned
 from supervised.whole_cnn.linear import LinearCnn
 from supervised.whole_cnn.tuned import TunedCnn
 from tests.rows import ArrayRows, synthetic_rows

@@ -11,8 +11,8 @@ from torch import nn
 from contracts.errors import UsageError
 from features.settings import BackboneSettings
 from features.weights import build_classifier
-from supervised import last_layer
 from supervised.settings import CnnSettings
+from supervised.whole_cnn import last_layer
 from supervised.whole_cnn.last_layer import exchanged, frozen_features, last_linear, put_last_linear
 from supervised.whole_cnn.module import TunedModule
 from supervised.whole_cnn.pixels import PixelDataset

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
 from features.settings import BackboneSettings
-from supervised import tuned
 from supervised.head import HeadCnn
 from supervised.labels import early_stopping_split
 from supervised.settings import CnnSettings
+from supervised.whole_cnn import tuned
 from supervised.whole_cnn.last_layer import frozen_features, last_linear
 from supervised.whole_cnn.linear import LinearCnn
 from supervised.whole_cnn.pixels import PixelDataset

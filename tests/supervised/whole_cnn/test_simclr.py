@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from contracts.errors import DataError, MemberCollapsedError
-from supervised import simclr
+from supervised.whole_cnn import simclr
 from supervised.whole_cnn.pixels import Batch
 from supervised.whole_cnn.representation_settings import SimclrSettings
 from supervised.whole_cnn.simclr import nt_xent, pretrain, random_view

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from contracts.errors import OutnumberedError
 from export.scoring import score_images, shard
-from imagedata.decoding.decode import decode_file
+from imagedata.decoding.decode import read_image_bytes
 from tests.signals import listen_to_interrupts
 
 MODEL, IMAGES, OUTPUT = (Path(argument) for argument in sys.argv[1:4])
 OPTIONS = json.loads(sys.argv[4])
 
 
-def deadly_decode(path: Path, settings):
+def deadly_read(path: Path) -> bytes:
     """Die of images whose name says so: "killer" always, "moody" only the first time; or take for ever."""
     if OPTIONS.get("slow") == path.name:
         time.sleep(60)
@@ -33,10 +33,10 @@ def deadly_decode(path: Path, settings):
     if "moody" in path.name and not (was_here := OUTPUT.parent / "moody-was-here").exists():
         was_here.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode_file(path, settings)
+    return read_image_bytes(path)
 
 
-shard.decode_file = deadly_decode
+shard.read_image_bytes = deadly_read
 if OPTIONS.get("die_at_start") and __name__ == "__mp_main__":
     os._exit(9)
 
