@@ -51,7 +51,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 DEMO_EXTRAS := --extra train --extra demo
 
 lock:
-	$(LOCK) $(DEMO_EXTRAS) --extra anomalib --extra tracking --extra bench --extra fast --extra cluster --extra medical \
+	$(LOCK) $(DEMO_EXTRAS) --extra anomalib --extra tracking --extra bench --extra fast --extra cluster --extra medical --extra heic \
 		--extra dev -o requirements/dev.txt
 	$(LOCK) $(DEMO_EXTRAS) --constraint requirements/dev.txt -o requirements/demo.txt
 
