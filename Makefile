@@ -32,7 +32,7 @@ demo: $(DEMO_READY)
 	$(BIN)/python cli.py demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -m "slow or not slow"
