@@ -44,8 +44,8 @@ members:
 """
 
 
-# Folders whose files train whole runs: few tests, many seconds. They begin first, or one worker would still be
-# at them when the other has nothing left.
+# Folders whose files train whole runs: few tests, many seconds. They begin first, or one worker would still
+# be at them when the other has nothing left.
 _LONG = ("workflow", "contributing", "oneclass/from_anomalib", "benchmarks")
 
 
