@@ -1,4 +1,4 @@
-"""Text of hostile origin, such as file names, made safe to show."""
+"""Text for people: what is of hostile origin, such as file names, made safe to show, and counts with a noun."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """The same for a message of several lines, whose line ends stay."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def number_of(count: int, unit: str) -> str:
+    """``1 set``, ``2 sets``."""
+    return f"{count:,} {unit}" if count == 1 else f"{count:,} {unit}s"

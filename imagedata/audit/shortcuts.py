@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from contracts.text import number_of
 from imagedata.audit.fact_table import FactTable
 from imagedata.audit.facts import METADATA, FileFacts
 from imagedata.layouts.listed_image import ListedImage
@@ -342,8 +343,8 @@ def _shown(name: str, values: Float64Array, labels: npt.NDArray[np.int64], texts
             shares = [f"{kind} {(mine[:, place] > 0).mean():.0%}" for place, kind in enumerate(METADATA[:3])]
             text = ", ".join([*shares, f"{median[3]:.0f} dpi" if median[3] > 0 else "no resolution"])
         elif name == "file names":
-            text = f"{len(np.unique(mine))} naming schemes"
+            text = number_of(len(np.unique(mine)), "naming scheme")
         else:
-            text = f"{len(np.unique(mine))} folders"
+            text = number_of(len(np.unique(mine)), "folder")
         told.append(text)
     return f"{told[0]} against {told[1]}"

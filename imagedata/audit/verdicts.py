@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from contracts.text import number_of
 from imagedata.audit.duplicates import RELATIONS, DuplicateSet, Relation
 from imagedata.audit.groups import GroupGuess
 from imagedata.audit.result import Audit
 from imagedata.audit.rules import RULES
 from imagedata.audit.shortcuts import ALL_FACTS, WARNING_AUROC
 from imagedata.layouts.listed_image import ListedImage
+
+_PLURAL = {ALL_FACTS, "dimensions", "corner pixels", "file names"}  # facts that take the plural of a verb
 
 Verdict = Literal["refused", "invalid", "warning", "note", "fine"]
 Outcome = Literal["invalid", "look at this", "fine"]
@@ -86,11 +89,6 @@ def _of_files(audit: Audit) -> Iterator[Problem]:
             first = next(finding for finding in audit.findings if finding.rule == name)
             shown = f"{rule.meaning} First: {first.path}: {first.sentence}"
             yield Problem(name, rule.title, counts[name], rule.severity, shown)
-
-
-def number_of(count: int, unit: str) -> str:
-    """``1 set``, ``2 sets``."""
-    return f"{count:,} {unit}" if count == 1 else f"{count:,} {unit}s"
 
 
 def _title(kind: str, relation: Relation) -> str:
@@ -197,7 +195,7 @@ def _of_groups(audit: Audit) -> Iterator[Problem]:
                 guess.n_groups,
                 "warning",
                 f"{_described(guess)} Are these patients, lots or scenes? If so, random folds would part "
-                "them: say --confirm-groups. If not, say --deny-groups.",
+                "them: answer with --confirm-groups. If not, with --deny-groups.",
             )
 
 
@@ -220,9 +218,8 @@ def _of_shortcuts(audit: Audit) -> Iterator[Problem]:
             continue
         name = f"shortcut_{each.fact.replace(' ', '_')}"
         low, high = each.interval
-        text = f"{each.fact} predicts {minority} with AUROC {each.auroc:.2f} [{low:.2f}, {high:.2f}]"
-        if each.fact == ALL_FACTS:
-            text = text.replace("predicts", "predict").removeprefix("all ")
+        fact, verb = each.fact.removeprefix("all "), "predict" if each.fact in _PLURAL else "predicts"
+        text = f"{fact} {verb} {minority} with AUROC {each.auroc:.2f} [{low:.2f}, {high:.2f}]"
         text += f": {each.shown}." if each.shown else "."
         if each.severity == "invalid":
             share = "" if each.auroc > WARNING_AUROC else " for part of the files"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contracts.text import printable
+from contracts.text import number_of, printable
 from imagedata.audit.duplicates import RELATIONS
 from imagedata.audit.result import Audit
 from imagedata.audit.rules import RULES
 from imagedata.audit.thumbnails import thumbnail_jpeg
-from imagedata.audit.verdicts import number_of
 from reporting.check_page import CheckPicture, CheckSection
 
 _FILES_SHOWN = 12

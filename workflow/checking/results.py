@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from contracts.files import write_text
-from contracts.text import printable
+from contracts.text import number_of, printable
 from imagedata.audit.result import Audit
-from imagedata.audit.verdicts import OUTCOMES, Problem, number_of, outcome_of, worst_first
+from imagedata.audit.verdicts import OUTCOMES, Problem, outcome_of, worst_first
 from reporting.terminal import console, note
 from workflow.checking.saved_spec import with_spec
 from workflow.settings.config import RunOptions
