@@ -1,4 +1,4 @@
-"""Text for people: what is of hostile origin, such as file names, made safe to show, and counts with a noun."""
+"""Text for people: names of hostile origin made safe to show, and counts with their noun."""
 
 from __future__ import annotations
 
