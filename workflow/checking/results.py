@@ -109,7 +109,8 @@ def print_results(
         worst = dict.fromkeys(problem.title for problem in problems if problem.outcome == "invalid")
         note(f"Invalid, hence exit 3: {'; '.join(worst)}.")
     elif counts["look at this"]:
-        note(f"Nothing proven that would make results invalid. Look at {counts['look at this']} points.")
+        points = number_of(counts["look at this"], "point")
+        note(f"Nothing proven that would make results invalid. Look at {points}.")
     else:
         note("Nothing found that would make results invalid.")
     if document["saved"]:
