@@ -14,14 +14,20 @@ from contracts.rows import LabelArray
 from contracts.scores import ScoreColumn
 from ensemble.calibration.calibrator import Calibrator
 from ensemble.calibration.fitting import calibrator_from_json, calibrator_to_json
+from ensemble.conformal import ConformalNormal, fused_score
 from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, probability, shift_logit
 from ensemble.stacking.combination import LinearCombination
 
-FORMAT = "outnumbered-ensemble-1"
+FORMAT = "outnumbered-ensemble-2"
 
-# A threshold on the minority's probability for two classes; K numbers, minority last, for more.
+# A threshold on the minority's probability for two classes; K numbers, minority last, for more. Without
+# labels it is the share of false alarms, on p_normal.
 Threshold = float | tuple[float, ...]
+
+
+NO_PROBABILITY = "Probability needs labelled minority images; none is known yet."
+"""Why a run without labels has none, for people."""
 
 
 def decide_class(p: Float64Array, threshold: float | Sequence[float]) -> LabelArray:
@@ -43,36 +49,61 @@ def decide_class(p: Float64Array, threshold: float | Sequence[float]) -> LabelAr
 class FittedEnsemble:
     """combination → calibrator → prior shift → threshold, for one stack, simple fusion or single member.
 
+    Where no minority image is labelled yet there is nothing to calibrate on: calibrator and priors are None
+    together, and the decision rests on p_normal alone.
+
     Attributes:
-        method: ``stack``, ``best_single``, ``plain_mean``, ``greedy`` or ``single:<member>``.
+        method: ``stack``, ``best_single``, ``plain_mean``, ``greedy`` or ``single:<member>``; without labels
+            ``mean_of_scores`` or ``single:<member>``.
         columns: the M score columns it reads, in order.
         class_names: K names, minority last.
-        combination: raw scores → logit.
-        calibrator: logit → calibrated logit at the trained prior.
-        trained_prior: class shares of the out-of-fold rows.
-        deployment_prior: class shares that the probabilities refer to by default.
+        combination: raw scores → logit; without labels, the mean of standardised scores.
+        calibrator: logit → calibrated logit at the trained prior; None without labels.
+        trained_prior: class shares of the out-of-fold rows; None without labels.
+        deployment_prior: class shares that the probabilities refer to by default; None without labels.
         threshold: on the minority's probability at the deployment prior; the minority is decided where
             ``p >= threshold``. For K > 2 there is one per class, and the class with the largest
-            p_k / threshold_k is decided.
+            p_k / threshold_k is decided. Without labels it is alpha, the share of normal images that may be
+            decided otherwise, and the minority is decided where ``p_normal <= threshold``.
         threshold_rule: as the user wrote it.
-        sentences: on gate, calibrator, prior and threshold, for people.
+        normal: fused score → p_normal.
+        sentences: on gate, calibrator, prior, threshold and p_normal, for people.
     """
 
     method: str
     columns: tuple[ScoreColumn, ...]
     class_names: tuple[str, ...]
     combination: LinearCombination
-    calibrator: Calibrator
-    trained_prior: Prior
-    deployment_prior: Prior
+    calibrator: Calibrator | None
+    trained_prior: Prior | None
+    deployment_prior: Prior | None
     threshold: Threshold
     threshold_rule: str
+    normal: ConformalNormal
     sentences: tuple[str, ...]
 
     @property
     def n_classes(self) -> int:
         """K."""
         return len(self.class_names)
+
+    @property
+    def has_probability(self) -> bool:
+        """Whether labelled minority images were there to calibrate a probability on."""
+        return self.calibrator is not None
+
+    @property
+    def calibration(self) -> tuple[Calibrator, Prior, Prior]:
+        """Calibrator, trained prior and deployment prior, which exist together.
+
+        Raises:
+            ModelError: there is no probability yet.
+        """
+        if self.calibrator is None or self.trained_prior is None or self.deployment_prior is None:
+            raise ModelError(
+                "ensemble: it gives no probability. " + NO_PROBABILITY + " Add some with 'update --missed'."
+            )
+        return self.calibrator, self.trained_prior, self.deployment_prior
 
     @property
     def binary_threshold(self) -> float:
@@ -85,7 +116,27 @@ class FittedEnsemble:
 
     def calibrated_logit(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
         """``[N, M]`` scores → ``[N]`` or ``[N, K]`` calibrated logits at the trained prior."""
-        return self.calibrator(self.combination.logits(scores))
+        calibrator, _, _ = self.calibration
+        return calibrator(self.combination.logits(scores))
+
+    def fused_scores(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
+        """``[N, M]`` scores → ``[N]`` one number an image, higher = more like the minority.
+
+        It is the combination's log-odds of the minority against the rest, or the mean of standardised scores
+        where there are no labels; what p_normal ranks.
+        """
+        return fused_score(self.combination.logits(scores))
+
+    def p_normal(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
+        """``[N]`` share of normal images that look at least as odd; see :mod:`ensemble.conformal`.
+
+        Args:
+            scores: ``[N, M]`` raw member scores in the order of :attr:`columns`.
+
+        Raises:
+            ModelError: wrong number of columns, or scores that are not finite.
+        """
+        return self.normal(self.fused_scores(scores))
 
     def predict(
         self, scores: npt.NDArray[np.floating[Any]], prior: float | Sequence[float] | None = None
@@ -97,13 +148,14 @@ class FittedEnsemble:
             prior: deployment class shares that replace :attr:`deployment_prior`.
 
         Raises:
-            ModelError: wrong number of columns, or scores that are not finite.
+            ModelError: wrong number of columns, scores that are not finite, or no probability without labels.
             UsageError: the prior is no class share.
         """
+        _, trained, usual = self.calibration
         # The calibrator refers to the trained shares; the shift comes after it, so one fitted ensemble serves
         # any prior without refitting.
-        deployment = self.deployment_prior if prior is None else check_prior(prior, self.n_classes)
-        return probability(shift_logit(self.calibrated_logit(scores), self.trained_prior, deployment))
+        deployment = usual if prior is None else check_prior(prior, self.n_classes)
+        return probability(shift_logit(self.calibrated_logit(scores), trained, deployment))
 
     def p_minority(
         self, scores: npt.NDArray[np.floating[Any]], prior: float | Sequence[float] | None = None
@@ -121,14 +173,21 @@ class FittedEnsemble:
         """``[N]`` decided class index.
 
         For two classes it is the minority where its probability reaches the threshold; for more, the class
-        with the largest p_k / threshold_k, and the first among equals.
+        with the largest p_k / threshold_k, and the first among equals. Without labels it is the minority
+        where p_normal is at most the threshold.
 
         Args:
             scores: ``[N, M]``.
             prior: replaces :attr:`deployment_prior`.
             threshold: replaces :attr:`threshold`.
+
+        Raises:
+            ModelError: a prior where there is no probability to shift.
         """
-        return decide_class(self.predict(scores, prior), self.threshold if threshold is None else threshold)
+        limit = self.threshold if threshold is None else threshold
+        if not self.has_probability and prior is None:
+            return np.asarray(self.p_normal(scores) <= limit, dtype=np.int64)
+        return decide_class(self.predict(scores, prior), limit)
 
     def to_json(self) -> dict[str, Any]:
         """JSON document for :func:`contracts.files.write_json`; floats round-trip exactly."""
@@ -141,11 +200,12 @@ class FittedEnsemble:
             ],
             "class_names": list(self.class_names),
             "combination": self.combination.to_json(),
-            "calibrator": calibrator_to_json(self.calibrator),
-            "trained_prior": _prior_to_json(self.trained_prior),
-            "deployment_prior": _prior_to_json(self.deployment_prior),
-            "threshold": _prior_to_json(self.threshold),
+            "calibrator": None if self.calibrator is None else calibrator_to_json(self.calibrator),
+            "trained_prior": _numbers_to_json(self.trained_prior),
+            "deployment_prior": _numbers_to_json(self.deployment_prior),
+            "threshold": _numbers_to_json(self.threshold),
             "threshold_rule": self.threshold_rule,
+            "normal": self.normal.to_json(),
             "sentences": list(self.sentences),
         }
 
@@ -161,25 +221,27 @@ class FittedEnsemble:
                 f"ensemble file: format {document.get('format')!r}, but {FORMAT!r} expected. "
                 "Run the ensemble command again with this version."
             )
+        calibrator = document["calibrator"]
         return cls(
             method=document["method"],
             columns=tuple(ScoreColumn(**column) for column in document["columns"]),
             class_names=tuple(document["class_names"]),
             combination=LinearCombination.from_json(document["combination"]),
-            calibrator=calibrator_from_json(document["calibrator"]),
-            trained_prior=_prior_from_json(document["trained_prior"]),
-            deployment_prior=_prior_from_json(document["deployment_prior"]),
-            threshold=_prior_from_json(document["threshold"]),
+            calibrator=None if calibrator is None else calibrator_from_json(calibrator),
+            trained_prior=_tuple_of(document["trained_prior"]),
+            deployment_prior=_tuple_of(document["deployment_prior"]),
+            threshold=_tuple_of(document["threshold"]),
             threshold_rule=document["threshold_rule"],
+            normal=ConformalNormal.from_json(document["normal"]),
             sentences=tuple(document["sentences"]),
         )
 
 
-def _prior_to_json(prior: Prior | Threshold) -> float | list[float]:
-    """A number, or a list for K classes."""
-    return prior if isinstance(prior, float) else list(prior)
+def _numbers_to_json(numbers: Prior | Threshold | None) -> float | list[float] | None:
+    """A number, a list for K classes, or null."""
+    return list(numbers) if isinstance(numbers, tuple) else numbers
 
 
-def _prior_from_json(document: float | list[float]) -> Prior:
-    """Rebuild from :func:`_prior_to_json`, to the bit."""
+def _tuple_of(document: Any) -> Any:
+    """Rebuild from :func:`_numbers_to_json`, to the bit; JSON knows no tuples."""
     return tuple(document) if isinstance(document, list) else document

@@ -44,10 +44,11 @@ class EnsembleModule(nn.Module):
         super().__init__()
         self.n_classes = fitted.n_classes
         self.transform = _Transform(fitted.combination.transform)
-        self.calibrator = _calibrator_module(fitted.calibrator)
+        calibrator, trained_prior, _ = fitted.calibration
+        self.calibrator = _calibrator_module(calibrator)
         self.register_buffer("weights", _float32(fitted.combination.weights))
         self.register_buffer("intercept", _float32(fitted.combination.intercept))
-        trained = np.asarray(fitted.trained_prior, dtype=np.float64)
+        trained = np.asarray(trained_prior, dtype=np.float64)
         # Log-odds for two classes, log shares for K: what the forward pass subtracts. It is computed in
         # float64 here, and only the result is rounded.
         log_prior = np.log(trained) - (np.log1p(-trained) if self.n_classes == 2 else 0.0)

@@ -55,13 +55,14 @@ def out_of_fold_figure(oof: ScoreTable, fitted: FittedEnsemble, name: str) -> fl
         method = single_method(training, fitted.method.removeprefix(_SINGLE))
     else:
         method = METHODS[fitted.method]
-    calibrated = fitted.calibrator(cross_fit(training, method))
+    calibrator, trained, deployment = fitted.calibration
+    calibrated = calibrator(cross_fit(training, method))
     if name in {"log_loss", "average_precision"}:
         # These rows have the class shares of training, so their probabilities are those before the prior
         # shift.
         return float(getattr(quality(calibrated, training.labels), name))
     n_classes = training.n_classes
-    p = probability(shift_logit(calibrated, fitted.trained_prior, fitted.deployment_prior))
+    p = probability(shift_logit(calibrated, trained, deployment))
     decision = decide_class(p, fitted.threshold)
     if name == "f1":
         average = "binary" if n_classes == 2 else "macro"

@@ -6,7 +6,10 @@ The steps are the same for all of them, so that they differ only in the combinat
 2. the calibrator, on those logits;
 3. the shift to the deployment prior;
 4. the threshold, on the shifted logits;
-5. the combination again, on all rows, for use.
+5. p_normal, on the logits of the normal rows;
+6. the combination again, on all rows, for use.
+
+Where no minority image is labelled, see :mod:`ensemble.without_labels`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import numpy as np
 from contracts.errors import UsageError, nearest_match
 from contracts.scores import ScoreTable
 from ensemble.calibration.fitting import fit_calibrator
+from ensemble.conformal import ConformalNormal, fused_score
 from ensemble.fitted import FittedEnsemble, Threshold
 from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, shift_logit
@@ -182,7 +186,7 @@ def _finish(
     target: _Target,
     first_sentences: tuple[str, ...] = (),
 ) -> FittedEnsemble:
-    """Steps 2 to 5 of the module's docstring."""
+    """Steps 2 to 6 of the module's docstring."""
     rule = parse_rule(target.threshold_rule)
     trained = _trained_prior(training)
     deployment = (
@@ -196,6 +200,9 @@ def _finish(
     # The threshold applies to the probabilities that users see, hence after the shift.
     shifted = shift_logit(calibrator(candidate.logits), trained, deployment)
     threshold, threshold_sentence = _threshold(rule, shifted, training, deployment, target.seed)
+    # Every class but the minority is normal: p_normal asks only whether an image is one of the rare ones.
+    is_normal = training.labels < training.n_classes - 1
+    normal = ConformalNormal.fit(fused_score(candidate.logits)[is_normal], training.groups[is_normal])
     return FittedEnsemble(
         method=candidate.name,
         columns=oof.columns,
@@ -207,11 +214,13 @@ def _finish(
         deployment_prior=deployment,
         threshold=threshold,
         threshold_rule=rule.text,
+        normal=normal,
         sentences=(
             *first_sentences,
             calibrator_sentence,
             _prior_sentence(trained, deployment, oof.class_names),
             threshold_sentence,
+            normal.sentence,
         ),
     )
 

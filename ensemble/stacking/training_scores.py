@@ -71,8 +71,12 @@ class TrainingScores:
     groups: npt.NDArray[np.int64]
 
     @classmethod
-    def from_table(cls, table: ScoreTable) -> TrainingScores:
+    def from_table(cls, table: ScoreTable, *, labelled: bool = True) -> TrainingScores:
         """Check the table and convert it.
+
+        Args:
+            table: out-of-fold scores.
+            labelled: whether every class must be there; False for tables of normal images alone.
 
         Raises:
             ModelError: scores are missing or infinite, a row belongs to no fold, or a group lies in two
@@ -96,7 +100,7 @@ class TrainingScores:
                 f"out-of-fold scores: {int((table.fold_of_row < 0).sum())} rows belong to no fold. "
                 "Fit on the out-of-fold table, never on test rows."
             )
-        _check_folds(table)
+        _check_folds(table, labelled=labelled)
         n_classes = len(table.class_names)
         return cls(
             columns=table.columns,
@@ -144,7 +148,7 @@ class TrainingScores:
         )
 
 
-def _check_folds(table: ScoreTable) -> None:
+def _check_folds(table: ScoreTable, *, labelled: bool) -> None:
     """Refuse folds that leak groups or leave a class out of what a fold is fitted on."""
     folds_of_group = np.unique(np.stack([table.groups, table.fold_of_row], axis=1), axis=0)[:, 0]
     crossing = folds_of_group[1:][folds_of_group[1:] == folds_of_group[:-1]]
@@ -156,6 +160,8 @@ def _check_folds(table: ScoreTable) -> None:
     for k, name in enumerate(table.class_names):
         # A class that lies in one fold only would be missing from the rows that fold is predicted from.
         of_class = table.fold_of_row[table.labels == k]
+        if not labelled and not len(of_class):
+            continue
         if len(np.unique(of_class)) < 2:
             where = f"all in fold {of_class[0]}" if len(of_class) else "in no fold"
             raise DataError(

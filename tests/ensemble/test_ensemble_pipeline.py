@@ -20,11 +20,12 @@ from tests.evaluation.made_up import two_classes, values_of
 def test_stack_is_kept_and_speaks(make_table):
     fitted = fit_ensemble(make_table(), deployment_prior=0.5)
     assert fitted.method == "stack"
-    gate, calibrator, prior, threshold = fitted.sentences
+    gate, calibrator, prior, threshold, normal = fitted.sentences
     assert gate.startswith("The stack is kept")
     assert "platt map on 36 positives" in calibrator
     assert "minority share of 0.5" in prior
     assert "min_hter" in threshold
+    assert "among 300 normal images" in normal
     assert fitted.trained_prior == pytest.approx(36 / 336)
     assert fitted.deployment_prior == 0.5
 

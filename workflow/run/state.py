@@ -27,7 +27,7 @@ from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
 
 # Raised when the fitting or the measuring changes, so that finished ensembles are fitted again.
-_ENSEMBLE_VERSION = 2
+_ENSEMBLE_VERSION = 3
 
 
 class Run:
