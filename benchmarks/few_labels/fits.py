@@ -1,0 +1,202 @@
+"""Fits of the product's members on a problem, each cached as a whole or not at all.
+
+One-class members depend on the majority's rows and folds alone, so they are fitted once for a draw and serve
+every number of labels.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.few_labels.draws import Draw
+from benchmarks.few_labels.sets import LabelledSet
+from contracts.files import digest_of, read_arrays, write_arrays
+from contracts.rows import FloatArray, IndexArray
+from features.rows import CachedRows
+from imagedata.folds import assign_folds
+from workflow.run.features import BackboneWithStore, rows_of
+from workflow.run.fits import FINAL, Fit, fits_of
+from workflow.run.prepared import PreparedData
+from workflow.settings.config import RunConfig
+from workflow.settings.recipe import MemberPlan
+from workflow.settings.registry import entry_of
+from workflow.training.train import run_fit
+
+
+@dataclass(frozen=True)
+class MemberScores:
+    """What a member gave on a problem.
+
+    Attributes:
+        out_of_fold: ``[n, C]`` of the training rows, majority first; NaN where no fit was possible.
+        test: ``[n_test, C]``.
+        collapsed: why the member must be left out; empty if it need not.
+    """
+
+    out_of_fold: FloatArray
+    test: FloatArray
+    collapsed: str
+
+
+@dataclass(frozen=True)
+class FewLabels:
+    """A problem: a draw and a number of labels.
+
+    Attributes:
+        of: the set.
+        draw: the draw.
+        n_labels: minority images trained on.
+        fold_of_row: ``[n]`` fold of each training row.
+    """
+
+    of: LabelledSet
+    draw: Draw
+    n_labels: int
+    fold_of_row: npt.NDArray[np.int64]
+
+    @classmethod
+    def make(cls, of: LabelledSet, draw: Draw, n_labels: int) -> FewLabels:
+        """Assign folds by the product's rule.
+
+        Raises:
+            DataError: folds cannot be made.
+        """
+        train = np.concatenate([draw.majority, draw.candidates[:n_labels]])
+        folds = assign_folds(
+            labels=of.labels[train],
+            groups=of.groups[train],
+            class_names=of.manifest.class_names,
+            n_folds=of.config.recipe.folds,
+            seed=draw.seed,
+            dataset=of.name,
+        )
+        return cls(of, draw, n_labels, folds)
+
+    @property
+    def train(self) -> IndexArray:
+        """Positions of the training rows in the set, majority first."""
+        return np.concatenate([self.draw.majority, self.draw.candidates[: self.n_labels]])
+
+    @property
+    def prepared(self) -> PreparedData:
+        """The problem as the rows of a run."""
+        rows = self.of.rows
+        return PreparedData(
+            self.of.manifest,
+            [rows[i] for i in self.train],
+            [rows[i] for i in self.draw.test],
+            self.fold_of_row,
+        )
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's configuration; the draw is its seed."""
+        options = replace(self.of.config.options, seed=self.draw.seed)
+        return replace(self.of.config, options=options)
+
+    @property
+    def name(self) -> str:
+        """Of the problem, as a file is named."""
+        return f"{self.of.name.replace(':', '-')}-d{self.draw.seed}-n{self.n_labels}"
+
+
+def scores_of(
+    problem: FewLabels, plan: MemberPlan, loaded: BackboneWithStore, folder: Path, tell: Callable[[str], None]
+) -> MemberScores:
+    """Fit a member on every fold and on all rows, or read what an earlier call left.
+
+    Args:
+        problem: the problem.
+        plan: the member.
+        loaded: the backbone's features, those of the problem's rows among them.
+        folder: of the cached results.
+        tell: receives what is fitted.
+    """
+    is_oneclass = entry_of(plan.type).kind == "oneclass"
+    n_majority = len(problem.draw.majority)
+    n_train = n_majority if is_oneclass else len(problem.train)
+    # What the folds' fits of a one-class member score besides the rows they held out.
+    also = problem.draw.candidates if is_oneclass else np.empty(0, dtype=np.int64)
+    rows = problem.of.rows
+    whole = problem.prepared
+    data = replace(whole, train=whole.train[:n_train], fold_of_row=whole.fold_of_row[:n_train])
+    fits = fits_of(problem.config, data, (plan,))
+    facts = [[fit.key for fit in fits], [rows[i].sha256 for i in also]]
+    path = folder / plan.name / f"{digest_of(facts)}.npz"
+    found = _read(path)
+    if found is None:
+        tell(f"{problem.name}, {plan.name}")
+        scored = np.concatenate([problem.train[:n_train], also])
+
+        def rows_at(positions: IndexArray) -> CachedRows:
+            return rows_of(loaded.store, data, [rows[i] for i in positions], problem.config.decode)
+
+        found = _fit_all(fits, rows_at, scored, data.fold_of_row, problem)
+        write_arrays(path, {"folds": found.folds, "test": found.test}, {"collapsed": found.collapsed})
+    # A row's own fold; minority rows behind the majority's are the first of those also scored.
+    folds = found.folds[problem.fold_of_row, np.arange(len(problem.train))]
+    return MemberScores(folds, found.test, found.collapsed)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Scores by every fold's fit.
+
+    Attributes:
+        folds: ``[F, n, C]`` of the training rows and of those also scored; NaN for rows that a fit has seen.
+        test: ``[n_test, C]`` by the final fit.
+        collapsed: why the member must be left out, or empty.
+    """
+
+    folds: FloatArray
+    test: FloatArray
+    collapsed: str
+
+
+def _read(path: Path) -> _Fitted | None:
+    """A finished result, or None where it is missing or torn."""
+    try:
+        arrays, meta = read_arrays(path)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return _Fitted(arrays["folds"], arrays["test"], meta["collapsed"])
+
+
+def _fit_all(
+    fits: list[Fit],
+    rows_at: Callable[[IndexArray], CachedRows],
+    scored: IndexArray,
+    fold_of_row: npt.NDArray[np.int64],
+    problem: FewLabels,
+) -> _Fitted:
+    """Fit on all folds and on all training rows, which are the first of the rows ``scored``."""
+    labels, test = problem.of.labels, problem.draw.test
+    n_folds = len(fits) - 1
+    folds = np.full((n_folds, len(scored), 1), np.nan, dtype=np.float32)
+    final = np.full((len(test), 1), np.nan, dtype=np.float32)
+    collapsed = ""
+    for fit in fits:
+        learns = np.flatnonzero(fold_of_row != fit.fold)
+        if entry_of(fit.member.type).kind != "oneclass" and not labels[scored[learns]].any():
+            continue  # the only minority image is held out: nothing can be learnt of the minority
+        asked = np.setdiff1d(np.arange(len(scored)), learns)
+        # As the final fit of the rows outside the fold, so that it scores whatever rows it is asked for.
+        result = run_fit(
+            replace(fit, fold=FINAL),
+            rows_at(scored[learns]),
+            rows_at(test if fit.fold == FINAL else scored[asked]),
+            np.zeros(len(learns), dtype=np.int64),
+            "cpu",
+        )
+        collapsed = collapsed or result.collapsed
+        if fit.fold == FINAL:
+            final = result.scores
+        else:
+            folds[fit.fold, asked] = result.scores
+    return _Fitted(folds, final, collapsed)

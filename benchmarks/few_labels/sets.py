@@ -1,0 +1,172 @@
+"""Data sets in which one class is made rare, found below ``--data`` or in installed packages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.errors import DataError, UsageError, nearest_match
+from contracts.rows import LabelArray
+from imagedata.manifest import Manifest
+from imagedata.manifest_row import ManifestRow
+from reporting.terminal import note
+from workflow.run.prepared import manifest_of
+from workflow.settings.config import RunConfig, RunOptions, resolve_config
+
+CLASS_NAMES = ("majority", "minority")
+
+_AS_THEY_COME = ("imbalance=null", "test_per_class=null")
+_STEEL = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
+_CLOTHES = (("t_shirt", 0, "shirt", 6), ("pullover", 2, "coat", 4), ("sneaker", 7, "ankle_boot", 9))
+# Of each class's 6,000 training images; the official test images are there as well.
+_CLOTHES_KEPT = 400
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """How a data set takes part.
+
+    Attributes:
+        name: of the set here.
+        dataset: name in the catalogue, or a folder below ``--data``.
+        minority: the class that is rare; all others together are the majority.
+        overrides: as after ``-o``.
+        folder: whether ``dataset`` is a folder.
+    """
+
+    name: str
+    dataset: str
+    minority: str
+    overrides: tuple[str, ...] = ()
+    folder: bool = False
+
+
+def _clothes(normal: str, normal_label: int, rare: str, rare_label: int) -> SetPlan:
+    both = {normal: normal_label, rare: rare_label}
+    return SetPlan(
+        f"fashion_mnist:{rare}",
+        "fashion_mnist_lt",
+        rare,
+        (
+            f"classes=[{normal}, {rare}]",
+            f"layout.label_of_class={{{', '.join(f'{name}: {label}' for name, label in both.items())}}}",
+            f"train_counts={{{', '.join(f'{name}: {_CLOTHES_KEPT}' for name in both)}}}",
+        ),
+    )
+
+
+def _smears(rare: str) -> SetPlan:
+    # The name before the last underscore is the smear.
+    return SetPlan(f"blood_cells:{rare}", "blood_cells", rare, (r"group=([^/]+)_\d+\.",), folder=True)
+
+
+PLANS = {
+    plan.name: plan
+    for plan in (
+        *(SetPlan(f"neu:{rare}", "neu", rare, folder=True) for rare in _STEEL),
+        SetPlan("gender", "gender", "female"),
+        SetPlan("covid", "covid", "COVID", _AS_THEY_COME),
+        SetPlan("elpv", "elpv", "defective", _AS_THEY_COME),
+        SetPlan("screws_small", "screws_small", "anomalous", folder=True),
+        *(_clothes(*pair) for pair in _CLOTHES),
+        _smears("platelet"),
+        _smears("white_cell"),
+    )
+}
+"""All sets by name."""
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """All usable images of a set, with two classes.
+
+    Attributes:
+        name: of the set.
+        config: of the run that the set would be; its backbone, folds and members.
+        manifest: with the classes of :data:`CLASS_NAMES`.
+        rows: N usable rows, all for training as far as the manifest knows.
+        labels: ``[N]`` 1 for the minority.
+        groups: ``[N]`` names of groups.
+    """
+
+    name: str
+    config: RunConfig
+    manifest: Manifest
+    rows: tuple[ManifestRow, ...]
+    labels: LabelArray
+    groups: npt.NDArray[np.str_]
+
+
+def sets_named(names: Sequence[str]) -> list[SetPlan]:
+    """Plans by name, or by what stands before the colon; all where none is named.
+
+    Raises:
+        UsageError: no such set.
+    """
+    if not names:
+        return list(PLANS.values())
+    chosen = []
+    for name in names:
+        mine = [plan for plan in PLANS.values() if name in (plan.name, plan.name.partition(":")[0])]
+        if not mine:
+            raise UsageError(
+                f"--sets {name}: not known. Known are {', '.join(PLANS)}.{nearest_match(name, PLANS)}"
+            )
+        chosen += mine
+    return chosen
+
+
+def load_set(plan: SetPlan, data: Path | None, cache: Path, members: Sequence[str]) -> LabelledSet | None:
+    """List and inspect a set; one that is not on this machine is skipped with a sentence.
+
+    Args:
+        plan: which set.
+        data: directory that holds the data sets.
+        cache: for features and what inspecting found.
+        members: member types.
+    """
+    if plan.folder and (data is None or not (data / plan.dataset).is_dir()):
+        note(f"{plan.name} is skipped: there is no folder {plan.dataset} below --data.")
+        return None
+    dataset = str(data / plan.dataset) if plan.folder and data is not None else plan.dataset
+    options = RunOptions(
+        dataset,
+        None if plan.folder else data,
+        overrides=(*plan.overrides, *_member_overrides(members)),
+        runs=cache,
+        minority=plan.minority,
+        device="cpu",
+    )
+    try:
+        config = resolve_config(options)
+        manifest = manifest_of(config)
+    except DataError as missing:
+        note(f"{plan.name} is skipped: {missing}")
+        return None
+    rows = [
+        replace(row, split="train", label=CLASS_NAMES[row.label == plan.minority])
+        for row in (*manifest.usable("train"), *manifest.usable("test"))
+    ]
+    # One order, whichever way the set's images are split.
+    rows.sort(key=lambda row: row.sha256)
+    return LabelledSet(
+        plan.name,
+        config,
+        replace(manifest, class_names=CLASS_NAMES, rows=tuple(rows)),
+        tuple(rows),
+        np.array([CLASS_NAMES.index(row.label) for row in rows], dtype=np.int64),
+        np.array([row.group for row in rows]),
+    )
+
+
+def _member_overrides(members: Sequence[str]) -> list[str]:
+    """Overrides that make these the members of recipe quick."""
+    from workflow.settings.recipe import load_recipe_document
+
+    recipe, _ = load_recipe_document("quick")
+    left_out = [f"members.{name}=false" for name in recipe["members"] if name not in members]
+    return [*left_out, *(f"members.{name}={{}}" for name in members)]
