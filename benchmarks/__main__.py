@@ -70,13 +70,10 @@ def oneclass(
     """Train on one class and tell it from all others, class by class, beside published figures."""
     from benchmarks.oneclass import BenchOptions, bench_oneclass
 
-    def split(text: str | None) -> tuple[str, ...]:
-        return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
     options = BenchOptions(
         dataset=dataset,
-        members=split(members),
-        classes=split(classes),
+        members=_names(members),
+        classes=_names(classes),
         train=train,
         labelled=labelled,
         known_classes=known_classes,
@@ -148,6 +145,52 @@ def score(
     from benchmarks.score import ScoreBench, bench_score
 
     return bench_score(options, ScoreBench(images, rounds, processes, anomalib, markdown))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    """The parts of ``a,b,c``."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+Cache = Annotated[
+    Path, typer.Option("--cache", help="Directory for features, fits, score tables and figures.")
+]
+Sets = Annotated[
+    str | None,
+    typer.Option("--sets", help="Data sets as a,b,c; neu stands for all of neu:... (default: all)."),
+]
+Draws = Annotated[int, typer.Option("--draws", min=1, help="Draws of each data set.")]
+BENCH_CACHE = DEFAULT_RUNS / "bench"
+
+
+@app.command()
+@answers()
+def fusion(
+    sets: Sets = None,
+    draws: Draws = 2,
+    rules: Annotated[
+        str | None, typer.Option("--rules", help="Rules of fusion as a,b,c (default: all).")
+    ] = None,
+    members: Annotated[
+        str | None, typer.Option("--members", help="Member types as a,b,c (default: eight).")
+    ] = None,
+    make: Annotated[
+        bool, typer.Option("--make/--no-make", help="Make score tables that are missing.")
+    ] = True,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Also write the page to this file.")
+    ] = None,
+    data: Data = None,
+    cache: Cache = BENCH_CACHE,
+) -> Any:
+    """Judge every rule of fusion on many small problems with few labels."""
+    from benchmarks.few_labels.tables import MEMBERS
+    from benchmarks.fusion.run import FusionBench, bench_fusion
+
+    bench = FusionBench(
+        data, cache, _names(sets), draws, _names(rules), _names(members) or MEMBERS, make, markdown
+    )
+    return bench_fusion(bench)
 
 
 @app.command("all")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from contracts.rows import IndexArray, LabelArray
 
 MOST_MAJORITY = 300
-MOST_TEST = 600
+MOST_TEST = 400
 # Of the majority, where there are fewer than MOST_MAJORITY is a share of.
 _MAJORITY_SHARE = 0.6
 _ENOUGH_TO_JUDGE = 30
@@ -43,7 +43,7 @@ def usable_counts(counts: Sequence[int], n_minority: int) -> list[int]:
 
 
 def draw_of(labels: LabelArray, groups: npt.NDArray[np.str_], most_labels: int, seed: int) -> Draw:
-    """Draw training rows by whole groups; what is left is the test set, at most 600 images of each class.
+    """Draw training rows by whole groups; what is left is the test set, at most 400 images of each class.
 
     Args:
         labels: ``[N]`` 1 for the minority.

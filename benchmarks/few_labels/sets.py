@@ -67,14 +67,14 @@ def _smears(rare: str) -> SetPlan:
 PLANS = {
     plan.name: plan
     for plan in (
-        *(SetPlan(f"neu:{rare}", "neu", rare, folder=True) for rare in _STEEL),
+        SetPlan("elpv", "elpv", "defective", _AS_THEY_COME),
         SetPlan("gender", "gender", "female"),
         SetPlan("covid", "covid", "COVID", _AS_THEY_COME),
-        SetPlan("elpv", "elpv", "defective", _AS_THEY_COME),
         SetPlan("screws_small", "screws_small", "anomalous", folder=True),
         *(_clothes(*pair) for pair in _CLOTHES),
         _smears("platelet"),
         _smears("white_cell"),
+        *(SetPlan(f"neu:{rare}", "neu", rare, folder=True) for rare in _STEEL),
     )
 }
 """All sets by name."""

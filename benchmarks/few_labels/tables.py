@@ -53,6 +53,11 @@ class Problem:
     test: ScoreTable
     left_out: dict[str, str]
 
+    @property
+    def name(self) -> str:
+        """As its file is named."""
+        return f"{self.data_set.replace(':', '-')}-d{self.draw}-n{self.n_labels}"
+
     def write(self, path: Path) -> None:
         """Write whole or not at all."""
         arrays = {**_arrays("oof", self.oof), **_arrays("test", self.test)}
@@ -153,7 +158,7 @@ def _problems_of(of: LabelledSet, seed: int, cache: Path, counts: Sequence[int])
     for problem in problems:
         loaded.fill(problem.prepared, [of.rows[i] for i in needed], of.config.decode, "cpu")
         made = _scores(problem, loaded, cache)
-        made.write(cache / "tables" / f"{problem.name}.npz")
+        made.write(cache / "tables" / f"{made.name}.npz")
         yield made
 
 

@@ -1,0 +1,90 @@
+"""From data sets to the page: makes the tables that are missing, judges every rule on all."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.few_labels.sets import sets_named
+from benchmarks.few_labels.tables import MEMBERS, make_problems, read_problems
+from benchmarks.fusion.judge import judge
+from benchmarks.fusion.page import Verdicts, document_of, write_page
+from benchmarks.fusion.rules import CALIBRATED_BASELINE, ENSEMBLE, FORMER, MEAN, RULES, Rule
+from contracts.errors import ModelError, UsageError, nearest_match
+from reporting.terminal import note, progress_bar
+
+COUNTS = (12, 30, 90)
+
+
+@dataclass(frozen=True)
+class FusionBench:
+    """What is asked for.
+
+    Attributes:
+        data: directory that holds the data sets.
+        cache: for features, fits, tables and figures.
+        sets: names; all where none is given.
+        draws: of each set.
+        rules: names; all where none is given.
+        members: member types.
+        make: whether to make tables that are missing.
+        markdown: the page to write, or None.
+    """
+
+    data: Path | None
+    cache: Path
+    sets: Sequence[str] = ()
+    draws: int = 2
+    rules: Sequence[str] = ()
+    members: Sequence[str] = MEMBERS
+    make: bool = True
+    markdown: Path | None = None
+
+
+def bench_fusion(bench: FusionBench) -> dict[str, Any]:
+    """Judge the rules; the page's figures as a document.
+
+    Raises:
+        UsageError: no such set or rule.
+        ModelError: there are no tables, and none may be made.
+    """
+    chosen = _rules_named(bench.rules)
+    plans = sets_named(bench.sets)
+    if bench.make:
+        for problem in make_problems(plans, bench.data, bench.cache, COUNTS, bench.draws, bench.members):
+            note(f"{problem.data_set}, draw {problem.draw}, {problem.n_labels} labels: tables are there.")
+    wanted = {plan.name for plan in plans}
+    problems = [
+        problem
+        for problem in read_problems(bench.cache / "tables", COUNTS)
+        if problem.data_set in wanted and problem.draw < bench.draws
+    ]
+    if not problems:
+        raise ModelError(f"{bench.cache}: no score tables there. Leave out --no-make, and name --data.")
+    with progress_bar("judging", len(problems)) as bar:
+        judged = judge(problems, chosen, bench.cache / "figures", bar.advance)
+    verdicts = Verdicts(problems, judged)
+    if bench.markdown is not None:
+        write_page(verdicts, RULES, _command(bench), bench.markdown)
+        note(f"{bench.markdown} written.")
+    return document_of(verdicts)
+
+
+def _rules_named(names: Sequence[str]) -> dict[str, Rule]:
+    """Rules by name, and those that all others are compared with."""
+    for name in names:
+        if name not in RULES:
+            raise UsageError(
+                f"--rules {name}: not known. Known are {', '.join(RULES)}.{nearest_match(name, RULES)}"
+            )
+    wanted = {*names, ENSEMBLE, FORMER, MEAN, CALIBRATED_BASELINE} if names else set(RULES)
+    return {name: rule for name, rule in RULES.items() if name in wanted}
+
+
+def _command(bench: FusionBench) -> str:
+    words = ["python", "-m", "benchmarks", "fusion", "--draws", str(bench.draws)]
+    words += ["--sets", ",".join(bench.sets)] if bench.sets else []
+    return shlex.join([*words, "--data", "DATA"])
