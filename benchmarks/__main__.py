@@ -159,6 +159,9 @@ Sets = Annotated[
     str | None,
     typer.Option("--sets", help="Data sets as a,b,c; neu stands for all of neu:... (default: all)."),
 ]
+Members = Annotated[str | None, typer.Option("--members", help="Member types as a,b,c (default: eight).")]
+Make = Annotated[bool, typer.Option("--make/--no-make", help="Make score tables that are missing.")]
+Page = Annotated[Path | None, typer.Option("--markdown", help="Also write the page to this file.")]
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Draws of each data set.")]
 BENCH_CACHE = DEFAULT_RUNS / "bench"
 
@@ -171,15 +174,9 @@ def fusion(
     rules: Annotated[
         str | None, typer.Option("--rules", help="Rules of fusion as a,b,c (default: all).")
     ] = None,
-    members: Annotated[
-        str | None, typer.Option("--members", help="Member types as a,b,c (default: eight).")
-    ] = None,
-    make: Annotated[
-        bool, typer.Option("--make/--no-make", help="Make score tables that are missing.")
-    ] = True,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Also write the page to this file.")
-    ] = None,
+    members: Members = None,
+    make: Make = True,
+    markdown: Page = None,
     data: Data = None,
     cache: Cache = BENCH_CACHE,
 ) -> Any:
@@ -191,6 +188,31 @@ def fusion(
         data, cache, _names(sets), draws, _names(rules), _names(members) or MEMBERS, make, markdown
     )
     return bench_fusion(bench)
+
+
+@app.command()
+@answers()
+def label_curve(
+    sets: Sets = None,
+    draws: Draws = 5,
+    counts: Annotated[
+        str | None, typer.Option("--counts", help="Numbers of labels as a,b,c (default: 0 to 50).")
+    ] = None,
+    members: Members = None,
+    make: Make = True,
+    markdown: Page = None,
+    data: Data = None,
+    cache: Cache = BENCH_CACHE,
+) -> Any:
+    """Draw the curve from no label to fifty, ensemble and members, and check p_normal on the way."""
+    from benchmarks.few_labels.tables import MEMBERS
+    from benchmarks.label_curve.run import COUNTS, SETS, LabelCurveBench, bench_label_curve
+
+    numbers = tuple(int(count) for count in _names(counts)) or COUNTS
+    bench = LabelCurveBench(
+        data, cache, _names(sets) or SETS, numbers, draws, _names(members) or MEMBERS, make, markdown
+    )
+    return bench_label_curve(bench)
 
 
 @app.command("all")

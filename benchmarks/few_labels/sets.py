@@ -136,7 +136,7 @@ def load_set(plan: SetPlan, data: Path | None, cache: Path, members: Sequence[st
     options = RunOptions(
         dataset,
         None if plan.folder else data,
-        overrides=(*plan.overrides, *_member_overrides(members)),
+        overrides=(*_member_overrides(members), *plan.overrides),
         runs=cache,
         minority=plan.minority,
         device="cpu",

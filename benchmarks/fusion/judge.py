@@ -12,10 +12,11 @@ import numpy.typing as npt
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from benchmarks.few_labels.digests import digest_of_code, digest_of_tables
 from benchmarks.few_labels.tables import Problem
 from benchmarks.fusion.rules import BEST_MEMBER, Rule
 from contracts.errors import OutnumberedError
-from contracts.files import digest_of, read_json, sha256_of_file, write_json
+from contracts.files import digest_of, read_json, write_json
 from contracts.scores import ScoreTable
 from ensemble.prior import shift_logit
 from evaluation.metrics.brier import METRIC as BRIER
@@ -23,7 +24,6 @@ from evaluation.metrics.ece import METRIC as ECE
 from evaluation.rows import Rows
 from evaluation.sums import WeightedRows
 
-REPLICATES = 4000
 SOLVED = 1e-3
 """Least ranking error: the logarithm of smaller ones would outweigh everything else."""
 _SOURCES = ("ensemble", "benchmarks/fusion")
@@ -57,11 +57,10 @@ def ranking_figures_of(labels: npt.NDArray[np.int64], logits: npt.NDArray[np.flo
 
 def figures_of(rule: Rule, oof: ScoreTable, test: ScoreTable) -> Figures:
     """Fit a rule on the out-of-fold table and judge it on the other."""
-    fused = rule.fit(oof)
-    logits = fused.calibrated_logit(test.scores)
+    logits = rule.fit(oof).calibrated_logit(test.scores)
     ranked = ranking_figures_of(test.labels, logits)
-    share = float((test.labels == 1).mean())
-    p = expit(shift_logit(logits, fused.trained_prior, share))
+    trained, judged = (float((table.labels == 1).mean()) for table in (oof, test))
+    p = expit(shift_logit(logits, trained, judged))
     decision = (p >= 0.5).astype(np.int64)
     sums = WeightedRows.once(Rows.checked(test.labels, np.stack([1.0 - p, p], axis=1), decision))
     ece, brier = (float(np.squeeze(metric.compute(sums))) for metric in (ECE, BRIER))
@@ -94,11 +93,11 @@ def judge(
     Raises:
         OutnumberedError: a rule cannot be fitted; says which, on what.
     """
-    code = _digest_of_code()
+    code = digest_of_code(*_SOURCES)
     judged: dict[str, list[Figures]] = {name: [] for name in (*rules, BEST_MEMBER)}
     for problem in problems:
         path = cache / f"{problem.name}.json"
-        tables = _digest_of_tables(problem)
+        tables = digest_of_tables((problem.oof, problem.test))
         known: dict[str, Any] = read_json(path) if path.exists() else {}
         made = dict(known)
         for name, rule in rules.items():
@@ -115,49 +114,3 @@ def judge(
         judged[BEST_MEMBER].append(best_member(problem.test))
         on_problem()
     return judged
-
-
-def _digest_of_code() -> str:
-    root = Path(__file__).parents[2]
-    files = sorted(path for folder in _SOURCES for path in (root / folder).rglob("*.py"))
-    return digest_of([sha256_of_file(path) for path in files])
-
-
-def _digest_of_tables(problem: Problem) -> str:
-    tables = (problem.oof, problem.test)
-    return digest_of([[t.scores.tobytes().hex(), t.labels.tolist(), t.fold_of_row.tolist()] for t in tables])
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over problems and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether a difference is shown."""
-        return self.low > 0.0 or self.high < 0.0
-
-
-def interval_of(values: npt.NDArray[np.floating], data_sets: Sequence[str], seed: int = 0) -> Interval:
-    """Mean over problems with a bootstrap interval: data sets are drawn, then problems within each.
-
-    Problems of one data set share images, so that they alone would claim more certainty than there is.
-
-    Args:
-        values: ``[P]``.
-        data_sets: ``[P]`` names.
-        seed: of the replicates.
-    """
-    rng = np.random.default_rng(seed)
-    names, set_of = np.unique(np.asarray(data_sets), return_inverse=True)
-    own = [values[set_of == i] for i in range(len(names))]
-    means = np.empty(REPLICATES)
-    for replicate in range(REPLICATES):
-        drawn = [own[i] for i in rng.integers(0, len(own), len(own))]
-        means[replicate] = np.concatenate([v[rng.integers(0, len(v), len(v))] for v in drawn]).mean()
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Interval(float(values.mean()), float(low), float(high))

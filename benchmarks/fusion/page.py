@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.few_labels.draws import MOST_MAJORITY, MOST_TEST
+from benchmarks.few_labels.intervals import Interval, interval_of
 from benchmarks.few_labels.tables import Problem
-from benchmarks.fusion.judge import SOLVED, Figures, Interval, interval_of
+from benchmarks.fusion.judge import SOLVED, Figures
 from benchmarks.fusion.rules import BEST_MEMBER, CALIBRATED_BASELINE, ENSEMBLE, FORMER, MEAN, Rule
 from contracts.files import write_text
 

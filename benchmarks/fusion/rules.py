@@ -19,7 +19,6 @@ from ensemble.calibration.calibrator import Calibrator
 from ensemble.calibration.fitting import fit_calibrator
 from ensemble.logistic import Float64Array
 from ensemble.pipeline import fit_ensemble, fit_fusion, fit_single
-from ensemble.prior import Prior
 from ensemble.stacking.combination import LinearCombination
 from ensemble.stacking.stacker import cross_fit
 from ensemble.stacking.training_scores import TrainingScores
@@ -33,12 +32,8 @@ BEST_MEMBER = "best member (oracle)"
 class Fused(Protocol):
     """What a rule makes; a :class:`ensemble.fitted.FittedEnsemble` is one."""
 
-    @property
-    def trained_prior(self) -> Prior:
-        """Minority share of the out-of-fold rows."""
-
     def calibrated_logit(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
-        """``[N, M]`` scores → ``[N]`` calibrated logits at the trained prior."""
+        """``[N, M]`` scores → ``[N]`` calibrated logits at the class shares of the out-of-fold rows."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,6 @@ class FusedByMethod:
 
     combination: LinearCombination
     calibrator: Calibrator
-    trained_prior: float
 
     def calibrated_logit(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
         """See :class:`Fused`."""
@@ -79,7 +73,7 @@ def by_method(
         training = TrainingScores.from_table(oof)
         method = choose(training)
         calibrator, _ = fit_calibrator(cross_fit(training, method), training.labels)
-        return FusedByMethod(method(training), calibrator, float((oof.labels == 1).mean()))
+        return FusedByMethod(method(training), calibrator)
 
     return fit
 

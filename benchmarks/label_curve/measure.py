@@ -1,0 +1,118 @@
+"""Figures of one problem: ensemble and what it is compared with, p_normal on normal images, the estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from benchmarks.few_labels.digests import digest_of_code, digest_of_tables
+from benchmarks.few_labels.tables import Problem
+from contracts.errors import OutnumberedError
+from contracts.files import digest_of, read_json, write_json
+from contracts.scores import ScoreTable
+from ensemble.conformal import fused_score
+from ensemble.fitted import FittedEnsemble
+from ensemble.pipeline import fit_ensemble, fit_fusion, fit_single
+from ensemble.without_labels import fit_without_labels
+from workflow.settings.registry import BASELINE
+
+ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2)
+ENSEMBLE, MEAN, SUPERVISED = "ensemble", "plain mean", "supervised baseline"
+_SOURCES = ("ensemble", "evaluation", "benchmarks/label_curve")
+
+
+def measure(
+    problems: Sequence[Problem], cache: Path, on_problem: Callable[[], None] = lambda: None
+) -> list[dict[str, Any]]:
+    """Figures of every problem; those of earlier calls are kept while code and tables stay.
+
+    Args:
+        problems: with any number of labels, 0 among them.
+        cache: folder of figures.
+        on_problem: called once per problem.
+
+    Returns:
+        A document for each problem, as :func:`measured` makes it, with ``key``.
+    """
+    code, documents = digest_of_code(*_SOURCES), []
+    for problem in problems:
+        path = cache / f"{problem.name}.json"
+        key = digest_of([code, digest_of_tables((problem.oof, problem.test))])
+        document = read_json(path) if path.exists() else {}
+        if document.get("key") != key:
+            document = {"key": key, **measured(problem)}
+            write_json(path, document)
+        documents.append(document)
+        on_problem()
+    return documents
+
+
+def measured(problem: Problem) -> dict[str, Any]:
+    """All figures of a problem.
+
+    Returns:
+        ``auroc`` and ``average_precision`` by way and, under ``anomaly``, by anomaly member; ``p_normal``
+        with the share of the judged normal images at or below each alpha; ``refused`` with what could not be
+        fitted, and why.
+    """
+    oof, test = problem.oof, problem.test
+    document: dict[str, Any] = {
+        "data_set": problem.data_set,
+        "draw": problem.draw,
+        "n_labels": problem.n_labels,
+        "auroc": {},
+        "average_precision": {},
+        "anomaly": {},
+        "refused": {},
+    }
+    for column, scores in zip(test.columns, test.scores.T, strict=True):
+        if column.kind == "oneclass":
+            document["anomaly"][column.member] = _ranking(test, scores)
+    for name, fit in _ways(problem.n_labels).items():
+        try:
+            fitted = fit(oof)
+        except OutnumberedError as error:
+            document["refused"][name] = str(error)
+            continue
+        figures = _ranking(test, fused_score(fitted.combination.logits(test.scores)))
+        document["auroc"][name] = figures["auroc"]
+        document["average_precision"][name] = figures["average_precision"]
+        if name == ENSEMBLE:
+            document["p_normal"] = _validity(fitted, test)
+            document["method"] = fitted.method
+    return document
+
+
+def _ways(n_labels: int) -> Mapping[str, Callable[[ScoreTable], FittedEnsemble]]:
+    """What is compared. Without labels the ensemble is the plain mean, and nothing is supervised."""
+    if n_labels == 0:
+        return {ENSEMBLE: lambda oof: fit_without_labels(oof, regime="normal_only")}
+    return {
+        ENSEMBLE: fit_ensemble,
+        MEAN: lambda oof: fit_fusion(oof, "plain_mean"),
+        SUPERVISED: lambda oof: fit_single(oof, BASELINE),
+    }
+
+
+def _ranking(test: ScoreTable, scores: Any) -> dict[str, float]:
+    return {
+        "auroc": float(roc_auc_score(test.labels, scores)),
+        "average_precision": float(average_precision_score(test.labels, scores)),
+    }
+
+
+def _validity(fitted: FittedEnsemble, test: ScoreTable) -> dict[str, Any]:
+    """How many of the judged normal images p_normal calls odd; each group counts as one."""
+    is_normal = test.labels == 0
+    p = fitted.p_normal(test.scores[is_normal])
+    _, group = np.unique(test.groups[is_normal], return_inverse=True)
+    size = np.bincount(group)
+    shares = {}
+    for alpha in ALPHAS:
+        within = np.bincount(group, weights=p <= alpha) / size
+        shares[f"{alpha:g}"] = float(within.mean())
+    return {"groups": len(size), "least": float(fitted.normal.least), "share": shares}

@@ -1,0 +1,93 @@
+"""From data sets to the page, going on where an earlier call stopped."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.few_labels.sets import sets_named
+from benchmarks.few_labels.tables import MEMBERS, make_problems, read_problems
+from benchmarks.label_curve.measure import measure
+from benchmarks.label_curve.page import write_page
+from benchmarks.label_curve.summary import WAYS, Curves, validity_of
+from contracts.errors import ModelError
+from reporting.terminal import note, progress_bar
+
+COUNTS = (0, 1, 2, 5, 10, 20, 50)
+SETS = ("elpv", "screws_small", "neu", "gender", "covid")
+
+
+@dataclass(frozen=True)
+class LabelCurveBench:
+    """What is asked for.
+
+    Attributes:
+        data: directory that holds the data sets.
+        cache: for features, fits, tables and figures.
+        sets: names.
+        counts: numbers of labels.
+        draws: of each set.
+        members: member types.
+        make: whether to make tables that are missing.
+        markdown: the page to write, or None.
+    """
+
+    data: Path | None
+    cache: Path
+    sets: Sequence[str] = SETS
+    counts: Sequence[int] = COUNTS
+    draws: int = 5
+    members: Sequence[str] = MEMBERS
+    make: bool = True
+    markdown: Path | None = None
+
+
+def bench_label_curve(bench: LabelCurveBench) -> dict[str, Any]:
+    """Measure the curves; their figures as a document.
+
+    Raises:
+        UsageError: no such set.
+        ModelError: there are no tables, and none may be made.
+    """
+    plans = sets_named(bench.sets)
+    if bench.make:
+        for made in make_problems(plans, bench.data, bench.cache, bench.counts, bench.draws, bench.members):
+            note(f"{made.data_set}, draw {made.draw}, {made.n_labels} labels: tables are there.")
+    wanted = [plan.name for plan in plans]
+    problems = [
+        problem
+        for problem in read_problems(bench.cache / "tables", bench.counts)
+        if problem.data_set in wanted and problem.draw < bench.draws
+    ]
+    if not problems:
+        raise ModelError(f"{bench.cache}: no score tables there. Leave out --no-make, and name --data.")
+    problems.sort(key=lambda problem: (wanted.index(problem.data_set), problem.n_labels, problem.draw))
+    with progress_bar("measuring", len(problems)) as bar:
+        curves = Curves(measure(problems, bench.cache / "curve", bar.advance))
+    if bench.markdown is not None:
+        write_page(curves, _command(bench), bench.markdown)
+        note(f"{bench.markdown} written.")
+    return {
+        "curves": [
+            {
+                "data_set": name,
+                "n_labels": n_labels,
+                "auroc": {way: curves.values(name, n_labels, way, "auroc").tolist() for way in WAYS},
+                "average_precision": {
+                    way: curves.values(name, n_labels, way, "average_precision").tolist() for way in WAYS
+                },
+            }
+            for name in curves.data_sets
+            for n_labels in curves.counts(name)
+        ],
+        "p_normal": [vars(row) for row in validity_of(curves.documents)],
+    }
+
+
+def _command(bench: LabelCurveBench) -> str:
+    words = ["python", "-m", "benchmarks", "label-curve", "--draws", str(bench.draws)]
+    words += ["--sets", ",".join(bench.sets)] if tuple(bench.sets) != SETS else []
+    return shlex.join([*words, "--data", "DATA"])
