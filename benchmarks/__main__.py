@@ -222,8 +222,9 @@ def run_all(
     ] = "elpv",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Time bank selection and, where an exported run exists, scoring (this is make bench)."""
+    """Time bank selection and what earlier commands left: an exported run, score tables (make bench)."""
     from benchmarks.coreset import bench_coreset
+    from benchmarks.fusion.run import FusionBench, bench_fusion, has_tables
     from benchmarks.score import ScoreBench, bench_score
     from reporting.terminal import note
     from workflow.settings.config import RunOptions
@@ -233,6 +234,11 @@ def run_all(
         bench_score(RunOptions(dataset, runs=runs), ScoreBench(anomalib=True))
     else:
         note(f"{dataset} has no exported run in {runs}, so scoring is not timed. Run: make demo")
+    cache = runs / BENCH_CACHE.name
+    if has_tables(cache):
+        bench_fusion(FusionBench(None, cache, make=False))
+    else:
+        note(f"{cache} has no score tables, so no fusion is judged. Run: python -m benchmarks fusion")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from benchmarks.few_labels.sets import sets_named
 from benchmarks.few_labels.tables import MEMBERS, make_problems, read_problems
 from benchmarks.fusion.judge import judge
-from benchmarks.fusion.page import Verdicts, document_of, write_page
+from benchmarks.fusion.page import BELOW, Verdicts, document_of, write_page
 from benchmarks.fusion.rules import CALIBRATED_BASELINE, ENSEMBLE, FORMER, MEAN, RULES, Rule
 from contracts.errors import ModelError, UsageError, nearest_match
-from reporting.terminal import note, progress_bar
+from reporting.terminal import console, note, progress_bar
 
 COUNTS = (12, 30, 90)
 
@@ -67,10 +69,33 @@ def bench_fusion(bench: FusionBench) -> dict[str, Any]:
     with progress_bar("judging", len(problems)) as bar:
         judged = judge(problems, chosen, bench.cache / "figures", bar.advance)
     verdicts = Verdicts(problems, judged)
+    _print(verdicts)
     if bench.markdown is not None:
         write_page(verdicts, RULES, _command(bench), bench.markdown)
         note(f"{bench.markdown} written.")
     return document_of(verdicts)
+
+
+def has_tables(cache: Path) -> bool:
+    """Whether an earlier call left tables to judge rules on."""
+    return bool(read_problems(cache / "tables", COUNTS))
+
+
+def _print(verdicts: Verdicts) -> None:
+    table = Table(title=f"Rules of fusion on {len(verdicts.problems)} problems")
+    for heading in ("rule", "AUROC", "AP", f"log error against {CALIBRATED_BASELINE}", "below best", "worst"):
+        table.add_column(heading, justify="left" if heading == "rule" else "right")
+    for rule in verdicts.by_error:
+        difference, lost = verdicts.difference(rule, CALIBRATED_BASELINE), verdicts.below_best(rule)
+        table.add_row(
+            rule,
+            f"{verdicts.values(rule, 'auroc').mean():.4f}",
+            f"{verdicts.values(rule, 'average_precision').mean():.4f}",
+            f"{difference.mean:+.3f} ({difference.low:+.3f} … {difference.high:+.3f})",
+            f"{int((lost > BELOW).sum())}",
+            f"{-lost.max():+.3f}",
+        )
+    console.print(table)
 
 
 def _rules_named(names: Sequence[str]) -> dict[str, Rule]:
