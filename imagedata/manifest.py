@@ -13,13 +13,20 @@ import pyarrow.parquet as pq
 
 from contracts.errors import DataError
 from contracts.files import atomic_writer, digest_of
+from contracts.regime import Regime
 from imagedata.groups import group_of_path
 from imagedata.inspection import Inspection
 from imagedata.layouts.listed_image import ListedImage, Split
 from imagedata.manifest_row import ManifestRow, RowSplit
 from imagedata.near_duplicates import PictureOfFile
-from imagedata.sampling import keep_a_share, move_anomalies, seeded_rank
-from imagedata.spec import DataSpec, parse_ratio
+from imagedata.sampling import draw_held_out, keep_a_share, make_imbalance, move_anomalies
+from imagedata.spec import DataSpec
+
+LEAST_MAJORITY = 5
+"""Fewest usable training images of the majority that are taken."""
+
+ADVISED_MAJORITY = 20
+"""From so many normal images on, a false-alarm level of 5 % can be kept."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,14 @@ class Manifest:
         root: folder the paths are relative to.
         class_names: minority last.
         rows: every listed image, the unusable ones included, and every augmented copy.
+        unlabelled: the spec says that labels are unknown, and every row carries the majority's.
     """
 
     dataset: str
     root: Path
     class_names: tuple[str, ...]
     rows: tuple[ManifestRow, ...]
+    unlabelled: bool = False
 
     def usable(self, split: RowSplit) -> list[ManifestRow]:
         """Rows of a split that models may see (train, augmented) or are measured on (test)."""
@@ -52,13 +61,22 @@ class Manifest:
         return dict(Counter(row.status for row in self.rows if row.split != "augmented"))
 
     @property
+    def regime(self) -> Regime:
+        """What is known about the labels of the usable training rows."""
+        if any(row.label == self.class_names[-1] for row in self.usable("train")):
+            return "labelled"
+        return "unlabelled" if self.unlabelled else "normal_only"
+
+    @property
     def digest(self) -> str:
         """Digest over everything that training depends on; independent of where the root lies."""
         facts = [
             [r.path, r.label, r.group, r.split, r.sha256, r.status, *([r.source] if r.source else [])]
             for r in self.rows
         ]
-        return digest_of([self.dataset, list(self.class_names), facts])
+        # Named only where there are none, so that sets with labels keep the digest that they had.
+        unlabelled = ["unlabelled"] if self.unlabelled else []
+        return digest_of([self.dataset, list(self.class_names), facts, *unlabelled])
 
     def write(self, path: Path) -> None:
         """Write as parquet, atomically; data set, root and classes go into the schema's metadata."""
@@ -71,6 +89,7 @@ class Manifest:
                 "root": str(self.root),
                 "class_names": json.dumps(self.class_names),
                 "digest": self.digest,
+                "unlabelled": json.dumps(self.unlabelled),
             }
         )
         with atomic_writer(path) as handle:
@@ -82,7 +101,13 @@ class Manifest:
         table = pq.read_table(path)
         meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         rows = tuple(ManifestRow(**row) for row in table.to_pylist())
-        return cls(meta["dataset"], Path(meta["root"]), tuple(json.loads(meta["class_names"])), rows)
+        return cls(
+            meta["dataset"],
+            Path(meta["root"]),
+            tuple(json.loads(meta["class_names"])),
+            rows,
+            json.loads(meta.get("unlabelled", "false")),
+        )
 
 
 def build_manifest(
@@ -98,8 +123,8 @@ def build_manifest(
     In this order: broken files are marked; a tree of anomalies that keeps all of them for testing gives
     some to training; files that carry two labels, repeat another training file, or lie in the held-out
     split as well leave training; a share is kept where the spec names one; test rows are drawn where
-    the set brings none; minority rows are dropped to the spec's imbalance. Every draw is by a seeded hash of
-    the file's bytes, so it does not depend on names, order or platform.
+    the set brings none and the minority is large enough; minority rows are dropped to the spec's imbalance.
+    Every draw is by a seeded hash of the file's bytes, so it does not depend on names, order or platform.
 
     Args:
         spec: the data set.
@@ -112,8 +137,8 @@ def build_manifest(
             without a group rule, form a group.
 
     Raises:
-        DataError: a class has no usable training or test image left, too few to hold out, or more
-            minority rows are wanted than there are.
+        DataError: the majority has fewer than 5 usable training images, a class of several has none, a test
+            set lacks a class, too few are there to hold out, or more minority rows are wanted than there are.
     """
     in_order = sorted(listed, key=lambda image: (image.split, image.path, image.label))
     pictures = near or {}
@@ -125,17 +150,42 @@ def build_manifest(
     rows = keep_a_share(spec, rows, seed)
     has_own_test = any(row.split == "test" for row in rows)
     if not has_own_test:
-        rows = _draw_held_out(spec, rows, seed)
+        rows = draw_held_out(spec, rows, seed)
     rows = _exclude_shared_groups(rows)
-    rows = _make_imbalance(spec, rows, seed)
-    manifest = Manifest(
-        spec.name, root, spec.class_names, tuple(sorted(rows, key=lambda r: (r.split, r.path)))
-    )
-    for split in ("train", "test"):
-        for name, count in manifest.counts(split).items():
-            if count == 0:
-                raise DataError(_nothing_left(manifest, split, name, has_own_test=has_own_test))
+    rows = make_imbalance(spec, rows, seed)
+    kept = tuple(sorted(rows, key=lambda r: (r.split, r.path)))
+    manifest = Manifest(spec.name, root, spec.class_names, kept, spec.unlabelled)
+    _require_enough(spec, manifest, has_own_test=has_own_test)
     return manifest
+
+
+def _require_enough(spec: DataSpec, manifest: Manifest, *, has_own_test: bool) -> None:
+    """Refuse a set with too few images to train on, or with a test set that cannot judge.
+
+    The minority of two classes may have none. With one in training, a test set needs one as well.
+
+    Raises:
+        DataError: says which class has how many, and how many would do.
+    """
+    train, test = manifest.counts("train"), manifest.counts("test")
+    minority = manifest.class_names[-1]
+    for name, count in train.items():
+        drawn = not has_own_test and test[name] and spec.train_counts.get(name) != 0
+        if count == 0 and (name != minority or len(train) > 2 or drawn):
+            raise DataError(_nothing_left(manifest, "train", name, has_own_test=has_own_test))
+    majority = sum(train.values()) - train[minority]
+    if majority < LEAST_MAJORITY:
+        names = " and ".join(name for name in train if name != minority)
+        images = "training image" if majority == 1 else "training images"
+        raise DataError(
+            f"{manifest.dataset}: {majority} usable {images} of {names}; {LEAST_MAJORITY} are the least, one "
+            f"for each of {LEAST_MAJORITY} folds. Add {LEAST_MAJORITY - majority} or more. "
+            f"{ADVISED_MAJORITY} and more are advised: no p-value of an image can be below 1 / (n + 1), so "
+            f"{LEAST_MAJORITY} normal images allow no less than {1 / (LEAST_MAJORITY + 1):.2f}."
+        )
+    for name, count in test.items():
+        if count == 0 and any(test.values()) and (name != minority or manifest.regime == "labelled"):
+            raise DataError(_nothing_left(manifest, "test", name, has_own_test=has_own_test))
 
 
 def _nothing_left(manifest: Manifest, split: Split, name: str, *, has_own_test: bool) -> str:
@@ -146,9 +196,8 @@ def _nothing_left(manifest: Manifest, split: Split, name: str, *, has_own_test: 
         one_group = "" if len(drawn) == 1 else f", all of one group ({drawn[0].group})"
         return (
             f"{manifest.dataset}: class {name} has {count}{one_group}, and the draw of the test set took "
-            f"{'it' if len(drawn) == 1 else 'them'}, so none is left to train on. Add images of it: the "
-            "test set takes at least one, and each fold of training needs one of its own (-o folds=2 needs "
-            "the fewest)."
+            f"{'it' if len(drawn) == 1 else 'them'}, so none is left to train on. Leave test_share and "
+            "test_per_class out: all then train, and figures are cross-validated. Or add images of it."
         )
     where = "training" if split == "train" else "test"
     why = (
@@ -175,7 +224,7 @@ def _first_row(
             )
     return ManifestRow(
         path=image.path,
-        label=image.label,
+        label=spec.class_names[0] if spec.unlabelled else image.label,
         group=group,
         split=image.split,
         sha256=finding.sha256,
@@ -184,8 +233,9 @@ def _first_row(
         mode=finding.mode,
         status="broken" if finding.problem else "ok",
         reason=finding.problem,
-        subtype=image.subtype,
-        mask=image.mask,
+        # Either would tell what nobody is to know.
+        subtype=None if spec.unlabelled else image.subtype,
+        mask=None if spec.unlabelled else image.mask,
     )
 
 
@@ -239,72 +289,6 @@ def _exclude_shared_groups(rows: list[ManifestRow]) -> list[ManifestRow]:
     return [
         replace(row, status="excluded", reason=f"group {row.group} is held out")
         if row.status == "ok" and row.split == "train" and row.group in held_out
-        else row
-        for row in rows
-    ]
-
-
-def _draw_held_out(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[ManifestRow]:
-    """Hold out whole groups until every class has its share."""
-    usable = [row for row in rows if row.status == "ok"]
-    available = Counter(row.label for row in usable)
-    wanted: dict[str, int] = {}
-    for name in spec.class_names:
-        if spec.test_per_class is not None:
-            wanted[name] = spec.test_per_class
-            if available[name] <= spec.test_per_class:
-                raise DataError(
-                    f"{spec.name}: class {name} has {available[name]} usable images, and test_per_class="
-                    f"{spec.test_per_class} would leave none to train on. "
-                    f"Use -o test_per_class={max(1, available[name] // 2)} or less."
-                )
-        else:
-            wanted[name] = max(1, round(available[name] * spec.test_fraction))
-    label_of_group: dict[str, str] = {}
-    counts_of_group: dict[str, Counter[str]] = {}  # of groups of more than one, most often few
-    for row in usable:
-        if row.group in counts_of_group:
-            counts_of_group[row.group][row.label] += 1
-        elif row.group in label_of_group:
-            counts_of_group[row.group] = Counter([label_of_group[row.group], row.label])
-        else:
-            label_of_group[row.group] = row.label
-    taken: set[str] = set()
-    held: Counter[str] = Counter()
-    for group in sorted(label_of_group, key=lambda g: seeded_rank(seed, "held-out", g)):
-        # Counters are kept only for groups of several images, to save memory in sets of many single images.
-        counts = counts_of_group.get(group) or Counter([label_of_group[group]])
-        # A group enters while one of its classes still lacks rows and none overshoots.
-        if any(held[c] < wanted[c] for c in counts) and all(
-            held[c] + n <= wanted[c] for c, n in counts.items()
-        ):
-            taken.add(group)
-            held.update(counts)
-    return [replace(row, split="test") if row.group in taken and row.status == "ok" else row for row in rows]
-
-
-def _make_imbalance(spec: DataSpec, rows: list[ManifestRow], seed: int) -> list[ManifestRow]:
-    """Drop training rows by ``train_counts`` first, then minority rows to the ``imbalance`` ratio."""
-    keep: dict[str, int] = dict(spec.train_counts)
-    available = Counter(row.label for row in rows if row.split == "train" and row.status == "ok")
-    if spec.imbalance is not None and spec.minority not in keep:
-        majority = sum(min(n, keep.get(c, n)) for c, n in available.items() if c != spec.minority)
-        keep[spec.minority] = max(1, round(majority / parse_ratio(spec.imbalance)))
-        if keep[spec.minority] > available[spec.minority] > 0:
-            raise DataError(
-                f"{spec.name}: imbalance {spec.imbalance} of {majority} majority rows needs "
-                f"{keep[spec.minority]} of {spec.minority}, and {available[spec.minority]} are there for "
-                "training. Use a rarer ratio, or -o imbalance=null to train on all of them."
-            )
-    dropped: set[str] = set()
-    for name, limit in keep.items():
-        mine = [r for r in rows if r.split == "train" and r.status == "ok" and r.label == name]
-        mine.sort(key=lambda r: seeded_rank(seed, "imbalance", r.sha256))
-        # A prefix of a seeded order is kept, so that a stronger imbalance keeps a subset of a weaker one.
-        dropped.update(row.path for row in mine[limit:])
-    return [
-        replace(row, status="dropped", reason=f"to make the imbalance: {keep[row.label]} of {row.label} kept")
-        if row.path in dropped and row.split == "train" and row.status == "ok"
         else row
         for row in rows
     ]

@@ -95,11 +95,13 @@ class DataSpec(Settings):
         minority: the minority class.
         imbalance: ``minority:majority`` ratio to make in the training rows by dropping minority rows,
             such as ``1:23`` or ``586:9192``; None leaves them as they are.
-        train_counts: class → number of training rows to keep at most, seeded. Given for the minority it
-            takes the place of ``imbalance``.
+        train_counts: class → number of training rows to keep at most, seeded; 0 for the minority alone.
+            Given for the minority it takes the place of ``imbalance``.
         test_per_class: rows of each class to hold out; only where the layout has no test folder.
-        test_fraction: share of each class to hold out where ``test_per_class`` is not given; only where
-            the layout has no test folder.
+        test_share: share of each class to hold out where ``test_per_class`` is not given; only where the
+            layout has no test folder. None holds out 20 % where the minority has at least 100 independent
+            images, counted by groups among the usable ones before any are dropped, and else nothing: so few
+            are worth more in training, and figures are cross-validated.
         deployment_prior: share of the minority where the model will work; ``test`` states that classes are
             mixed there as in the test set. None means as in training. With more than two classes the others
             share the rest as they do in training.
@@ -116,6 +118,8 @@ class DataSpec(Settings):
         window: grey values that become black and white in 16-bit images.
         scaled_jpeg: reduce large JPEGs while they are decoded, in training and in scoring by the exported
             file; several times as fast, pixels differ slightly (see :mod:`imagedata.decoding.decode`).
+        unlabelled: nobody knows which images are of the minority. Whatever label the layout gives an image,
+            it counts as one of the majority, some of which may be wrong.
         augment_minority: changed copies of the minority's training images for the supervised members to
             learn from as well, all but the calibrated baseline; None makes none.
     """
@@ -129,9 +133,9 @@ class DataSpec(Settings):
     classes: list[Annotated[str, Field(min_length=1)]] = Field(min_length=2)
     minority: str
     imbalance: str | None = None
-    train_counts: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    train_counts: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     test_per_class: int | None = Field(default=None, ge=1)
-    test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
+    test_share: float | None = Field(default=None, gt=0.0, lt=1.0)
     deployment_prior: DeploymentPrior | None = None
     deployment_shares: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
     group: str | int | None = None
@@ -139,6 +143,7 @@ class DataSpec(Settings):
     near_duplicates: str | None = None
     window: tuple[float, float] | None = None
     scaled_jpeg: bool = False
+    unlabelled: bool = False
     augment_minority: MinorityCopies | None = None
 
     @field_validator("imbalance")
@@ -179,6 +184,16 @@ class DataSpec(Settings):
         unknown = sorted(set(self.train_counts) - set(self.classes))
         if unknown:
             raise ValueError(f"train_counts names {unknown}, but the classes are {self.classes}")
+        none_left = [name for name, count in self.train_counts.items() if not count]
+        if none_left and (none_left != [self.minority] or len(self.classes) > 2):
+            raise ValueError(
+                f"train_counts: 0 of {none_left[0]}; of two classes the minority alone can have none"
+            )
+        if self.unlabelled and len(self.classes) > 2:
+            raise ValueError(
+                "unlabelled: images without labels are normal or not, but there are "
+                f"{len(self.classes)} classes"
+            )
         self.layout.require_classes(self.classes)
         return self
 
@@ -212,7 +227,7 @@ class DataSpec(Settings):
     @model_validator(mode="after")
     def _held_out_by_one_rule(self) -> Self:
         place, setting = self.layout.own_test, self.layout.test_setting
-        for key in ("test_per_class", "test_fraction"):
+        for key in ("test_per_class", "test_share"):
             if place and key in self.model_fields_set and getattr(self, key) is not None:
                 advice = "leave it out"
                 if setting is not None:

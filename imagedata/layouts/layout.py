@@ -297,7 +297,8 @@ class BaseLayout(Settings, ABC):
             root: as :meth:`find` returned it.
 
         Raises:
-            DataError: a class has no image at all, or a table or container is damaged.
+            DataError: a class has no image at all, or a table or container is damaged. Of two classes the
+                minority may have none, unless files of it have an ending that is not read.
         """
         listed = list(self.images(data_set.class_names, root))
         present = {(image.split, image.label) for image in listed}
@@ -306,6 +307,8 @@ class BaseLayout(Settings, ABC):
             for split, place in self.places(name, splits):
                 if (split, name) not in present:
                     others = self.images_of_other_endings(data_set, root)
+                    if len(data_set.class_names) == 2 and name == data_set.class_names[-1] and not others:
+                        continue
                     raise DataError(
                         f"{data_set.name}: class {name} has no images in {root / place}"
                         f"{f', but {of_other_endings(others)}' if others else ''}. Put some there "

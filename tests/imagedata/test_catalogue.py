@@ -51,7 +51,7 @@ def test_idc_is_found_by_its_patients_and_not_twice(tmp_path, name):
 
 def test_no_patient_of_idc_lies_on_both_sides(tmp_path):
     idc_tree(tmp_path / "idc", patients=12)
-    manifest = manifest_of(spec_of("idc"), tmp_path)
+    manifest = manifest_of(spec_of("idc").model_copy(update={"test_share": 0.2}), tmp_path)
     patients = {split: {row.group for row in manifest.usable(split)} for split in ("train", "test")}
     assert all(row.group == row.path.split("/")[0] for row in manifest.rows)
     assert patients["test"]
@@ -60,7 +60,7 @@ def test_no_patient_of_idc_lies_on_both_sides(tmp_path):
 
 def test_the_random_variant_lets_patients_cross_and_says_so(tmp_path):
     idc_tree(tmp_path / "idc", patients=12)
-    manifest = manifest_of(spec_of("idc_random"), tmp_path)
+    manifest = manifest_of(spec_of("idc_random").model_copy(update={"test_share": 0.2}), tmp_path)
     sides = [{row.path.split("/")[0] for row in manifest.usable(split)} for split in ("train", "test")]
     assert sides[0] & sides[1]
     assert "only to show that leak" in spec_of("idc_random").title
@@ -125,19 +125,23 @@ def test_anomalies_are_moved_by_a_count_and_a_seed(tmp_path):
     assert sets[0] == sets[1] != sets[2]
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"moved_share": 0.0}, r"layout\.moved_share=0 would move 0 of 11 anomalies"),
-        ({"moved_count": 11}, r"layout\.moved_count=11 would move 11 of 11 anomalies"),
-    ],
-)
-def test_both_sides_need_anomalies(tmp_path, change, said):
-    mvtec_tree(tmp_path / "bottle")
+def with_layout_changes(**changes):
     spec = spec_of("mvtec_bottle")
-    spec = spec.model_copy(update={"layout": spec.layout.model_copy(update=change)})
-    with pytest.raises(DataError, match=said):
-        manifest_of(spec, tmp_path)
+    return spec.model_copy(update={"layout": spec.layout.model_copy(update=changes)})
+
+
+def test_the_test_set_needs_anomalies(tmp_path):
+    mvtec_tree(tmp_path / "bottle")
+    with pytest.raises(DataError, match=r"layout\.moved_count=11 would move 11 of 11 anomalies"):
+        manifest_of(with_layout_changes(moved_count=11), tmp_path)
+
+
+def test_mvtec_by_its_own_protocol_trains_on_normal_images_and_tests_on_all_anomalies(tmp_path):
+    mvtec_tree(tmp_path / "bottle")
+    manifest = manifest_of(with_layout_changes(moved_share=0.0), tmp_path)
+    assert manifest.regime == "normal_only"
+    assert manifest.counts("train")["anomalous"] == 0
+    assert manifest.counts("test")["anomalous"] == 11
 
 
 def test_equal_anomalies_move_together(tmp_path):

@@ -31,7 +31,7 @@ def test_a_patient_in_the_folders_of_two_classes_is_one_group(tmp_path):
             noise(tmp_path / label / f"p{patient}" / "1.png", 2 * patient + (label == "sick"))
     spec = DataSpec.model_validate(
         {"name": "s", "layout": {"kind": "class_folders"}, "classes": ["well", "sick"], "minority": "sick"}
-        | {"group": -1}
+        | {"group": -1, "test_share": 0.2}
     )
     manifest = manifest_of(spec, tmp_path)
     sides = [{row.group for row in manifest.usable(split)} for split in ("train", "test")]

@@ -121,8 +121,71 @@ def test_the_rarest_ratio_keeps_one():
 
 
 def test_held_out_share_without_counts():
-    manifest = manifest_of(spec_of(test_per_class=None), distinct("a", 50) | distinct("b", 10))
-    assert manifest.counts("test") == {"a": 10, "b": 2}
+    spec = spec_of(test_per_class=None, test_share=0.2)
+    assert manifest_of(spec, distinct("a", 50) | distinct("b", 10)).counts("test") == {"a": 10, "b": 2}
+
+
+@pytest.mark.parametrize(("minority", "held_out"), [(99, {"a": 0, "b": 0}), (100, {"a": 30, "b": 20})])
+def test_a_test_set_is_drawn_from_a_hundred_of_the_minority_on(minority, held_out):
+    manifest = manifest_of(spec_of(test_per_class=None), distinct("a", 150) | distinct("b", minority))
+    assert manifest.counts("test") == held_out
+    assert manifest.counts("train") == {"a": 150 - held_out["a"], "b": minority - held_out["b"]}
+
+
+def test_the_hundred_are_counted_by_groups():
+    files = distinct("a", 150) | {f"b/lot{n // 2}/{n}.png": ("b", "train", f"b{n}") for n in range(120)}
+    spec = spec_of(test_per_class=None, group=r"(lot\d+|a/\d+)")
+    assert manifest_of(spec, files).usable("test") == []
+    assert manifest_of(spec_of(test_per_class=None), files).counts("test") == {"a": 30, "b": 24}
+
+
+@pytest.mark.parametrize("minority", range(10))
+def test_every_minority_image_trains_where_there_are_few(minority):
+    manifest = manifest_of(spec_of(test_per_class=None), distinct("a", 30) | distinct("b", minority))
+    assert manifest.counts("train") == {"a": 30, "b": minority}
+    assert manifest.usable("test") == []
+    assert manifest.regime == ("labelled" if minority else "normal_only")
+
+
+def test_labels_that_nobody_knows_are_the_majority_everywhere():
+    files = distinct("a", 30) | distinct("b", 5) | distinct("a", 3, "test") | distinct("b", 3, "test")
+    manifest = manifest_of(spec_of(**WITH_TEST_FOLDER, unlabelled=True), files)
+    assert manifest.regime == "unlabelled"
+    assert manifest.counts("train") == {"a": 35, "b": 0}
+    assert manifest.counts("test") == {"a": 6, "b": 0}
+    # The same rows are another set where somebody vouches for them.
+    vouched = Manifest(manifest.dataset, manifest.root, manifest.class_names, manifest.rows)
+    assert vouched.regime == "normal_only"
+    assert vouched.digest != manifest.digest
+
+
+def test_none_of_the_minority_can_be_asked_for():
+    files = distinct("a", 30) | distinct("b", 5)
+    manifest = manifest_of(spec_of(test_per_class=1, train_counts={"b": 0}), files)
+    assert manifest.regime == "normal_only"
+    assert manifest.counts("test") == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (4, "toys: 4 usable training images of a; 5 are the least, one for each of 5 folds. Add 1 or more. "),
+        (1, "toys: 1 usable training image of a; 5 are the least, one for each of 5 folds. Add 4 or more. "),
+    ],
+)
+def test_fewer_than_five_of_the_majority(count, said):
+    with pytest.raises(DataError) as caught:
+        manifest_of(spec_of(test_per_class=None), distinct("a", count) | distinct("b", 3))
+    assert str(caught.value) == (
+        f"{said}20 and more are advised: no p-value of an image can be below 1 / (n + 1), so 5 normal images "
+        "allow no less than 0.17."
+    )
+
+
+def test_of_several_classes_each_needs_images():
+    spec = spec_of(classes=["a", "c", "b"], test_per_class=None)
+    with pytest.raises(DataError, match=r"class b has no usable training image\. Add images of it\."):
+        manifest_of(spec, distinct("a", 9) | distinct("c", 9))
 
 
 def test_too_few_to_hold_out():
@@ -158,7 +221,7 @@ def test_conflicting_labels_duplicates_and_broken_files_stay_out_with_their_reas
 
 
 def test_training_file_that_is_held_out_leaves_training():
-    files = distinct("a", 4) | distinct("b", 4) | distinct("a", 2, "test") | distinct("b", 2, "test")
+    files = distinct("a", 6) | distinct("b", 4) | distinct("a", 2, "test") | distinct("b", 2, "test")
     files["test/b/copy.png"] = ("b", "test", "traina1")
     manifest = manifest_of(spec_of(**WITH_TEST_FOLDER), files)
     rows = {row.path: row for row in manifest.rows}
@@ -182,7 +245,7 @@ def test_patients_never_part():
 
 def test_patient_in_both_splits_leaves_training():
     files = {
-        **{f"train/{c}/p{p}.png": (c, "train", f"{c}{p}") for c in "ab" for p in range(4)},
+        **{f"train/{c}/p{p}.png": (c, "train", f"{c}{p}") for c in "ab" for p in range(6)},
         "test/a/p0.png": ("a", "test", "x"),
         "test/b/p9.png": ("b", "test", "y"),
     }
@@ -201,12 +264,8 @@ def test_group_rule_that_finds_nothing(rule):
     ("files", "said"),
     [
         (
-            {
-                **distinct("a", 5),
-                "train/b/1.png": ("b", "train", None),
-                "train/b/2.png": ("b", "train", None),
-            },
-            "class b has 0 usable images",
+            {"train/a/1.png": ("a", "train", None), "train/a/2.png": ("a", "train", None)},
+            "class a has 0 usable images",
         ),
         (
             {**distinct("a", 5), "train/b/1.png": ("b", "train", "x"), "train/b/2.png": ("b", "train", "x")},
@@ -242,7 +301,7 @@ def test_held_out_class_of_broken_files_names_the_first():
     ],
 )
 def test_class_that_the_draw_of_the_test_set_took_whole(group, count, said):
-    spec = spec_of(test_per_class=None, test_fraction=0.9, group=group)
+    spec = spec_of(test_per_class=None, test_share=0.9, group=group)
     files = distinct("a", 8) | distinct("b", count)
     with pytest.raises(DataError, match=said):
         manifest_of(spec, files)
@@ -323,7 +382,7 @@ def test_same_call_same_manifest_other_seed_other_draw():
 
 
 def test_digest_does_not_depend_on_the_root_but_on_every_fact():
-    manifest = manifest_of(spec_of(), distinct("a", 5) | distinct("b", 5))
+    manifest = manifest_of(spec_of(), distinct("a", 6) | distinct("b", 5))
     moved = Manifest(manifest.dataset, Path("/elsewhere"), manifest.class_names, manifest.rows)
     assert moved.digest == manifest.digest
     other_names = Manifest(manifest.dataset, ROOT, ("b", "a"), manifest.rows)
@@ -333,8 +392,11 @@ def test_digest_does_not_depend_on_the_root_but_on_every_fact():
 
 def test_written_manifest_reads_back(tmp_path):
     spec = spec_of(classes=["a\nline", "b"], minority="b")
-    files = {path: ("a\nline", split, content) for path, (_, split, content) in distinct("a", 5).items()}
+    files = {path: ("a\nline", split, content) for path, (_, split, content) in distinct("a", 6).items()}
     manifest = manifest_of(spec, files | distinct("b", 5) | {"x/é 1.png": ("b", "train", None)})
+    manifest.write(tmp_path / "manifest.parquet")
+    assert Manifest.read(tmp_path / "manifest.parquet") == manifest
+    manifest = manifest_of(spec_of(test_per_class=None, unlabelled=True), distinct("a", 6))
     manifest.write(tmp_path / "manifest.parquet")
     assert Manifest.read(tmp_path / "manifest.parquet") == manifest
 

@@ -11,7 +11,7 @@ from imagedata.manifest import Manifest, build_manifest
 from imagedata.near_duplicates import components, pictures_of, read_near_duplicates, write_near_duplicates
 from imagedata.spec import DataSpec
 
-SHA = {name: f"{number:064x}" for number, name in enumerate("abcdefghij", start=1)}
+SHA = {name: f"{number:064x}" for number, name in enumerate("abcdefghijklmno", start=1)}
 
 
 def manifest(rows: dict[str, tuple[str, str]], near: list[str], **more) -> Manifest:
@@ -32,6 +32,7 @@ def reasons(found: Manifest) -> dict[str, str]:
 ORDINARY = {
     "a": ("fine", "train"), "b": ("fine", "train"), "c": ("odd", "train"), "d": ("odd", "train"),
     "e": ("fine", "test"), "f": ("odd", "test"),
+    **dict.fromkeys("klmno", ("fine", "train")),
 }  # fmt: skip
 
 
@@ -61,7 +62,8 @@ def test_near_copies_of_one_label_stay_and_form_a_group():
 
 def test_with_a_group_rule_the_copy_in_another_group_leaves():
     rows = {"p1/a": ("fine", "train"), "p1/b": ("fine", "train"), "p2/c": ("fine", "train"),
-            "p3/d": ("odd", "train"), "p4/e": ("fine", "test"), "p5/f": ("odd", "test")}  # fmt: skip
+            "p3/d": ("odd", "train"), "p4/e": ("fine", "test"), "p5/f": ("odd", "test"),
+            **dict.fromkeys(("p6/k", "p7/l", "p8/m"), ("fine", "train"))}  # fmt: skip
     found = manifest(rows, ["ab", "bc"], group=r"^(p\d)")
     assert reasons(found) == {"p2/c.png": "nearly the same picture as p1/a.png"}
 
@@ -76,7 +78,7 @@ def test_equal_files_are_still_named_as_equal():
 
 
 def test_a_drawn_held_out_split_takes_near_copies_whole():
-    rows = {name: ("fine" if place % 2 else "odd", "train") for place, name in enumerate("abcdefghij")}
+    rows = {name: ("fine" if place % 2 else "odd", "train") for place, name in enumerate("abcdefghijklmno")}
     found = manifest(rows, ["ac", "ce", "bd"], test_per_class=2)
     split = {row.path: row.split for row in found.rows}
     assert len({split[f"{name}.png"] for name in "ace"}) == 1

@@ -74,7 +74,15 @@ def test_ratio_that_is_none(text):
         ({**FOLDERS, "classes": ["bad"]}, "at least 2"),
         ({**FOLDERS, "classes": ["bad", ""]}, "at least 1 char"),
         ({**FOLDERS, "train_counts": {"bda": 3}}, r"train_counts names \['bda'\]"),
-        ({**FOLDERS, "train_counts": {"bad": 0}}, "greater than or equal to 1"),
+        ({**FOLDERS, "train_counts": {"bad": -1}}, "greater than or equal to 0"),
+        (
+            {**FOLDERS, "train_counts": {"good": 0}},
+            "train_counts: 0 of good; of two classes the minority alone",
+        ),
+        (
+            {**FOLDERS, "classes": ["a", "b", "bad"], "unlabelled": True},
+            "normal or not, but there are 3 classes",
+        ),
         ({**FOLDERS, "window": [5, 5]}, "must rise"),
         ({**FOLDERS, "group": "("}, "no regular expression"),
         ({**FOLDERS, "group": "abc"}, "it has 0 "),
@@ -87,7 +95,7 @@ def test_ratio_that_is_none(text):
             {**with_layout(FOLDERS, test="test/{class}"), "test_per_class": 5},
             "test_per_class has no effect, because the test images lie in test/{class}",
         ),
-        ({**with_layout(FOLDERS, test="test/{class}"), "test_fraction": 0.3}, "test_fraction has no effect"),
+        ({**with_layout(FOLDERS, test="test/{class}"), "test_share": 0.3}, "test_share has no effect"),
         (
             with_layout(TABLE, label_column="labels"),
             "'labels' is none of the columns .* Did you mean 'label'",

@@ -107,7 +107,7 @@ def comparison_of(run: ComparedRun, metric: str) -> dict[str, Any]:
         "metric": metric,
         "level": LEVEL,
         "correction": "Holm",
-        "repeats": run.config.recipe.repeats,
+        "repeats": run.data.n_repeats,
         "rows": _judge(rows, thresholds_of(run), run.results, metric, higher_is_better),
         "left_out": run.left_out,
         "worth_of_oneclass": worth_of_oneclass(run, metric),

@@ -43,7 +43,7 @@ class ComparedRun(Run):
             DataError: rows do not suffice for calibration or threshold.
         """
         # Each repeat is fitted by itself: a comparison is about how much repeats differ.
-        tables = [self.tables_of([repeat]) for repeat in range(self.config.recipe.repeats)]
+        tables = [self.tables_of([repeat]) for repeat in range(self.data.n_repeats)]
         return [
             (
                 fit_all(

@@ -76,7 +76,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         "prior": stack.deployment_prior,
         "rows": rows,
     }
-    if config.recipe.repeats > 1:
+    if run.data.n_repeats > 1:
         document["selection"] = selection.to_json()
         stack = replace(stack, sentences=(selection.sentence, *stack.sentences))
     write_score_table(run.folder / "oof.parquet", oof)

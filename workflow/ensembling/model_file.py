@@ -127,7 +127,7 @@ def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
         graph = fused_graph(system)
         metadata = _metadata(system)
         metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
-        if config.recipe.repeats > 1:
+        if system.data.n_repeats > 1:
             metadata["repeats"] = list(system.repeats)
     chosen = _parity_rows(test)
     images = np.stack([decode_file(data.file_of(data.test[i]), config.decode).pixels for i in chosen])

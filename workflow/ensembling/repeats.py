@@ -38,12 +38,13 @@ def select_repeats(run: Run) -> Selection:
     stacker relies on.
     """
     recipe = run.config.recipe
-    everything = tuple(range(recipe.repeats))
-    if recipe.repeats == 1 or recipe.select == "first":
-        sentence = f"Made of the first of {recipe.repeats} repeats." if recipe.repeats > 1 else ""
+    n_repeats = run.data.n_repeats
+    everything = tuple(range(n_repeats))
+    if n_repeats == 1 or recipe.select == "first":
+        sentence = f"Made of the first of {n_repeats} repeats." if n_repeats > 1 else ""
         return Selection(recipe.select, (0,), sentence=sentence)
     if recipe.select == "vote":
-        sentence = f"A member's score is the mean over {recipe.repeats} repeats."
+        sentence = f"A member's score is the mean over {n_repeats} repeats."
         return Selection(recipe.select, everything, sentence=sentence)
     figures = []
     for repeat in everything:
@@ -59,7 +60,7 @@ def select_repeats(run: Run) -> Selection:
     # index gives ties to the first repeat.
     best = figures.index(choose(figures))
     sentence = (
-        f"Made of repeat {best + 1} of {recipe.repeats}, whose out-of-fold {recipe.select_by} is best: "
+        f"Made of repeat {best + 1} of {n_repeats}, whose out-of-fold {recipe.select_by} is best: "
         f"{', '.join(f'{figure:.4f}' for figure in figures)}."
     )
     return Selection(recipe.select, (best,), tuple(figures), sentence)

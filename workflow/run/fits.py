@@ -122,7 +122,7 @@ def learns_from_copies(plan: MemberPlan) -> bool:
 
 def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Fit]:
     """All fits of the given members, repeat by repeat and fold by fold, each repeat's final one last."""
-    repeats = range(config.recipe.repeats)
+    repeats = range(data.n_repeats)
     # Folds are part of the digest, so each repeat has its own.
     train_digests = [data.of_repeat(repeat).train_digest for repeat in repeats]
     test_digest, targets_digest = data.test_digest, data.targets_digest

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, write_json
+from contracts.regime import Regime
 from contracts.rows import FloatArray, LabelArray
 from imagedata.manifest import Manifest
 from imagedata.manifest_row import ManifestRow
@@ -53,6 +54,16 @@ class PreparedData:
     added_root: Path = Path()
     targets: FloatArray | None = None
 
+    @property
+    def regime(self) -> Regime:
+        """What is known about the labels of the training rows."""
+        return self.manifest.regime
+
+    @property
+    def n_repeats(self) -> int:
+        """How often the cross-fitting is done."""
+        return 1 + len(self.more_folds)
+
     def of_repeat(self, repeat: int) -> PreparedData:
         """The same rows with the folds of one repeat, from 0."""
         folds = (self.fold_of_row, *self.more_folds)[repeat]
@@ -66,7 +77,9 @@ class PreparedData:
     @property
     def train_digest(self) -> str:
         """Digest of all that a fit and its out-of-fold scores depend on, which excludes the test set."""
-        return digest_of([self._facts(self.train), self.folds_digest])
+        # Named only where there are no labels, so that all other fits keep the keys that they had.
+        unlabelled = ["unlabelled"] if self.regime == "unlabelled" else []
+        return digest_of([self._facts(self.train), self.folds_digest, *unlabelled])
 
     @property
     def test_digest(self) -> str:
@@ -156,8 +169,25 @@ def with_folds(config: RunConfig, manifest: Manifest) -> PreparedData:
     Raises:
         DataError: a class has fewer images or groups than folds.
     """
-    folds = [_folds_of_repeat(config, manifest, repeat) for repeat in range(config.recipe.repeats)]
+    folds = [_folds_of_repeat(config, manifest, repeat) for repeat in range(repeats_of(config, manifest))]
     return _prepared(config, manifest, folds[0], tuple(folds[1:]))
+
+
+def repeats_of(config: RunConfig, manifest: Manifest) -> int:
+    """How often the cross-fitting is done: as the recipe says, or as often as figures need.
+
+    Without a test set the figures are cross-validated, and depend on which rows share a fold. Three repeats
+    average that out, where they cost seconds. Without an image of the minority there is no such figure.
+    """
+    stated = config.recipe.repeats
+    if stated is not None:
+        return stated
+    is_cross_validated = not manifest.usable("test") and manifest.regime == "labelled"
+    is_cheap = all(plan.reads_cached_features for plan in config.members)
+    return _REPEATS_OF_FIGURES if is_cross_validated and is_cheap else 1
+
+
+_REPEATS_OF_FIGURES = 3
 
 
 def _prepared(
@@ -255,5 +285,7 @@ def _read_rows(config: RunConfig) -> PreparedData:
     folds: dict[str, int] = read_json(config.folder / "folds.json")
     train = manifest.usable("train")
     fold_of_row = np.array([folds[row.path] for row in train], dtype=np.int64)
-    more = tuple(_folds_of_repeat(config, manifest, repeat) for repeat in range(1, config.recipe.repeats))
+    more = tuple(
+        _folds_of_repeat(config, manifest, repeat) for repeat in range(1, repeats_of(config, manifest))
+    )
     return _prepared(config, manifest, fold_of_row, more)

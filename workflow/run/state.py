@@ -161,7 +161,7 @@ class Run:
         """Digest of everything that an ensemble of these fits depends on."""
         recipe = self.config.recipe
         # Repeat 0 makes the same ensemble whether or not there are more.
-        selects = recipe.select != "first" and recipe.repeats > 1
+        selects = recipe.select != "first" and self.data.n_repeats > 1
         selected = [recipe.select, recipe.select_by] if selects else []
         added = FeedbackImages.read(self.folder).digest
         return digest_of(

@@ -9,8 +9,10 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from contracts.errors import UsageError
 from contracts.text import printable
 from imagedata.file_names import of_other_endings
+from imagedata.sampling import INDEPENDENT_FOR_A_TEST
 from reporting.terminal import console, note
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
@@ -25,6 +27,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
     train, test = manifest.counts("train"), manifest.counts("test")
     minority = manifest.class_names[-1]
     is_minority = data.labels(data.train) == len(manifest.class_names) - 1
+    is_labelled = data.regime == "labelled"
     return {
         "dataset": manifest.dataset,
         "root": str(manifest.root),
@@ -39,8 +42,12 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         "minority_per_fold": [
             int(np.sum(is_minority & (data.fold_of_row == fold))) for fold in range(config.recipe.folds)
         ],
-        "trained_prior": train[minority] / sum(train.values()),
-        "deployment_prior": deployment_prior(config, data),
+        "regime": data.regime,
+        "repeats": data.n_repeats,
+        "measured": "test_set" if data.test else "cross_validation",
+        # Without an image of the minority nothing is known of its share.
+        "trained_prior": train[minority] / sum(train.values()) if is_labelled else None,
+        "deployment_prior": deployment_prior(config, data) if is_labelled else None,
     }
 
 
@@ -66,11 +73,19 @@ def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[flo
 
     For K > 2 classes the shares of all, minority last. Where only the minority's is stated, the others
     share the rest as they do in training.
+
+    Raises:
+        UsageError: the test set's shares are asked for, and there is none.
     """
     names = data.manifest.class_names
     stated = config.spec.deployment_prior
     if config.spec.deployment_shares:
         return tuple(config.spec.deployment_shares[name] for name in names)
+    if stated == "test" and not data.test:
+        raise UsageError(
+            f"{data.manifest.dataset}: deployment_prior=test, but no test set is held out. State a share, "
+            "such as -o deployment_prior=0.05, or hold one out with -o test_share=0.2."
+        )
     shares = _shares(data, "test" if stated == "test" else "train")
     if isinstance(stated, float):
         if len(names) == 2:
@@ -83,6 +98,8 @@ def deployment_prior(config: RunConfig, data: PreparedData) -> float | tuple[flo
 
 def prior_sentence(config: RunConfig, data: PreparedData) -> str:
     """Class shares of test set and deployment, where they differ by more than a factor of two; else empty."""
+    if not data.test or data.regime != "labelled":
+        return ""
     names, test = data.manifest.class_names, _shares(data, "test")
     prior = deployment_prior(config, data)
     deployed = (1.0 - prior, prior) if isinstance(prior, float) else prior
@@ -109,6 +126,29 @@ def prior_sentence(config: RunConfig, data: PreparedData) -> str:
 def _shares(data: PreparedData, split: Literal["train", "test"]) -> tuple[float, ...]:
     counts = data.manifest.counts(split)
     return tuple(counts[name] / sum(counts.values()) for name in data.manifest.class_names)
+
+
+def regime_sentences(data: PreparedData) -> list[str]:
+    """What is known about the labels where that is not everything, and what figures are measured on."""
+    majority, minority = data.manifest.class_names[0], data.manifest.class_names[-1]
+    if data.regime == "unlabelled":
+        return [
+            f"No labels: every image is taken to be {majority}, though some may not be. One-class members "
+            "are trained, and the result is a ranking; supervised members follow with the first image of "
+            f"{minority}."
+        ]
+    if data.regime == "normal_only":
+        return [
+            f"No image of {minority} in training: one-class members are trained on {majority} alone; "
+            f"supervised members follow with the first image of {minority}."
+        ]
+    if data.test:
+        return []
+    return [
+        "No test set is held out, so that every image trains: figures are cross-validated. "
+        f"From {INDEPENDENT_FOR_A_TEST} independent images of {minority} on one is held out; "
+        "-o test_share=0.2 asks for one now."
+    ]
 
 
 def shared_across(data: PreparedData) -> dict[str, int]:
@@ -170,14 +210,19 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
             "supervised members that learn from the images themselves; no figure counts them and they are "
             "never scored." + (f" {alike} of them are equal to another copy." if alike else "")
         )
-    repeats = f"{config.recipe.repeats} repeats of " if config.recipe.repeats > 1 else ""
+    for sentence in regime_sentences(data):
+        note(sentence)
+    repeats = f"{data.n_repeats} repeats of " if data.n_repeats > 1 else ""
     deployed = facts["deployment_prior"]
-    note(
-        f"{repeats}{facts['folds']} folds with {min(facts['minority_per_fold'])}"
-        f" to {max(facts['minority_per_fold'])} "
-        f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
-        f"{deployed if isinstance(deployed, float) else deployed[-1]:.4f} in deployment."
-    )
+    folds = f"{repeats}{facts['folds']} folds"
+    if deployed is None:
+        note(f"{folds} of {len(data.train):,} images.")
+    else:
+        note(
+            f"{folds} with {min(facts['minority_per_fold'])} to {max(facts['minority_per_fold'])} "
+            f"{facts['minority']} each; prior {facts['trained_prior']:.4f} in training, "
+            f"{deployed if isinstance(deployed, float) else deployed[-1]:.4f} in deployment."
+        )
     if sentence := prior_sentence(config, data):
         note(sentence)
     return facts

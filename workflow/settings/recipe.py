@@ -18,6 +18,9 @@ from workflow.settings.registry import BASELINE, entry_of, settings_class
 # Rows of the results table that are no members.
 _ROW_NAMES = ("calibrated_baseline", "best_single", "plain_mean", "greedy", "ensemble")
 
+# Members that train on pixels, and anomalib's, take ten times as long and more.
+_SECONDS_PER_ROW_OF_FEATURES = 0.01
+
 RECIPES_DIR = Path(recipes.__file__).parent
 
 
@@ -27,7 +30,9 @@ class Recipe(BaseModel):
     Attributes:
         name: also the name of the run folder below the data set's.
         folds: cross-fitting folds.
-        repeats: R, how often the cross-fitting is repeated, each time with new folds and seeds.
+        repeats: how often the cross-fitting is repeated, each time with new folds and seeds. None is 3 where
+            figures are cross-validated, no test set being held out, and every member is fitted in seconds;
+            else 1. See :func:`workflow.run.prepared.repeats_of`.
         select: which repeats the exported ensemble is made of: ``first``; ``best``, the one with the best
             out-of-fold figure; or ``vote``, the mean of each member's scores over all repeats.
         select_by: the figure that ``best`` is chosen by; see :mod:`ensemble.out_of_fold`.
@@ -42,7 +47,7 @@ class Recipe(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     folds: int = Field(default=5, ge=2, le=50)
-    repeats: int = Field(default=1, ge=1, le=100)
+    repeats: int | None = Field(default=None, ge=1, le=100)
     select: Literal["first", "best", "vote"] = "first"
     select_by: Literal["hter", "f1", "g_mean", "average_precision", "log_loss"] = "average_precision"
     threshold: str = "min_hter"
@@ -67,6 +72,12 @@ class MemberPlan(BaseModel):
     type: str
     settings: Any
     backbone: BackboneSettings
+
+    @property
+    def reads_cached_features(self) -> bool:
+        """Whether a fit takes seconds: a head or a bank on cached features, no network of its own."""
+        has_own_network = getattr(self.settings, "tune", "head") != "head"
+        return not has_own_network and entry_of(self.type).seconds_per_row <= _SECONDS_PER_ROW_OF_FEATURES
 
     def identity(self) -> dict[str, Any]:
         """Everything besides rows and seed that decides what the fitted member is."""

@@ -50,7 +50,7 @@ def test_a_layout_is_one_file_and_one_line(tmp_path):
         "layout": {"kind": "named_files", "roots": ["pets"]},
         "classes": ["dog", "cat"],
         "minority": "cat",
-        "test_fraction": 0.25,
+        "test_share": 0.25,
     }
     (tmp_path / "pets.yaml").write_text(json.dumps(document))
     done = subprocess.run(

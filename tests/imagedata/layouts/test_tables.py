@@ -85,7 +85,7 @@ def test_groups_of_a_list_stay_whole(tmp_path):
     for index, (path, *_) in enumerate(ROWS):
         noise(tmp_path / path, index)
     table = write_list(tmp_path / "mine.csv", [row[:3] for row in ROWS], ("path", "label", "group"))
-    manifest = manifest_of(spec_of(table, test_fraction=0.3), tmp_path)
+    manifest = manifest_of(spec_of(table, test_share=0.3), tmp_path)
     sides = [{row.group for row in manifest.usable(split)} for split in ("train", "test")]
     assert sides[0] | sides[1] == {f"p{n}" for n in range(8)}
     assert sides[1]

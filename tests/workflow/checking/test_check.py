@@ -260,7 +260,7 @@ def test_what_is_confirmed_is_saved_and_enforced_by_the_folds_of_later_commands(
         (place / f"lot{n // 4}_{n}.png").write_bytes(encode(photo(n, 40), "PNG"))
     (folder / "odd" / "lot0_again.jpg").write_bytes(encode(photo(0, 40), "JPEG", quality=80))
     saved = tmp_path / "specs" / "lots.yaml"
-    arguments = ("--confirm-groups", "--save", saved, "-o", "test_fraction=0.25", "-o", "folds=3")
+    arguments = ("--confirm-groups", "--save", saved, "-o", "test_share=0.25", "-o", "folds=3")
     outcome = checked(folder, *arguments)
     assert outcome.json["saved"] == str(saved)
     assert f"Next: python cli.py train-all {saved} --runs {tmp_path / 'runs'} -o folds=3" in outcome.said
@@ -279,7 +279,7 @@ def test_what_is_confirmed_is_saved_and_enforced_by_the_folds_of_later_commands(
     assert all(len(folds) == 1 for folds in folds_of.values())
     config = resolve_config(RunOptions(str(saved)))
     assert config.spec.minority == "odd"
-    assert config.spec.test_fraction == 0.25
+    assert config.spec.test_share == 0.25
     assert config.spec.near_duplicates == outcome.json["duplicates"]["near_duplicates_file"]
     # The same check on the saved spec has nothing left to confirm, and may replace it.
     again = run_command("check", saved, "--runs", tmp_path / "runs", "--save", saved, "--json")
