@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,17 @@ class ScoreTable:
     def member_names(self) -> tuple[str, ...]:
         """Distinct members in column order."""
         return tuple(dict.fromkeys(column.member for column in self.columns))
+
+    def rows(self, mask: npt.NDArray[np.bool_]) -> ScoreTable:
+        """The rows where ``mask`` ``[N]`` is true, in their order."""
+        return replace(
+            self,
+            row_ids=self.row_ids[mask],
+            labels=self.labels[mask],
+            fold_of_row=self.fold_of_row[mask],
+            groups=self.groups[mask],
+            scores=self.scores[mask],
+        )
 
     def require_complete(self) -> None:
         """Refuse NaN: a score is missing or a member gave none, and 0 would be a lie.

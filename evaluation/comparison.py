@@ -15,6 +15,7 @@ from contracts.rows import LabelArray
 from evaluation.bootstrap import replicate_weights
 from evaluation.metrics import metrics_for
 from evaluation.rows import Float64Array, Rows
+from evaluation.small_samples import auroc_interval, average_precision_interval
 from evaluation.sums import WEIGHTS_PER_BLOCK, Sums, WeightedRows
 from evaluation.verdict import bootstrap_p_value
 
@@ -62,6 +63,7 @@ def compare(
     *,
     seed: int = 0,
     n_replicates: int = N_REPLICATES,
+    cross_validated: bool = False,
 ) -> list[dict[str, Any]]:
     """Compute the table's rows, in the order of the predictions.
 
@@ -75,6 +77,10 @@ def compare(
     group is one row (rows are independent), since the bootstrap collapses when all or none are hit. With
     several repeats it is the union of the two.
 
+    Cross-validated figures stand on as few minority images as there are labels. A bootstrap of a handful
+    draws the same images again and again, so the minority's AUROC and average precision get the union of its
+    interval and of one for small samples (:mod:`evaluation.small_samples`), which counts groups, not images.
+
     Args:
         labels: ``[N]`` class index of test rows, minority last.
         groups: ``[N]`` group index; rows of one group are drawn together.
@@ -83,6 +89,7 @@ def compare(
         class_names: K names.
         seed: of the bootstrap.
         n_replicates: of the bootstrap.
+        cross_validated: the rows are training rows, each predicted by models fitted without its fold.
 
     Returns:
         One JSON-able dict per model: ``name``, ``kind``, a value for each metric of
@@ -111,14 +118,21 @@ def compare(
     }
     # Clopper-Pearson assumes independent rows; with groups of several images it would be too narrow.
     rows_are_independent = len(np.unique(groups)) == len(labels)
+    sizes = _independent_rows(labels, groups) if cross_validated else None
     return [
         {
             "name": name,
             "kind": repeats[0][name].kind,
-            **_row(of_name, figures[baseline], class_names, rows_are_independent),
+            **_row(of_name, figures[baseline], class_names, rows_are_independent, sizes),
         }
         for name, of_name in figures.items()
     ]
+
+
+def _independent_rows(labels: LabelArray, groups: npt.NDArray[np.int64]) -> tuple[int, int]:
+    """Number of groups with images of the minority, and of groups with images of other classes."""
+    is_minority = labels == labels.max()
+    return len(np.unique(groups[is_minority])), len(np.unique(groups[~is_minority]))
 
 
 @dataclass(frozen=True)
@@ -161,15 +175,41 @@ class _Figures:
         return intervals
 
 
+# The minority's ranking figures, by the names that they have for two classes and for more.
+_AUROC, _PRECISIONS = "auroc", ("average_precision", "minority_average_precision")
+
+
+def _widened(
+    intervals: dict[str, list[float]], own: _Figures, n_minority: int, n_majority: int
+) -> dict[str, list[float]]:
+    """Intervals of the minority's ranking figures, joined with those for small samples."""
+    small = {}
+    if _AUROC in intervals:
+        small[_AUROC] = auroc_interval(float(own.mean(_AUROC)), n_minority, n_majority)
+    for name in _PRECISIONS:
+        if name in intervals:
+            small[name] = average_precision_interval(float(own.mean(name)), n_minority)
+    return {
+        name: [min(low, small[name][0]), max(high, small[name][1])] if name in small else [low, high]
+        for name, (low, high) in intervals.items()
+    }
+
+
 def _row(
-    own: _Figures, baseline: _Figures, class_names: Sequence[str], rows_are_independent: bool
+    own: _Figures,
+    baseline: _Figures,
+    class_names: Sequence[str],
+    rows_are_independent: bool,
+    sizes: tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """A row of the table, without name and kind."""
+    """A row of the table, without name and kind; ``sizes`` as of :func:`_independent_rows`, or None."""
     metrics = metrics_for(len(class_names))
     recall_intervals = own.recall_intervals(rows_are_independent)
     intervals = {metric: _percentiles(own.drawn[metric]) for metric in metrics}
     if "recall" in intervals:
         intervals["recall"] = recall_intervals[-1]
+    if sizes is not None:
+        intervals = _widened(intervals, own, *sizes)
     # Differences within each replicate, so that what makes a replicate easy for both models cancels.
     drawn_change = {metric: drawn - baseline.drawn[metric] for metric, drawn in own.drawn.items()}
     row: dict[str, Any] = {

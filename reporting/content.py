@@ -208,6 +208,11 @@ class Report:
         return int(self.comparison.get("repeats", 1))
 
     @property
+    def is_cross_validated(self) -> bool:
+        """Whether figures stand on the training rows, by nested cross-fitting."""
+        return self.comparison.get("measured") == "cross_validation"
+
+    @property
     def minority(self) -> str:
         """Name of the minority class."""
         return str(self.facts["minority"])

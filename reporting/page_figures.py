@@ -171,7 +171,7 @@ def _reliability(report: Report, prior: float | None = None, share: float | None
         # would look wrong.
         if abs(prior - share) >= 1e-9:
             caption += (
-                f" Probabilities and Brier score are taken at the test set's own share of the minority, "
+                f" Probabilities and Brier score are taken at these images' own share of the minority, "
                 f"{share:.4g}; in deployment, probabilities are made for {prior:.4g}."
             )
     return Drawing(title, svg_uri(svg), alt, caption)

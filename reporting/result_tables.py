@@ -12,7 +12,7 @@ from contracts.text import printable
 from evaluation.metric import Metric
 from evaluation.metrics import METRICS
 from reporting.terminal import console, note
-from reporting.wording import best_first
+from reporting.wording import best_first, where_measured
 
 # Characters: of the first column at least, of what it needs beyond the longest name, and of a metric.
 _NAME_WIDTH, _NAME_MARGIN, _CELL_WIDTH = 18, 5, 14
@@ -27,7 +27,12 @@ def print_results(document: dict[str, Any], sentences: Sequence[str]) -> None:
         sentences: printed below.
     """
     rows = document["rows"]
-    print_values(f"{document['dataset']}: test set, with 95 % intervals", rows)
+    if not rows:
+        # Without a labelled minority image there is nothing to measure.
+        for sentence in sentences:
+            note(sentence)
+        return
+    print_values(f"{document['dataset']}: {where_measured(document)}, with 95 % intervals", rows)
     shown = metrics_that_fit(rows)
     table = _table_of("Paired difference from the calibrated baseline, with 95 % intervals", shown)
     for row in rows:
@@ -47,8 +52,9 @@ def print_verdicts(document: dict[str, Any]) -> None:
         document: of ``comparison.json``.
     """
     metric, rows = METRICS[document["metric"]], best_first(document)
-    print_values(f"{document['dataset']}: test set, with 95 % intervals", rows, first=metric.name)
-    table = Table(title=f"{document['dataset']}: {metric.title} on the test set, against the baseline")
+    where = where_measured(document)
+    print_values(f"{document['dataset']}: {where}, with 95 % intervals", rows, first=metric.name)
+    table = Table(title=f"{document['dataset']}: {metric.title}, {where}, against the baseline")
     table.add_column("technique", no_wrap=True)
     for heading in ("value", "difference", "verdict", "seconds", "ms/image"):
         table.add_column(heading, justify="left" if heading == "verdict" else "right")

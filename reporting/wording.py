@@ -19,6 +19,11 @@ def best_first(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: float(row[metric.name]), reverse=metric.higher_is_better)
 
 
+def where_measured(document: Mapping[str, Any]) -> str:
+    """On which rows the figures of a document stand: ``test set`` or ``cross-validated``."""
+    return "cross-validated" if document.get("measured") == "cross_validation" else "test set"
+
+
 def headline(report: Report) -> tuple[str, list[str]]:
     """What was found, in one sentence, and the sentences that go with it."""
     comparison = report.comparison
@@ -55,6 +60,12 @@ def _data(report: Report) -> str:
         ratio = train[largest] / train[minority]
         balance = f"from {train[largest]:,} of “{largest}” to {train[minority]:,} of “{minority}”"
         balance += f" (1 to {ratio:.3g})"
+    if where_measured(report.comparison) == "cross-validated":
+        return (
+            f"Data: trained on {n_train:,} images, {balance}. There is no test set: figures are from nested "
+            "cross-validation, in which members, stacker, calibrator and threshold that judge an image were "
+            "fitted without the image's fold. The model for use is fitted on all images."
+        )
     return (
         f"Data: trained on {n_train:,} images, {balance}; measured on {n_test:,} test images, "
         f"{test[minority]:,} of them “{minority}”, on which nothing was fitted or chosen."

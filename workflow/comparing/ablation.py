@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from contracts.errors import DataError
 from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_ensemble
 from evaluation.metrics import METRICS
 from workflow.ensembling.compared_run import ComparedRun
-from workflow.ensembling.measuring import ENSEMBLE_ROW, measure_predictions, prediction_of
+from workflow.ensembling.measuring import ENSEMBLE_ROW, fit_to_judge, measure_predictions, prediction_of
 
 WITHOUT = "supervised members alone"
 
 
 def worth_of_oneclass(run: ComparedRun, metric: str) -> dict[str, Any] | None:
-    """Compare the ensemble with one of the supervised members alone, on the test rows.
+    """Compare the ensemble with one of the supervised members alone, on the rows that figures stand on.
 
     Args:
         run: fitted.
@@ -35,24 +37,19 @@ def worth_of_oneclass(run: ComparedRun, metric: str) -> dict[str, Any] | None:
         return None
     predictions: list[dict[str, Any]] = []
     try:
-        for repeat, (fitted, test) in enumerate(run.fitted_repeats):
+        for repeat, (fitted, judged) in enumerate(run.fitted_repeats):
             oof, _ = run.tables_of([repeat])
-            without = fit_ensemble(
-                _supervised(oof),
-                deployment_prior=run.prior,
-                threshold_rule=run.config.recipe.threshold,
-                seed=run.config.seed,
-            )
+            without = fit_to_judge(run, _supervised(oof), partial(_fit, run))[WITHOUT]
             predictions.append(
                 {
-                    WITHOUT: prediction_of("baseline", without, _supervised(test)),
-                    ENSEMBLE_ROW: prediction_of("ensemble", fitted[ENSEMBLE_ROW], test),
+                    WITHOUT: prediction_of("baseline", without, _supervised(judged)),
+                    ENSEMBLE_ROW: prediction_of("ensemble", fitted[ENSEMBLE_ROW], judged),
                 }
             )
     # Without the one-class members too little may be left to fit; then there is nothing to compare.
     except DataError:
         return None
-    rows = measure_predictions(run.config, predictions, run.test, WITHOUT)
+    rows = measure_predictions(run, predictions, run.judged, WITHOUT)
     of = {row["name"]: row for row in rows}
     worth = {
         "metric": metric,
@@ -62,6 +59,16 @@ def worth_of_oneclass(run: ComparedRun, metric: str) -> dict[str, Any] | None:
         "difference": list(of[ENSEMBLE_ROW]["minus_baseline"][metric]),
     }
     return {**worth, "sentence": _sentence(worth)}
+
+
+def _fit(run: ComparedRun, oof: ScoreTable) -> dict[str, FittedEnsemble]:
+    fitted = fit_ensemble(
+        oof,
+        deployment_prior=run.prior,
+        threshold_rule=run.config.recipe.threshold,
+        seed=run.config.seed,
+    )
+    return {WITHOUT: fitted}
 
 
 def _sentence(worth: dict[str, Any]) -> str:

@@ -76,7 +76,7 @@ def compare(
         document = comparison_of(run, metric)
     figures = figures_table(document)
     predictions = [deployed_of(config, *repeat) for repeat in run.fitted_repeats]
-    write_test_list(config.folder / "comparison_test.parquet", run.test, predictions, thresholds_of(run))
+    write_test_list(config.folder / "comparison_test.parquet", run.judged, predictions, thresholds_of(run))
     write_figures(config.folder / "comparison.parquet", figures)
     write_json(config.folder / "comparison.json", document)
     _print(config, document)
@@ -97,7 +97,7 @@ def comparison_of(run: ComparedRun, metric: str) -> dict[str, Any]:
 
     ``key`` says which fits and settings it was made of, ``members`` which members took part.
     """
-    rows = measure_repeats(run.config, run.fitted_repeats)
+    rows = measure_repeats(run, run.fitted_repeats)
     higher_is_better = METRICS[metric].higher_is_better
     return {
         "dataset": run.config.spec.name,
@@ -108,6 +108,7 @@ def comparison_of(run: ComparedRun, metric: str) -> dict[str, Any]:
         "level": LEVEL,
         "correction": "Holm",
         "repeats": run.data.n_repeats,
+        "measured": run.measured,
         "rows": _judge(rows, thresholds_of(run), run.results, metric, higher_is_better),
         "left_out": run.left_out,
         "worth_of_oneclass": worth_of_oneclass(run, metric),

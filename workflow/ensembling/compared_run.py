@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Self
 
+from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
-from ensemble.pipeline import fit_all
-from workflow.ensembling.measuring import Repeat
+from workflow.ensembling.measuring import Repeat, judged_repeats
 from workflow.run.fits import Fit
 from workflow.run.state import Run
 
@@ -36,30 +36,22 @@ class ComparedRun(Run):
 
     @cached_property
     def fitted_repeats(self) -> list[Repeat]:
-        """Each repeat's fitted rows of the results table, beside its scores of the test set.
+        """Each repeat's fitted rows of the results table, beside the scores of the rows it is judged on.
 
         Raises:
             ModelError: nothing is trained, members are missing, or the calibrated baseline collapsed.
             DataError: rows do not suffice for calibration or threshold.
         """
-        # Each repeat is fitted by itself: a comparison is about how much repeats differ.
-        tables = [self.tables_of([repeat]) for repeat in range(self.data.n_repeats)]
-        return [
-            (
-                fit_all(
-                    oof,
-                    deployment_prior=self.prior,
-                    threshold_rule=self.config.recipe.threshold,
-                    seed=self.config.seed,
-                ),
-                test,
-            )
-            for oof, test in tables
-        ]
+        return judged_repeats(self)
+
+    @property
+    def judged(self) -> ScoreTable:
+        """The rows that figures stand on, with the first repeat's scores."""
+        return self.fitted_repeats[0][1]
 
     @property
     def fitted_rows(self) -> dict[str, FittedEnsemble]:
-        """Row of the results table → how it gets from scores to decisions; of the first repeat."""
+        """Row of the results table → how it gets from the scores of :attr:`judged` to decisions."""
         return self.fitted_repeats[0][0]
 
     def fit(self) -> Self:

@@ -12,12 +12,21 @@ import pyarrow.parquet as pq
 
 from contracts.errors import NotExportableError
 from contracts.files import atomic_writer
-from ensemble.pipeline import fit_all
+from contracts.scores import ScoreTable
+from ensemble.fitted import FittedEnsemble
+from ensemble.without_labels import fit_without_labels
 from reporting.result_tables import print_results
 from reporting.terminal import console, note
-from workflow.ensembling.measuring import ENSEMBLE_ROW, measure
+from workflow.ensembling.measuring import (
+    ENSEMBLE_ROW,
+    Repeat,
+    fit_rows,
+    judged_repeats,
+    measure_repeats,
+)
 from workflow.ensembling.repeats import select_repeats
 from workflow.run.feedback_scores import note_unusable_feedback, with_sentence
+from workflow.run.regime import regime_sentences
 from workflow.run.score_tables import probability_columns, write_score_table
 from workflow.run.state import Run
 from workflow.run.student_file import note_stale_student
@@ -30,8 +39,11 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     """Fit, measure and export the ensemble of a trained run; a finished one is only shown.
 
     Returns:
-        ``{dataset, recipe, model, threshold, prior, rows}``, the JSON document of ``ensemble --json``.
-        Where a member cannot be exported, ``model`` is None and ``not_exported`` says why.
+        ``{dataset, recipe, regime, measured, model, threshold, prior, rows}``, the JSON document of
+        ``ensemble --json``. ``measured`` is ``test_set`` or ``cross_validation``. Without a labelled minority
+        image ``measured`` and ``prior`` are None, ``rows`` is empty, and ``flagged`` counts the ``images``
+        whose p-value reaches the threshold. Where a member cannot be exported, ``model`` is None and
+        ``not_exported`` says why.
 
     Raises:
         UsageError, DataError, ModelError: with one sentence each.
@@ -51,40 +63,20 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         return finished
 
     note_unusable_feedback(config, run.data)
+    for sentence in regime_sentences(config, run.data):
+        note(sentence)
     selection = select_repeats(run)
     oof, test = run.tables_of(selection.repeats)
     # Before minutes of fitting, and with the member's name.
     oof.require_complete()
     test.require_complete()
-    with console.status("stacking and calibrating", spinner="dots"):
-        fitted = fit_all(
-            oof, deployment_prior=run.prior, threshold_rule=config.recipe.threshold, seed=config.seed
-        )
-    stack = with_sentence(fitted[ENSEMBLE_ROW], run.data)
-    if sentence := prior_sentence(config, run.data):
-        stack = replace(stack, sentences=(*stack.sentences, sentence))
-    with console.status("measuring on the test set", spinner="dots"):
-        rows = measure(config, fitted, test)
-    for row in rows:
-        # They mean something only with a correction for many comparisons, which compare makes.
-        row.pop("p_values")
-    document: dict[str, Any] = {
-        "dataset": config.spec.name,
-        "recipe": config.recipe.name,
-        "model": str(run.model),
-        "threshold": stack.threshold,
-        "prior": stack.deployment_prior,
-        "rows": rows,
-    }
+    labelled = run.data.regime == "labelled"
+    stack, document = _labelled(run, oof, test) if labelled else _without_labels(run, oof)
     if run.data.n_repeats > 1:
         document["selection"] = selection.to_json()
         stack = replace(stack, sentences=(selection.sentence, *stack.sentences))
     write_score_table(run.folder / "oof.parquet", oof)
-    decision = np.array(test.class_names)[stack.decide(test.scores)]
-    write_score_table(
-        run.folder / "test.parquet", test, {**probability_columns(stack, test), "decision": decision}
-    )
-    _write_metrics_parquet(run.folder / "metrics.parquet", rows)
+    _write_test_table(run, stack, test)
     # Kept before the export, which may fail; a run without a file still has its figures.
     run.keep_ensemble(stack, document)
     print_results(document, stack.sentences)
@@ -100,6 +92,95 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     track_ensemble(config, run.key, document)
     note_stale_student(run)
     return document
+
+
+def _labelled(run: Run, oof: ScoreTable, test: ScoreTable) -> tuple[FittedEnsemble, dict[str, Any]]:
+    """Fit and measure where there is at least one labelled minority image."""
+    config = run.config
+    with console.status("stacking and calibrating", spinner="dots"):
+        if run.measured == "test_set":
+            # What is shipped is what is judged.
+            fitted = fit_rows(run, oof)
+            stack, repeats = fitted[ENSEMBLE_ROW], [(fitted, test)]
+        else:
+            stack, repeats = fit_rows(run, oof)[ENSEMBLE_ROW], judged_repeats(run)
+    stack = with_sentence(stack, run.data)
+    if sentence := prior_sentence(config, run.data):
+        stack = replace(stack, sentences=(*stack.sentences, sentence))
+    where = "on the test set" if run.measured == "test_set" else "by nested cross-validation"
+    with console.status(f"measuring {where}", spinner="dots"):
+        rows = measure_repeats(run, repeats)
+    for row in rows:
+        # They mean something only with a correction for many comparisons, which compare makes.
+        row.pop("p_values")
+    _write_metrics_parquet(run.folder / "metrics.parquet", rows)
+    _write_judged_table(run, repeats[0])
+    document: dict[str, Any] = {
+        "dataset": config.spec.name,
+        "recipe": config.recipe.name,
+        "regime": run.data.regime,
+        "measured": run.measured,
+        "model": str(run.model),
+        "threshold": stack.threshold,
+        "prior": stack.deployment_prior,
+        "rows": rows,
+    }
+    return stack, document
+
+
+def _without_labels(run: Run, oof: ScoreTable) -> tuple[FittedEnsemble, dict[str, Any]]:
+    """Fit where no minority image is labelled: there is nothing to calibrate and nothing to measure."""
+    config = run.config
+    stack = fit_without_labels(oof, regime=run.data.regime, threshold_rule=config.recipe.threshold)
+    p_normal = stack.p_normal(oof.scores)
+    for name in ("metrics.parquet", _JUDGED_FILE):  # of an earlier fit with labels
+        (run.folder / name).unlink(missing_ok=True)
+    document: dict[str, Any] = {
+        "dataset": config.spec.name,
+        "recipe": config.recipe.name,
+        "regime": run.data.regime,
+        "measured": None,
+        "model": str(run.model),
+        "threshold": stack.threshold,
+        "prior": None,
+        "images": len(oof.row_ids),
+        "members": list(oof.member_names),
+        "flagged": int((p_normal <= stack.threshold).sum()),
+        "rows": [],
+    }
+    return stack, document
+
+
+_JUDGED_FILE = "cross_validated.parquet"
+
+
+def _write_test_table(run: Run, stack: FittedEnsemble, test: ScoreTable) -> None:
+    """``test.parquet``: the test rows and what the shipped ensemble says of them; none without them."""
+    path = run.folder / "test.parquet"
+    if not len(test.row_ids):
+        path.unlink(missing_ok=True)
+        return
+    write_score_table(path, test, _said(stack, test))
+
+
+def _write_judged_table(run: Run, repeat: Repeat) -> None:
+    """``cross_validated.parquet``: each training row with what the fit without its fold says of it."""
+    path = run.folder / _JUDGED_FILE
+    if run.measured == "test_set":
+        path.unlink(missing_ok=True)
+        return
+    fitted, judged = repeat
+    write_score_table(path, judged, _said(fitted[ENSEMBLE_ROW], judged))
+
+
+def _said(fitted: FittedEnsemble, table: ScoreTable) -> dict[str, Any]:
+    """Columns with an ensemble's probabilities, p-values and decisions."""
+    decision = np.array(table.class_names)[fitted.decide(table.scores)]
+    return {
+        **(probability_columns(fitted, table) if fitted.has_probability else {}),
+        "p_normal": fitted.p_normal(table.scores),
+        "decision": decision,
+    }
 
 
 def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -25,13 +25,13 @@ def galleries(run: ComparedRun) -> tuple[list[Gallery], str]:
     Raises:
         DataError: an image has gone or changed since training.
     """
-    ensemble, labels, names = run.fitted_rows[ENSEMBLE_ROW], run.test.labels, run.test.class_names
-    p = class_probabilities(ensemble.predict(run.test.scores))
-    decision = ensemble.decide(run.test.scores)
+    ensemble, labels, names = run.fitted_rows[ENSEMBLE_ROW], run.judged.labels, run.judged.class_names
+    p = class_probabilities(ensemble.predict(run.judged.scores))
+    decision = ensemble.decide(run.judged.scores)
     chosen = confident_examples(p, decision, labels)
     # An image may be in several galleries; it is read and mapped once.
     rows = np.unique(np.concatenate(list(chosen.values())))
-    pixels = read_pixels([run.data.file_of(run.data.test[i]) for i in rows], run.config.decode)
+    pixels = read_pixels([run.data.file_of(run.data.judged[i]) for i in rows], run.config.decode)
     maps, source = _maps(run, rows, pixels)
     place_of = {int(row): place for place, row in enumerate(rows)}
     words = _words(names[-1])
@@ -39,7 +39,7 @@ def galleries(run: ComparedRun) -> tuple[list[Gallery], str]:
     for kind, positions in chosen.items():
         pictures = [
             Picture(
-                path=str(run.test.row_ids[i]),
+                path=str(run.judged.row_ids[i]),
                 p_minority=float(p[i, -1]),
                 pixels=pixels[place_of[int(i)]],
                 heat=None if maps is None else maps[place_of[int(i)]],
@@ -112,7 +112,7 @@ def _maps_of_member(run: ComparedRun, rows: npt.NDArray[np.int64]) -> tuple[Floa
     from features.apply import feature_batches
     from workflow.run.features import load_backbones
 
-    manifest_rows = [run.data.test[i] for i in rows]
+    manifest_rows = [run.data.judged[i] for i in rows]
     for fit, result in run.results.items():
         plan = fit.member
         if fit.fold != FINAL or plan.name in run.left_out:

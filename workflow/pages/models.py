@@ -34,13 +34,13 @@ def models(run: ComparedRun) -> list[Model]:
     chosen = _candidates(run)
     prior = run.fitted_rows[ENSEMBLE_ROW].deployment_prior
     drawn = curves(
-        run.test.labels,
-        run.test.groups,
+        run.judged.labels,
+        run.judged.groups,
         {each.name: each.p for each in chosen},
         prior=prior if isinstance(prior, float) else None,
         seed=run.config.seed,
         n_replicates=run.config.recipe.bootstrap,
-        p_at_own_shares={each.name: at_own_shares(each.fitted, run.test) for each in chosen},
+        p_at_own_shares={each.name: at_own_shares(each.fitted, run.judged) for each in chosen},
     )
     return [
         Model(
@@ -48,7 +48,7 @@ def models(run: ComparedRun) -> list[Model]:
             each.name,
             each.row_name,
             each.p,
-            each.fitted.decide(run.test.scores),
+            each.fitted.decide(run.judged.scores),
             each.fitted.threshold if isinstance(each.fitted.threshold, float) else None,
             drawn[each.name],
         )
@@ -69,7 +69,7 @@ def _candidates(run: ComparedRun) -> list[_Candidate]:
     merged: list[_Candidate] = []
     for role, name, row_name, key in rows:
         fitted = run.fitted_rows[key]
-        p = class_probabilities(fitted.predict(run.test.scores))
+        p = class_probabilities(fitted.predict(run.judged.scores))
         new = _Candidate(role, name, row_name, fitted, p)
         same = next((each for each in merged if _are_identical(each, new)), None)
         if same is not None:

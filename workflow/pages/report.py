@@ -130,7 +130,7 @@ def _page(
         facts=data_facts(config, data),
         left_out_images=left_out_images,
         shared=shared_across(data),
-        labels=run.test.labels,
+        labels=run.judged.labels,
         threshold_rule=config.recipe.threshold,
         models=models(run),
         n_replicates=config.recipe.bootstrap,

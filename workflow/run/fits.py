@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from contracts.errors import UsageError
 from contracts.files import Arrays, digest_of, read_arrays, sha256_of_file, write_arrays
 from contracts.rows import FloatArray
 from features.settings import BackboneSettings
@@ -120,9 +121,70 @@ def learns_from_copies(plan: MemberPlan) -> bool:
     return entry_of(plan.type).kind != "oneclass" and plan.name != BASELINE
 
 
+def is_harmed(plan: MemberPlan) -> bool:
+    """Whether rows that are wrongly taken to be normal harm a member, because it models the majority."""
+    return entry_of(plan.type).kind != "supervised"
+
+
+def contamination_of(config: RunConfig) -> float:
+    """Share of the majority's rows that one-class members leave out; 0 where labels say what is normal.
+
+    Labels that are given to an unlabelled data set are of the minority, as a rule: the other images are still
+    only assumed to be normal.
+    """
+    return config.recipe.contamination if config.spec.unlabelled else 0.0
+
+
+def can_learn(plan: MemberPlan, data: PreparedData, fold: int = FINAL) -> bool:
+    """Whether the training rows hold what a member learns from, outside a fold or altogether.
+
+    Without a labelled minority image only one-class members can be fitted. With a single one (or a single
+    group of them) supervised members are fitted on all rows, but cannot be without the fold that holds it.
+    """
+    kind = entry_of(plan.type).kind
+    if kind == "oneclass":
+        return True
+    if data.regime != "labelled":
+        return False
+    if kind == "semisupervised":
+        # Where a fold holds the only minority image, Deep SAD and its like are one-class models.
+        return True
+    left = data.labels(data.train)[data.fold_of_row != fold]
+    return len(np.unique(left)) == len(data.manifest.class_names)
+
+
+def learning_members(
+    config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]
+) -> tuple[MemberPlan, ...]:
+    """The members that the labels allow, in the recipe's order.
+
+    Raises:
+        UsageError: none of them; says which members could be fitted.
+    """
+    learning = tuple(plan for plan in members if can_learn(plan, data))
+    if not learning:
+        names = ", ".join(plan.name for plan in members)
+        raise UsageError(
+            f"{config.spec.name}: no minority image is labelled, so that only one-class members can be "
+            f"trained, and recipe {config.recipe.name} gives {names}. Add one, such as "
+            "-o members.patchcore={}, or label at least one image of the minority."
+        )
+    return learning
+
+
 def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Fit]:
-    """All fits of the given members, repeat by repeat and fold by fold, each repeat's final one last."""
+    """All fits of the given members, repeat by repeat and fold by fold, each repeat's final one last.
+
+    Members that the labels do not allow have none (:func:`can_learn`). Without a test set the repeats after
+    the first only serve to judge, and have a final fit only where the recipe selects among repeats.
+
+    Raises:
+        UsageError: as :func:`learning_members`.
+    """
+    members = learning_members(config, data, members)
     repeats = range(data.n_repeats)
+    contamination = contamination_of(config)
+    needs_finals = bool(data.test) or config.recipe.select != "first"
     # Folds are part of the digest, so each repeat has its own.
     train_digests = [data.of_repeat(repeat).train_digest for repeat in repeats]
     test_digest, targets_digest = data.test_digest, data.targets_digest
@@ -131,7 +193,13 @@ def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ..
     for plan in members:
         folder = config.folder / "members" / plan.name
         copies = [data.augmented_digest] if data.augmented and learns_from_copies(plan) else []
+        contaminated = [{"contamination": contamination}] if contamination and is_harmed(plan) else []
         for repeat, fold in product(repeats, [*range(config.recipe.folds), FINAL]):
+            is_final = fold == FINAL
+            if is_final and repeat and not needs_finals:
+                continue
+            if not is_final and not can_learn(plan, data.of_repeat(repeat), fold):
+                continue
             # The first repeat's seeds, keys and files are those of a run without repeats.
             seed = seed_of(config.seed, plan.name, fold, *([repeat] if repeat else []))
             key = digest_of(
@@ -143,17 +211,18 @@ def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ..
                     config.spec.window,
                     train_digests[repeat],
                     # New test images must not make the folds' fits stale, which never saw them.
-                    test_digest if fold == FINAL else "",
+                    test_digest if is_final else "",
                     fold,
                     seed,
                     # Empty if there are none, so that such fits keep the keys they had before copies existed.
                     *copies,
                     *(["scaled"] if config.spec.scaled_jpeg else []),
                     *([{"targets": targets_digest}] if targets_digest else []),
+                    *contaminated,
                 ]
             )
             place = folder / f"repeat-{repeat}" if repeat else folder
-            name = "final" if fold == FINAL else f"fold-{fold}"
+            name = "final" if is_final else f"fold-{fold}"
             fits.append(Fit(plan, fold, seed, key, place / f"{name}.npz", repeat))
     return fits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,9 @@ class PreparedData:
         augmented: changed copies of training rows, for supervised members to fit on beside their sources;
             no fold holds them out and nothing is measured on them.
         augmented_root: folder that their paths are relative to.
-        added: feedback images of ``update``, for the stacker and for banks; sorted by digest.
-        added_root: folder that their paths are relative to.
+        added: feedback images of ``update``, for the stacker and for banks; sorted by digest. Where nothing
+            is held out they are training rows instead (:func:`training_rows`), behind the manifest's.
+        added_root: folder that the paths of feedback images are relative to.
         targets: ``[N, K]`` float32 class shares that whole CNNs learn in place of the training rows' labels
             (see :class:`contracts.member.FitContext`); None in all runs but a student's.
     """
@@ -57,12 +59,34 @@ class PreparedData:
     @property
     def regime(self) -> Regime:
         """What is known about the labels of the training rows."""
-        return self.manifest.regime
+        if any(row.label == self.manifest.class_names[-1] for row in self.train):
+            return "labelled"
+        return "unlabelled" if self.manifest.unlabelled else "normal_only"
+
+    @property
+    def joined(self) -> list[ManifestRow]:
+        """Feedback images among the training rows; see :func:`training_rows`."""
+        return [row for row in self.train if row.split == "added"]
+
+    @property
+    def own_train(self) -> list[ManifestRow]:
+        """The training rows of the data set itself."""
+        return [row for row in self.train if row.split != "added"]
+
+    def counts(self) -> dict[str, int]:
+        """Training rows per class, feedback images that joined them included."""
+        counted = Counter(row.label for row in self.train)
+        return {name: counted[name] for name in self.manifest.class_names}
 
     @property
     def n_repeats(self) -> int:
         """How often the cross-fitting is done."""
         return 1 + len(self.more_folds)
+
+    @property
+    def judged(self) -> list[ManifestRow]:
+        """The rows that figures stand on: the test rows, or without any the training rows."""
+        return self.test or self.train
 
     def of_repeat(self, repeat: int) -> PreparedData:
         """The same rows with the folds of one repeat, from 0."""
@@ -122,6 +146,10 @@ class PreparedData:
         return roots.get(row.split, self.manifest.root) / row.path
 
 
+class FeedbackChangedError(ModelError):
+    """Feedback images that are training rows were added or taken away since the run was trained."""
+
+
 def prepare_data(config: RunConfig) -> PreparedData:
     """List, inspect, split and fold; the same call always gives the same rows.
 
@@ -147,6 +175,19 @@ def manifest_of(config: RunConfig) -> Manifest:
     return materialise(config.spec, folders_of(config), config.decode, config.seed, progress_bar)
 
 
+def training_rows(config: RunConfig, manifest: Manifest) -> list[ManifestRow]:
+    """The rows that members are fitted on: the manifest's, and without a test set feedback images as well.
+
+    With a test set its figures say what an update costs, and members stay as they are; without one there are
+    few labels, training takes seconds, and every label is used for all it is worth.
+    """
+    own = manifest.usable("train")
+    if manifest.usable("test"):
+        return own
+    joined, _ = FeedbackImages.read(config.folder).usable(config.spec, own, [])
+    return [*own, *joined]
+
+
 def seed_of(*parts: int | str) -> int:
     """A seed below 2**31 that follows from the parts and nothing else."""
     return int(hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:8], 16) % (2**31)
@@ -169,11 +210,12 @@ def with_folds(config: RunConfig, manifest: Manifest) -> PreparedData:
     Raises:
         DataError: a class has fewer images or groups than folds.
     """
-    folds = [_folds_of_repeat(config, manifest, repeat) for repeat in range(repeats_of(config, manifest))]
-    return _prepared(config, manifest, folds[0], tuple(folds[1:]))
+    train = training_rows(config, manifest)
+    folds = [_folds_of_repeat(config, manifest, train, r) for r in range(repeats_of(config, manifest, train))]
+    return _prepared(config, manifest, train, folds[0], tuple(folds[1:]))
 
 
-def repeats_of(config: RunConfig, manifest: Manifest) -> int:
+def repeats_of(config: RunConfig, manifest: Manifest, train: list[ManifestRow]) -> int:
     """How often the cross-fitting is done: as the recipe says, or as often as figures need.
 
     Without a test set the figures are cross-validated, and depend on which rows share a fold. Three repeats
@@ -182,7 +224,8 @@ def repeats_of(config: RunConfig, manifest: Manifest) -> int:
     stated = config.recipe.repeats
     if stated is not None:
         return stated
-    is_cross_validated = not manifest.usable("test") and manifest.regime == "labelled"
+    has_minority = any(row.label == manifest.class_names[-1] for row in train)
+    is_cross_validated = not manifest.usable("test") and has_minority
     is_cheap = all(plan.reads_cached_features for plan in config.members)
     return _REPEATS_OF_FIGURES if is_cross_validated and is_cheap else 1
 
@@ -193,19 +236,30 @@ _REPEATS_OF_FIGURES = 3
 def _prepared(
     config: RunConfig,
     manifest: Manifest,
+    train: list[ManifestRow],
     fold_of_row: npt.NDArray[np.int64],
     more_folds: tuple[npt.NDArray[np.int64], ...],
 ) -> PreparedData:
-    train, test = manifest.usable("train"), manifest.usable("test")
     augmented, folder = tuple(manifest.usable("augmented")), _augmented_root(config)
-    return PreparedData(manifest, train, test, fold_of_row, more_folds, augmented, folder)
+    return PreparedData(
+        manifest,
+        train,
+        manifest.usable("test"),
+        fold_of_row,
+        more_folds,
+        augmented,
+        folder,
+        added_root=config.folder,
+    )
 
 
-def _folds_of_repeat(config: RunConfig, manifest: Manifest, repeat: int) -> npt.NDArray[np.int64]:
+def _folds_of_repeat(
+    config: RunConfig, manifest: Manifest, train: list[ManifestRow], repeat: int
+) -> npt.NDArray[np.int64]:
     """``[N]`` folds; they follow from the rows, the run's seed and the repeat."""
     from imagedata.folds import assign_folds
 
-    train, names = manifest.usable("train"), manifest.class_names
+    names = manifest.class_names
     return assign_folds(
         labels=np.array([names.index(row.label) for row in train], dtype=np.int64),
         groups=np.array([row.group for row in train]),
@@ -276,16 +330,22 @@ def load_prepared(config: RunConfig) -> PreparedData:
         root = root_of_images(config.spec, folders_of(config))
         if root != data.manifest.root:
             data = replace(data, manifest=moved_manifest(config, data.manifest, root))
+    if not data.test:
+        return data
     added, _ = FeedbackImages.read(config.folder).usable(config.spec, data.train, data.test)
-    return replace(data, added=tuple(added), added_root=config.folder)
+    return replace(data, added=tuple(added))
 
 
 def _read_rows(config: RunConfig) -> PreparedData:
     manifest = Manifest.read(config.folder / "manifest.parquet")
     folds: dict[str, int] = read_json(config.folder / "folds.json")
-    train = manifest.usable("train")
+    train = training_rows(config, manifest)
+    if not manifest.usable("test") and set(folds) != {row.path for row in train}:
+        raise FeedbackChangedError(
+            f"{config.folder}: feedback images were added or taken away since it was trained. "
+            f"Run again: {config.options.command('train-all')}"
+        )
     fold_of_row = np.array([folds[row.path] for row in train], dtype=np.int64)
-    more = tuple(
-        _folds_of_repeat(config, manifest, repeat) for repeat in range(1, repeats_of(config, manifest))
-    )
-    return _prepared(config, manifest, fold_of_row, more)
+    n_repeats = repeats_of(config, manifest, train)
+    more = tuple(_folds_of_repeat(config, manifest, train, repeat) for repeat in range(1, n_repeats))
+    return _prepared(config, manifest, train, fold_of_row, more)

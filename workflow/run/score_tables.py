@@ -64,9 +64,13 @@ def _scores_of_repeat(
     """One member's ``[N, C]`` scores of rows it has not seen, and its ``[N_test, C]`` test scores."""
     of_repeat = {fit.fold: result for fit, result in mine.items() if fit.repeat == repeat}
     fold_of_row = data.of_repeat(repeat).fold_of_row
-    test, added = of_repeat[FINAL].scores, of_repeat[FINAL].added_scores
+    width = next(iter(of_repeat.values())).scores.shape[1]
+    # Without a test set, repeats after the first have no final fit.
+    final = of_repeat.get(FINAL)
+    test = np.empty((0, width), np.float32) if final is None or not data.test else final.scores
+    added = None if final is None else final.added_scores
     # NaN, never 0: a row that no fold held out has no score, and the stacker refuses NaN.
-    oof = np.full((len(data.train) + len(data.added), test.shape[1]), np.nan, dtype=np.float32)
+    oof = np.full((len(data.train) + len(data.added), width), np.nan, dtype=np.float32)
     for fold, result in of_repeat.items():
         if fold != FINAL:
             oof[np.flatnonzero(fold_of_row == fold)] = result.scores

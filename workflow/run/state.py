@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, sha256_of_file, write_json
@@ -25,6 +25,9 @@ from workflow.run.score_tables import score_tables
 from workflow.run.summary import deployment_prior
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
+
+Measured = Literal["test_set", "cross_validation"]
+"""On which rows figures stand: those of a test set, or the training rows, by nested cross-fitting."""
 
 # Raised when the fitting or the measuring changes, so that finished ensembles are fitted again.
 _ENSEMBLE_VERSION = 3
@@ -87,8 +90,12 @@ class Run:
 
     @cached_property
     def ensemble_fits(self) -> list[Fit]:
-        """The fits that the ensemble depends on: those of repeat 0 where the recipe selects the first."""
-        if self.config.recipe.select == "first":
+        """The fits that the ensemble and its figures depend on.
+
+        Those of repeat 0 where the recipe selects the first and a test set judges it. Without a test set all
+        repeats take part in judging.
+        """
+        if self.config.recipe.select == "first" and self.measured == "test_set":
             return [fit for fit in self.every_fit if fit.repeat == 0]
         return self.every_fit
 
@@ -145,6 +152,11 @@ class Run:
     def prior(self) -> float | tuple[float, ...]:
         """Class shares where the model will work; see :func:`workflow.run.summary.deployment_prior`."""
         return deployment_prior(self.config, self.data)
+
+    @property
+    def measured(self) -> Measured:
+        """On which rows the figures of the run stand."""
+        return "test_set" if self.data.test else "cross_validation"
 
     def tables_of(self, repeats: Sequence[int]) -> tuple[ScoreTable, ScoreTable]:
         """Out-of-fold and test scores of some repeats; see :func:`workflow.run.score_tables.score_tables`."""

@@ -38,6 +38,9 @@ class Recipe(BaseModel):
         select_by: the figure that ``best`` is chosen by; see :mod:`ensemble.out_of_fold`.
         threshold: rule that sets the decision threshold out of fold (see :mod:`ensemble.threshold`).
         bootstrap: replicates behind every 95 % interval.
+        contamination: share of unlabelled images that is taken not to be normal: so many, the most anomalous
+            ones, are left out of what one-class members learn from. Without effect where labels say what is
+            normal.
         backbone: the frozen backbone.
         members: member name → its settings. ``type`` names the member type if it is not the name, and
             ``backbone`` gives the member a backbone of its own. False excludes a member of the recipe.
@@ -52,6 +55,7 @@ class Recipe(BaseModel):
     select_by: Literal["hter", "f1", "g_mean", "average_precision", "log_loss"] = "average_precision"
     threshold: str = "min_hter"
     bootstrap: int = Field(default=2000, ge=100)
+    contamination: float = Field(default=0.05, ge=0.0, le=0.5)
     backbone: BackboneSettings = BackboneSettings()
     members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)
 

@@ -14,18 +14,28 @@ from rich.table import Table
 from contracts.errors import MemberCollapsedError
 from contracts.files import atomic_writer
 from contracts.machine import usable_cpus
-from contracts.member import FitContext
+from contracts.member import FitContext, Member
 from contracts.rows import FloatArray, ImageRows
 from features.devices import pick_device
 from reporting.terminal import console, note, progress_bar
 from workflow.run.feedback import FeedbackImages
-from workflow.run.fits import FINAL, Curves, Fit, FitResult, fits_of, learns_from_copies, read_result
+from workflow.run.fits import (
+    FINAL,
+    Curves,
+    Fit,
+    FitResult,
+    contamination_of,
+    fits_of,
+    learns_from_copies,
+    read_result,
+)
 from workflow.run.prepared import PreparedData, prepare_data, save_prepared
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import print_data_facts
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import build_member
 from workflow.tracking.tracker import track_training
+from workflow.training.contamination import typical_positions
 from workflow.training.estimates import processes_for
 from workflow.training.in_processes import work_in_processes
 
@@ -33,6 +43,9 @@ if TYPE_CHECKING:
     from features.cache import FeatureStore
     from features.settings import BackboneSettings
     from imagedata.manifest_row import ManifestRow
+
+
+_TIMED_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -190,7 +203,10 @@ class FitWork:
         train = rows_of(store, self.data, self.data.train + copies, self.config.decode)
         test = rows_of(store, self.data, self.data.test, self.config.decode)
         fold_of_row = self.data.of_repeat(fit.repeat).fold_of_row
-        run_fit(fit, train, test, fold_of_row, self.device, sources, self.data.targets).write(fit)
+        share = contamination_of(self.config)
+        run_fit(
+            fit, train, test, fold_of_row, self.device, sources, self.data.targets, contamination=share
+        ).write(fit)
 
 
 def _limit_threads(threads: int) -> None:
@@ -224,6 +240,7 @@ def run_fit(
     device: str,
     source_of_copy: npt.NDArray[np.int64] | None = None,
     targets: FloatArray | None = None,
+    contamination: float = 0.0,
 ) -> FitResult:
     """Fit on the rows outside the fold, score the rows in it; the final fit scores the test set.
 
@@ -235,6 +252,8 @@ def run_fit(
         device: ``cpu`` or ``cuda``.
         source_of_copy: ``[M]`` position of each copy's source; None where there are no copies.
         targets: ``[N, K]`` class shares to learn in place of the labels; a copy has those of its source.
+        contamination: share of the majority's rows that members of it leave out as the most anomalous ones,
+            because nobody has labelled them; see :mod:`workflow.training.contamination`.
     """
     started = time.monotonic()
     sentences: list[str] = []
@@ -243,7 +262,10 @@ def run_fit(
     def record(metric: str, value: float, step: int) -> None:
         curves.setdefault(metric, []).append((step, value))
 
-    member = build_member(fit.member.type, fit.member.settings, fit.member.backbone)
+    def build() -> Member:
+        return build_member(fit.member.type, fit.member.settings, fit.member.backbone)
+
+    member = build()
 
     def keep(name: str, content: bytes) -> None:
         with atomic_writer(fit.path.with_name(f"{fit.path.stem}-{name}")) as handle:
@@ -258,6 +280,8 @@ def run_fit(
     # A copy has no fold, so none is ever among the rows that a fold holds out.
     score_rows = test if fit.fold == FINAL else train.subset(np.flatnonzero(fold_of_row == fit.fold))
     try:
+        if contamination and member.kind != "supervised":
+            fit_rows = fit_rows.subset(typical_positions(build, fit_rows, contamination, context))
         member.fit(fit_rows, context)
     except MemberCollapsedError as collapse:
         # A collapsed member is a result as well: it is kept, so that it is not trained again at every call.
@@ -265,12 +289,15 @@ def run_fit(
         seconds = time.monotonic() - started
         return FitResult(nothing, {}, {}, seconds, 0.0, sentences, str(collapse), curves)
     fitted = time.monotonic()
-    scores = member.score(score_rows)
+    # Without a test set the final fit has no row to judge; a few of its own say how long scoring takes.
+    timed = score_rows if len(score_rows) else fit_rows.subset(np.arange(min(_TIMED_ROWS, len(fit_rows))))
+    scores = member.score(timed)
     now = time.monotonic()
     # Only the final fit is ever used on new images; the folds' fits serve their scores alone.
     state, meta = member.state() if fit.fold == FINAL else ({}, {})
     # Backbone features are cached, so this is the cost that the member adds to them.
-    milliseconds = 1000 * (now - fitted) / len(score_rows)
+    milliseconds = 1000 * (now - fitted) / len(timed)
+    scores = scores[: len(score_rows)]
     return FitResult(scores, state, meta, now - started, milliseconds, sentences, "", curves)
 
 
@@ -281,7 +308,10 @@ def print_members(data: PreparedData, fits: list[Fit]) -> dict[str, str]:
     labels, n_classes = data.labels(data.train), len(data.manifest.class_names)
     auroc = "out-of-fold AUROC" if n_classes == 2 else "out-of-fold macro AUROC"
     table = Table(title="Members, scored on training rows that each fold held out")
-    for heading in ("member", "kind", auroc, "seconds", "notes"):
+    has_minority = data.regime == "labelled"
+    # Without a labelled minority image there is nothing to rank.
+    headings = ("member", "kind", *([auroc] if has_minority else []), "seconds", "notes")
+    for heading in headings:
         table.add_column(heading, justify="right" if heading in {auroc, "seconds"} else "left")
     left_out: dict[str, str] = {}
     for name in dict.fromkeys(fit.member.name for fit in fits):
@@ -294,15 +324,18 @@ def print_members(data: PreparedData, fits: list[Fit]) -> dict[str, str]:
             figure = "left out"
         else:
             n_columns = results[0][1].scores.shape[1]
-            scores = np.empty((1 + len(data.more_folds), len(data.train), n_columns), dtype=np.float64)
+            scores = np.full((data.n_repeats, len(data.train), n_columns), np.nan)
             for fit, result in results:
                 if fit.fold != FINAL:
                     held_out = data.of_repeat(fit.repeat).fold_of_row == fit.fold
                     scores[fit.repeat, held_out] = result.scores
-            figure = out_of_fold_figure(labels, scores, n_classes)
+            # A supervised member cannot score the only minority image out of fold.
+            is_judged = has_minority and not np.isnan(scores).any()
+            figure = out_of_fold_figure(labels, scores, n_classes) if is_judged else "not measurable"
         sentences = [sentence for _, result in results for sentence in result.sentences]
         more = f" (+{len(sentences) - 1})" if len(sentences) > 1 else ""
         remark = collapsed or "".join(sentences[:1]) + more
-        table.add_row(name, mine[0].member.type, figure, f"{seconds:.1f}", remark)
+        figures = [figure] if has_minority else []
+        table.add_row(name, mine[0].member.type, *figures, f"{seconds:.1f}", remark)
     console.print(table)
     return left_out

@@ -89,17 +89,26 @@ def effects(config: RunConfig, known: FeedbackImages, given: Sequence[Given]) ->
         for when, model in (("before", old), ("after", new)):
             if model is None:
                 for fact in facts:
-                    fact.update({f"probability_{when}": None, f"decision_{when}": None})
+                    fact.update({f"{what}_{when}": None for what in ("probability", "p_normal", "decision")})
                 continue
             said = model.run(pixels)
-            # Of the minority, the last class.
-            p_minority = said.probability if said.probability.ndim == 1 else said.probability[:, -1]
-            for fact, p, decision in zip(facts, p_minority, said.decision, strict=True):
-                fact.update({f"probability_{when}": float(p), f"decision_{when}": model.classes[decision]})
+            p_minority = _of_minority(said.probability)
+            for i, fact in enumerate(facts):
+                fact.update(
+                    {
+                        # A model of normal images alone gives no probability.
+                        f"probability_{when}": None if p_minority is None else float(p_minority[i]),
+                        f"p_normal_{when}": None if said.p_normal is None else float(said.p_normal[i]),
+                        f"decision_{when}": model.classes[said.decision[i]],
+                    }
+                )
         images += facts
+    # The older file may know no minority image yet, and then has no figures.
+    before = {} if old is None else old.document["metrics"]
     figures = {
-        name: [None if old is None else old.document["metrics"][name], new.document["metrics"][name]]
-        for name in (name for name in _COMPARED if name in new.document["metrics"])
+        name: [before.get(name), new.document["metrics"][name]]
+        for name in _COMPARED
+        if name in new.document["metrics"]
     }
     taken_in = {
         fit.label if fit.repeat else fit.member.name: result.taken_in
@@ -118,23 +127,33 @@ def effects(config: RunConfig, known: FeedbackImages, given: Sequence[Given]) ->
         ],
         "images": images,
         "taken_in": taken_in,
-        "test": figures,
+        "measured": run.document["measured"],
+        "figures": figures,
+        "regime": [None if old is None else old.document.get("regime", "labelled"), run.data.regime],
+        "joined_training": bool(run.data.joined),
         "threshold": run.document["threshold"],
     }
+
+
+def _of_minority(probability: np.ndarray | None) -> np.ndarray | None:
+    """``[N]`` probability of the minority, the last class; None where the file gives none."""
+    return probability if probability is None or probability.ndim == 1 else probability[:, -1]
 
 
 def print_effects(config: RunConfig, document: dict[str, Any]) -> None:
     """Print the document as a table and sentences on stderr."""
     table = Table(title="The images given, scored by the model before and after")
-    for heading in ("image", "is", "probability before", "after", "decided before", "after"):
-        table.add_column(heading, justify="right" if "prob" in heading else "left", overflow="fold")
+    # Where no minority image is known, p_normal stands in for the probability.
+    what = "p_normal" if document["regime"][1] != "labelled" else "probability"
+    for heading in ("image", "is", f"{what} before", "after", "decided before", "after"):
+        table.add_column(heading, justify="right" if what in heading else "left", overflow="fold")
     for image in document["images"][:_SHOWN]:
-        before = image["probability_before"]
+        before, after = image[f"{what}_before"], image[f"{what}_after"]
         table.add_row(
             escape(printable(Path(image["path"]).name)),
             escape(printable(image["label"])),
             "-" if before is None else f"{before:.4f}",
-            f"{image['probability_after']:.4f}",
+            "-" if after is None else f"{after:.4f}",
             escape(printable(image["decision_before"] or "-")),
             escape(printable(image["decision_after"])),
         )
@@ -145,28 +164,59 @@ def print_effects(config: RunConfig, document: dict[str, Any]) -> None:
         note(f"{member}: its bank took in {count} patches or features of false alarms.")
     changes = [
         f"{name} {before:.4f} → {after:.4f}"
-        for name, (before, after) in document["test"].items()
+        for name, (before, after) in document["figures"].items()
         if before is not None
     ]
-    if changes:
+    if changes and document["measured"] == "test_set":
         note(
             f"Test set, which holds none of these images: {', '.join(changes)}. This is what the update "
             "costs elsewhere; how well it does on more images like these, only such images can show."
         )
+    elif changes:
+        note(f"Cross-validated, on all labelled images before and after: {', '.join(changes)}.")
+    _note_joined(document)
     _note_contrary(config, document)
     if document["replaced"]:
         note(f"The previous model is kept: {document['replaced']}")
     in_all = document["added_in_all"]
     note(
-        f"Added in all: {in_all['normal']} false alarms, {in_all['missed']} missed; {config.folder / FILE} "
-        "lists them; without that file ensemble fits as if they had never been added."
+        f"Added in all: {in_all['normal']} normal, {in_all['missed']} of the minority; "
+        f"{config.folder / FILE} lists them. To take them back, delete that file and run "
+        f"{_commands_to_undo(config, document)}."
     )
+
+
+def _commands_to_undo(config: RunConfig, document: dict[str, Any]) -> str:
+    """What fits the run as if no image had been added."""
+    ensemble = config.options.command("ensemble")
+    return (
+        f"{config.options.command('train-all')}, then {ensemble}" if document["joined_training"] else ensemble
+    )
+
+
+def _note_joined(document: dict[str, Any]) -> None:
+    """What it means that the images are training images now, and which members there are since."""
+    before, after = document["regime"]
+    if before != after and after == "labelled":
+        note(
+            "Since minority images are labelled, supervised members are trained as well, and the file gives "
+            "a probability beside p_normal."
+        )
+    if document["joined_training"]:
+        note(
+            "The images given are training images now: the model after has learnt them, so its figures for "
+            "them show that it did, not how well it does on others."
+        )
 
 
 def _note_contrary(config: RunConfig, document: dict[str, Any]) -> None:
     """Warn if an image moved the wrong way, or if the model was not wrong about it at all."""
     minority = config.spec.class_names[-1]
-    judged = [image for image in document["images"] if image["probability_before"] is not None]
+    judged = [
+        image
+        for image in document["images"]
+        if image["probability_before"] is not None and image["probability_after"] is not None
+    ]
     right = [
         image for image in judged if (image["decision_before"] == minority) == (image["label"] == minority)
     ]

@@ -1,15 +1,22 @@
-"""``update``: add corrected images to a finished run and refit, without training a member.
+"""``update``: add corrected images to a finished run and refit.
 
-Images that were flagged but are normal (``--normal``) enter the banks of members that have one, and the
-stacker's rows; minority images that were missed (``--missed``) enter the stacker's rows. Then stacker,
-calibrator and threshold are fitted again and the file is exported through its gate, as ``ensemble`` does.
-:mod:`workflow.run.feedback_scores` says why the scores stay valid. The steps come in this order, so that a
-kill at any moment leaves a run that works, and the same command continues:
+With a test set no member is trained. Images that were flagged but are normal (``--normal``) enter the banks
+of members that have one, and the stacker's rows; minority images that were missed (``--missed``) enter the
+stacker's rows. Then stacker, calibrator and threshold are fitted again and the file is exported through its
+gate, as ``ensemble`` does. :mod:`workflow.run.feedback_scores` says why the scores stay valid.
+
+Without a test set there are few labels, and each is worth more than a training that takes seconds: the images
+join the training images (:func:`workflow.run.prepared.joined_feedback`), and the first of the minority bring
+supervised members.
+
+The steps come in this order, so that a kill at any moment leaves a run that works, and the same command
+continues:
 
 1. open every image; say which cannot be used, and why;
 2. copy the new ones into ``added/``, and the model file to ``model-<digest>.onnx``;
 3. write ``added.json``: from here on the update is decided, though not yet carried out;
-4. do all that ``ensemble`` does; ``model.onnx`` is replaced when the new file has passed its gate.
+4. train where the images join the training images, and do all that ``ensemble`` does; ``model.onnx`` is
+   replaced when the new file has passed its gate.
 """
 
 from __future__ import annotations
@@ -28,10 +35,11 @@ from imagedata.layouts.walk import image_files, images_of_other_endings
 from reporting.terminal import note, progress_bar
 from workflow.ensembling.ensemble import ensemble
 from workflow.run.feedback import FOLDER, FeedbackImage, FeedbackImages, RowGuard
-from workflow.run.prepared import PreparedData
+from workflow.run.prepared import FeedbackChangedError, PreparedData
 from workflow.run.state import Run
 from workflow.run.summary import other_endings_sentence
 from workflow.settings.config import RunConfig, RunOptions
+from workflow.training.train import train_all
 from workflow.updating.effects import MISSED, NORMAL, Given, effects, kept_model, print_effects
 
 
@@ -44,9 +52,10 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
         missed: folder (or file) of minority images that were not flagged.
 
     Returns:
-        ``{dataset, recipe, model, replaced, added, skipped, images, taken_in, test, seconds}``: counts
-        added now, images that were not used with reasons, probability and decision of each image before
-        and after, what banks have taken in, and the ensemble's test figures before and after.
+        ``{dataset, recipe, model, replaced, added, skipped, images, taken_in, measured, figures, regime,
+        joined_training, seconds}``: counts added now, images that were not used with reasons, probability,
+        p_normal and decision of each image before and after, what banks have taken in, and the ensemble's
+        figures and regime before and after.
 
     Raises:
         UsageError: no folder named, or one that does not exist; ``normal`` with more than two classes.
@@ -58,7 +67,13 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
     config = run.config
     folders = {option: path for option, path in ((NORMAL, normal), (MISSED, missed)) if path is not None}
     _check_folders(config, folders)
-    data = run.data
+    try:
+        data = run.data
+    except FeedbackChangedError:
+        # An earlier update was interrupted between writing added.json and training, or it was edited.
+        train_all(options)
+        run = Run.open(options)
+        data = run.data
     known = FeedbackImages.read(config.folder)
     is_finished = _check_finished(run, known)
     given = _judge(config, data, known, _look_at(config, folders))
@@ -74,6 +89,8 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
         known = _add(config, known, new)
     # An interrupted update has written added.json, and only the fit is missing.
     if new or not is_finished:
+        if not data.test:
+            train_all(options)
         ensemble(options)
     else:
         note(f"Nothing to do: all {len(given)} images were added before, and the model includes them.")
@@ -153,7 +170,7 @@ def _look_at(config: RunConfig, folders: dict[str, Path]) -> list[Given]:
 
 def _judge(config: RunConfig, data: PreparedData, known: FeedbackImages, given: list[Given]) -> list[Given]:
     """Decide for each image whether it is new and may be added."""
-    guard = RowGuard(config.spec, data.train, data.test)
+    guard = RowGuard(config.spec, data.own_train, data.test)
     label_of_known = {row.sha256: row.label for row in known.rows}
     options_of: dict[str, set[str]] = {}
     for each in given:

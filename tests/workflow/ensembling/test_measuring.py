@@ -9,7 +9,7 @@ import pytest
 
 from contracts.errors import DataError
 from tests.conftest import Outcome, Run
-from workflow.ensembling.measuring import at_own_shares, measure, prediction_of
+from workflow.ensembling.measuring import at_own_shares, measure_repeats, prediction_of
 from workflow.run import state
 from workflow.settings.config import RunOptions
 
@@ -54,4 +54,4 @@ def test_a_test_set_without_a_class_has_no_shares_to_shift_to(run: state.Run):
     )
     assert at_own_shares(run.fitted, few).shape == (len(majority), 2)
     with pytest.raises(DataError, match="has no rows"):
-        measure(run.config, {"cnn": run.fitted}, few)
+        measure_repeats(run, [({"cnn": run.fitted}, few)])

@@ -17,7 +17,7 @@ from export.scoring import load_model
 from imagedata.decoding.decode import decode_file
 from tests.conftest import Outcome, Run
 from workflow.ensembling.compared_run import ComparedRun
-from workflow.ensembling.measuring import measure
+from workflow.ensembling.measuring import measure_repeats
 from workflow.run import state
 from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import prepare_data
@@ -116,7 +116,7 @@ def test_scores_of_a_repeat_and_their_mean(repeated: Run):
 
 def test_a_comparison_is_the_mean_over_repeats(compared: tuple[Run, Outcome]):
     run, outcome = compared
-    config = resolve_config(options_of(run, "repeats=2"))
+    opened = state.Run(resolve_config(options_of(run, "repeats=2")))
     assert outcome.json["repeats"] == 2
     assert "means over 2 repeats" in outcome.said
     from ensemble.pipeline import fit_all
@@ -125,7 +125,7 @@ def test_a_comparison_is_the_mean_over_repeats(compared: tuple[Run, Outcome]):
     for repeat in (0, 1):
         oof, test = tables_of(run, repeat)
         fitted = fit_all(oof, deployment_prior=12 / 57, threshold_rule="min_hter", seed=0)
-        of_repeat.append({row["name"]: row for row in measure(config, fitted, test)})
+        of_repeat.append({row["name"]: row for row in measure_repeats(opened, [(fitted, test)])})
     for row in outcome.json["rows"]:
         for metric in row["intervals"]:
             singles = [one[row["name"]][metric] for one in of_repeat]

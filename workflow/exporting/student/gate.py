@@ -40,7 +40,7 @@ def compare_with_teacher(
         TEACHER: prediction_of("ensemble", run.fitted, run.test),
         STUDENT: prediction_of("student", fitted, test),
     }
-    of_teacher, of_student = measure_predictions(run.config, [predictions], run.test, TEACHER)
+    of_teacher, of_student = measure_predictions(run, [predictions], run.test, TEACHER)
     figures = {
         metric: {
             TEACHER: of_teacher[metric],

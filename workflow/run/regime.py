@@ -1,0 +1,54 @@
+"""What a run can and cannot do with the labels it has, in sentences."""
+
+from __future__ import annotations
+
+from workflow.run.prepared import PreparedData
+from workflow.settings.config import RunConfig
+
+TEST_SET_FROM = 100
+"""Independent minority images from which on a test set is held out by default."""
+
+
+def regime_sentences(config: RunConfig, data: PreparedData) -> list[str]:
+    """What follows from the labels for training and for measuring; empty for a run with a test set."""
+    normal, minority = data.manifest.class_names[0], data.manifest.class_names[-1]
+    total = len(data.train)
+    if data.regime == "unlabelled":
+        share = config.recipe.contamination
+        return [
+            f"None of {total} images is labelled. Most are taken to be normal; {share:.0%} of them, the most "
+            f"anomalous ones, are left out of what members learn from (-o contamination={share:g}). Only "
+            "one-class members are trained. The result is a ranking: which images to look at first.",
+            _from_when(config),
+        ]
+    if data.regime == "normal_only":
+        return [
+            f"All {total} images are normal ({normal}), so only one-class members are trained.",
+            _from_when(config),
+        ]
+    if data.test:
+        return []
+    n_minority = sum(row.label == minority for row in data.train)
+    n_groups = len({row.group for row in data.train if row.label == minority})
+    independent = "" if n_groups == n_minority else f" in {n_groups} groups"
+    images = "image" if n_minority == 1 else "images"
+    sentences = [
+        f"No test set is held out: there are {n_minority} {images} of {minority}{independent}, and a test "
+        f"set is worth its price from {TEST_SET_FROM} independent ones on. All of them train; figures come "
+        f"from nested cross-validation, {_times(data.n_repeats)}. To hold out a test set: -o test_share=0.2."
+    ]
+    if n_groups == 1:
+        sentences.append(
+            "A single minority image cannot be left out of what supervised members learn from: they do not "
+            "judge it, and calibration figures are not cross-validated."
+        )
+    return sentences
+
+
+def _from_when(config: RunConfig) -> str:
+    command = config.options.command("update", "--missed", "FOLDER")
+    return f"From the first labelled minority image on, supervised members are trained as well: {command}"
+
+
+def _times(n_repeats: int) -> str:
+    return "once" if n_repeats == 1 else f"repeated {n_repeats} times"
