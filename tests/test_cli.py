@@ -14,7 +14,7 @@ import pytest
 
 import cli
 from tests import fixtures_onnx, hostile
-from tests.conftest import Run, run_command
+from tests.conftest import Outcome, Run, run_command
 from tests.pictures import write_pictures, write_two_classes
 
 ROOT = Path(__file__).parents[1]
@@ -176,34 +176,52 @@ def test_folder_with_one_class(tmp_path):
     refuse(3, "at least two class folders are needed, got only.", "train-all", tmp_path / "set")
 
 
-def test_class_without_images(tmp_path):
+def planned(folder: Path, runs: Path, *arguments: object) -> Outcome:
+    """What a training command would do, which must be possible."""
+    small = "backbone={name: test_efficientnet, weights: random, image_size: 64}"
+    outcome = run_command("train-all", folder, *arguments, "--runs", runs, "--dry-run", "--json", "-o", small)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def test_minority_without_images(tmp_path):
     write_pictures(tmp_path / "set" / "fine", 5, odd=False, seed=0)
     (tmp_path / "set" / "odd").mkdir()
-    refuse(3, "set: class odd has no images in", "train-all", tmp_path / "set", "--runs", tmp_path / "runs")
+    outcome = planned(tmp_path / "set", tmp_path / "runs")
+    assert (outcome.json["regime"], outcome.json["train"]) == ("normal_only", {"fine": 5, "odd": 0})
+    assert outcome.json["deployment_prior"] is None
+    assert "No image of odd in training: one-class members are trained on fine alone" in outcome.said
 
 
-def test_class_of_broken_images(tmp_path):
+def test_minority_of_broken_images(tmp_path):
     write_pictures(tmp_path / "set" / "fine", 9, odd=False, seed=0)
     (tmp_path / "set" / "odd").mkdir()
     for number in range(3):
         (tmp_path / "set" / "odd" / f"{number}.jpg").write_bytes(hostile.truncated("JPEG") + bytes([number]))
-    refuse(3, "set: class odd has", "train-all", tmp_path / "set", "--runs", tmp_path / "runs")
+    outcome = planned(tmp_path / "set", tmp_path / "runs")
+    assert outcome.json["regime"] == "normal_only"
+    assert "Broken images, left out: 3" in outcome.said
+
+
+def test_too_few_of_the_majority(tmp_path):
+    folder = write_two_classes(tmp_path / "set", 4, 1)
+    said = "set: 4 usable training images of fine; 5 are the least, one for each of 5 folds. Add 1 or more."
+    refuse(3, said, "train-all", folder, "--runs", tmp_path / "runs")
 
 
 def test_three_positives_for_five_folds(tmp_path):
     folder = write_two_classes(tmp_path / "set", 30, 3, test=2)
-    said = refuse(
-        3,
-        "set: class odd has 3 images but 5 folds need 5. Use -o folds=3.",
-        *("train-all", folder, "--runs", tmp_path / "runs"),
-    )
-    assert said.endswith("Use -o folds=3.")
+    outcome = planned(folder, tmp_path / "runs")
+    assert sorted(outcome.json["minority_per_fold"]) == [0, 0, 1, 1, 1]
+    assert outcome.json["measured"] == "test_set"
 
 
-@pytest.mark.parametrize("test", [0, 1])
-def test_single_image_of_a_class(tmp_path, test):
-    folder = write_two_classes(tmp_path / "set", 9, 1, test=test)
-    refuse(3, "class odd has", "train-all", folder, "--runs", tmp_path / "runs")
+def test_a_single_image_of_the_minority(tmp_path):
+    outcome = planned(write_two_classes(tmp_path / "set", 9, 1), tmp_path / "runs")
+    assert outcome.json["train"] == {"fine": 9, "odd": 1}
+    assert outcome.json["test"] == {"fine": 0, "odd": 0}
+    assert (outcome.json["measured"], outcome.json["repeats"]) == ("cross_validation", 3)
+    assert "No test set is held out, so that every image trains" in outcome.said
 
 
 def test_minority_that_is_not_obvious(tmp_path):

@@ -36,7 +36,16 @@ def explored(tmp_path_factory):
     Image.fromarray(np.full((7 + 5, 9, 3), 90, np.uint8)).save(patches[4])
     recipe = folder / "tiny.yaml"
     recipe.write_text(TINY_RECIPE)
-    options = ("--data", folder / "data", "--runs", folder / "runs", "--recipe", recipe)
+    options = (
+        "--data",
+        folder / "data",
+        "--runs",
+        folder / "runs",
+        "--recipe",
+        recipe,
+        "-o",
+        "test_share=0.2",
+    )
     before = {path: path.read_bytes() for path in root.rglob("*.png")}
     outcome = run_command("explore", "idc", *options, "--slides", 3, "--json")
     assert outcome.code == 0, outcome.err
@@ -92,6 +101,7 @@ def test_same_seed_same_pictures(explored, tmp_path):
     folder, outcome = explored
     data, runs = folder.parents[2] / "data", folder.parents[1]
     options = ("--data", data, "--runs", runs, "--recipe", folder.parents[2] / "tiny.yaml", "--slides", 3)
+    options += ("-o", "test_share=0.2")
     again = run_command("explore", "idc", *options, "--output", tmp_path / "again", "--json")
     assert again.code == 0
     for name in [*outcome.json["pictures"], "explore.html"]:
@@ -183,7 +193,7 @@ def test_a_run_of_other_rows_or_half_a_run_is_not_shown(fitted, config_of, tmp_p
 
 def test_slides_hold_every_patch_of_a_patient(tmp_path):
     idc_tree(tmp_path / "idc", patients=6)
-    manifest = manifest_of(spec_of("idc"), tmp_path)
+    manifest = manifest_of(spec_of("idc").model_copy(update={"test_share": 0.2}), tmp_path)
     slides = slides_of(manifest, has_group_rule=True)
     assert list(slides) == [str(10253 + i) for i in range(6)]
     assert sum(map(len, slides.values())) == len(manifest.rows)
