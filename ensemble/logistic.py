@@ -1,4 +1,9 @@
-"""Ridge logistic regression with soft targets and bounded weights, used by stack and calibrators."""
+"""Logistic regression with a Gaussian prior and bounded weights, used by stack and calibrators.
+
+With one or two rows of a class the data alone decide nothing: the likelihood of separable rows has no
+maximum, and that of a lone class no finite intercept. A proper prior on every parameter gives a sensible fit
+from no minority row at all upwards, and is outweighed row by row as there are more.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
-from scipy.special import logit as logit_of
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from contracts.errors import ModelError
+from contracts.rows import LabelArray
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -25,14 +30,44 @@ _GRADIENT_TOLERANCE = 1e-5
 # Nearly collinear members make a narrow valley in which L-BFGS can stall short of the optimum. A restart from
 # there, with an empty memory of the curvature, continues.
 _MOST_STARTS = 10
+_MOST_STEPS = 200
+# Decrease that a step must reach, as a share of what the gradient promises (Armijo).
+_SUFFICIENT = 1e-4
+
+
+@dataclass(frozen=True)
+class LogisticPrior:
+    """A Gaussian prior on the parameters of :func:`fit_logistic`; precisions are in units of rows.
+
+    Attributes:
+        weights: ``[M]`` mean of the weights.
+        precision: ``[M, M]`` of the weights, symmetric and positive semi-definite.
+        intercept: mean of the intercept.
+        intercept_precision: of the intercept; above 0 where a class may be missing.
+    """
+
+    weights: Float64Array
+    precision: Float64Array
+    intercept: float
+    intercept_precision: float
 
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """``logit = X @ weights + intercept (+ offset)``; ``weights`` is ``[M]``."""
+    """``logit = X @ weights + intercept``; ``weights`` is ``[M]``."""
 
     weights: Float64Array
     intercept: float
+
+
+def smoothed_log_odds(labels: LabelArray) -> float:
+    """Log-odds of label 1's share, half a row added to each class: finite where one is missing.
+
+    Args:
+        labels: ``[N]`` 0 or 1.
+    """
+    n_positive = float(labels.sum())
+    return float(np.log((n_positive + 0.5) / (len(labels) - n_positive + 0.5)))
 
 
 @cache
@@ -79,64 +114,86 @@ def minimise_bounded(
             # The line search may stop at float precision ("abnormal") although the optimum is reached.
             if np.isfinite(best).all() and np.abs(projected).max(initial=0.0) <= _GRADIENT_TOLERANCE:
                 return best
-    raise ModelError(
-        f"logistic fit: no optimum after {found.nit} steps ({found.message}). "
-        "Look for a member with extreme scores and leave it out."
-    )
+    raise _no_optimum()
 
 
 def fit_logistic(
-    X: Float64Array,
-    targets: Float64Array,
-    *,
-    ridge: float,
-    row_weights: Float64Array | None = None,
-    offset: Float64Array | None = None,
-    lower: float = -np.inf,
+    X: Float64Array, labels: LabelArray, prior: LogisticPrior, *, lower: float = -np.inf
 ) -> LogisticFit:
-    """Minimise sum_i w_i [softplus(f_i) - t_i f_i] + ridge/2 * |a|^2 with f = X a + b + offset.
+    """Minimise sum_i [softplus(f_i) - t_i f_i] - log prior with f = X a + b: the posterior's mode.
 
-    This is the objective of scikit-learn's ``LogisticRegression`` with ``C = 1 / ridge``, with soft targets,
-    an offset and lower bounds on the weights in addition. The intercept is not penalised, so the mean of the
-    fitted probabilities equals the mean target.
+    Projected Newton steps (Bertsekas 1982): a dozen weights have a small Hessian, with which an ensemble's
+    hundreds of fits take a tenth of the time that gradients alone would need.
 
     Args:
-        X: ``[N, M]`` inputs, on comparable scales because the ridge treats them alike; M may be 0.
-        targets: ``[N]`` in 0…1, not all 0 and not all 1.
-        ridge: strength >= 0, in units of rows.
-        row_weights: ``[N]`` non-negative; None means 1 each.
-        offset: ``[N]`` added to the logit with weight fixed at 1.
+        X: ``[N, M]`` inputs on comparable scales; M may be 0.
+        labels: ``[N]`` 0 or 1; one of them may be missing if the prior holds the intercept.
+        prior: on the M weights and the intercept.
         lower: bound on every weight; 0 for a non-negative combination.
 
     Raises:
-        ModelError: targets have no variation, or no optimum was reached.
+        ModelError: no optimum was reached.
     """
     n_rows, n_inputs = X.shape
-    w = np.ones(n_rows) if row_weights is None else row_weights
-    # The loss is a mean, so that the tolerances of the optimiser mean the same at any number of rows. The
-    # ridge, given per sum, is divided likewise.
-    w = w / w.sum()
-    ridge_of_mean = ridge / (n_rows if row_weights is None else row_weights.sum())
-    fixed = np.zeros(n_rows) if offset is None else offset
-    mean_target = float(w @ targets)
-    if not 0.0 < mean_target < 1.0:
-        raise ModelError(
-            f"logistic fit: the mean target is {mean_target:g}, so one class is missing. "
-            "Give rows of both classes."
-        )
-
-    def loss_and_gradient(parameters: Float64Array) -> tuple[float, Float64Array]:
-        a, b = parameters[:n_inputs], parameters[n_inputs]
-        f = X @ a + b + fixed
-        # softplus(f) - t f is the cross-entropy for soft targets; logaddexp does not overflow for large f.
-        loss = w @ (np.logaddexp(0.0, f) - targets * f) + 0.5 * ridge_of_mean * (a @ a)
-        residual = w * (expit(f) - targets)
-        return float(loss), np.append(X.T @ residual + ridge_of_mean * a, residual.sum())
-
-    # From weights of 0 and the intercept that fits the mean target: near the optimum of the intercept-only
-    # model.
-    # max(lower, 0): the start must be feasible where the weights are bounded away from 0.
-    start = np.r_[np.full(n_inputs, max(lower, 0.0)), logit_of(mean_target) - w @ fixed]
+    inputs = np.column_stack([X, np.ones(n_rows)])
+    centre = np.r_[prior.weights, prior.intercept]
+    precision = np.zeros((n_inputs + 1, n_inputs + 1))
+    precision[:n_inputs, :n_inputs] = prior.precision
+    precision[n_inputs, n_inputs] = prior.intercept_precision
     bounds = np.r_[np.full(n_inputs, lower), -np.inf]
-    best = minimise_bounded(loss_and_gradient, start, bounds)
-    return LogisticFit(best[:n_inputs], float(best[n_inputs]))
+
+    def loss_at(parameters: Float64Array) -> float:
+        logit, off = inputs @ parameters, parameters - centre
+        # logaddexp does not overflow for large logits.
+        return float((np.logaddexp(0.0, logit) - labels * logit).sum() + 0.5 * off @ precision @ off)
+
+    # The start must be feasible where the weights are bounded away from 0.
+    best = np.maximum(centre, bounds)
+    loss = loss_at(best)
+    for _ in range(_MOST_STEPS):
+        p = expit(inputs @ best)
+        gradient = inputs.T @ (p - labels) + precision @ (best - centre)
+        # A weight at its bound stays there while the gradient pushes it against it.
+        free = ~((best <= bounds) & (gradient > 0))
+        # Far below the tolerance, which judges the fit where float precision ends the search earlier.
+        if np.abs(gradient[free]).max(initial=0.0) <= 1e-4 * _GRADIENT_TOLERANCE * n_rows:
+            return LogisticFit(best[:n_inputs], float(best[n_inputs]))
+        hessian = (inputs.T * (p * (1.0 - p))) @ inputs + precision
+        # Where all rows are saturated and the prior is flat, the Hessian vanishes.
+        hessian[np.diag_indices_from(hessian)] += 1e-9 * n_rows
+        step = np.zeros_like(best)
+        step[free] = -np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
+        moved = _shorten(loss_at, best, loss, gradient, step, bounds)
+        if moved is None:
+            break
+        best, loss = moved
+    if np.isfinite(best).all() and np.abs(gradient[free]).max(initial=0.0) <= _GRADIENT_TOLERANCE * n_rows:
+        return LogisticFit(best[:n_inputs], float(best[n_inputs]))
+    raise _no_optimum()
+
+
+def _shorten(
+    loss_at: Callable[[Float64Array], float],
+    start: Float64Array,
+    loss: float,
+    gradient: Float64Array,
+    step: Float64Array,
+    bounds: Float64Array,
+) -> tuple[Float64Array, float] | None:
+    """The first of the step, its half, its quarter, … that lowers the loss enough, with the loss there.
+
+    Every trial is projected onto the bounds. None if float precision leaves nothing to gain.
+    """
+    for halvings in range(40):
+        trial = np.maximum(start + 0.5**halvings * step, bounds)
+        loss_there = loss_at(trial)
+        if loss_there < loss and loss_there <= loss + _SUFFICIENT * float(gradient @ (trial - start)):
+            return trial, loss_there
+    return None
+
+
+def _no_optimum() -> ModelError:
+    """The error of a fit that does not converge."""
+    return ModelError(
+        "logistic fit: no optimum was reached. Look for a member with extreme scores and leave it out."
+    )

@@ -16,7 +16,6 @@ from contracts.errors import ModelError
 from ensemble.calibration.calibrator import (
     BetaCalibrator,
     Calibrator,
-    InterceptCalibrator,
     PlattCalibrator,
     TemperatureCalibrator,
 )
@@ -106,7 +105,7 @@ class _Transform(nn.Module):
 
 
 class _Affine(nn.Module):
-    """Intercept, Platt and temperature: ``slope * logit + intercept``."""
+    """Platt and temperature: ``slope * logit + intercept``."""
 
     slope: Tensor
     intercept: Tensor
@@ -183,8 +182,6 @@ def _calibrator_module(calibrator: Calibrator) -> nn.Module:
         ModelError: the calibrator has no twin yet.
     """
     match calibrator:
-        case InterceptCalibrator(intercept=intercept):
-            return _Affine(1.0, intercept)
         case PlattCalibrator(slope=slope, intercept=intercept):
             return _Affine(slope, intercept)
         case TemperatureCalibrator(slope=slope, intercepts=intercepts):

@@ -28,7 +28,7 @@ from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, shift_logit
 from ensemble.stacking.gate import decide_gate
 from ensemble.stacking.stacker import METHODS, Method, best_member, cross_fit, single_method
-from ensemble.stacking.training_scores import TrainingScores
+from ensemble.stacking.training_scores import TrainingScores, substitute_sentence
 from ensemble.threshold import fit_threshold
 from ensemble.threshold_rule import ThresholdRule, class_thresholds, parse_rule
 
@@ -45,7 +45,7 @@ def fit_ensemble(
     threshold_rule: str = "min_hter",
     seed: int = 0,
 ) -> FittedEnsemble:
-    """Fit the stack, or the best single member if the gate prefers it.
+    """Fit the stack, or the best single member if it is shown to be better.
 
     Args:
         oof: complete out-of-fold table.
@@ -54,8 +54,8 @@ def fit_ensemble(
         seed: of the threshold's bootstrap.
 
     Returns:
-        The ensemble. Its ``method`` is ``stack``, or ``single:<member>`` if the gate dropped the stack; then
-        it equals :func:`fit_single` of that member except for the gate's sentence.
+        The ensemble. Its ``method`` is ``stack``, or ``single:<member>`` if the gate preferred the member;
+        then it equals :func:`fit_single` of that member except for the gate's sentence.
 
     Raises:
         ModelError: the table is incomplete or inconsistent.
@@ -63,14 +63,7 @@ def fit_ensemble(
         UsageError: prior or rule is invalid.
     """
     training = TrainingScores.from_table(oof)
-    target = _Target(deployment_prior, threshold_rule, seed)
-    # The gate compares against the best member *on these rows*, which favours the member slightly; in doubt
-    # the simpler model wins.
-    best = best_member(training)
-    stack = _cross_fitted("stack", training, METHODS["stack"])
-    alone = _cross_fitted(f"single:{best}", training, single_method(training, best))
-    gate = decide_gate(stack.logits, alone.logits, training.labels, best)
-    return _finish(oof, training, stack if gate.keep_stack else alone, target, (gate.sentence,))
+    return _gated(oof, training, _Target(deployment_prior, threshold_rule, seed))
 
 
 def fit_single(
@@ -97,7 +90,7 @@ def fit_single(
         UsageError: there is no such member; otherwise as :func:`fit_ensemble`.
     """
     training = TrainingScores.from_table(oof)
-    alone = _cross_fitted(f"single:{member}", training, single_method(training, member))
+    alone = _alone(training, member)
     return _finish(oof, training, alone, _Target(deployment_prior, threshold_rule, seed))
 
 
@@ -140,19 +133,13 @@ def fit_all(
     Raises:
         As :func:`fit_ensemble`.
     """
-    fitted = {
-        member: fit_single(
-            oof, member, deployment_prior=deployment_prior, threshold_rule=threshold_rule, seed=seed
-        )
-        for member in oof.member_names
-    }
+    # One object for all of them, because it remembers the fits that they share.
+    training = TrainingScores.from_table(oof)
+    target = _Target(deployment_prior, threshold_rule, seed)
+    fitted = {member: _finish(oof, training, _alone(training, member), target) for member in oof.member_names}
     for name in SIMPLE_FUSIONS:
-        fitted[name] = fit_fusion(
-            oof, name, deployment_prior=deployment_prior, threshold_rule=threshold_rule, seed=seed
-        )
-    fitted["ensemble"] = fit_ensemble(
-        oof, deployment_prior=deployment_prior, threshold_rule=threshold_rule, seed=seed
-    )
+        fitted[name] = _finish(oof, training, _cross_fitted(name, training, METHODS[name]), target)
+    fitted["ensemble"] = _gated(oof, training, target)
     return fitted
 
 
@@ -177,6 +164,19 @@ class _CrossFitted:
 def _cross_fitted(name: str, training: TrainingScores, method: Method) -> _CrossFitted:
     """Step 1 of the module's docstring."""
     return _CrossFitted(name, method, cross_fit(training, method))
+
+
+def _alone(training: TrainingScores, member: str) -> _CrossFitted:
+    """Step 1 for one member."""
+    return _cross_fitted(f"single:{member}", training, single_method(training, member))
+
+
+def _gated(oof: ScoreTable, training: TrainingScores, target: _Target) -> FittedEnsemble:
+    """All steps for the stack, or for the best member where the gate prefers it."""
+    best = best_member(training)
+    stack, alone = _cross_fitted("stack", training, METHODS["stack"]), _alone(training, best)
+    gate = decide_gate(training, stack.logits, alone.logits, best, seed=target.seed)
+    return _finish(oof, training, stack if gate.keep_stack else alone, target, (gate.sentence,))
 
 
 def _finish(
@@ -217,6 +217,7 @@ def _finish(
         normal=normal,
         sentences=(
             *first_sentences,
+            *substitute_sentence(oof),
             calibrator_sentence,
             _prior_sentence(trained, deployment, oof.class_names),
             threshold_sentence,

@@ -1,9 +1,10 @@
 """Calibrators: monotone maps from a combination's logit to a calibrated logit.
 
-The number of positives decides how flexible the calibrator is: below 20 only an intercept; below 100 Platt's
-slope and intercept; below 500 beta calibration's three parameters; from 500 on a strictly increasing isotonic
-map (:mod:`ensemble.calibration.isotonic`). All are fitted on cross-fitted logits at the training rows' own
-class shares. All are strictly increasing, so that they preserve ranks.
+The number of positives decides how flexible the calibrator is: below 100 Platt's slope and intercept; below
+500 beta calibration's three parameters; from 500 on a strictly increasing isotonic map
+(:mod:`ensemble.calibration.isotonic`). Up to three parameters have a prior at the identity, so that one
+positive, or none, gives a sensible map, and more of them move it continuously. All are fitted on cross-fitted
+logits at the training rows' own class shares. All are strictly increasing, so that they preserve ranks.
 """
 
 from __future__ import annotations
@@ -15,23 +16,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from contracts.rows import LabelArray
-from ensemble.logistic import MIN_SLOPE, Float64Array, fit_logistic
-from ensemble.softmax import fit_softmax
+from ensemble.logistic import MIN_SLOPE, Float64Array, LogisticPrior, fit_logistic, smoothed_log_odds
+from ensemble.softmax import SlopePrior, fit_softmax, smoothed_class_targets
 
-
-def smoothed_targets(labels: LabelArray) -> Float64Array:
-    """Platt's (1999) targets: (n+ + 1) / (n+ + 2) for positives, 1 / (n- + 2) for negatives.
-
-    They are posterior means under a uniform prior, and keep every fit finite if scores separate the classes
-    perfectly.
-
-    Args:
-        labels: ``[N]`` 0 or 1.
-    """
-    n_pos = int(labels.sum())
-    n_neg = len(labels) - n_pos
-    # With hard targets 0 and 1 a separable table has no finite optimum: the slope would grow without bound.
-    return np.where(labels == 1, (n_pos + 1.0) / (n_pos + 2.0), 1.0 / (n_neg + 2.0))
+INTERCEPT_PRECISION = 0.3
+SLOPE_PRECISION = 20.0
+"""Of the maps' parameters around those of the identity, in units of rows. The combination's logits are meant
+to be log-odds already, and with few positives they are the better guess; some dozens outweigh it. Chosen on
+the splits of ``docs/results/fusion.md``."""
 
 
 class Calibrator(ABC):
@@ -42,7 +34,7 @@ class Calibrator(ABC):
     @classmethod
     @abstractmethod
     def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
-        """Fit the map to cross-fitted logits and their labels; both classes are present."""
+        """Fit the map to cross-fitted logits and their labels."""
 
     @abstractmethod
     def __call__(self, logit: Float64Array) -> Float64Array:
@@ -54,33 +46,12 @@ class Calibrator(ABC):
 
 
 @dataclass(frozen=True)
-class InterceptCalibrator(Calibrator):
-    """``logit + intercept``: corrects only the mean probability."""
-
-    kind: ClassVar[str] = "intercept"
-    intercept: float
-
-    @classmethod
-    def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
-        """Choose the intercept at which the mean probability equals the share of positives."""
-        # The logit enters as an offset, i.e. with a slope fixed at 1, so the intercept is the only free
-        # parameter. No ridge: the intercept is never penalised, and there is nothing else to shrink. Hard
-        # labels suffice, because an intercept stays finite as long as both classes are present.
-        no_inputs = np.empty((len(logit), 0))
-        return cls(fit_logistic(no_inputs, labels.astype(np.float64), ridge=0.0, offset=logit).intercept)
-
-    def __call__(self, logit: Float64Array) -> Float64Array:
-        """Add the intercept."""
-        return logit + self.intercept
-
-    def state(self) -> dict[str, Any]:
-        """The intercept."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class PlattCalibrator(Calibrator):
-    """``slope * logit + intercept`` (Platt 1999), slope > 0."""
+    """``slope * logit + intercept`` (Platt 1999), slope > 0, both drawn towards the identity.
+
+    Platt's smoothed targets, which serve the same end, draw every probability towards one half: with one
+    positive no probability would exceed 2/3.
+    """
 
     kind: ClassVar[str] = "platt"
     slope: float
@@ -88,11 +59,14 @@ class PlattCalibrator(Calibrator):
 
     @classmethod
     def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
-        """Logistic regression on the logit with Platt's smoothed targets."""
-        # The bound, not a ridge, keeps the slope positive: a ridge would shrink it and so under-confidently
-        # flatten every probability.
-        fit = fit_logistic(logit[:, None], smoothed_targets(labels), ridge=0.0, lower=MIN_SLOPE)
-        return cls(float(fit.weights[0]), fit.intercept)
+        """Logistic regression on the logit; also without a positive row."""
+        # Around the log-odds of the class shares, so that slope and intercept are nearly independent.
+        base = smoothed_log_odds(labels)
+        prior = LogisticPrior(np.ones(1), np.array([[SLOPE_PRECISION]]), base, INTERCEPT_PRECISION)
+        # The bound keeps ranks, also where the scores rank in the wrong direction.
+        fit = fit_logistic((logit - base)[:, None], labels, prior, lower=MIN_SLOPE)
+        slope = float(fit.weights[0])
+        return cls(slope, fit.intercept - slope * base)
 
     def __call__(self, logit: Float64Array) -> Float64Array:
         """Apply the line."""
@@ -107,8 +81,8 @@ class PlattCalibrator(Calibrator):
 class BetaCalibrator(Calibrator):
     """``a ln s - b ln(1 - s) + c`` with s = sigmoid(logit) and a, b > 0 (Kull et al. 2017, eq. 4).
 
-    ``a`` is the slope for small s and ``b`` for large s. We differ from the paper in using Platt's targets
-    and a lower bound just above 0, which keep the map finite and strictly increasing.
+    ``a`` is the slope for small s and ``b`` for large s. We differ from the paper in a prior towards the
+    identity and a lower bound just above 0, which keep the map finite and strictly increasing.
     """
 
     kind: ClassVar[str] = "beta"
@@ -122,7 +96,8 @@ class BetaCalibrator(Calibrator):
         # ln s = -softplus(-logit) and -ln(1 - s) = softplus(logit); s itself would round to 1 from a logit of
         # about 37 on, and the logarithm of 1 - s to minus infinity.
         X = np.stack([-np.logaddexp(0.0, -logit), np.logaddexp(0.0, logit)], axis=1)
-        fit = fit_logistic(X, smoothed_targets(labels), ridge=0.0, lower=MIN_SLOPE)
+        prior = LogisticPrior(np.ones(2), SLOPE_PRECISION * np.eye(2), 0.0, INTERCEPT_PRECISION)
+        fit = fit_logistic(X, labels, prior, lower=MIN_SLOPE)
         return cls(float(fit.weights[0]), float(fit.weights[1]), fit.intercept)
 
     def __call__(self, logit: Float64Array) -> Float64Array:
@@ -151,14 +126,12 @@ class TemperatureCalibrator(Calibrator):
     def fit(cls, logit: Float64Array, labels: LabelArray) -> Self:
         """Softmax regression; the true class's target is (n_k + 1) / (n_k + 2), the others share the rest."""
         n_rows, n_classes = logit.shape
-        counts = np.bincount(labels, minlength=n_classes)
-        # Platt's smoothing per class, for the same reason as with two classes: rare classes stay finite.
-        own = ((counts + 1.0) / (counts + 2.0))[labels]
-        targets = np.repeat(((1.0 - own) / (n_classes - 1))[:, None], n_classes, axis=1)
-        targets[np.arange(n_rows), labels] = own
+        # Platt's smoothing per class: rare classes stay finite.
+        targets = smoothed_class_targets(labels, n_classes)
         # The logits form one block, so a single slope (the inverse temperature) scales all K of them.
         no_anomaly = np.empty((n_rows, 0))
-        fit = fit_softmax(logit[None], no_anomaly, targets, ridge=0.0, lower=MIN_SLOPE)
+        prior = SlopePrior(np.ones(1), np.array([[SLOPE_PRECISION]]))
+        fit = fit_softmax(logit[None], no_anomaly, targets, ridge=0.0, slopes=prior, lower=MIN_SLOPE)
         return cls(float(fit.slopes[0]), tuple(fit.intercept.tolist()))
 
     def __call__(self, logit: Float64Array) -> Float64Array:

@@ -14,12 +14,25 @@ from scipy.special import logit as logit_of
 from sklearn.isotonic import IsotonicRegression
 
 from contracts.rows import LabelArray
-from ensemble.calibration.calibrator import Calibrator, PlattCalibrator, smoothed_targets
+from ensemble.calibration.calibrator import Calibrator, PlattCalibrator
 from ensemble.logistic import MIN_SLOPE, Float64Array
 
 # Largest slope of a segment, in units of the Platt slope. Two steps whose centres nearly touch would
 # otherwise make a cliff, on which float32 noise of the members' scores becomes a jump of the probability.
 MAX_SLOPE_OF_PLATT = 5.0
+
+
+def smoothed_targets(labels: LabelArray) -> Float64Array:
+    """Platt's (1999) targets: (n+ + 1) / (n+ + 2) for positives, 1 / (n- + 2) for negatives.
+
+    They are posterior means under a uniform prior, and keep every step's value away from 0 and 1.
+
+    Args:
+        labels: ``[N]`` 0 or 1.
+    """
+    n_pos = int(labels.sum())
+    n_neg = len(labels) - n_pos
+    return np.where(labels == 1, (n_pos + 1.0) / (n_pos + 2.0), 1.0 / (n_neg + 2.0))
 
 
 @dataclass(frozen=True)

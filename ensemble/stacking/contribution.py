@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import logsumexp
 
-from contracts.rows import LabelArray
 from contracts.scores import ScoreTable
 from ensemble.logistic import Float64Array
-from ensemble.stacking.quality import Quality, quality
+from ensemble.stacking.quality import Quality, quality, row_losses
 from ensemble.stacking.stacker import METHODS, cross_fit
 from ensemble.stacking.training_scores import TrainingScores, blocks_of
 from evaluation.bootstrap import replicate_weights
@@ -60,7 +58,7 @@ def contributions(oof: ScoreTable, *, seed: int, n_replicates: int) -> tuple[Qua
     stack = METHODS["stack"]
     weights = stack(training).weights
     logits = cross_fit(training, stack)
-    whole, losses = quality(logits, training.labels), _row_losses(logits, training.labels)
+    whole, losses = quality(logits, training.labels), row_losses(logits, training.labels)
     differences: dict[str, Float64Array] = {}
     qualities: dict[str, Quality] = {}
     # A single member leaves nothing to refit without it.
@@ -70,7 +68,7 @@ def contributions(oof: ScoreTable, *, seed: int, n_replicates: int) -> tuple[Qua
             # what they cannot replace is its contribution.
             left = cross_fit(_without(training, block.member), stack)
             qualities[block.member] = quality(left, training.labels)
-            differences[block.member] = _row_losses(left, training.labels) - losses
+            differences[block.member] = row_losses(left, training.labels) - losses
     # Groups, not rows, are resampled: images of one patient are not independent evidence.
     intervals = _intervals(training, differences, seed, n_replicates)
     found = []
@@ -100,13 +98,6 @@ def _without(training: TrainingScores, member: str) -> TrainingScores:
         blocks=blocks_of(columns, training.n_classes),
         scores=training.scores[:, kept],
     )
-
-
-def _row_losses(logits: Float64Array, labels: LabelArray) -> Float64Array:
-    """``[N]`` negative log-likelihood of rows; :func:`ensemble.stacking.quality.log_loss` is their mean."""
-    if logits.ndim == 1:
-        return np.logaddexp(0.0, logits) - labels * logits
-    return np.asarray(logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels])
 
 
 def _intervals(

@@ -1,16 +1,26 @@
-"""The gate: the stack is kept only if it is not worse than the best single member, out of fold.
+"""The gate: the stack is the ensemble unless a single member is shown to be better out of fold.
 
-With few labels a fitted combination can be worse than one of its inputs, so both are compared by cross-fitted
-logits. The best member is chosen on all rows, which favours it slightly: in doubt, the simpler model wins.
+A stack drawn towards equal weights seldom loses to its best member, and which member is best is itself known
+only roughly. A point estimate would therefore throw fusion away by chance, most often where labels are few.
+A member takes its place only on evidence: a paired interval of the difference that excludes 0.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from contracts.rows import LabelArray
+import numpy as np
+
 from ensemble.logistic import Float64Array
-from ensemble.stacking.quality import Quality, quality
+from ensemble.stacking.quality import Quality, quality, row_losses
+from ensemble.stacking.training_scores import TrainingScores
+from evaluation.bootstrap import replicate_weights
+
+CONFIDENCE = 0.95
+N_REPLICATES = 1000
+
+LEAST_GROUPS = 10
+"""Independent images of every class below which no interval counts as evidence."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +43,60 @@ class GateDecision:
 
 
 def decide_gate(
-    stack_logits: Float64Array, single_logits: Float64Array, labels: LabelArray, best_member: str
+    training: TrainingScores,
+    stack_logits: Float64Array,
+    single_logits: Float64Array,
+    best_member: str,
+    *,
+    seed: int,
 ) -> GateDecision:
-    """Keep the stack if neither its log loss *nor* its average precision is worse.
+    """Keep the stack unless the member's log loss is shown to be lower and its precision is no worse.
 
     Args:
+        training: labels and groups of the rows.
         stack_logits: ``[N]`` or ``[N, K]`` cross-fitted logits of the stack.
         single_logits: the same of the best single member's own logistic.
-        labels: ``[N]``.
         best_member: its name.
+        seed: of the bootstrap.
     """
-    stack, single = quality(stack_logits, labels), quality(single_logits, labels)
-    # The tolerance is for sums in a different order, which differ in the last digits.
-    loss_ok = stack.log_loss <= single.log_loss + 1e-9
-    precision_ok = stack.average_precision >= single.average_precision - 1e-9
+    stack, single = quality(stack_logits, training.labels), quality(single_logits, training.labels)
     figures = f"stack: {stack}; '{best_member}': {single}"
-    if loss_ok and precision_ok:
-        sentence = (
-            f"The stack is kept: out of fold it is not worse than the best single member, '{best_member}' "
-            f"({figures})."
+    fewest = min(len(np.unique(training.groups[training.labels == k])) for k in range(training.n_classes))
+    if fewest < LEAST_GROUPS:
+        return GateDecision(
+            True,
+            best_member,
+            stack,
+            single,
+            f"The stack is the ensemble: the rarest class has fewer than {LEAST_GROUPS} independent images "
+            f"({fewest}), so no member can be shown to be better (out of fold, {figures}).",
         )
-    else:
-        worse = [name for name, ok in (("log loss", loss_ok), ("average precision", precision_ok)) if not ok]
-        sentence = (
-            f"The stack is dropped and '{best_member}' alone is the ensemble: out of fold the stack's "
-            f"{' and '.join(worse)} {'is' if len(worse) == 1 else 'are'} worse ({figures})."
+    excess = row_losses(stack_logits, training.labels) - row_losses(single_logits, training.labels)
+    low, high = _interval(excess, training, seed)
+    interval = f"95 % interval {low:+.4f} to {high:+.4f}"
+    if low > 0.0 and single.average_precision >= stack.average_precision:
+        return GateDecision(
+            False,
+            best_member,
+            stack,
+            single,
+            f"'{best_member}' alone is the ensemble: out of fold it is shown to be better than the stack "
+            f"(excess log loss of the stack: {interval}; {figures}).",
         )
-    return GateDecision(loss_ok and precision_ok, best_member, stack, single, sentence)
+    return GateDecision(
+        True,
+        best_member,
+        stack,
+        single,
+        f"The stack is the ensemble: out of fold the best single member, '{best_member}', is not shown to be "
+        f"better (excess log loss of the stack: {interval}; {figures}).",
+    )
+
+
+def _interval(values: Float64Array, training: TrainingScores, seed: int) -> tuple[float, float]:
+    """Central 95 % of the mean of ``[N]`` values over bootstrap replicates; groups are drawn whole."""
+    blocks = replicate_weights(training.labels, training.groups, n_replicates=N_REPLICATES, seed=seed)
+    means = np.concatenate([weights @ values / weights.sum(axis=1) for weights in blocks])
+    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
+    low, high = np.percentile(means, [tail, 100.0 - tail])
+    return float(low), float(high)

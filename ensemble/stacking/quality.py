@@ -25,13 +25,17 @@ class Quality:
         return f"log loss {self.log_loss:.4f}, average precision {self.average_precision:.4f}"
 
 
-def log_loss(logits: Float64Array, labels: LabelArray) -> float:
-    """Mean negative log-likelihood, from ``[N]`` log-odds or ``[N, K]`` logits; never infinite."""
+def row_losses(logits: Float64Array, labels: LabelArray) -> Float64Array:
+    """``[N]`` negative log-likelihood of each row, from ``[N]`` log-odds or ``[N, K]`` logits; finite."""
     if logits.ndim == 1:
-        return float(np.mean(np.logaddexp(0.0, logits) - labels * logits))
+        return np.logaddexp(0.0, logits) - labels * logits
     # -log softmax of the true class, without ever forming a probability that could round to 0.
-    own = logits[np.arange(len(labels)), labels]
-    return float(np.mean(logsumexp(logits, axis=1) - own))
+    return np.asarray(logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels])
+
+
+def log_loss(logits: Float64Array, labels: LabelArray) -> float:
+    """Mean of :func:`row_losses`."""
+    return float(np.mean(row_losses(logits, labels)))
 
 
 def quality(logits: Float64Array, labels: LabelArray) -> Quality:

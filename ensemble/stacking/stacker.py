@@ -1,8 +1,8 @@
-"""The ridge stack and the simple fusions, each fitted on out-of-fold rows and predicted across folds.
+"""The stack and the simple fusions, each fitted on out-of-fold rows and predicted across folds.
 
 Simple fusions: the best single member, the plain mean, and greedy selection with replacement (Caruana et
 al. 2004). A method is a function from training rows to a :class:`LinearCombination`; it makes all of
-its choices (scales, weights, ridge, selection) from those rows alone. :func:`cross_fit` therefore
+its choices (scales, weights, selection) from those rows alone. :func:`cross_fit` therefore
 leaks nothing: a fold's logits come from a method that never saw the fold.
 """
 
@@ -18,11 +18,10 @@ from ensemble.logistic import Float64Array
 from ensemble.stacking.combination import LinearCombination
 from ensemble.stacking.quality import log_loss
 from ensemble.stacking.training_scores import TrainingScores
-from ensemble.stacking.weights import default_ridge, fit_mean, fit_single, fit_stack
+from ensemble.stacking.weights import fit_mean, fit_single, fit_stack
 
 Method = Callable[[TrainingScores], LinearCombination]
 
-RIDGE_FACTORS = (100.0, 10.0, 1.0, 0.1)
 GREEDY_STEPS = 20
 
 
@@ -33,10 +32,10 @@ def cross_fit(training: TrainingScores, method: Method) -> Float64Array:
         ``[N]`` or ``[N, K]`` logits of the training rows, none of them fitted on its own fold.
     """
     logits: Float64Array | None = None
-    for fold in np.unique(training.folds):
+    for fold, others in training.without_fold.items():
         held_out = training.folds == fold
-        # The method chooses its scales, ridge and members inside this call, from the other folds only.
-        of_fold = method(training.rows(~held_out)).logits(training.scores[held_out])
+        # The method chooses its scales, weights and members inside this call, from the other folds only.
+        of_fold = method(others).logits(training.scores[held_out])
         if logits is None:
             logits = np.empty((len(training.labels), *of_fold.shape[1:]))
         logits[held_out] = of_fold
@@ -45,32 +44,14 @@ def cross_fit(training: TrainingScores, method: Method) -> Float64Array:
 
 
 def valid_logits(training: TrainingScores, method: Method) -> Float64Array:
-    """Cross-fitted logits, or in-sample logits if some fold's training rows would lack a class.
+    """Cross-fitted logits, or in-sample logits if all rows lie in one fold.
 
-    The latter happens only inside :func:`cross_fit` with very few folds or positives. It is used only to
-    choose among members, each with one slope and one intercept, which can hardly overfit.
+    The latter happens only inside :func:`cross_fit` with two folds. It is used only to choose among members,
+    each with one slope and one intercept, which can hardly overfit.
     """
-    if training.can_cross_fit:
+    if len(training.without_fold) > 1:
         return cross_fit(training, method)
     return method(training).logits(training.scores)
-
-
-def ridge_stack(training: TrainingScores) -> LinearCombination:
-    """Non-negative ridge logistic regression over all members.
-
-    The ridge is :func:`ensemble.stacking.weights.default_ridge` times 100, 10, 1 or 0.1, whichever gives the
-    lowest cross-fitted log loss; the strongest wins ties. If the rows cannot be cross-fitted, it is the
-    default.
-    """
-    ridge = default_ridge(training)
-    if training.can_cross_fit:
-        losses = [
-            log_loss(cross_fit(training, partial(fit_stack, ridge=ridge * factor)), training.labels)
-            for factor in RIDGE_FACTORS
-        ]
-        # Factors fall from strong to weak and argmin takes the first, so ties go to the strongest ridge.
-        ridge *= RIDGE_FACTORS[int(np.argmin(losses))]
-    return fit_stack(training, ridge)
 
 
 def best_member(training: TrainingScores) -> str:
@@ -117,7 +98,7 @@ def greedy_selection(training: TrainingScores) -> LinearCombination:
 
 
 METHODS: dict[str, Method] = {
-    "stack": ridge_stack,
+    "stack": fit_stack,
     "best_single": best_single,
     "plain_mean": fit_mean,
     "greedy": greedy_selection,

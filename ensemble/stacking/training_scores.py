@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DataError, ModelError
-from contracts.rows import LabelArray
+from contracts.rows import FloatArray, LabelArray
 from contracts.scores import ScoreColumn, ScoreTable
 from ensemble.logistic import Float64Array
 
@@ -48,7 +49,8 @@ def blocks_of(columns: tuple[ScoreColumn, ...], n_classes: int) -> tuple[MemberB
     return tuple(blocks)
 
 
-@dataclass(frozen=True)
+# Compared by identity, so that fits on the same rows can be remembered.
+@dataclass(frozen=True, eq=False)
 class TrainingScores:
     """Out-of-fold rows to fit an ensemble on. N rows, M columns, K classes.
 
@@ -56,7 +58,7 @@ class TrainingScores:
         columns: M columns.
         blocks: the same columns by member.
         n_classes: K.
-        scores: ``[N, M]`` float64, finite.
+        scores: ``[N, M]`` float64, finite; see :func:`filled_scores` for rows that a member could not score.
         labels: ``[N]``.
         folds: ``[N]`` fold that held the row out, >= 0.
         groups: ``[N]``.
@@ -83,8 +85,6 @@ class TrainingScores:
                 folds.
             DataError: there are fewer than two folds, or a class occurs in only one fold.
         """
-        # Checked before anything is fitted: a NaN would spread through the standard deviation to every row.
-        table.require_complete()
         if not len(table.columns):
             raise ModelError(
                 "out-of-fold scores: no columns. Train at least one member first (train-all does)."
@@ -101,13 +101,15 @@ class TrainingScores:
                 "Fit on the out-of-fold table, never on test rows."
             )
         _check_folds(table, labelled=labelled)
+        # Before anything is fitted: a NaN would spread through the standard deviation to every row.
+        scores = filled_scores(table)
         n_classes = len(table.class_names)
         return cls(
             columns=table.columns,
             blocks=blocks_of(table.columns, n_classes),
             n_classes=n_classes,
             # Members score in float32; sums over thousands of rows and the optimiser need double precision.
-            scores=table.scores.astype(np.float64),
+            scores=scores.astype(np.float64),
             labels=table.labels,
             folds=table.fold_of_row,
             groups=table.groups,
@@ -120,10 +122,10 @@ class TrainingScores:
         # the rows can support.
         return int(np.bincount(self.labels, minlength=self.n_classes).min())
 
-    @property
-    def can_cross_fit(self) -> bool:
-        """Whether every fold can be predicted from the others: each class is in at least two folds."""
-        return all(len(np.unique(self.folds[self.labels == k])) > 1 for k in range(self.n_classes))
+    @cached_property
+    def without_fold(self) -> dict[int, TrainingScores]:
+        """Fold → the rows of all other folds; kept, so that methods share what is fitted on them."""
+        return {int(fold): self.rows(self.folds != fold) for fold in np.unique(self.folds)}
 
     def rows(self, mask: npt.NDArray[np.bool_]) -> TrainingScores:
         """The rows where ``mask`` is true."""
@@ -133,18 +135,6 @@ class TrainingScores:
             labels=self.labels[mask],
             folds=self.folds[mask],
             groups=self.groups[mask],
-        )
-
-    def only(self, member: str) -> TrainingScores:
-        """The same rows with one member's columns."""
-        block = next(block for block in self.blocks if block.member == member)
-        positions = list(block.columns)
-        columns = tuple(self.columns[i] for i in positions)
-        return replace(
-            self,
-            columns=columns,
-            blocks=blocks_of(columns, self.n_classes),
-            scores=self.scores[:, positions],
         )
 
 
@@ -158,13 +148,63 @@ def _check_folds(table: ScoreTable, *, labelled: bool) -> None:
             "from one another. Make group-aware folds and train again."
         )
     for k, name in enumerate(table.class_names):
-        # A class that lies in one fold only would be missing from the rows that fold is predicted from.
+        # A class that lies in one fold only would be missing from the rows that fold is predicted from. Two
+        # classes bear it for the minority, whose first image is one: weights and calibrator have a prior.
         of_class = table.fold_of_row[table.labels == k]
-        if not labelled and not len(of_class):
-            continue
-        if len(np.unique(of_class)) < 2:
+        is_minority_of_two = len(table.class_names) == 2 and k == 1
+        needed = (1 if labelled else 0) if is_minority_of_two else 2
+        if len(np.unique(of_class)) < needed:
             where = f"all in fold {of_class[0]}" if len(of_class) else "in no fold"
             raise DataError(
                 f"out-of-fold scores: class '{name}' has {len(of_class)} rows, {where}, but an ensemble "
-                "needs it in at least two folds. Give more images of it or more groups."
+                f"needs it in at least {'two folds' if needed == 2 else 'one fold'}. Give more images of it "
+                "or more groups."
             )
+
+
+def substitute_sentence(table: ScoreTable) -> tuple[str, ...]:
+    """Which scores :func:`filled_scores` put in, for people; nothing where the table is complete."""
+    missing = np.isnan(table.scores)
+    if not missing.any():
+        return ()
+    members = dict.fromkeys(table.columns[m].member for m in np.flatnonzero(missing.any(axis=0)))
+    return (
+        f"Without the only independent image of '{table.class_names[-1]}' no {', '.join(members)} could be "
+        f"trained, so {int(missing.any(axis=1).sum())} rows out of fold have no such score; the mean of "
+        "their other members' standardised scores stands in.",
+    )
+
+
+def _without_a_minority_to_learn(table: ScoreTable) -> npt.NDArray[np.bool_]:
+    """``[N]`` rows of the one fold that holds every minority row, if there is such a fold."""
+    folds = np.unique(table.fold_of_row[table.labels == len(table.class_names) - 1])
+    if len(folds) != 1:
+        return np.zeros(len(table.labels), dtype=np.bool_)
+    return np.asarray(table.fold_of_row == folds[0])
+
+
+def filled_scores(table: ScoreTable) -> FloatArray:
+    """``[N, M]`` complete scores; where no member could be trained, the others' mean stands in.
+
+    With one independent minority image, the fold that holds it cannot be scored by members that learn from
+    the minority. In those rows, such a member's score is what it would be if it were as many standard
+    deviations from its mean as the row's other scores are on average, so that it neither adds nor takes away.
+
+    Raises:
+        ModelError: a score is missing for any other reason.
+        DataError: a row has no score at all.
+    """
+    missing = np.isnan(table.scores)
+    excused = _without_a_minority_to_learn(table)
+    if not missing.any() or (missing & ~excused[:, None]).any():
+        table.require_complete()
+        return table.scores
+    if missing.all(axis=1).any():
+        raise DataError(
+            "out-of-fold scores: with one independent minority image, no member could score it without "
+            "having learnt from it. Add a one-class member to the recipe, or a second minority image."
+        )
+    mean, std = np.nanmean(table.scores, axis=0), np.nanstd(table.scores, axis=0)
+    standardised = (table.scores - mean) / np.where(std > 0, std, 1.0)
+    others = np.nanmean(standardised, axis=1, keepdims=True)
+    return np.where(missing, mean + std * others, table.scores)

@@ -10,10 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import logit
+from sklearn.metrics import roc_auc_score
 
 from contracts.errors import DataError, ModelError, UsageError
 from ensemble.fitted import FittedEnsemble
+from ensemble.out_of_fold import out_of_fold_probabilities
 from ensemble.pipeline import SIMPLE_FUSIONS, fit_all, fit_ensemble, fit_fusion, fit_single
+from ensemble.stacking.training_scores import filled_scores
 from tests.evaluation.made_up import two_classes, values_of
 
 
@@ -21,7 +24,7 @@ def test_stack_is_kept_and_speaks(make_table):
     fitted = fit_ensemble(make_table(), deployment_prior=0.5)
     assert fitted.method == "stack"
     gate, calibrator, prior, threshold, normal = fitted.sentences
-    assert gate.startswith("The stack is kept")
+    assert gate.startswith("The stack is the ensemble")
     assert "platt map on 36 positives" in calibrator
     assert "minority share of 0.5" in prior
     assert "min_hter" in threshold
@@ -31,17 +34,60 @@ def test_stack_is_kept_and_speaks(make_table):
 
 
 def test_dropped_stack_is_the_best_single_member(make_table):
-    """Beside one strong member, noise on few positives: the gate decides on figures, both ways occur."""
-    kept = {}
-    for seed in range(8):
-        table = make_table(80, 6, strengths=(1.2, 0.0, 0.0, 0.0), anomaly_strengths=(0.0, 0.0), seed=seed)
-        fitted = fit_ensemble(table, deployment_prior=0.3)
-        kept[fitted.method == "stack"] = (table, fitted)
-    table, fitted = kept[False]
-    member = fitted.method.removeprefix("single:")
-    assert f"'{member}' alone is the ensemble" in fitted.sentences[0]
-    alone = fit_single(table, member, deployment_prior=0.3)
+    """Beside one strong member, eight that know nothing: shown to be better on twenty positives."""
+    table = make_table(100, 20, strengths=(2.5,), anomaly_strengths=(0.0,) * 8, seed=3)
+    fitted = fit_ensemble(table, deployment_prior=0.3)
+    assert fitted.method == "single:cnn0"
+    assert "'cnn0' alone is the ensemble" in fitted.sentences[0]
+    alone = fit_single(table, "cnn0", deployment_prior=0.3)
     assert replace(fitted, sentences=fitted.sentences[1:]).to_json() == alone.to_json()
+
+
+def with_one_positive(make_table, **options):
+    """Its fold has no supervised scores, as nothing could be trained without it."""
+    table = make_table(100, 1, **options)
+    scores = table.scores.copy()
+    supervised = [i for i, column in enumerate(table.columns) if column.kind == "supervised"]
+    scores[np.ix_(table.fold_of_row == table.fold_of_row[table.labels == 1][0], supervised)] = np.nan
+    return replace(table, scores=scores)
+
+
+@pytest.mark.parametrize("rule", ["min_hter", "max_f1", "cost:1:10", "false_alarms<=0.05"])
+def test_one_minority_image_is_enough(make_table, rule):
+    table = with_one_positive(make_table, anomaly_strengths=(1.0, 1.5))
+    fresh = make_table(200, 50, anomaly_strengths=(1.0, 1.5), seed=1)
+    for name, fitted in fit_all(table, threshold_rule=rule).items():
+        p = fitted.predict(fresh.scores)
+        assert ((p > 0) & (p < 1)).all()
+        assert np.isfinite(logit(fitted.threshold))
+        assert roc_auc_score(fresh.labels, p) > (0.95 if name == "ensemble" else 0.7)
+    said = " ".join(fitted.sentences)
+    assert "Without the only independent image of 'bad' no cnn0, cnn1 could be trained, so 21 rows" in said
+    assert "With 1 minority image the probability is rough" in said
+    assert out_of_fold_probabilities(table, "stack").shape == (101, 2)
+
+
+def test_what_stands_in_for_a_missing_score_adds_nothing(make_table):
+    table = with_one_positive(make_table, anomaly_strengths=(1.0, 1.5))
+    filled = filled_scores(table)
+    missing = np.isnan(table.scores)
+    np.testing.assert_array_equal(filled[~missing], table.scores[~missing])
+    mean, std = np.nanmean(table.scores, axis=0), np.nanstd(table.scores, axis=0)
+    standardised = (filled - mean) / std
+    gaps = missing.any(axis=1)
+    np.testing.assert_allclose(
+        standardised[gaps].mean(axis=1), standardised[gaps, 2:].mean(axis=1), atol=1e-5
+    )
+
+
+def test_supervised_members_alone_cannot_judge_the_only_minority_image(make_table):
+    with pytest.raises(DataError, match="Add a one-class member to the recipe"):
+        fit_ensemble(with_one_positive(make_table, anomaly_strengths=()))
+    table = make_table(100, 2)
+    scores = table.scores.copy()
+    scores[table.fold_of_row == 0, 0] = np.nan
+    with pytest.raises(ModelError, match="scores of 'cnn0': 21 of 102 rows have none"):
+        fit_ensemble(replace(table, scores=scores))
 
 
 def test_probabilities_are_calibrated_at_the_deployment_prior(make_table):

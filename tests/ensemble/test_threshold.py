@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from sklearn.metrics import f1_score
 
 from contracts.errors import DataError, UsageError
-from ensemble.threshold import N_REPLICATES, fit_threshold
+from ensemble.threshold import N_REPLICATES, POSITIVES_AGAINST_THEORY, fit_threshold
 from ensemble.threshold_rule import parse_rule
 from evaluation.bootstrap import replicate_weights
 
@@ -116,8 +116,23 @@ def slow_bagged(scores, labels, groups, cost, seed):
     return np.mean(minimisers)
 
 
+def slow_implied_by_f1(scores, labels, prior):
+    """Expected F1 of every candidate, row by row, from the probabilities alone."""
+    p, trained = expit(scores), labels.mean()
+    weights = 1 / (p * trained / prior + (1 - p) * (1 - trained) / (1 - prior))
+    distinct = np.unique(scores)[::-1]
+    values = []
+    for c in distinct:
+        flagged = scores >= c
+        hits = (weights * p)[flagged].sum()
+        values.append(2 * hits / (weights[flagged].sum() + (weights * p).sum()))
+    best = int(np.argmax(np.round(values, 12)))
+    return (distinct[best] + distinct[best + 1]) / 2
+
+
 @pytest.mark.parametrize("rule", ["min_hter", "max_f1"])
-def test_bagged_threshold_equals_its_slow_version_with_ties_and_groups(rule):
+def test_threshold_equals_its_slow_version_with_ties_and_groups(rule):
+    """The rows' own minimiser, bagged, drawn to what the probabilities imply."""
     scores, labels = rows(40, 9, gap=1.5)
     scores, groups = scores.round(), np.arange(49) // 2
     costs = {
@@ -126,7 +141,18 @@ def test_bagged_threshold_equals_its_slow_version_with_ties_and_groups(rule):
     }
     fitted = fit(rule, scores, labels, prior=0.2, seed=3, groups=groups)
     slow = slow_bagged(scores, labels, groups, costs[rule], 3)
+    implied = logit(0.2) if rule == "min_hter" else slow_implied_by_f1(scores, labels, 0.2)
+    n = len(np.unique(groups[labels == 1]))
+    slow = (n * slow + POSITIVES_AGAINST_THEORY * implied) / (n + POSITIVES_AGAINST_THEORY)
     assert logit(fitted.threshold) == pytest.approx(slow, abs=1e-9)
+
+
+def test_on_one_minority_row_the_probabilities_decide_and_it_is_said():
+    scores, labels = rows(200, 1)
+    fitted = fit("min_hter", scores, labels, prior=0.01)
+    assert logit(fitted.threshold) == pytest.approx(logit(0.01), abs=0.3)
+    assert "With 1 minority rows it follows mostly from the probabilities" in fitted.sentence
+    assert "mostly" not in fit("min_hter", *rows(200, 30)).sentence
 
 
 def best_of_all(scores, labels, value):
@@ -148,6 +174,8 @@ def test_min_hter_is_close_to_the_optimum(gap):
 @pytest.mark.parametrize("prior", [0.05, 0.5])
 def test_max_f1_is_close_to_the_optimum_at_the_deployment_prior(prior):
     scores, labels = rows(600, 100)
+    # Log-odds of the two Gaussians at the deployment prior.
+    scores = 2.5 * (scores - 0.25) + logit(prior)
     weights = np.where(labels == 1, prior / 100, (1 - prior) / 600)
 
     def f1(flagged):
@@ -160,13 +188,17 @@ def test_max_f1_is_close_to_the_optimum_at_the_deployment_prior(prior):
     assert f1(flagged) >= best_of_all(scores, labels, f1) - 0.03
 
 
-def test_max_f1_moves_with_the_prior_and_min_hter_does_not():
+def test_max_f1_cuts_higher_where_the_minority_is_rarer_and_min_hter_does_not():
     scores, labels = rows(600, 100)
-    assert (
-        fit("max_f1", scores, labels, prior=0.02).threshold
-        > fit("max_f1", scores, labels, prior=0.5).threshold
+    rare, even = (
+        {
+            rule: logit(fit(rule, scores + logit(prior), labels, prior=prior).threshold) - logit(prior)
+            for rule in ("max_f1", "min_hter")
+        }
+        for prior in (0.02, 0.5)
     )
-    assert fit("min_hter", scores, labels, prior=0.02) == fit("min_hter", scores, labels, prior=0.5)
+    assert rare["max_f1"] > even["max_f1"]
+    assert rare["min_hter"] == pytest.approx(even["min_hter"], abs=1e-9)
 
 
 def test_min_hter_is_steadier_than_the_plain_minimiser():

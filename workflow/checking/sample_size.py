@@ -38,9 +38,9 @@ def least_conformal_level(n_positives: int) -> float:
 
 def calibrator_family(n_positives: int) -> str:
     """Which form :func:`ensemble.calibration.fitting.fit_calibrator` takes for so many positives."""
-    from ensemble.calibration.fitting import BETA_FROM, ISOTONIC_FROM, PLATT_FROM
+    from ensemble.calibration.fitting import BETA_FROM, ISOTONIC_FROM
 
-    for limit, family in ((PLATT_FROM, "intercept"), (BETA_FROM, "Platt"), (ISOTONIC_FROM, "beta")):
+    for limit, family in ((BETA_FROM, "Platt"), (ISOTONIC_FROM, "beta")):
         if n_positives < limit:
             return family
     return "isotonic"
@@ -103,7 +103,7 @@ def _support(
     family: str, positives: int, n_classes: int, minority: str, most_folds: int, folds: int
 ) -> list[Support]:
     """What the training images can carry: folds, calibrator, weights, conformal sets, supervision."""
-    from ensemble.calibration.fitting import BETA_FROM, ISOTONIC_FROM, PLATT_FROM
+    from ensemble.calibration.fitting import BETA_FROM, ISOTONIC_FROM, ROUGH_BELOW
 
     support = [
         Support(
@@ -115,10 +115,11 @@ def _support(
         Support(
             "calibrator",
             f"{positives} training images of {minority} allow a calibrator of the family "
-            f"“{family}” (from {PLATT_FROM} on Platt, {BETA_FROM} beta, {ISOTONIC_FROM} isotonic)."
+            f"“{family}” (from {BETA_FROM} on beta, {ISOTONIC_FROM} isotonic)."
+            + (f" Below {ROUGH_BELOW} its probabilities are rough." if positives < ROUGH_BELOW else "")
             if n_classes == 2
             else f"{n_classes} classes are calibrated by one temperature and an intercept each.",
-            positives < PLATT_FROM,
+            positives < ROUGH_BELOW,
         ),
         Support(
             "stacker",

@@ -11,21 +11,18 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from contracts.errors import DataError, ModelError
 from ensemble.calibration.calibrator import (
     BetaCalibrator,
-    InterceptCalibrator,
     PlattCalibrator,
     TemperatureCalibrator,
-    smoothed_targets,
 )
 from ensemble.calibration.fitting import CALIBRATORS, calibrator_from_json, calibrator_to_json, fit_calibrator
-from ensemble.calibration.isotonic import MAX_SLOPE_OF_PLATT, IsotonicCalibrator
+from ensemble.calibration.isotonic import MAX_SLOPE_OF_PLATT, IsotonicCalibrator, smoothed_targets
 from tests.evaluation.made_up import two_classes, values_of
 
-BINARY = [InterceptCalibrator, PlattCalibrator, BetaCalibrator, IsotonicCalibrator]
+BINARY = [PlattCalibrator, BetaCalibrator, IsotonicCalibrator]
 
 
 def miscalibrated(n_neg, n_pos, seed=0, slope=2.0, shift=1.0):
@@ -40,9 +37,7 @@ def miscalibrated(n_neg, n_pos, seed=0, slope=2.0, shift=1.0):
 @pytest.mark.parametrize(
     ("n_pos", "kind"),
     [
-        (1, "intercept"),
-        (19, "intercept"),
-        (20, "platt"),
+        (1, "platt"),
         (99, "platt"),
         (100, "beta"),
         (499, "beta"),
@@ -56,19 +51,34 @@ def test_the_number_of_positives_decides(n_pos, kind):
     assert f"{n_pos} positives" in sentence
 
 
-def test_a_missing_class_is_refused():
-    with pytest.raises(DataError, match="class 1 of 2 has no rows"):
-        fit_calibrator(np.zeros(5), np.zeros(5, int))
-    with pytest.raises(DataError, match="class 2 of 3 has no rows"):
-        fit_calibrator(np.zeros((4, 3)), np.array([0, 1, 0, 1]))
+def test_a_missing_majority_is_refused_and_a_missing_minority_is_not():
+    with pytest.raises(DataError, match="no majority rows"):
+        fit_calibrator(np.zeros(5), np.ones(5, int))
+    logit = np.linspace(-5, 2, 50)
+    calibrated = fit_calibrator(logit, np.zeros(50, int))[0](logit)
+    assert (np.diff(calibrated) > 0).all()
+    assert np.abs(calibrated).max() < 20
+    assert np.isfinite(fit_calibrator(np.zeros((4, 3)), np.array([0, 1, 0, 1]))[0](np.zeros((4, 3)))).all()
+
+
+@pytest.mark.parametrize("n_pos", [1, 3, 9, 10])
+def test_few_positives_are_said_to_be_rough(n_pos):
+    sentence = fit_calibrator(*miscalibrated(300, n_pos))[1]
+    assert ("the probability is rough" in sentence) == (n_pos < 10)
+
+
+def test_the_slope_leaves_the_identity_with_the_number_of_positives():
+    """Logits twice too large: the more positives, the nearer the slope is to one half."""
+    slopes = [PlattCalibrator.fit(*miscalibrated(1000, n)).slope for n in (1, 5, 20, 80, 400)]
+    assert slopes[0] > 0.7
+    assert slopes[-1] == pytest.approx(0.5, abs=0.06)
+    assert slopes[0] > slopes[1] > slopes[2] > slopes[3]
 
 
 @pytest.mark.parametrize("calibrator", BINARY)
 def test_calibration_error_shrinks(calibrator):
-    # Only the intercept can be mended by an intercept.
-    slope = 1.0 if calibrator is InterceptCalibrator else 2.0
-    logit, labels = miscalibrated(3000, 600, slope=slope, shift=1.5)
-    fresh_logit, fresh_labels = miscalibrated(3000, 600, seed=1, slope=slope, shift=1.5)
+    logit, labels = miscalibrated(3000, 600, shift=1.5)
+    fresh_logit, fresh_labels = miscalibrated(3000, 600, seed=1, shift=1.5)
     fitted = calibrator.fit(logit, labels)
     before, after = (
         values_of(two_classes(fresh_labels, expit(logit), 0.5))["ece"]
@@ -120,30 +130,30 @@ def test_smoothed_targets_are_platts():
     np.testing.assert_allclose(smoothed_targets(np.array([0, 0, 0, 1])), [1 / 5, 1 / 5, 1 / 5, 2 / 3])
 
 
-def test_intercept_restores_the_mean():
-    logit, labels = miscalibrated(100, 7)
-    assert expit(InterceptCalibrator.fit(logit, labels)(logit)).mean() == pytest.approx(7 / 107)
-
-
-def test_platt_equals_scikit_learn_on_split_rows():
+def test_platt_is_the_posteriors_mode():
     logit, labels = miscalibrated(120, 40)
-    t = smoothed_targets(labels)
-    X, y, w = np.r_[logit, logit][:, None], np.r_[np.ones(160), np.zeros(160)], np.r_[t, 1 - t]
-    want = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(X, y, sample_weight=w)
+    base = np.log(40.5 / 120.5)
+
+    def loss(v):
+        f = v[0] * (logit - base) + v[1]
+        return np.sum(np.logaddexp(0, f) - labels * f) + 10 * (v[0] - 1) ** 2 + 0.15 * (v[1] - base) ** 2
+
+    slope, at_base = minimize(loss, [1.0, base], method="Nelder-Mead", options={"xatol": 1e-8}).x
     fitted = PlattCalibrator.fit(logit, labels)
-    assert fitted.slope == pytest.approx(want.coef_[0, 0], abs=1e-4)
-    assert fitted.intercept == pytest.approx(want.intercept_[0], abs=1e-4)
+    assert fitted.slope == pytest.approx(slope, abs=1e-4)
+    assert fitted.intercept == pytest.approx(at_base - slope * base, abs=1e-4)
 
 
-def test_beta_is_the_papers_map_and_optimum():
+def test_beta_is_the_papers_map_and_the_posteriors_mode():
     logit, labels = miscalibrated(400, 150)
     fitted = BetaCalibrator.fit(logit, labels)
-    s, t = expit(logit), smoothed_targets(labels)
+    s = expit(logit)
     np.testing.assert_allclose(fitted(logit), fitted.a * np.log(s) - fitted.b * np.log(1 - s) + fitted.c)
 
     def loss(v):
         q = expit(v[0] * np.log(s) - v[1] * np.log(1 - s) + v[2])
-        return -np.mean(t * np.log(q) + (1 - t) * np.log(1 - q))
+        prior = 10 * (v[0] - 1) ** 2 + 10 * (v[1] - 1) ** 2 + 0.15 * v[2] ** 2
+        return prior - np.sum(labels * np.log(q) + (1 - labels) * np.log(1 - q))
 
     slow = minimize(
         loss, [0.5, 0.5, 0.0], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-12, "maxiter": 4000}

@@ -2,56 +2,70 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ensemble.stacking.gate import decide_gate
+from ensemble.stacking.gate import LEAST_GROUPS, decide_gate
 from ensemble.stacking.quality import quality
+from ensemble.stacking.training_scores import TrainingScores
 
-LABELS = np.r_[np.zeros(80, int), np.ones(20, int)]
+
+@pytest.fixture(scope="module")
+def training(make_table):
+    return TrainingScores.from_table(make_table(80, 20))
+
+
 NOISE = np.random.default_rng(0).normal(size=100)
-GOOD = 4 * (LABELS - 0.5) + NOISE
-POOR = 2 * (LABELS - 0.5) + 2 * NOISE
+SIGN = np.r_[-np.ones(80), np.ones(20)]
+GOOD = 2 * SIGN + NOISE
+POOR = SIGN + 2 * NOISE
 
 
-def test_a_better_stack_is_kept():
-    gate = decide_gate(GOOD, POOR, LABELS, "cnn")
-    assert gate.keep_stack
-    assert gate.sentence.startswith("The stack is kept")
-    assert str(quality(GOOD, LABELS)) in gate.sentence
-    assert str(quality(POOR, LABELS)) in gate.sentence
-    assert "'cnn'" in gate.sentence
+def test_the_stack_is_the_default(training):
+    for stack, single in ((GOOD, POOR), (GOOD, GOOD.copy())):
+        gate = decide_gate(training, stack, single, "cnn", seed=0)
+        assert gate.keep_stack
+        assert "'cnn', is not shown to be better" in gate.sentence
+        assert str(quality(stack, training.labels)) in gate.sentence
+        assert str(quality(single, training.labels)) in gate.sentence
 
 
-def test_a_worse_stack_is_dropped_and_both_faults_are_named():
-    gate = decide_gate(POOR, GOOD, LABELS, "cnn")
+def test_a_member_that_is_shown_to_be_better_takes_its_place(training):
+    gate = decide_gate(training, POOR, GOOD, "cnn", seed=0)
     assert not gate.keep_stack
     assert "'cnn' alone is the ensemble" in gate.sentence
-    assert "log loss and average precision are worse" in gate.sentence
+    assert "95 % interval +" in gate.sentence
 
 
-@pytest.mark.parametrize(
-    ("stack", "fault"),
-    [
-        (3 * GOOD + 4, "log loss is worse"),  # same ranks, overconfident and biased
-        (np.where(np.arange(100) == 99, -1.0, GOOD * 1.2 - 0.2), "average precision is worse"),
-    ],
-)
-def test_one_fault_is_enough(stack, fault):
-    single = GOOD if "log loss" in fault else GOOD * 0.3
-    gate = decide_gate(stack, single, LABELS, "cnn")
-    assert not gate.keep_stack
-    assert fault in gate.sentence
+def test_a_point_estimate_is_no_evidence(training):
+    slightly = GOOD + 0.1 * np.random.default_rng(1).normal(size=100)
+    worse, better = sorted(
+        (GOOD, slightly), key=lambda logits: quality(logits, training.labels).log_loss, reverse=True
+    )
+    assert quality(worse, training.labels).log_loss > quality(better, training.labels).log_loss
+    assert decide_gate(training, worse, better, "cnn", seed=0).keep_stack
 
 
-def test_equal_is_not_worse():
-    assert decide_gate(GOOD, GOOD.copy(), LABELS, "cnn").keep_stack
+def test_a_lower_log_loss_alone_does_not_outweigh_better_ranks(training):
+    biased = GOOD + 8
+    assert quality(biased, training.labels).log_loss > quality(0.2 * POOR, training.labels).log_loss
+    assert decide_gate(training, biased, 0.2 * POOR, "cnn", seed=0).keep_stack
 
 
-def test_three_classes():
-    labels = np.arange(90) % 3
+def test_few_independent_images_are_never_evidence(training):
+    # Twenty minority rows, but of nine patients only.
+    groups = np.where(training.labels == 1, 1000 + np.arange(100) % (LEAST_GROUPS - 1), training.groups)
+    gate = decide_gate(replace(training, groups=groups), POOR, GOOD, "cnn", seed=0)
+    assert gate.keep_stack
+    assert "fewer than 10 independent images (9)" in gate.sentence
+
+
+def test_three_classes(make_table_3):
+    training = TrainingScores.from_table(make_table_3((30, 30, 30)))
     rng = np.random.default_rng(0)
-    good = 3 * np.eye(3)[labels] + rng.normal(size=(90, 3))
-    poor = np.eye(3)[labels] + rng.normal(size=(90, 3))
-    assert decide_gate(good, poor, labels, "cnn").keep_stack
-    assert not decide_gate(poor, good, labels, "cnn").keep_stack
+    good = 3 * np.eye(3)[training.labels] + rng.normal(size=(90, 3))
+    poor = np.eye(3)[training.labels] + rng.normal(size=(90, 3))
+    assert decide_gate(training, good, poor, "cnn", seed=0).keep_stack
+    assert not decide_gate(training, poor, good, "cnn", seed=0).keep_stack

@@ -109,8 +109,8 @@ def test_table_checks_name_what_is_wrong(make_table):
         TrainingScores.from_table(replace(table, fold_of_row=np.full(50, -1)))
     with pytest.raises(ModelError, match="group 0 lies in two folds"):
         TrainingScores.from_table(replace(table, groups=np.arange(50) // 2))
-    one_fold = np.where(table.labels == 1, 2, table.fold_of_row)
-    with pytest.raises(DataError, match="class 'bad' has 10 rows, all in fold 2"):
+    one_fold = np.where(table.labels == 0, 2, table.fold_of_row)
+    with pytest.raises(DataError, match="class 'good' has 40 rows, all in fold 2"):
         TrainingScores.from_table(replace(table, fold_of_row=one_fold))
     with pytest.raises(DataError, match="class 'bad' has 0 rows, in no fold"):
         TrainingScores.from_table(replace(table, labels=np.zeros(50, int)))

@@ -13,7 +13,7 @@ def facts(positives: int, held_out: int = 0, groups: int | None = None, folds: i
 
 
 @pytest.mark.parametrize(
-    ("positives", "family"), [(19, "intercept"), (20, "Platt"), (100, "beta"), (500, "isotonic")]
+    ("positives", "family"), [(1, "Platt"), (99, "Platt"), (100, "beta"), (500, "isotonic")]
 )
 def test_family_is_what_the_ensemble_will_take(positives, family):
     import numpy as np
