@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from ensemble.logistic import MIN_SLOPE, Float64Array, fit_logistic
+from ensemble.logistic import MIN_SLOPE, Float64Array, LogisticFit, LogisticPrior, fit_logistic
 from ensemble.stacking.combination import LinearCombination
 from ensemble.stacking.quality import log_loss
 from ensemble.stacking.stacker import cross_fit
@@ -28,7 +28,7 @@ Method = Callable[[TrainingScores], LinearCombination]
 def former_stack(training: TrainingScores) -> LinearCombination:
     """Non-negative weights that ridge draws to 0; its strength by cross-fitted log loss."""
     ridge = _POSITIVES_PER_WEIGHT * training.scores.shape[1] / max(1, training.n_positive)
-    if training.can_cross_fit:
+    if _every_fold_can_be_left_out(training):
         losses = [
             log_loss(cross_fit(training, partial(_ridge, ridge=ridge * factor)), training.labels)
             for factor in _FACTORS
@@ -42,7 +42,7 @@ def former_single(training: TrainingScores, column: int) -> LinearCombination:
     transform = ColumnTransform.fit(training)
     z = transform(training.scores)[:, [column]]
     ridge = _POSITIVES_PER_WEIGHT / max(1, training.n_positive)
-    fit = fit_logistic(z, training.labels.astype(np.float64), ridge=ridge, lower=MIN_SLOPE)
+    fit = _towards_zero(z, training, ridge, MIN_SLOPE)
     weights = np.zeros((len(training.columns), 1))
     weights[column] = fit.weights
     return LinearCombination(transform, weights, np.array([fit.intercept]))
@@ -62,12 +62,24 @@ def former_gated(training: TrainingScores) -> Method:
 
 def _out_of_fold(training: TrainingScores, method: Method) -> Float64Array:
     """Cross-fitted logits; those of the rows fitted on where too few folds hold the minority."""
-    if training.can_cross_fit:
+    if _every_fold_can_be_left_out(training):
         return cross_fit(training, method)
     return method(training).logits(training.scores)
 
 
 def _ridge(training: TrainingScores, ridge: float) -> LinearCombination:
     transform = ColumnTransform.fit(training)
-    fit = fit_logistic(transform(training.scores), training.labels.astype(np.float64), ridge=ridge, lower=0.0)
+    fit = _towards_zero(transform(training.scores), training, ridge, 0.0)
     return LinearCombination(transform, fit.weights[:, None], np.array([fit.intercept]))
+
+
+def _towards_zero(z: Float64Array, training: TrainingScores, ridge: float, lower: float) -> LogisticFit:
+    """Ridge regression as it was: weights drawn to 0, the intercept free."""
+    n = z.shape[1]
+    prior = LogisticPrior(np.zeros(n), ridge * np.eye(n), intercept=0.0, intercept_precision=0.0)
+    return fit_logistic(z, training.labels, prior, lower=lower)
+
+
+def _every_fold_can_be_left_out(training: TrainingScores) -> bool:
+    """Whether each class is in at least two folds."""
+    return all(len(np.unique(training.folds[training.labels == k])) > 1 for k in range(training.n_classes))
