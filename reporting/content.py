@@ -183,6 +183,7 @@ class Report:
         heat_source: where the maps come from; empty where there are none.
         origin: how to make it again.
         localised: how well the map finds what masks mark; None where the data set has no masks.
+        learning_curve: the document of ``learning_curve.json``; None where the run has no labels.
     """
 
     title: str
@@ -201,6 +202,7 @@ class Report:
     heat_source: str
     origin: Origin
     localised: Localised | None = None
+    learning_curve: Mapping[str, Any] | None = None
 
     @property
     def n_repeats(self) -> int:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from contracts.rows import LabelArray
 from evaluation.curves import THRESHOLDS, Band, TradeOffs, net_benefit_of_flagging_all
+from evaluation.metrics import METRICS
 from reporting.content import Model, Role
 from reporting.drawing import FAINT, MAJORITY, MINORITY, as_svg, legend_below, new_axes, our_style
 
@@ -197,6 +198,56 @@ def _trade_offs_of(model: Model) -> TradeOffs:
     """The curves that exist for two classes only."""
     assert model.curves.trade_offs is not None, "cost curves of more than two classes"
     return model.curves.trade_offs
+
+
+def learning_curve(sizes: Sequence[Mapping[str, Any]], name: str, found: Mapping[str, Any], more: int) -> str:
+    """A figure over the number of labelled minority images, continued by some more.
+
+    Args:
+        sizes: ``images`` and, under ``name``, ``mean``, ``interval`` and ``values`` of each size.
+        name: of the figure, a key of :data:`evaluation.metrics.METRICS`.
+        found: ``then``, ``low`` and ``high`` of the continuation.
+        more: images that it is continued by.
+    """
+    n_images = [size["images"] for size in sizes]
+    means = [size[name]["mean"] for size in sizes]
+    with our_style():
+        figure, axes = new_axes("labelled images of the minority class", METRICS[name].title)
+        colour = COLOURS["ensemble"]
+        for size in sizes:
+            values = size[name]["values"]
+            axes.vlines(size["images"], *size[name]["interval"], color=colour, alpha=0.35, linewidth=1.6)
+            axes.plot([size["images"]] * len(values), values, "o", color=FAINT, markersize=2.5)
+        axes.plot(
+            n_images,
+            means,
+            color=colour,
+            linewidth=1.8,
+            marker="o",
+            markersize=4,
+            label="ensemble, mean of draws",
+        )
+        ahead = n_images[-1] + more
+        axes.plot(
+            [n_images[-1], ahead],
+            [found["now"], found["then"]],
+            color=MINORITY,
+            linewidth=1.4,
+            linestyle="--",
+        )
+        axes.vlines(ahead, found["low"], found["high"], color=MINORITY, linewidth=1.6)
+        axes.plot(
+            [ahead],
+            [found["then"]],
+            "o",
+            color=MINORITY,
+            markerfacecolor="white",
+            markersize=5.5,
+            label=f"expected with {more} more",
+        )
+        axes.set_xlim(left=0)
+        legend_below(figure)
+        return as_svg(figure)
 
 
 def _named(model: Model, metric: str, values: Mapping[str, float]) -> str:

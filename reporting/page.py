@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluation.metrics import METRICS
 from reporting.content import Gallery, MaskedPicture, Model, Report
+from reporting.learning_curve import learning_curves
 from reporting.page_figures import (
     calibration_figures,
     class_curves,
@@ -96,6 +97,7 @@ def render(report: Report) -> str:
             ],
             galleries=_galleries(report),
             masked=_masked_pictures(report),
+            learning_curves=learning_curves(report.learning_curve) if report.learning_curve else [],
             side=SIDE,
         )
     )

@@ -21,6 +21,7 @@ from reporting.terminal import note, progress_bar
 from workflow.checking.examine import examine
 from workflow.checking.results import document_of, print_results, write_page
 from workflow.checking.saved_spec import check_target, save_spec
+from workflow.run.label_curve import kept_curve
 from workflow.run.prepared import manifest_of
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import images_of_other_endings, other_endings_sentence
@@ -75,9 +76,12 @@ def check(
         if others:
             note(other_endings_sentence(others))
         document |= reading_of(config)
+        curve = document["learning_curve"] = kept_curve(config)
         write_page(audit, problems, document)
         print_reading(document)
         print_results(config.options, audit, problems, document)
+        if curve is not None:
+            note(curve["sentence"])
         return document
 
 

@@ -16,6 +16,7 @@ from evaluation.metrics import default_metric
 from reporting.content import Localised
 from reporting.terminal import console, note
 from workflow.comparing.compare import comparison_of
+from workflow.comparing.learning_curve import learning_curve
 from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW
 from workflow.pages.localisation import localised
@@ -67,12 +68,14 @@ def report(options: RunOptions, output: Path | None = None, pictures: bool = Tru
     config = resolve_config(options)
     with console.status("fitting from cached results", spinner="dots"):
         run, comparison = _compared_run(config)
+    curve = learning_curve(run)
     with console.status("drawing", spinner="dots"):
         commands = _commands(options, config, comparison, output, pictures)
-        text = _page(run, comparison, commands, pictures, localised(Run(config), pictures))
+        text = _page(run, comparison, commands, pictures, localised(Run(config), pictures), curve)
     target = output or config.folder / "report.html"
     write_text(target, text)
     size = target.stat().st_size
+    note(curve["sentence"])
     note(f"Report: {target} ({size / 1e6:.1f} MB). Open it in any browser; it needs no network.")
     return {"path": str(target), "bytes": size}
 
@@ -111,6 +114,7 @@ def _page(
     commands: list[str],
     pictures: bool,
     found_by_map: Localised | None,
+    curve: dict[str, Any],
 ) -> str:
     from reporting.content import Origin, Report
     from reporting.page import render
@@ -146,6 +150,7 @@ def _page(
             digests=_digests(run, comparison),
         ),
         localised=found_by_map,
+        learning_curve=curve,
     )
     return render(report)
 

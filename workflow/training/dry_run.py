@@ -12,6 +12,7 @@ from rich.table import Table
 from features.devices import pick_device
 from reporting.terminal import console, note
 from workflow.run.fits import Fit, fits_of, read_result
+from workflow.run.label_curve import kept_curve
 from workflow.run.prepared import PreparedData, prepare_data
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import print_data_facts
@@ -25,7 +26,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     """Print and return counts, folds, members, estimated time and disk; trains nothing and writes no run.
 
     Files are inspected as in training. The findings, augmented copies and the backbone's fast form are kept
-    for the training.
+    for the training. What more labels would buy is said where ``report`` has measured it in this run folder.
     """
     config = resolve_config(options)
     members = tuple(config.member(name) for name in only) or config.members
@@ -51,9 +52,13 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
         f"About {total / 60:.1f} minutes ({seconds:.0f} s of it backbone features, as measured just now; "
         f"members by rates of a 2-core machine) and {disk / 1e6:,.0f} MB of new files below {options.runs}."
     )
+    curve = kept_curve(config)
+    if curve is not None:
+        note(curve["sentence"])
     return {
         **facts,
         **reading,
+        "learning_curve": curve,
         "members": estimates,
         "fits": len(fits),
         "fits_pending": len(pending),

@@ -189,8 +189,11 @@ class FitWork:
 
         It was not when this command began, but another command on the same run may have finished it.
         """
-        if read_result(fit) is not None:
-            return
+        if read_result(fit) is None:
+            self.result(fit).write(fit)
+
+    def result(self, fit: Fit) -> FitResult:
+        """Fit and score, whatever is cached; writes nothing but what the member keeps beside its result."""
         from workflow.run.features import rows_of
 
         if self.threads is not None:
@@ -204,9 +207,9 @@ class FitWork:
         test = rows_of(store, self.data, self.data.test, self.config.decode)
         fold_of_row = self.data.of_repeat(fit.repeat).fold_of_row
         share = contamination_of(self.config)
-        run_fit(
+        return run_fit(
             fit, train, test, fold_of_row, self.device, sources, self.data.targets, contamination=share
-        ).write(fit)
+        )
 
 
 def _limit_threads(threads: int) -> None:
