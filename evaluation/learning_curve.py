@@ -63,8 +63,8 @@ def extrapolate(
     The interval joins three things. Whole draws are drawn again, since the subsets of a draw are nested. The
     logarithms of the mean errors are moved by the standard deviation of the law's residuals. And the
     additional images are other images than those at hand: with V the variance of the figure over sets of n
-    images, that of the step to n + k is V k / (n + k), as for a mean of n terms. V is estimated from
-    the draws of m of n images, whose variance is about V (n - m) / m (the delete-d jackknife, Shao & Wu 1989).
+    images, that of the step to n + k is V k / (n + k), as for a mean of n terms. V is estimated from draws of
+    m of the n images, whose variance is about V (n - m) / m (the delete-d jackknife, Shao & Wu 1989).
 
     Args:
         n_labels: ``[S]`` sizes, ascending; the last one is all labels.

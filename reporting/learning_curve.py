@@ -34,7 +34,8 @@ def more_labels(curve: Mapping[str, Any]) -> str:
         sentences = [f"{of_what} can buy next to nothing here: {listed(others)}."]
     else:
         sentences = [
-            f"What {of_what} would buy cannot be told: over {first:.0f} to {last:.0f} of them, {listed(others)}."
+            f"What {of_what} would buy cannot be told: over {first:.0f} to {last:.0f} of them, "
+            f"{listed(others)}."
         ]
     if curve["left_out"]:
         reasons = "; ".join(f"{name} {reason}" for name, reason in curve["left_out"].items())
@@ -69,8 +70,8 @@ def learning_curves(curve: Mapping[str, Any]) -> list[Drawing]:
                 f"{title} over labelled images",
                 svg_uri(figures.learning_curve(curve["sizes"], name, found, curve["more"])),
                 f"{title} by number of labelled minority images. {told}.",
-                f"Each dot is one draw of the labelled images; bars are where a further draw would lie (95 %). "
-                f"The hollow dot is the continuation by {curve['more']} images, with its interval.",
+                "Each dot is one draw of the labelled images; bars are where a further draw would lie "
+                f"(95 %). The hollow dot is the continuation by {curve['more']} images, with its interval.",
             )
         )
     return drawings

@@ -1,10 +1,10 @@
 """The run's own learning curve: its members refitted on subsets of the labelled minority images.
 
-The majority's rows stay, so one-class members stay as they are and only members that read labels are refitted,
-on cached features. Each draw puts the minority's groups in an order, balanced over the folds, and takes the
-first quarter, half and so on of them, which makes its subsets nested. Everything else is as in the run:
-its folds, its way to an ensemble, and the rows that its figures stand on. Minority images that a subset lacks
-are judged like all others, so every point is measured on the same images.
+The majority's rows stay, so one-class members stay as they are, and only members that read labels are
+refitted, on cached features. Each draw puts the minority's groups in an order, balanced over the folds, and
+takes the first quarter, half and so on of them, which makes its subsets nested. Everything else is as in the
+run: its folds, its way to an ensemble, and the rows that its figures stand on. Minority images that a subset
+lacks are judged like all others, so every point is measured on the same images.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ def _plan(run: Run) -> _Plan:
     n_groups = len({row.group for row in data.train if row.label == minority})
     if n_groups < _FEWEST_GROUPS:
         return _Plan(
-            refusal=f"What more labelled images of {minority} would buy cannot be told yet: a learning curve takes "
-            f"at least {_FEWEST_GROUPS} independent ones, and there are {n_groups}."
+            refusal=f"What more labelled images of {minority} would buy cannot be told yet: a learning curve "
+            f"takes at least {_FEWEST_GROUPS} independent ones, and there are {n_groups}."
         )
     trained = [p for p in run.config.members if any(fit.member == p for fit in run.trained)]
     members = [p for p in trained if p.name not in run.left_out]
@@ -165,8 +165,8 @@ def _plan(run: Run) -> _Plan:
     if not refitted:
         why = "".join(f" {name} {reason}." for name, reason in left_out.items())
         return _Plan(
-            refusal="There is no learning curve, because no member that learns from labels can be refitted in "
-            f"seconds.{why}",
+            refusal="There is no learning curve, because no member that learns from labels can be refitted "
+            f"in seconds.{why}",
             left_out=left_out,
         )
     seconds = sum(per_draw[p] for p in refitted) + len(sizes) * repeat_fits * _SECONDS_PER_FUSION
@@ -229,7 +229,7 @@ def _n_majority(run: Run) -> int:
 
 
 def _order_of_groups(run: Run, repeat: int, seed: int) -> list[str]:
-    """The minority's groups in random order, one of each fold in turn, so that subsets are balanced as runs are.
+    """The minority's groups in random order, one of each fold in turn: subsets are balanced as runs are.
 
     The first two then lie in two folds, without which nothing could be cross-fitted.
     """
