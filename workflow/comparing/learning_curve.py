@@ -48,7 +48,7 @@ FIGURES = ("average_precision", "auroc")
 _FEWEST_GROUPS = 4  # two sizes below all of them, of at least two groups each
 _FEWEST_IN_SUBSET = 2
 _SLOWEST_ROW = 0.01  # seconds of a fit per training row
-_MOST_DRAWS, _FEWEST_DRAWS = 8, 4
+MOST_DRAWS, FEWEST_DRAWS = 8, 4
 _BUDGET_SECONDS = 60.0
 _LONGEST_SECONDS = 240.0
 _SECONDS_PER_FUSION = 0.1  # of fitting one ensemble on scores
@@ -160,7 +160,7 @@ def _plan(run: Run) -> _Plan:
     repeat_fits = run.config.recipe.folds + bool(data.test)
     rows = len(data.train) + len(data.augmented)
     per_draw = {p: (len(sizes) - 1) * repeat_fits * rows * entry_of(p.type).seconds_per_row for p in readers}
-    left_out = {p.name: reason for p in readers if (reason := _too_slow(p, _FEWEST_DRAWS * per_draw[p]))}
+    left_out = {p.name: reason for p in readers if (reason := _too_slow(p, FEWEST_DRAWS * per_draw[p]))}
     refitted = tuple(p for p in readers if p.name not in left_out)
     if not refitted:
         why = "".join(f" {name} {reason}." for name, reason in left_out.items())
@@ -175,7 +175,7 @@ def _plan(run: Run) -> _Plan:
         refitted=refitted,
         left_out=left_out,
         sizes=sizes,
-        n_draws=max(_FEWEST_DRAWS, min(_MOST_DRAWS, int(_BUDGET_SECONDS / seconds))),
+        n_draws=max(FEWEST_DRAWS, min(MOST_DRAWS, int(_BUDGET_SECONDS / seconds))),
     )
 
 
