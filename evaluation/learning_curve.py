@@ -15,6 +15,9 @@ import numpy as np
 from contracts.errors import DataError
 from evaluation.rows import Float64Array
 
+FIGURES = ("average_precision", "auroc")
+"""Figures that curves are made of, the one that a rare class is felt in first."""
+
 CONFIDENCE = 0.95
 N_REPLICATES = 4000
 CEILING = 0.005

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evaluation.learning_curve import FIGURES
 from evaluation.metrics import METRICS
 from reporting import figures
 from reporting.drawing import Drawing
@@ -18,7 +19,8 @@ def more_labels(curve: Mapping[str, Any]) -> str:
     Args:
         curve: a document of :func:`workflow.comparing.learning_curve.learning_curve` with at least two sizes.
     """
-    continued: Mapping[str, Mapping[str, Any]] = curve["next"]
+    # In this order, whatever order a file has them in.
+    continued: dict[str, Mapping[str, Any]] = {name: curve["next"][name] for name in FIGURES}
     rising = [name for name, each in continued.items() if each["trend"] == "rises"]
     first, last = curve["sizes"][0]["images"], curve["sizes"][-1]["images"]
     of_what = f"{curve['more']} more labelled images of “{curve['minority']}”"
@@ -62,7 +64,8 @@ def _without_trend(name: str, found: Mapping[str, Any]) -> str:
 def learning_curves(curve: Mapping[str, Any]) -> list[Drawing]:
     """A figure for each measure, with the expected continuation."""
     drawings = []
-    for name, found in curve["next"].items():
+    for name in FIGURES if curve["sizes"] else ():
+        found = curve["next"][name]
         title = capitalised(_title(name))
         told = ", ".join(f"{size['images']:.0f}: {size[name]['mean']:.3f}" for size in curve["sizes"])
         drawings.append(

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_ensemble
-from evaluation.learning_curve import draw_interval, extrapolate
+from evaluation.learning_curve import FIGURES, draw_interval, extrapolate
 from evaluation.ranking import ranking_figures
 from features.devices import pick_device
 from reporting.learning_curve import more_labels
@@ -42,8 +42,6 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 
 MORE = 10
 """Additional labelled images that the curve is continued by."""
-
-FIGURES = ("average_precision", "auroc")
 
 _FEWEST_GROUPS = 4  # two sizes below all of them, of at least two groups each
 _FEWEST_IN_SUBSET = 2
@@ -82,7 +80,7 @@ def learning_curve(run: Run) -> dict[str, Any]:
 
     Returns:
         ``{minority, more, measured, members, refitted, left_out, draws, sizes, next, sentence, seconds}``. An
-        entry of ``sizes`` has ``images`` (mean over draws), ``groups``, and for each of :data:`FIGURES`
+        entry of ``sizes`` has ``images`` (mean over draws), ``groups``, and for each of :data:`evaluation.learning_curve.FIGURES`
         ``{mean, interval, values}``; ``next`` has ``{now, then, low, high, trend, exponent,
         exponent_interval}`` of each. Where there can be no curve, ``sizes`` and ``next`` are empty and
         ``sentence`` says why.
@@ -127,7 +125,11 @@ def _made(run: Run, file: CurveFile) -> dict[str, Any]:
     ]
     for name, values_DS in figures.items():
         found = extrapolate(n_images, values_DS, MORE, run.config.seed)
-        document["next"][name] = {**vars(found), "trend": found.trend}
+        document["next"][name] = {
+            **vars(found),
+            "exponent_interval": list(found.exponent_interval),
+            "trend": found.trend,
+        }
     document["sentence"] = more_labels(document)
     return {**document, "seconds": round(time.monotonic() - started, 1)}
 

@@ -78,7 +78,9 @@ def test_refits_keep_the_majority_and_learn_from_no_other_minority_row(curved):
             assert {path for path, fold in fold_of.items() if fold == fit.fold} <= folds.keys()
     for fit, part in seen:
         if fit.fold != FINAL:
-            learnt = {path for path, fold in fold_of.items() if fold != fit.fold} & {r.path for r in part.train}
+            learnt = {path for path, fold in fold_of.items() if fold != fit.fold} & {
+                r.path for r in part.train
+            }
             assert any(learnt - majority <= subset for subset in subsets)
     # Of one draw, each subset lies in the next.
     for small, large in zip(subsets[:1], subsets[2:3], strict=True):
@@ -112,6 +114,7 @@ def test_check_and_dry_run_say_it_of_this_run_only(curved):
     run, document, _ = curved
     for arguments in (("check",), ("train-all", "--dry-run")):
         outcome = run.command(*arguments, "--json")
+        assert outcome.out, outcome.err
         assert outcome.json["learning_curve"]["sentence"] == document["sentence"]
         assert document["sentence"] in outcome.said
         other = run.command(*arguments, "--json", "--seed", 5)
@@ -134,7 +137,7 @@ def test_too_few_labels_are_said(tiny, tmp_path):
 def test_members_that_learn_from_pixels_are_left_out_and_named(trained, tmp_path):
     run = opened(trained)
     plan = run.config.member("cnn_weighted")
-    slow = replace(plan, settings=plan.settings.model_copy(update={"tune": "full"}))
+    slow = plan.model_copy(update={"settings": plan.settings.model_copy(update={"tune": "full"})})
     alone = state.Run(replace(run.config, members=(run.config.member("patchcore"), slow)))
     alone.trained = {
         replace(fit, member=slow) if fit.member == plan else fit: result
