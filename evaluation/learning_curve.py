@@ -138,6 +138,6 @@ def draw_interval(figures_D: Float64Array) -> tuple[float, float]:
     from scipy.stats import t
 
     n_draws = len(figures_D)
-    reach = float(t.ppf(0.5 + CONFIDENCE / 2.0, n_draws - 1)) * np.sqrt(1.0 + 1.0 / n_draws)
+    reach = float(t.ppf(0.5 + CONFIDENCE / 2.0, n_draws - 1)) * float(np.sqrt(1.0 + 1.0 / n_draws))
     mean, spread = float(figures_D.mean()), float(figures_D.std(ddof=1))
     return max(0.0, mean - reach * spread), min(1.0, mean + reach * spread)

@@ -8,15 +8,21 @@ import pytest
 
 from contracts.files import read_json, write_json
 from tests.conftest import Outcome, Run
+from workflow.checking.check import check
 from workflow.comparing.learning_curve import learning_curve
 from workflow.run import state
 from workflow.run.fits import FINAL
 from workflow.settings.config import RunOptions
+from workflow.training.dry_run import dry_run
 from workflow.training.train import FitWork
 
 
+def options_of(run: Run) -> RunOptions:
+    return RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs)
+
+
 def opened(run: Run) -> state.Run:
-    return state.Run.open(RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs))
+    return state.Run.open(options_of(run))
 
 
 def few_draws(patch: pytest.MonkeyPatch) -> None:
@@ -110,16 +116,14 @@ def test_an_interrupted_curve_goes_on_and_a_kept_one_is_not_made_again(curved, m
     assert not refits
 
 
-def test_check_and_dry_run_say_it_of_this_run_only(curved):
+@pytest.mark.parametrize("command", [check, dry_run])
+def test_check_and_dry_run_say_it_of_this_run_only(curved, command, capsys):
     run, document, _ = curved
-    for arguments in (("check",), ("train-all", "--dry-run")):
-        outcome = run.command(*arguments, "--json")
-        assert outcome.out, outcome.err
-        assert outcome.json["learning_curve"]["sentence"] == document["sentence"]
-        assert document["sentence"] in outcome.said
-        other = run.command(*arguments, "--json", "--seed", 5)
-        assert other.json["learning_curve"] is None
-        assert document["sentence"] not in other.said
+    options = options_of(run)
+    assert command(options)["learning_curve"]["sentence"] == document["sentence"]
+    assert document["sentence"] in " ".join(capsys.readouterr().err.split())
+    assert command(replace(options, seed=5))["learning_curve"] is None
+    assert document["sentence"] not in " ".join(capsys.readouterr().err.split())
 
 
 def test_too_few_labels_are_said(tiny, tmp_path):
