@@ -80,10 +80,10 @@ def learning_curve(run: Run) -> dict[str, Any]:
 
     Returns:
         ``{minority, more, measured, members, refitted, left_out, draws, sizes, next, sentence, seconds}``. An
-        entry of ``sizes`` has ``images`` (mean over draws), ``groups``, and for each of
-        :data:`evaluation.learning_curve.FIGURES` ``{mean, interval, values}``; ``next`` has ``{now, then, low, high, trend, exponent,
-        exponent_interval}`` of each. Where there can be no curve, ``sizes`` and ``next`` are empty and
-        ``sentence`` says why.
+        entry of ``sizes`` has ``images`` (mean over draws), ``groups``, and ``{mean, interval, values}`` for
+        each of :data:`evaluation.learning_curve.FIGURES`; ``next`` has ``{now, then, low, high, trend,
+        exponent, exponent_interval}`` of each. Where there can be no curve, ``sizes`` and ``next`` are empty
+        and ``sentence`` says why.
 
     Raises:
         ModelError: members are not trained.
