@@ -63,10 +63,19 @@ def test_every_picture_has_words_and_every_link_its_target(page):
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     n_models = sum(a.get("class") == "confusion two" for tag, a in page.tags if tag == "table")
     assert n_models in {1, 2, 3}  # equal ones are drawn once
-    assert sum("svg" in a["src"] for a in images) == 6 + n_models
+    # Six of the comparison and its curves, two learning curves, and a histogram for each model.
+    assert sum("svg" in a["src"] for a in images) == 8 + n_models
     assert all(len(a["alt"]) > 10 for a in images)
     ids = {a["id"] for _, a in page.tags if "id" in a}
     assert {a["href"].removeprefix("#") for tag, a in page.tags if tag == "a"} <= ids
+
+
+def test_says_what_more_labels_would_buy(reported, page):
+    run, outcome = reported
+    curve = read_json(run.folder / "learning_curve.json")["document"]
+    assert curve["sentence"] in page.text
+    assert curve["sentence"] in outcome.said
+    assert "Average precision over labelled images" in page.text
 
 
 def test_tells_what_compare_found(reported, page):
