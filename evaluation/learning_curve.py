@@ -67,12 +67,14 @@ def extrapolate(
     logarithms of the mean errors are moved by the standard deviation of the law's residuals. And the
     additional images are other images than those at hand: with V the variance of the figure over sets of n
     images, that of the step to n + k is V k / (n + k), as for a mean of n terms. V is estimated from draws of
-    m of the n images, whose variance is about V (n - m) / m (the delete-d jackknife, Shao & Wu 1989).
+    m of the n images, whose variance is about V (n - m) / m (the delete-d jackknife, Shao & Wu 1989). The
+    larger set is measured with other folds, too: to that adds what different folds change with all labels,
+    once for the figure now and once for the one then, each a mean over the repeats.
 
     Args:
         n_labels: ``[S]`` sizes, ascending; the last one is all labels.
-        figures_DS: ``[D, S]`` figure of each draw at each size, 0…1, higher is better. The last column may
-            hold equal values, since there is one way only to take all.
+        figures_DS: ``[D, S]`` figure of each draw at each size, 0…1, higher is better. There is one way only
+            to take all labels, so the last column has a value for each repeat of the folds, again and again.
         more: number of additional labels, above 0.
         seed: of the replicates.
 
@@ -104,10 +106,8 @@ def extrapolate(
 
     n = float(n_labels[-1])
     growth = (n + more) / n
-    of_which_images = rng.normal(
-        0.0, np.sqrt(_variance(n_labels, figures_DS) * more / (n + more)), N_REPLICATES
-    )
-    then = np.clip(now * growth**-exponents + of_which_images, 0.0, 1.0)
+    spread = np.sqrt(_variance(n_labels, figures_DS) * more / (n + more) + 2.0 * _of_folds(figures_DS[:, -1]))
+    then = np.clip(now * growth**-exponents + rng.normal(0.0, spread, N_REPLICATES), 0.0, 1.0)
     tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
     low, high = np.percentile(1.0 - then, [tail, 100.0 - tail])
     low_exponent, high_exponent = np.percentile(exponents, [tail, 100.0 - tail])
@@ -127,6 +127,12 @@ def _variance(n_labels: Float64Array, figures_DS: Float64Array) -> float:
     part = n_labels[:-1] / n_labels[-1]
     # Each size by itself estimates V; a small one from far away, which is what the mean is robust against.
     return float(np.mean(figures_DS[:, :-1].var(axis=0, ddof=1) * part / (1.0 - part)))
+
+
+def _of_folds(figures_D: Float64Array) -> float:
+    """Variance, over folds, of the mean over repeats; 0 where one repeat cannot tell it."""
+    of_repeats = np.unique(figures_D)
+    return float(of_repeats.var(ddof=1)) / len(of_repeats) if len(of_repeats) > 1 else 0.0
 
 
 def draw_interval(figures_D: Float64Array) -> tuple[float, float]:

@@ -47,6 +47,16 @@ def test_draws_that_differ_widen_the_interval():
     assert 0.0 <= wide.low <= wide.then <= wide.high <= 1.0
 
 
+def test_folds_that_differ_with_all_labels_widen_the_interval():
+    figures = draws_of(0.5, noise=0.02)
+    once = extrapolate(SIZES, figures, more=10)
+    figures[:, -1] += np.tile([-0.05, 0.0, 0.05], 2)
+    thrice = extrapolate(SIZES, figures, more=10)
+    assert thrice.now == pytest.approx(once.now)
+    # Two means of three values with a standard deviation of .05.
+    assert thrice.high - thrice.low == pytest.approx(2 * 1.96 * 0.05 * np.sqrt(2 / 3), rel=0.25)
+
+
 def test_the_interval_holds_the_figure_of_a_mean_of_more_terms():
     """Error = law + mean of one term per image, the case that the variance of the next images is made for."""
     hits, n_sets = 0, 60

@@ -72,8 +72,8 @@ def test_every_class_has_its_curve_and_every_picture_its_words(page):
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     n_models = sum(a.get("class") == "confusion" for tag, a in page.tags if tag == "table")
     assert n_models in {1, 2, 3}  # equal ones are drawn once
-    # Differences, a PR figure a class, reliability, a histogram a model.
-    assert sum("svg" in a["src"] for a in images) == 1 + 3 + 1 + n_models
+    # Differences, a PR figure a class, reliability, two learning curves, a histogram a model.
+    assert sum("svg" in a["src"] for a in images) == 1 + 3 + 1 + 2 + n_models
     assert all(len(a["alt"]) > 10 for a in images)
     curves = [a["alt"] for a in images if a["alt"].startswith("Precision over recall of")]
     assert [next(name for name in NAMES if f"“{name}”" in alt) for alt in curves] == [*reversed(NAMES)]
