@@ -276,7 +276,7 @@ def _write_graph(folder: Path, arm: str, backbone: Any, member: Any) -> None:
     from export.onnx_file import write_onnx
 
     graph = graph_of_member(backbone, GraphMember("patchcore", "backbone", member.to_module()), SIZE)
-    write_onnx(_graph_path(folder, arm), graph, np.asarray(1.0), np.asarray(0.0), {})
+    write_onnx(_graph_path(folder, arm), graph, None, np.asarray(0.0), {})
 
 
 def _graph_runner(folder: Path, arm: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -234,7 +234,7 @@ def _graph_worker(path: Path, runtime: str, jpegs: list[Path], driver: Connectio
         done, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:
             first = done % len(pixels)
-            done += len(model.run(pixels[first : first + DEFAULT_BATCH_SIZE]).probability)
+            done += len(model.run(pixels[first : first + DEFAULT_BATCH_SIZE]).decision)
         driver.send(done / (time.perf_counter() - started))
 
 
@@ -263,10 +263,9 @@ def _torch_loop(run: Run, jpegs: list[Path], threads: int) -> Case:
 
     graph = fused_graph(run).eval()
     settings = run.config.decode
-    prior, threshold = (
-        torch.tensor(value, dtype=torch.float32)
-        for value in (run.fitted.deployment_prior, run.fitted.threshold)
-    )
+    fitted = run.fitted
+    given = [fitted.deployment_prior, fitted.threshold] if fitted.has_probability else [fitted.threshold]
+    inputs = [torch.tensor(value, dtype=torch.float32) for value in given]
 
     class Files(torch.utils.data.Dataset[torch.Tensor]):
         """JPEG files, decoded as they are asked for."""
@@ -283,7 +282,7 @@ def _torch_loop(run: Run, jpegs: list[Path], threads: int) -> Case:
         started = time.perf_counter()
         with torch.inference_mode():
             for batch in DataLoader(Files(), batch_size=_TORCH_BATCH):
-                graph(batch, prior, threshold)
+                graph(batch, *inputs)
         torch.set_num_threads(before)
         return len(jpegs) / (time.perf_counter() - started)
 

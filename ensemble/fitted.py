@@ -138,6 +138,21 @@ class FittedEnsemble:
         """
         return self.normal(self.fused_scores(scores))
 
+    def p_normal_bounds(
+        self, scores: npt.NDArray[np.floating[Any]], tolerance: float
+    ) -> tuple[Float64Array, Float64Array]:
+        """``[N]`` least and ``[N]`` largest p_normal if the fused score is off by up to ``tolerance``.
+
+        p_normal falls in steps: of two ways of computing the same score, one may land on the next step.
+
+        Args:
+            scores: ``[N, M]``.
+            tolerance: in standard deviations of the fused scores, of these images or of the calibration's.
+        """
+        fused = self.fused_scores(scores)
+        margin = tolerance * max(float(fused.std()), float(np.std(self.normal.knots)), 1e-6)
+        return self.normal(fused + margin), self.normal(fused - margin)
+
     def predict(
         self, scores: npt.NDArray[np.floating[Any]], prior: float | Sequence[float] | None = None
     ) -> Float64Array:

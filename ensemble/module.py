@@ -1,11 +1,14 @@
 """A fitted ensemble as a torch module, which becomes the last part of the ONNX graph.
 
-It repeats :meth:`ensemble.fitted.FittedEnsemble.predict` in float32 with operations that every ONNX runtime
-has. Two rules keep rounding errors at float32's own: large constants are subtracted before anything is
-scaled, and piecewise maps are sums of non-negative parts, never of hinges that cancel.
+It repeats :meth:`ensemble.fitted.FittedEnsemble.predict`, ``p_normal`` and ``decide`` in float32 with
+operations that every ONNX runtime has. Two rules keep rounding errors at float32's own: large constants are
+subtracted before anything is scaled, and piecewise maps are sums of non-negative parts, never of hinges that
+cancel.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,16 +23,31 @@ from ensemble.calibration.calibrator import (
     TemperatureCalibrator,
 )
 from ensemble.calibration.isotonic import IsotonicCalibrator
+from ensemble.conformal import ConformalNormal
 from ensemble.fitted import FittedEnsemble
 from ensemble.logistic import Float64Array
 from ensemble.stacking.transform import ColumnTransform
 
 
-class EnsembleModule(nn.Module):
-    """``forward(scores [N, M], prior, threshold) -> (probability [N] or [N, K], decision [N])``.
+class EnsembleOutputs(NamedTuple):
+    """What an ensemble says of N images.
 
-    ``prior`` and ``threshold`` are ``[]`` for two classes and ``[K]`` otherwise. All inputs are
-    float32, the decision int64. Traceable with a dynamic N.
+    Attributes:
+        probability: ``[N]`` or ``[N, K]`` float32; None without labels.
+        p_normal: ``[N]`` float32.
+        decision: ``[N]`` int64.
+    """
+
+    probability: Tensor | None
+    p_normal: Tensor
+    decision: Tensor
+
+
+class EnsembleModule(nn.Module):
+    """``forward(scores [N, M], prior, threshold)``, or ``forward(scores, threshold)`` without labels.
+
+    ``prior`` and ``threshold`` are ``[]`` for two classes and ``[K]`` otherwise; without labels the threshold
+    is on p_normal. All inputs are float32. Traceable with a dynamic N.
 
     Args:
         fitted: the ensemble to repeat; the caller passes its default prior and threshold.
@@ -43,28 +61,64 @@ class EnsembleModule(nn.Module):
         super().__init__()
         self.n_classes = fitted.n_classes
         self.transform = _Transform(fitted.combination.transform)
-        calibrator, trained_prior, _ = fitted.calibration
-        self.calibrator = _calibrator_module(calibrator)
         self.register_buffer("weights", _float32(fitted.combination.weights))
         self.register_buffer("intercept", _float32(fitted.combination.intercept))
+        self.normal = _Normal(fitted.normal)
+        self.calibrator: nn.Module | None = None
+        if not fitted.has_probability:
+            return
+        calibrator, trained_prior, _ = fitted.calibration
+        self.calibrator = _calibrator_module(calibrator)
         trained = np.asarray(trained_prior, dtype=np.float64)
         # Log-odds for two classes, log shares for K: what the forward pass subtracts. It is computed in
         # float64 here, and only the result is rounded.
         log_prior = np.log(trained) - (np.log1p(-trained) if self.n_classes == 2 else 0.0)
         self.register_buffer("trained_log_prior", _float32(log_prior))
 
-    def forward(self, scores: Tensor, prior: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
-        """Return probabilities and decisions; see the class."""
+    def forward(self, scores: Tensor, *settings: Tensor) -> EnsembleOutputs:
+        """What the ensemble says; see the class for the settings."""
         logits = self.transform(scores) @ self.weights + self.intercept
+        if self.calibrator is None:
+            (alpha,) = settings
+            p_normal = self.normal(logits.squeeze(1))
+            return EnsembleOutputs(None, p_normal, (p_normal <= alpha).to(torch.int64))
+        prior, threshold = settings
         if self.n_classes == 2:
             calibrated = self.calibrator(logits.squeeze(1))
             # log1p keeps the digits of a rare prior that 1 - prior in float32 would lose.
             shift = torch.log(prior) - torch.log1p(-prior) - self.trained_log_prior
             probability = torch.sigmoid(calibrated + shift)
-            return probability, (probability >= threshold).to(torch.int64)
+            decision = (probability >= threshold).to(torch.int64)
+            return EnsembleOutputs(probability, self.normal(logits.squeeze(1)), decision)
         calibrated = self.calibrator(logits)
         probability = torch.softmax(calibrated + (torch.log(prior) - self.trained_log_prior), dim=1)
-        return probability, (probability / threshold).argmax(dim=1)
+        # The minority, the last class, against all others; see ensemble.conformal.fused_score.
+        fused = logits[:, -1] - torch.logsumexp(logits[:, :-1], dim=1)
+        return EnsembleOutputs(probability, self.normal(fused), (probability / threshold).argmax(dim=1))
+
+
+class _Normal(nn.Module):
+    """:class:`ensemble.conformal.ConformalNormal`: knots are counted, then the level is looked up.
+
+    A level is one float32 number, not a sum of steps, so that ``p_normal <= alpha`` decides as in float64.
+    Every knot is moved up by a few units of float32's last place: a score that equals a calibration score, as
+    that of a copied image does, must count it in spite of rounding. p_normal can only grow by that.
+    """
+
+    knots: Tensor
+    levels: Tensor
+
+    def __init__(self, normal: ConformalNormal) -> None:
+        super().__init__()
+        knots = np.asarray(normal.knots, dtype=np.float64)
+        rounding = 4.0 * float(np.spacing(np.float32(max(1.0, np.abs(knots).max()))))
+        self.register_buffer("knots", _float32(knots + rounding))
+        self.register_buffer("levels", _float32(np.asarray(normal.levels)))
+
+    def forward(self, fused: Tensor) -> Tensor:
+        """``[N]`` → ``[N]``."""
+        passed = (fused.unsqueeze(1) > self.knots).to(torch.int64).sum(dim=1)
+        return self.levels.index_select(0, passed)
 
 
 class _Transform(nn.Module):

@@ -39,12 +39,12 @@ class Outputs:
     """What one way of computing said of N images; K classes, M score columns.
 
     Attributes:
-        probability: ``[N]`` of the minority, ``[N, K]`` for K > 2 classes, 0…1.
+        probability: ``[N]`` of the minority, ``[N, K]`` for K > 2 classes, 0…1; None where there is none.
         decision: ``[N]`` class indices.
         member_scores: ``[N, M]``, higher = more like the minority.
     """
 
-    probability: Numbers
+    probability: Numbers | None
     decision: npt.NDArray[np.integer[Any]]
     member_scores: Numbers
 
@@ -55,10 +55,11 @@ class Agreement:
 
     Attributes:
         images: N.
-        auroc: of the faster way; macro one-vs-rest for K > 2 classes.
-        auroc_change: the same minus the reference's.
-        auroc_change_interval: its 95 % interval, [low, high], paired.
-        max_probability_difference: over images (and classes).
+        auroc: of the faster way; macro one-vs-rest for K > 2 classes. None where there is no probability, or
+            a class has no image; decisions and ranks alone are then judged.
+        auroc_change: the same minus the reference's; None with it.
+        auroc_change_interval: its 95 % interval, [low, high], paired; None with it.
+        max_probability_difference: over images (and classes); None where there is no probability.
         decisions_changed: images that are decided differently.
         rank_correlation: score column → Spearman's rho with the reference's, -1…1; NaN for a constant one.
         rank_correlation_of_runtimes: score column → the same with the reference runtime's reading of the
@@ -66,10 +67,10 @@ class Agreement:
     """
 
     images: int
-    auroc: float
-    auroc_change: float
-    auroc_change_interval: tuple[float, float]
-    max_probability_difference: float
+    auroc: float | None
+    auroc_change: float | None
+    auroc_change_interval: tuple[float, float] | None
+    max_probability_difference: float | None
     decisions_changed: int
     rank_correlation: dict[str, float]
     rank_correlation_of_runtimes: dict[str, float] = field(default_factory=dict)
@@ -77,15 +78,21 @@ class Agreement:
     @property
     def refusals(self) -> list[str]:
         """Why the gate refuses, one clause per reason; empty where it does not."""
-        if not np.isfinite(self.auroc_change):
+        if self.max_probability_difference is not None and not np.isfinite(self.max_probability_difference):
             return ["some of its probabilities are not finite"]
         reasons = []
-        low, high = self.auroc_change_interval
-        if high < -MOST_AUROC_LOSS:
-            reasons.append(
-                f"the AUROC falls by {-self.auroc_change:.4f} to {self.auroc:.4f}, shown to be more than the "
-                f"tolerated {MOST_AUROC_LOSS:g} (95 % interval of the change {low:+.4f} to {high:+.4f})"
-            )
+        if (
+            self.auroc is not None
+            and self.auroc_change is not None
+            and self.auroc_change_interval is not None
+        ):
+            low, high = self.auroc_change_interval
+            if high < -MOST_AUROC_LOSS:
+                reasons.append(
+                    f"the AUROC falls by {-self.auroc_change:.4f} to {self.auroc:.4f}, shown to be more than "
+                    f"the tolerated {MOST_AUROC_LOSS:g} (95 % interval of the change {low:+.4f} to "
+                    f"{high:+.4f})"
+                )
         if self.decisions_changed > MOST_DECISIONS_CHANGED * self.images:
             reasons.append(
                 f"{self.decisions_changed} of {self.images} decisions change, more than the tolerated "
@@ -114,7 +121,7 @@ class Agreement:
         """The figures as JSON facts, with the limits, the verdict and its reasons."""
         return {
             **asdict(self),
-            "auroc_change_interval": list(self.auroc_change_interval),
+            "auroc_change_interval": list(self.auroc_change_interval) if self.auroc_change_interval else None,
             "decisions_changed_share": self.decisions_changed / self.images,
             "limits": {
                 "auroc_loss": MOST_AUROC_LOSS,
@@ -136,7 +143,7 @@ def agreement(
     """Compare two ways of computing on the same images.
 
     Args:
-        labels: ``[N]`` true classes, minority last; each class has a row.
+        labels: ``[N]`` true classes, minority last.
         reference: what the slow way said.
         other: what the fast way said.
         columns: M names of the score columns.
@@ -146,13 +153,18 @@ def agreement(
     Returns:
         The figures; a NaN anywhere in ``other`` makes its figure NaN, and the gate refuses.
     """
-    auroc, change, interval = _auroc_change(labels, reference.probability, other.probability)
+    auroc, change, interval, difference = None, None, None, None
+    if reference.probability is not None and other.probability is not None:
+        difference = float(np.abs(other.probability - reference.probability).max())
+        n_classes = 2 if other.probability.ndim == 1 else other.probability.shape[1]
+        if np.bincount(labels, minlength=n_classes).all():
+            auroc, change, interval = _auroc_change(labels, reference.probability, other.probability)
     return Agreement(
         images=len(labels),
         auroc=auroc,
         auroc_change=change,
         auroc_change_interval=interval,
-        max_probability_difference=float(np.abs(other.probability - reference.probability).max()),
+        max_probability_difference=difference,
         decisions_changed=int((other.decision != reference.decision).sum()),
         rank_correlation=_rank_correlations(reference, other, columns),
         rank_correlation_of_runtimes=(

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from contracts.files import atomic_writer
-from export.scoring.model import ScoringModel
+from export.scoring.model import NO_PROBABILITY, ScoringModel
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TRITON_TYPES = {"tensor(float)": "TYPE_FP32", "tensor(int64)": "TYPE_INT64"}
@@ -36,7 +36,10 @@ def write_deploy_folder(model: ScoringModel, folder: Path) -> list[Path]:
     }
     for name in ("score.py", "score.mjs", "Score.cs"):
         files[f"examples/{name}"] = _rendered(
-            name, file=model.path.name, classes_json=json.dumps(list(model.classes))
+            name,
+            file=model.path.name,
+            classes_json=json.dumps(list(model.classes)),
+            judged="probability" if model.has_probability else "p_normal",
         )
     written = []
     for name, content in files.items():
@@ -76,6 +79,7 @@ def _config(model: ScoringModel) -> dict[str, Any]:
         "members": list(model.members),
         "prior": document["prior"],
         "threshold": document["threshold"],
+        "has_probability": model.has_probability,
         "onnx_file": model.path.name,
         "sha256": model.sha256,
     }
@@ -112,6 +116,10 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         "file": model.path.name,
         "megabytes": model.path.stat().st_size / 1e6,
         "sha256": model.sha256,
+        "has_probability": model.has_probability,
+        "no_probability": NO_PROBABILITY,
+        "conformal": document.get("conformal"),
+        "measured": metrics.get("measured", "test_set"),
         "prior": _numbers(document["prior"]),
         "trained_prior": _numbers(document["trained_prior"]),
         "threshold": _numbers(document["threshold"]["value"]),
@@ -124,7 +132,10 @@ def _card(model: ScoringModel) -> dict[str, Any]:
     }
 
 
-def _numbers(value: float | list[float]) -> str:
+def _numbers(value: float | list[float] | None) -> str:
+    """Four digits each, separated by commas; empty for what the file has not."""
+    if value is None:
+        return ""
     many = value if isinstance(value, list) else [value]
     return ", ".join(f"{number:.4g}" for number in many)
 

@@ -1,4 +1,4 @@
-"""One module from uint8 images to probabilities, decisions, member scores and a map."""
+"""One module from uint8 images to probabilities, p_normal, decisions, member scores and a map."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ class GraphOutputs(NamedTuple):
     """Outputs of the exported file, in order; N images.
 
     Attributes:
-        probability: ``[N]`` probability of the minority (``[N, K]`` for K > 2 classes).
+        probability: ``[N]`` probability of the minority (``[N, K]`` for K > 2 classes); absent where no
+            minority image was labelled.
+        p_normal: ``[N]`` how often a normal image looks at least as odd, 0…1.
         decision: ``[N]`` int64 class index, minority last.
         member_scores: ``[N, M]`` float32, the stacker's inputs.
         anomaly_map: ``[N, h, w]`` float32 distances on the patch grid; absent where no member has a map.
     """
 
-    probability: Tensor
+    probability: Tensor | None
+    p_normal: Tensor
     decision: Tensor
     member_scores: Tensor
     anomaly_map: Tensor | None
+
+    @property
+    def present(self) -> dict[str, Tensor]:
+        """Outputs by name, those that this graph has; ONNX knows no optional output."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,8 @@ class FusedGraph(nn.Module):
     Args:
         backbones: key → backbone module, ``forward(images [N, 3, S, S] 0…255) -> BackboneFeatures``.
         members: in the order of the score columns.
-        ensemble: ``forward(scores, prior, threshold) -> (probability, decision)``.
+        ensemble: ``forward(scores, prior, threshold) -> (probability, p_normal, decision)``; without labels
+            ``forward(scores, threshold)``, and the probability is None.
         image_size: working size S in pixels.
     """
 
@@ -91,16 +100,20 @@ class FusedGraph(nn.Module):
             self.members, self.backbone_of_member, [backbone(pixels) for backbone in self.backbones]
         )
 
-    def forward(self, images: Tensor, prior: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, *settings: Tensor) -> tuple[Tensor, ...]:
         """Score images.
 
         Args:
             images: ``[N, H, W, 3]`` uint8 RGB.
-            prior: ``[]`` float32 share of the minority where the model works (``[K]`` for K > 2).
-            threshold: ``[]`` float32; the decision is the minority from this probability on (``[K]`` for
-                K > 2; the decision is the class with the largest probability / threshold).
+            settings: what the ensemble takes beside scores. ``prior``: ``[]`` float32 share of the minority
+                where the model works (``[K]`` for K > 2). ``threshold``: ``[]`` float32; the decision is the
+                minority from this probability on (``[K]`` for K > 2; the decision is the class with the
+                largest probability / threshold). Without labels the threshold alone, on p_normal.
+
+        Returns:
+            The outputs of the file that are there, in the order of :class:`GraphOutputs`.
         """
-        return outputs_of(self.ensemble, *self.member_scores(images), prior, threshold)
+        return tuple(outputs_of(self.ensemble, *self.member_scores(images), settings).present.values())
 
 
 class GraphBesideBackbones(nn.Module):
@@ -122,13 +135,13 @@ class GraphBesideBackbones(nn.Module):
         self.features = tuple(features)
 
     def forward(
-        self, images: Tensor, prior: Tensor, threshold: Tensor, of_backbones: Sequence[tuple[Tensor, Tensor]]
+        self, images: Tensor, settings: Sequence[Tensor], of_backbones: Sequence[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, ...]:
         """See :class:`FusedGraph`; of each backbone ``[N, D]`` pooled and ``[N, C, g, g]`` patch features."""
         pixels = resized(images, self.image_size)
         given = [kind(pixels, *parts) for kind, parts in zip(self.features, of_backbones, strict=True)]
         scores = scores_of(self.members, self.backbone_of_member, given)
-        return (pixels, *outputs_of(self.ensemble, *scores, prior, threshold))
+        return (pixels, *outputs_of(self.ensemble, *scores, settings).present.values())
 
 
 def resized(images: Tensor, image_size: int) -> Tensor:
@@ -156,10 +169,8 @@ def scores_of(
 
 
 def outputs_of(
-    ensemble: nn.Module, scores: Tensor, anomaly_map: Tensor | None, prior: Tensor, threshold: Tensor
-) -> tuple[Tensor, ...]:
-    """The outputs of the file, without the map where no member has one."""
-    probability, decision = ensemble(scores, prior, threshold)
-    # ONNX has no optional output, so a file without a map has three outputs instead of four.
-    outputs = GraphOutputs(probability, decision, scores, anomaly_map)
-    return tuple(output for output in outputs if output is not None)
+    ensemble: nn.Module, scores: Tensor, anomaly_map: Tensor | None, settings: Sequence[Tensor]
+) -> GraphOutputs:
+    """What the graph says; see :class:`FusedGraph` for the settings."""
+    probability, p_normal, decision = ensemble(scores, *settings)
+    return GraphOutputs(probability, p_normal, decision, scores, anomaly_map)

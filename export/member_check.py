@@ -32,9 +32,9 @@ _LOG_FATAL_ONLY = 4
 class _ScoresAlone(nn.Module):
     """Stands where the ensemble would, for a graph whose scores alone matter."""
 
-    def forward(self, scores: Tensor, prior: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
-        probability = scores[:, 0] * prior + threshold
-        return probability, (probability > threshold).long()
+    def forward(self, scores: Tensor, threshold: Tensor) -> tuple[None, Tensor, Tensor]:
+        p_normal = scores[:, 0] + threshold
+        return None, p_normal, (p_normal > threshold).long()
 
 
 def reasons_not_to_export(
@@ -56,7 +56,7 @@ def reasons_not_to_export(
 
 
 def graph_of_member(backbone: nn.Module, member: GraphMember, image_size: int) -> FusedGraph:
-    """A graph of one member, from uint8 images to its scores; its probability and decision mean nothing."""
+    """A graph of one member, from uint8 images to its scores; its p_normal and decision mean nothing."""
     return FusedGraph({member.backbone: backbone}, [member], _ScoresAlone(), image_size).eval()
 
 
@@ -76,8 +76,7 @@ def reason_not_to_export(backbone: nn.Module, member: GraphMember, image_size: i
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "member.onnx"
         try:
-            # With prior 1 and threshold 0 the stand-in returns the score itself.
-            write_onnx(path, graph, np.asarray(1.0), np.asarray(0.0), {})
+            write_onnx(path, graph, None, np.asarray(0.0), {})
         except ModelError as error:
             return str(error).removeprefix("export, ")
         except Exception as error:  # the module itself may fail at a batch that it was not made for

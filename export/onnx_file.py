@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from contracts.errors import ModelError
 from contracts.files import atomic_writer
 from export.backbone_graph import PATCHES, PIXELS, POOLED, backbone_graph, name_scopes
-from export.graph import FusedGraph, GraphBesideBackbones, GraphOutputs, resized
+from export.graph import FusedGraph, GraphBesideBackbones, outputs_of, resized, scores_of
 from export.scoring.model import METADATA_KEY, NEWEST_FORMAT
 from export.scoring.training_images import METADATA_KEY as TRAINING_IMAGES_KEY
 from export.scoring.training_images import TrainingImages
@@ -38,7 +38,7 @@ def add_metadata(path: Path, facts: dict[str, Any]) -> None:
 def write_onnx(
     path: Path,
     graph: FusedGraph,
-    prior: np.ndarray,
+    prior: np.ndarray | None,
     threshold: np.ndarray | float,
     metadata: dict[str, Any],
     backbone_folders: Mapping[str, Path] | None = None,
@@ -52,7 +52,8 @@ def write_onnx(
     Args:
         path: target; written whole or not at all.
         graph: in evaluation mode, on the CPU.
-        prior: ``[]`` or ``[K]`` default deployment prior.
+        prior: ``[]`` or ``[K]`` default deployment prior; None for a graph without a probability, which has
+            no such input.
         threshold: ``[]`` default decision threshold, 0…1, or ``[K]`` of them.
         metadata: JSON-serialisable facts; stored under the key ``outnumbered``.
         training_images: what tells the images that the graph was trained on, for the scorer; None for none.
@@ -69,7 +70,7 @@ def write_onnx(
             "holds 2 GiB. Use smaller backbones, fewer members or a smaller bank_size."
         )
     defaults = {
-        "prior": np.asarray(prior, dtype=np.float32),
+        **({} if prior is None else {"prior": np.asarray(prior, dtype=np.float32)}),
         "threshold": np.asarray(threshold, dtype=np.float32),
     }
     model = _traced(graph.eval(), defaults, backbone_folders or {})
@@ -106,17 +107,22 @@ def _traced(
     # The backbones' real outputs: the tracer takes dtypes and fixed sizes from them.
     of_backbones = [(pooled, patches) for _, pooled, patches in features]
     with torch.inference_mode():
-        n_outputs = len(beside(images, *given, of_backbones)) - 1
+        scores = scores_of(graph.members, graph.backbone_of_member, features)
+        outputs = list(outputs_of(graph.ensemble, *scores, given).present)
     prefixes = [f"backbones.{number}/" for number in range(len(features))]
     taken = [prefix + name for prefix in prefixes for name in (POOLED, PATCHES)]
-    outputs = list(GraphOutputs._fields[:n_outputs])
     batch, height, width = (torch.export.Dim(name) for name in ("N", "H", "W"))
     model = trace(
         beside,
-        (images, *given, of_backbones),
+        (images, given, of_backbones),
         ["images", *defaults, *taken],
         [PIXELS, *outputs],
-        ({0: batch, 1: height, 2: width}, None, None, [({0: batch}, {0: batch}) for _ in features]),
+        (
+            {0: batch, 1: height, 2: width},
+            # Empty and not None: a list of nothing else is taken for the axes of one input.
+            [{} for _ in given],
+            [({0: batch}, {0: batch}) for _ in features],
+        ),
     )
     for number, (key, backbone) in enumerate(zip(graph.backbone_keys, graph.backbones, strict=True)):
         part = backbone_graph(backbone, size, backbone_folders.get(key))

@@ -16,6 +16,12 @@ from export.scoring.model import Scores, ScoringModel
 TOLERANCE = 1e-4
 """Largest allowed difference of a probability."""
 
+FUSED_TOLERANCE = 0.02
+"""By how many standard deviations the fused score may differ, which decides the step of p_normal."""
+
+_ROUNDING = 1e-6
+"""p_normal is looked up, not computed: what lies within its bounds does so but for float32's rounding."""
+
 SCORE_TOLERANCE = 0.05
 """Largest allowed difference of a member's score, in the column's standard deviations. It catches what
 probabilities cannot show: a member that the stack gave no weight is still an output that people read."""
@@ -30,63 +36,98 @@ class ParityReport:
 
     Attributes:
         images: number of test images compared, at every batch size.
-        max_probability_difference: over images and batch sizes.
+        max_probability_difference: over images and batch sizes; None where there is no probability.
+        max_p_normal_excess: by how much p_normal leaves its bounds, over images and batch sizes.
         max_score_difference: member column → largest difference, relative to the column's spread.
     """
 
     images: int
-    max_probability_difference: float
+    max_probability_difference: float | None
+    max_p_normal_excess: float
     max_score_difference: dict[str, float]
 
 
-def check_parity(
-    path: Path,
-    images: ImageArray,
-    member_scores: FloatArray,
-    p_minority: npt.NDArray[np.float64],
-    spreads: npt.NDArray[np.float64],
-) -> ParityReport:
+@dataclass(frozen=True)
+class Expected:
+    """What the trained system said of the images that a file is compared on.
+
+    Attributes:
+        member_scores: ``[n, M]``.
+        probability: ``[n]`` (``[n, K]`` for K > 2); None where there is none.
+        p_normal_bounds: ``[n]`` least and ``[n]`` largest p_normal. It is a step function, so that a score
+            which differs in the last digits may lie on the next step.
+        spreads: ``[M]`` standard deviation of each column over the test set, for scale.
+    """
+
+    member_scores: FloatArray
+    probability: npt.NDArray[np.float64] | None
+    p_normal_bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+    spreads: npt.NDArray[np.float64]
+
+
+def check_parity(path: Path, images: ImageArray, expected: Expected) -> ParityReport:
     """Compare an exported file with what the trained system said of the same images.
 
     Args:
         path: the exported file.
-        images: ``[n, S, S, 3]`` uint8 test images at working size.
-        member_scores: ``[n, M]`` the run's scores of these images.
-        p_minority: ``[n]`` (``[n, K]`` for K > 2) the run's probabilities of these images.
-        spreads: ``[M]`` standard deviation of each column over the test set, for scale.
+        images: ``[n, S, S, 3]`` uint8 images at working size.
+        expected: what the trained system said of them.
 
     Raises:
-        ModelError: a batch size fails, a probability differs by more than 1e-4, or a score by more than
-            0.05 standard deviations; names the stage.
+        ModelError: a batch size fails, a probability differs by more than 1e-4, p_normal lies outside its
+            bounds, or a score differs by more than 0.05 standard deviations; names the stage.
     """
     model = load_model(path)
-    worst_probability = 0.0
-    worst_scores = np.zeros(member_scores.shape[1])
+    worst_probability = None if expected.probability is None else 0.0
+    worst_excess = 0.0
+    worst_scores = np.zeros(expected.member_scores.shape[1])
     for batch in BATCHES:
         scores = _run_in_batches(model, images, batch)
-        if scores.probability.shape != p_minority.shape:
-            raise ModelError(
-                f"export, parity gate: stage running at batch {batch}: probabilities of shape "
-                f"{scores.probability.shape} where the run has {p_minority.shape}."
-            )
         # np.maximum keeps NaN, which max() would drop and so let pass.
-        worst_probability = float(
-            np.maximum(worst_probability, np.abs(scores.probability - p_minority).max())
-        )
+        if expected.probability is not None:
+            difference = _probability_difference(scores, expected.probability, batch)
+            worst_probability = float(np.maximum(worst_probability or 0.0, difference))
+        worst_excess = float(np.maximum(worst_excess, _p_normal_excess(scores, expected.p_normal_bounds)))
         # Relative to the column's spread, because members' units differ by orders of magnitude; 1e-12 avoids
         # 0 / 0 for a constant column.
-        relative = np.abs(scores.member_scores - member_scores).max(axis=0) / np.maximum(spreads, 1e-12)
-        worst_scores = np.maximum(worst_scores, relative)
+        differences = np.abs(scores.member_scores - expected.member_scores).max(axis=0)
+        worst_scores = np.maximum(worst_scores, differences / np.maximum(expected.spreads, 1e-12))
     report = ParityReport(
         images=len(images),
         max_probability_difference=worst_probability,
+        max_p_normal_excess=worst_excess,
         max_score_difference=dict(zip(model.members, worst_scores.tolist(), strict=True)),
     )
     # Written so that NaN fails: it is not below any limit.
-    probabilities_agree = worst_probability <= TOLERANCE
-    if not (probabilities_agree and (worst_scores <= SCORE_TOLERANCE).all()):
+    judgements_agree = (worst_probability or 0.0) <= TOLERANCE and worst_excess <= _ROUNDING
+    if not (judgements_agree and (worst_scores <= SCORE_TOLERANCE).all()):
         raise ModelError(_failure(report))
     return report
+
+
+def _probability_difference(scores: Scores, expected: npt.NDArray[np.float64], batch: int) -> float:
+    """The largest difference of a probability; NaN if there is one among them.
+
+    Raises:
+        ModelError: the file gives none, or in another shape.
+    """
+    shape = None if scores.probability is None else scores.probability.shape
+    if scores.probability is None or shape != expected.shape:
+        raise ModelError(
+            f"export, parity gate: stage running at batch {batch}: probabilities of shape {shape} where the "
+            f"run has {expected.shape}."
+        )
+    return float(np.abs(scores.probability - expected).max())
+
+
+def _p_normal_excess(
+    scores: Scores, bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+) -> float:
+    """How far p_normal lies outside its bounds, 0 or more; NaN where the file gives none."""
+    if scores.p_normal is None:
+        return float("nan")
+    low, high = bounds
+    return float(np.maximum(np.maximum(low - scores.p_normal, scores.p_normal - high), 0.0).max())
 
 
 def _failure(report: ParityReport) -> str:
@@ -96,10 +137,17 @@ def _failure(report: ParityReport) -> str:
     )
     # Scores that agree while probabilities do not leave only the ensemble to blame.
     stage = "ensemble" if difference <= 10 * TOLERANCE else f"member {member}"
+    probability = report.max_probability_difference
+    of_probability = (
+        ""
+        if probability is None
+        else f"the file's probabilities differ from the trained system's by up to {probability:.1e} (limit "
+        f"{TOLERANCE:.0e}), "
+    )
     return (
-        f"export, parity gate: stage {stage}: on {report.images} test images the file's probabilities "
-        f"differ from the trained system's by up to {report.max_probability_difference:.1e} (limit "
-        f"{TOLERANCE:.0e}), its member scores by up to {difference:.1e} standard deviations, in {member} "
+        f"export, parity gate: stage {stage}: on {report.images} images {of_probability}its p_normal lies up "
+        f"to {report.max_p_normal_excess:.1e} outside what rounding explains (limit {_ROUNDING:.0e}), its "
+        f"member scores differ by up to {difference:.1e} standard deviations, in {member} "
         f"(limit {SCORE_TOLERANCE:g}). The file is not kept. Train the member again, or leave it out of the "
         "recipe."
     )
@@ -115,8 +163,15 @@ def _run_in_batches(model: ScoringModel, images: ImageArray, batch: int) -> Scor
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"export, parity gate: stage running at batch {len(chunk)}: {reason}") from error
     return Scores(
-        probability=np.concatenate([part.probability for part in parts]),
+        probability=_joined([part.probability for part in parts]),
+        p_normal=_joined([part.p_normal for part in parts]),
         decision=np.concatenate([part.decision for part in parts]),
         member_scores=np.concatenate([part.member_scores for part in parts]),
         anomaly_map=None,
     )
+
+
+def _joined(parts: list[FloatArray | None]) -> FloatArray | None:
+    """Parts of an output that a file has or has not."""
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if there else None

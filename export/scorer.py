@@ -34,9 +34,11 @@ class ImageScore:
 
     Attributes:
         name: as given.
-        probability: calibrated probability of the minority, whatever the number of classes, or None.
+        probability: calibrated probability of the minority, whatever the number of classes, or None. Files
+            made without labelled minority images have none.
         probabilities: ``[K]`` float32, of every class in the order of ``Scorer.classes`` (the minority is the
             last), or None.
+        p_normal: how often a normal image looks at least as odd as this one, 0…1, or None.
         decision: name of the decided class, or None.
         decision_probability: calibrated probability of the decided class, or None. It need not be the
             largest: thresholds weigh what each mistake costs.
@@ -48,6 +50,7 @@ class ImageScore:
     name: str
     probability: float | None = None
     probabilities: FloatArray | None = None
+    p_normal: float | None = None
     decision: str | None = None
     decision_probability: float | None = None
     member_scores: FloatArray | None = None
@@ -63,7 +66,8 @@ class Scorer:
         threads: within one operator; one thread in each of several processes is fastest.
         prior: share of the minority where the images come from (of each class for K > 2); None for the
             file's own.
-        threshold: probability from which on the minority is decided; None for the file's own.
+        threshold: probability from which on the minority is decided, or p_normal up to which it is where
+            the file has no probability; None for the file's own.
         runtime: ``onnxruntime``, or ``openvino`` where that is installed.
 
     Raises:
@@ -152,19 +156,22 @@ class Scorer:
             yield self._one(name, scores, row)
 
     def _one(self, name: str, scores: Scores, row: int) -> ImageScore:
-        given = scores.probability[row]
         # One bad image must not raise for the whole batch; it becomes a result with the reason.
-        if not (np.isfinite(given).all() and np.isfinite(scores.member_scores[row]).all()):
+        if not scores.finite[row]:
             return ImageScore(name, error="the model gave a score that is not a finite number.")
-        # A file for two classes gives the minority's probability only.
-        of_classes = given if given.ndim else np.array([1.0 - given, given], dtype=np.float32)
+        of_classes = None
+        if scores.probability is not None:
+            given = scores.probability[row]
+            # A file for two classes gives the minority's probability only.
+            of_classes = given if given.ndim else np.array([1.0 - given, given], dtype=np.float32)
         decided = int(scores.decision[row])
         return ImageScore(
             name,
-            probability=float(of_classes[-1]),
+            probability=None if of_classes is None else float(of_classes[-1]),
             probabilities=of_classes,
+            p_normal=None if scores.p_normal is None else float(scores.p_normal[row]),
             decision=self.classes[decided],
-            decision_probability=float(of_classes[decided]),
+            decision_probability=None if of_classes is None else float(of_classes[decided]),
             member_scores=scores.member_scores[row],
             anomaly_map=None if scores.anomaly_map is None else scores.anomaly_map[row],
         )

@@ -129,6 +129,36 @@ def write_two_class_model(
     return _save(path, graph, metadata() if document is None else document or None)
 
 
+def write_normal_only_model(path: Path) -> Path:
+    """No probability: p_normal is 1 - bright, never below 0.05 (19 normal images); "light" up to 0.2."""
+    nodes, constants = _scores_nodes()
+    nodes += [
+        helper.make_node("Sub", ["one", "bright"], ["dark_N1"]),
+        helper.make_node("Squeeze", ["dark_N1", "last_axis"], ["dark"]),
+        helper.make_node("Max", ["dark", "least"], ["p_normal"]),
+        helper.make_node("LessOrEqual", ["p_normal", "threshold"], ["decided"]),
+        helper.make_node("Cast", ["decided"], ["decision"], to=TensorProto.INT64),
+        helper.make_node("ReduceMean", ["unit", "colour_axis"], ["anomaly_map"], keepdims=0),
+    ]
+    constants += [_constant("one", 1.0), _constant("least", 0.05), _constant("threshold", 0.2)]
+    constants.append(_constant("colour_axis", [3], np.int64))
+    inputs = [_images_input(), helper.make_tensor_value_info("threshold", TensorProto.FLOAT, [])]
+    outputs = [
+        helper.make_tensor_value_info("p_normal", TensorProto.FLOAT, ["N"]),
+        helper.make_tensor_value_info("decision", TensorProto.INT64, ["N"]),
+        helper.make_tensor_value_info("member_scores", TensorProto.FLOAT, ["N", 2]),
+        helper.make_tensor_value_info("anomaly_map", TensorProto.FLOAT, ["N", "H", "W"]),
+    ]
+    graph = helper.make_graph(nodes, "normal_only", inputs, outputs, constants)
+    document = metadata(
+        threshold={"rule": "false_alarms<=0.2", "value": 0.2},
+        method="mean_of_scores",
+        regime="normal_only",
+        conformal={"n": 19, "images": 19, "least": 0.05, "sentence": "p_normal places an image among 19."},
+    )
+    return _save(path, graph, document | {"prior": None, "trained_prior": None})
+
+
 def write_three_class_model(path: Path) -> Path:
     """Three classes from the mean colour channels: the probabilities are softmax(8 * channel means)."""
     nodes, constants = _scores_nodes()

@@ -6,6 +6,7 @@ the same command makes it again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,12 +22,12 @@ from contracts.errors import UsageError
 from contracts.text import printable
 from export.scoring.csv_files import check_csv_place, write_review, write_rows
 from export.scoring.heat_maps import MOST_HEAT_MAPS, check_has_map, write_heat_maps
-from export.scoring.model import RUNTIMES, load_model
+from export.scoring.model import NO_PROBABILITY, RUNTIMES, load_model
 from export.scoring.output import first_failures
 from export.scoring.plan import Override
 from export.scoring.run import FinishedRun, OnProgress, ScoreSummary, score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
-from export.scoring.summary import summarise
+from export.scoring.summary import summarise, thresholds_of
 from imagedata.file_names import of_other_endings
 
 _FAILURES_SHOWN = 3
@@ -40,7 +41,8 @@ class Extras:
     Attributes:
         csv: file for all rows as CSV; None for none.
         review: how many of the most uncertain images to list in ``_review.csv``.
-        heat_maps: how many of the most probable images to draw in ``_heat_maps/``, 0…200.
+        heat_maps: how many of the most probable images to draw in ``_heat_maps/``, 0…200; of the oddest
+            where the file gives no probability.
     """
 
     csv: Path | None = None
@@ -55,6 +57,7 @@ class ScoreReport(ScoreSummary):
     Attributes:
         decisions: class name → images decided so.
         failures: reason → failed images, most frequent first; digits in reasons read ``#``.
+        notes: why a column is empty, where one is; and what the decision rests on.
         review: the review queue, where it was asked for.
         heat_maps: the folder of pictures, where they were asked for.
         csv: the CSV file, where it was asked for.
@@ -62,6 +65,7 @@ class ScoreReport(ScoreSummary):
 
     decisions: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     review: Path | None = None
     heat_maps: Path | None = None
     csv: Path | None = None
@@ -151,10 +155,34 @@ def _make_extras(run: FinishedRun, extras: Extras) -> dict[str, Any]:
     return {
         "decisions": found.decisions,
         "failures": found.reasons,
+        "notes": _notes(run),
         "review": write_review(run, found.review) if extras.review else None,
         "heat_maps": write_heat_maps(run, found.hottest) if extras.heat_maps else None,
         "csv": extras.csv,
     }
+
+
+def _notes(run: FinishedRun) -> tuple[str, ...]:
+    """Sentences about columns that are empty, with what there is instead."""
+    model = run.model
+    if not model.has_p_normal:
+        return ("Column p_normal is empty: the file was made before there was one. Give 'ensemble' again.",)
+    if model.has_probability:
+        return ()
+    (alpha,) = thresholds_of(run)
+    least = float(model.document["conformal"]["least"])
+    notes = [
+        f"Column probability is empty. {NO_PROBABILITY}",
+        f"{model.minority} is decided where p_normal is at most {alpha:.4g}: of normal images like those the "
+        "model was trained on, on average no more than this share.",
+    ]
+    # A float's digits are not what separates them.
+    if alpha < least * (1.0 - 1e-6):
+        notes.append(
+            f"No image can be decided so: p_normal is never below {least:.4g}, 1 / (n + 1) for n normal "
+            f"images. Give --threshold {math.ceil(least * 1e4) / 1e4:g} or more, or train on more of them."
+        )
+    return tuple(notes)
 
 
 def parse_override(name: str, text: str | None) -> Override:
@@ -212,6 +240,8 @@ def _tell(console: Console, summary: ScoreReport) -> None:
             highlight=False,
         )
     console.print(_count_table("decision", summary.decisions, summary.scored))
+    for sentence in summary.notes:
+        console.print(escape(printable(sentence)), highlight=False)
     if summary.failed:
         if len(summary.failures) > 1:
             console.print(_count_table("failed because", summary.failures, summary.failed))
@@ -234,7 +264,7 @@ def _tell(console: Console, summary: ScoreReport) -> None:
     for what, place in (
         ("The same as CSV", summary.csv),
         ("To be reviewed, most uncertain first", summary.review),
-        ("Heat maps, most probable first", summary.heat_maps),
+        ("Heat maps, the most suspicious first", summary.heat_maps),
     ):
         if place is not None:
             console.print(f"{what}: {escape(printable(str(place)))}", highlight=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,24 +77,29 @@ def _without_formulas(rows: pa.Table) -> pa.Table:
 def write_review(run: FinishedRun, rows: Sequence[Row]) -> Path:
     """Write the review queue beside the parts.
 
-    Columns: rank from 1; path; the probability of each column of the table; decision; ``log_odds``, how far
-    the image is from another decision.
+    Columns: rank from 1; path; the probability of each column of the table, empty where the file gives none;
+    p_normal; decision; ``log_odds``, how far the image is from another decision.
 
     Raises:
         DataError: it cannot be written.
     """
-    header = ["rank", "path", *probability_columns(run.model), "decision", "log_odds"]
+    header = ["rank", "path", *probability_columns(run.model), "p_normal", "decision", "log_odds"]
     lines = [
         [
             rank,
             no_formula(row.path),
-            *(f"{p:.6g}" for p in row.probabilities),
+            *(number_or_nothing(p) for p in (*row.probabilities, row.p_normal)),
             row.decision,
             f"{row.distance:.4g}",
         ]
         for rank, row in enumerate(rows, start=1)
     ]
     return write_lines(run.job.output / REVIEW_NAME, header, lines)
+
+
+def number_or_nothing(value: float) -> str:
+    """Six digits; empty for NaN, as null is in the files."""
+    return "" if math.isnan(value) else f"{value:.6g}"
 
 
 def write_lines(target: Path, header: Sequence[str], lines: Sequence[Sequence[object]]) -> Path:

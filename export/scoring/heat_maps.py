@@ -1,9 +1,10 @@
 """Pictures of the most probable images with the evidence on them, drawn with numpy and Pillow alone.
 
-``_heat_maps/`` holds one PNG per image, ``0001-<name>.png`` the most probable: left the image as the model
-sees it, right the same in grey with the file's ``anomaly_map``. All pictures of a run share one scale, from
-the median of all their maps (no colour) to the largest value (bright), so that a warm spot means the same
-everywhere. ``index.csv`` says which picture is of which image.
+``_heat_maps/`` holds one PNG per image, ``0001-<name>.png`` the most probable, or the oddest where the file
+gives no probability: left the image as the model sees it, right the same in grey with the file's
+``anomaly_map``. All pictures of a run share one scale, from the median of all their maps (no colour) to the
+largest value (bright), so that a warm spot means the same everywhere. ``index.csv`` says which picture is of
+which image.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from PIL import Image
 
 from contracts.errors import ImageError, UsageError
 from contracts.rows import FloatArray, ImageArray
-from export.scoring.csv_files import no_formula, write_lines
+from export.scoring.csv_files import no_formula, number_or_nothing, write_lines
 from export.scoring.model import ScoringModel
 from export.scoring.output import HEAT_MAPS_NAME
 from export.scoring.run import FinishedRun
@@ -74,8 +75,10 @@ def write_heat_maps(run: FinishedRun, rows: Sequence[Row]) -> Path:
             if image is not None and heat is not None:
                 name = f"{rank:04d}-{_plain_name(row.path)}.png"
                 (temporary / name).write_bytes(draw(image, heat, low, high))
-            lines.append([rank, name, no_formula(row.path), f"{row.probabilities[-1]:.6g}", errors[rank - 1]])
-        write_lines(temporary / "index.csv", ["rank", "picture", "path", "probability", "error"], lines)
+            numbers = [number_or_nothing(value) for value in (row.probabilities[-1], row.p_normal)]
+            lines.append([rank, name, no_formula(row.path), *numbers, errors[rank - 1]])
+        header = ["rank", "picture", "path", "probability", "p_normal", "error"]
+        write_lines(temporary / "index.csv", header, lines)
         # A folder cannot be replaced by a rename while it exists; between the two steps there is none, never
         # half of one.
         if folder.exists():

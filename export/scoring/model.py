@@ -35,7 +35,13 @@ OLDEST_FORMAT = NEWEST_FORMAT = 2
 """Versions of that document that this code reads; format 1 had other names for what the file holds."""
 
 _PROMISED_KEYS = ("classes", "minority", "decode", "members", "threshold", "prior")
-_PROMISED_OUTPUTS = ("probability", "decision", "member_scores")
+_PROMISED_OUTPUTS = ("decision", "member_scores")
+# Of these a file has at least one: files of earlier versions lack p_normal, those of runs without labelled
+# minority images the probability.
+_JUDGING_OUTPUTS = ("probability", "p_normal")
+
+NO_PROBABILITY = "Probability needs labelled minority images; none was known when it was made."
+"""Why a file has none, for people."""
 
 RUNTIMES = ("onnxruntime", "openvino")
 """Names of the runtimes; the first is the reference that the others are compared with."""
@@ -46,15 +52,26 @@ class Scores(NamedTuple):
 
     Attributes:
         probability: ``[N]`` float32, calibrated probability of the minority; ``[N, K]`` for K > 2 classes.
+            None where no minority image was labelled.
+        p_normal: ``[N]`` float32, how often a normal image looks at least as odd; None in files of earlier
+            versions.
         decision: ``[N]`` int64, position in the model's classes.
         member_scores: ``[N, M]`` float32, higher = more like the minority.
         anomaly_map: ``[N, h, w]`` float32, or None where the file carries no map.
     """
 
-    probability: FloatArray
+    probability: FloatArray | None
+    p_normal: FloatArray | None
     decision: npt.NDArray[np.int64]
     member_scores: FloatArray
     anomaly_map: FloatArray | None
+
+    @property
+    def finite(self) -> npt.NDArray[np.bool_]:
+        """``[N]`` whether every number about an image is one."""
+        there = [each for each in (self.probability, self.p_normal) if each is not None]
+        columns = [each.reshape(len(self.decision), -1) for each in (*there, self.member_scores)]
+        return np.asarray(np.isfinite(np.concatenate(columns, axis=1)).all(axis=1))
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,16 @@ class ScoringModel:
         return self.classes[-1]
 
     @property
+    def has_probability(self) -> bool:
+        """Whether the file gives a probability; it does where labelled minority images were there."""
+        return any(port.name == "probability" for port in self.outputs)
+
+    @property
+    def has_p_normal(self) -> bool:
+        """Whether the file gives p_normal; files of earlier versions do not."""
+        return any(port.name == "p_normal" for port in self.outputs)
+
+    @property
     def precision(self) -> str:
         """``fp32``, ``bf16`` or ``int8``: what the backbones' convolutions may be computed in."""
         return str(self.document.get("precision", "fp32"))
@@ -102,8 +129,14 @@ class ScoringModel:
         """Refuse a prior or threshold that is out of range or that this file cannot take.
 
         Raises:
-            UsageError: naming the value and its bounds, or that the file has it baked in.
+            UsageError: naming the value and its bounds, that the file has it baked in, or that there is no
+                probability which a prior would change.
         """
+        if prior is not None and not self.has_probability:
+            raise UsageError(
+                f"{self.path}: a prior was given, but this file has no probability that it would change. "
+                f"{NO_PROBABILITY} Leave the prior out; the threshold is the share of false alarms."
+            )
         priors, thresholds = self._as_many("prior", prior), self._as_many("threshold", threshold)
         for share in priors:
             if not 0.0 < share < 1.0:
@@ -114,7 +147,7 @@ class ScoringModel:
             raise UsageError(f"prior: the {len(priors)} shares sum to {sum(priors):g}; they must sum to 1.")
         for limit in thresholds:
             if not 0.0 <= limit <= 1.0:
-                raise UsageError(f"threshold is {limit:g}; it is a probability, from 0 to 1.")
+                raise UsageError(f"threshold is {limit:g}; it is a {self.threshold_meaning}, from 0 to 1.")
         if len(thresholds) > 1 and min(thresholds) == 0.0:
             raise UsageError("threshold is 0; of several, which probabilities are divided by, none may be 0.")
         for name, value in (("prior", prior), ("threshold", threshold)):
@@ -124,6 +157,11 @@ class ScoringModel:
                     f"{self.path}: {name} {shown} was asked for, but this file has its {name} fixed. "
                     f"Leave {name} out."
                 )
+
+    @property
+    def threshold_meaning(self) -> str:
+        """What the threshold is on: a probability, or the share of normal images decided otherwise."""
+        return "probability" if self.has_probability else "share of false alarms"
 
     def _as_many(self, name: str, value: Override) -> tuple[float, ...]:
         """The numbers of an override, as many as this file takes; none where there is no override."""
@@ -147,7 +185,8 @@ class ScoringModel:
             prior: share of the minority where the images come from, 0…1 exclusive (of every class for K > 2);
                 None for the file's own.
             threshold: probability at and above which the minority is decided (for K > 2 one a class, and
-                the largest probability / threshold is decided); None for the file's own.
+                the largest probability / threshold is decided); without a probability, p_normal up to which
+                it is; None for the file's own.
 
         Raises:
             UsageError: see :meth:`check_overrides`.
@@ -170,7 +209,8 @@ class ScoringModel:
                 f"{images.dtype}: {first_line(error)}. It takes uint8 [N, H, W, 3]."
             ) from error
         return Scores(
-            probability=outputs["probability"],
+            probability=outputs.get("probability"),
+            p_normal=outputs.get("p_normal"),
             decision=outputs["decision"],
             member_scores=outputs["member_scores"],
             anomaly_map=outputs.get("anomaly_map"),
@@ -330,10 +370,12 @@ def _check_graph(path: Path, facts: GraphFacts, document: dict[str, Any]) -> Non
         )
     shapes = {port.name: port.shape for port in facts.outputs}
     missing = [name for name in _PROMISED_OUTPUTS if name not in shapes]
+    if not shapes.keys() & set(_JUDGING_OUTPUTS):
+        missing.append(" or ".join(_JUDGING_OUTPUTS))
     if missing:
         raise ModelError(f"{path}: the graph has no output {', '.join(missing)}. Export it again.")
-    n_classes, rank = len(document["classes"]), len(shapes["probability"])
-    if rank != (1 if n_classes == 2 else 2):
+    n_classes, rank = len(document["classes"]), len(shapes.get("probability", ()))
+    if "probability" in shapes and rank != (1 if n_classes == 2 else 2):
         raise ModelError(
             f"{path}: {n_classes} classes do not go with a probability of {rank} axes. Export it again."
         )

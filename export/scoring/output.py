@@ -4,7 +4,7 @@
 
 =============  ==================================================================================
 ``format``     version of this document, now 1
-``schema``     version of the part files' columns, now 1; raised when a column changes its meaning
+``schema``     version of the part files' columns, now 2; raised when columns change
 ``columns``    name and Arrow type of each column of the parts, in order
 ``settings``   what decides the scores beside the pixels: :class:`~export.scoring.plan.ScoreSettings`
 ``images``     number of rows of all parts together
@@ -29,14 +29,11 @@ import pyarrow.parquet as pq
 
 from contracts.errors import UsageError
 from contracts.files import read_json, write_json
-from export.scoring.plan import ScoreSettings, Shard
+from export.scoring.plan import SCHEMA_VERSION, ScoreSettings, Shard
 from export.scoring.shard import ShardResult, read_shard_result, writing_failed
 
 PLAN_NAME = "_plan.json"
 """The leading underscore keeps it out of the data set when the folder is read as one."""
-
-SCHEMA_VERSION = 1
-"""Version of the part files' columns."""
 
 REVIEW_NAME = "_review.csv"
 """The images that a person should look at first; see :mod:`export.scoring.csv_files`."""

@@ -18,6 +18,9 @@ from imagedata.containers.reader import ContainedImage
 DEFAULT_SHARD_SIZE = 256
 """Most images per part file. Work lost to a crash is at most one shard per process."""
 
+SCHEMA_VERSION = 2
+"""Version of the part files' columns; 1 had no ``p_normal``."""
+
 _SMALLEST_SHARD = 32
 _SHARDS_OF_A_SIZE = 8
 
@@ -71,6 +74,8 @@ class ScoreSettings:
             "prior": self.prior,
             "threshold": self.threshold,
             "runtime": self.runtime,
+            # Part files of an earlier version lack a column, so they are not taken for finished ones.
+            "schema": SCHEMA_VERSION,
         }
 
 

@@ -153,7 +153,10 @@ def read_row(shard: Shard, position: int, containers: ContainerReader) -> bytes:
 
 
 def probability_columns(model: ScoringModel) -> list[str]:
-    """Names of the columns with calibrated probabilities: one for two classes, else one per class."""
+    """Names of the columns with calibrated probabilities: one for two classes, else one per class.
+
+    They are there, and null, also where the file gives no probability.
+    """
     if len(model.classes) == 2:
         return ["probability"]
     return [f"probability_{class_name}" for class_name in model.classes]
@@ -161,7 +164,8 @@ def probability_columns(model: ScoringModel) -> list[str]:
 
 def columns_of(model: ScoringModel) -> pa.Schema:
     """Names and types of a part file's columns, in order; all but ``path`` and ``status`` may be null."""
-    numbers = [*probability_columns(model), "decision", *(f"score_{member}" for member in model.members)]
+    judged = [*probability_columns(model), "p_normal", "decision"]
+    numbers = [*judged, *(f"score_{member}" for member in model.members)]
     return pa.schema(
         [("path", pa.string())]
         + [(name, pa.string() if name == "decision" else pa.float32()) for name in numbers]
@@ -204,6 +208,7 @@ class _Rows:
         self._probability_names = probability_columns(model)
         self._score_names = [f"score_{member}" for member in model.members]
         self._probability = np.full((n_rows, len(self._probability_names)), np.nan, dtype=np.float32)
+        self._p_normal = np.full(n_rows, np.nan, dtype=np.float32)
         self._scores = np.full((n_rows, len(self._score_names)), np.nan, dtype=np.float32)
         self._decision: list[str | None] = [None] * n_rows
         self._errors: list[str | None] = [None] * n_rows
@@ -222,13 +227,16 @@ class _Rows:
     ) -> None:
         """Score ``images`` and put the results into the rows at ``positions``."""
         scores = model.run(images, job.prior, job.threshold)
-        probability = scores.probability.reshape(len(positions), len(self._probability_names))
-        finite = np.isfinite(np.concatenate([probability, scores.member_scores], axis=1)).all(axis=1)
+        finite = scores.finite
         for row, position in enumerate(positions):
             if not finite[row]:
                 self.fail(position, "the model gave a score that is not a finite number.")
                 continue
-            self._probability[position] = probability[row]
+            # What the file does not give stays NaN, which becomes null.
+            if scores.probability is not None:
+                self._probability[position] = scores.probability[row]
+            if scores.p_normal is not None:
+                self._p_normal[position] = scores.p_normal[row]
             self._scores[position] = scores.member_scores[row]
             self._decision[position] = self._classes[int(scores.decision[row])]
 
@@ -238,6 +246,7 @@ class _Rows:
         columns = {"path": text_column([printable_path(path) for path in self._shard.paths])}
         for index, name in enumerate(self._probability_names):
             columns[name] = _number_column(self._probability[:, index])
+        columns["p_normal"] = _number_column(self._p_normal)
         columns["decision"] = text_column(self._decision)
         for index, name in enumerate(self._score_names):
             columns[name] = _number_column(self._scores[:, index])
@@ -252,7 +261,7 @@ class _Rows:
 
 
 def _number_column(values: npt.NDArray[np.float32]) -> pa.Array[Any]:
-    """A float32 column in which NaN, which no image's row holds, becomes null."""
+    """A float32 column in which NaN, which no score is, becomes null."""
     present = np.packbits(~np.isnan(values), bitorder="little")
     return pa.Array.from_buffers(
         pa.float32(), len(values), [pa.py_buffer(present.tobytes()), pa.py_buffer(values.tobytes())]

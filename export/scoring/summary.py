@@ -35,15 +35,18 @@ class Row(NamedTuple):
         shard: that holds it.
         position: within the shard.
         path: as in the table.
-        probabilities: one number for two classes, else one per class.
+        probabilities: one number for two classes, else one per class; NaN where the file gives none.
+        p_normal: NaN where the file gives none.
         decision: name of the class.
-        distance: log-odds between it and the nearest other decision, 0 or more.
+        distance: log-odds between it and the nearest other decision, 0 or more; on p_normal where there is no
+            probability.
     """
 
     shard: Shard
     position: int
     path: str
     probabilities: tuple[float, ...]
+    p_normal: float
     decision: str
     distance: float
 
@@ -56,7 +59,8 @@ class ResultSummary:
         decisions: class name → images decided so, in the model's order.
         reasons: reason → failed images, most frequent first; digits in reasons read ``#``.
         review: most uncertain first.
-        hottest: highest probability of the minority first.
+        hottest: highest probability of the minority first; lowest p_normal where there is none, and of equal
+            ones the highest mean of the members' scores.
     """
 
     decisions: dict[str, int]
@@ -82,6 +86,7 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
         hottest: how many of the most probable images to pick.
     """
     columns, classes = probability_columns(run.model), run.model.classes
+    by_probability = run.model.has_probability
     thresholds = thresholds_of(run)
     decisions: Counter[str] = Counter(dict.fromkeys(classes, 0))
     reasons: Counter[str] = Counter()
@@ -91,7 +96,9 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
         texts: list[list[Any]] = [rows[name].to_pylist() for name in ("path", "decision", "error")]
         paths, decided, errors = texts
         p = np.array([rows[name].to_pylist() for name in columns], dtype=np.float64).T  # null becomes NaN
-        distances = distance_to_threshold(p, thresholds)
+        p_normal = np.array(rows["p_normal"].to_pylist(), dtype=np.float64)
+        distances = distance_to_threshold(p if by_probability else p_normal[:, None], thresholds)
+        odder = p[:, -1] if by_probability else _oddness(run, rows, p_normal)
         for position, reason in enumerate(errors):
             order += 1
             if reason is not None:
@@ -105,12 +112,24 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
                 position,
                 paths[position],
                 tuple(p[position].tolist()),
+                float(p_normal[position]),
                 decided[position],
                 float(distances[position]),
             )
             uncertain.offer(row.distance, order, row)
-            probable.offer(-row.probabilities[-1], order, row)
+            probable.offer(-float(odder[position]), order, row)
     return ResultSummary(dict(decisions), dict(reasons.most_common()), uncertain.rows(), probable.rows())
+
+
+def _oddness(run: FinishedRun, rows: pa.Table, p_normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``[N]`` higher = odder, without a probability: by p_normal, then by the mean of members' scores.
+
+    Many images share the smallest p_normal, 1 / (n + 1), and among these some are far odder than others.
+    """
+    names = [f"score_{member}" for member in run.model.members]
+    scores = np.array([rows[name].to_pylist() for name in names], dtype=np.float64).mean(axis=0)
+    # Squeezed into less than a step of p_normal, of which there are at most one a calibration image.
+    return np.asarray(-p_normal + 1e-9 * np.arctan(scores))
 
 
 def thresholds_of(run: FinishedRun) -> tuple[float, ...]:

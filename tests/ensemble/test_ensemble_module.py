@@ -17,6 +17,7 @@ from ensemble.module import EnsembleModule  # noqa: E402
 from ensemble.pipeline import fit_fusion  # noqa: E402
 from ensemble.stacking.stacker import METHODS, cross_fit  # noqa: E402
 from ensemble.stacking.training_scores import TrainingScores  # noqa: E402
+from ensemble.without_labels import fit_without_labels  # noqa: E402
 
 KINDS = sorted(CALIBRATORS)
 
@@ -53,16 +54,39 @@ def default_inputs(fitted):
     return prior, np.asarray(fitted.threshold, np.float32)
 
 
+class WithNamedInputs(torch.nn.Module):
+    """The exporter takes no dynamic shapes for a variable number of arguments."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, scores, prior, threshold):
+        return tuple(self.module(scores, prior, threshold))
+
+
+def assert_within_a_step(fitted, scores, p_normal):
+    """One step of the grid up at most, where float32 cannot tell a score from a knot."""
+    passed = np.searchsorted(fitted.normal.knots, fitted.fused_scores(scores), side="left")
+    levels = np.asarray(fitted.normal.levels)
+    assert p_normal.dtype == np.float32
+    assert p_normal.shape == passed.shape
+    assert (p_normal <= levels[np.maximum(passed - 1, 0)] + 1e-6).all()
+    assert (p_normal >= levels[passed] - 1e-6).all()
+    assert np.mean(np.abs(p_normal - levels[passed]) <= 1e-6) > 0.99
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_module_repeats_predict(fitted_by_kind, kind):
     fitted = fitted_by_kind[kind]
     scores = random_scores(fitted, 2000)
     prior, threshold = default_inputs(fitted)
     with torch.inference_mode():
-        p, decision = EnsembleModule(fitted)(*map(torch.from_numpy, (scores, prior, threshold)))
+        p, p_normal, decision = EnsembleModule(fitted)(*map(torch.from_numpy, (scores, prior, threshold)))
     assert p.dtype == torch.float32
     assert decision.dtype == torch.int64
     np.testing.assert_allclose(p.numpy(), fitted.predict(scores), atol=1e-6, rtol=0)
+    assert_within_a_step(fitted, scores, p_normal.numpy())
     if fitted.n_classes == 2:
         clear = np.abs(fitted.p_minority(scores) - fitted.threshold) > 1e-6
     else:
@@ -79,8 +103,10 @@ def test_large_offsets_do_not_lose_digits(make_table):
     shifted[:, 0] = shifted[:, 0] + 4096
     fitted = fit_fusion(replace(table, scores=shifted), "stack", deployment_prior=0.5)
     prior, threshold = default_inputs(fitted)
-    p, _ = EnsembleModule(fitted)(*map(torch.from_numpy, (shifted.copy(), prior, threshold)))
+    given = map(torch.from_numpy, (shifted.copy(), prior, threshold))
+    p, p_normal, _ = EnsembleModule(fitted)(*given)
     np.testing.assert_allclose(p.numpy(), fitted.predict(shifted), atol=2e-6, rtol=0)
+    assert_within_a_step(fitted, shifted, p_normal.numpy())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,11 +115,11 @@ def test_onnx_repeats_predict_at_any_batch_size(fitted_by_kind, kind, tmp_path):
     path = tmp_path / "ensemble.onnx"
     prior, threshold = default_inputs(fitted)
     torch.onnx.export(
-        EnsembleModule(fitted).eval(),
+        WithNamedInputs(EnsembleModule(fitted)).eval(),
         (torch.from_numpy(random_scores(fitted, 3)), torch.from_numpy(prior), torch.from_numpy(threshold)),
         str(path),
         input_names=["scores", "prior", "threshold"],
-        output_names=["probability", "decision"],
+        output_names=["probability", "p_normal", "decision"],
         dynamic_shapes={"scores": {0: torch.export.Dim("N")}, "prior": None, "threshold": None},
         dynamo=True,
         opset_version=18,
@@ -105,9 +131,10 @@ def test_onnx_repeats_predict_at_any_batch_size(fitted_by_kind, kind, tmp_path):
     for n in (1, 2, 7):
         scores = random_scores(fitted, n, seed=n)
         for used_prior, used_threshold in ((prior, threshold), (other_prior, other_threshold)):
-            p, decision = session.run(
+            p, p_normal, decision = session.run(
                 None, {"scores": scores, "prior": used_prior, "threshold": np.asarray(used_threshold)}
             )
+            assert_within_a_step(fitted, scores, p_normal)
             want = fitted.predict(scores, used_prior.tolist())
             np.testing.assert_allclose(p, want, atol=1e-6, rtol=0)
             np.testing.assert_array_equal(
@@ -131,3 +158,33 @@ def test_a_calibrator_without_a_twin_is_named(fitted_by_kind):
 
     with pytest.raises(ModelError, match="calibrator 'odd' has no graph form"):
         EnsembleModule(replace(fitted_by_kind["platt"], calibrator=Odd()))
+
+
+@pytest.fixture(scope="module")
+def without_labels(make_table):
+    return fit_without_labels(
+        make_table(199, 0, strengths=(), anomaly_strengths=(1.0, 1.0)), regime="normal_only"
+    )
+
+
+def test_without_labels_there_is_no_probability(without_labels):
+    scores = random_scores(without_labels, 500)
+    module = EnsembleModule(without_labels)
+    with torch.inference_mode():
+        said = module(torch.from_numpy(scores), torch.tensor(without_labels.threshold))
+    assert said.probability is None
+    assert_within_a_step(without_labels, scores, said.p_normal.numpy())
+    assert 0 < said.decision.sum() < 500
+    # In float32, too, an image exactly at alpha is decided: 2 of 200 are 0.01.
+    np.testing.assert_array_equal(said.decision.numpy(), said.p_normal.numpy() <= np.float32(0.01))
+    assert (said.decision.numpy()[np.isclose(said.p_normal.numpy(), 0.01)] == 1).all()
+
+
+def test_a_copy_of_a_calibration_image_counts_it_in_spite_of_rounding(without_labels):
+    """p_normal at a knot is the level below it; float32 alone would fall a step short on half of them."""
+    knots = np.asarray(without_labels.normal.knots)
+    normal = EnsembleModule(without_labels).normal
+    with torch.inference_mode():
+        for offset in (0.0, 1e-7):
+            p = normal(torch.from_numpy((knots + offset).astype(np.float32))).numpy()
+            np.testing.assert_allclose(p, without_labels.normal.levels[:-1], rtol=1e-6)

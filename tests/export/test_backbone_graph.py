@@ -55,7 +55,18 @@ class Mean(nn.Module):
 
     def forward(self, scores, prior, threshold):
         p = torch.sigmoid(scores.mean(dim=1)) * prior
-        return p, (p >= threshold).long()
+        return p, 1.0 - p, (p >= threshold).long()
+
+
+class WithNamedInputs(nn.Module):
+    """The exporter takes no dynamic shapes for a variable number of arguments."""
+
+    def __init__(self, graph):
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, images, prior, threshold):
+        return self.graph(images, prior, threshold)
 
 
 def graph_of(*whats: str, n_backbones: int = 1) -> FusedGraph:
@@ -91,8 +102,8 @@ def test_joined_is_what_one_trace_of_all_gives(fresh, tmp_path, images):
     graph = graph_of("pooled", "patches", n_backbones=2)
     given = (torch.from_numpy(images), torch.tensor(0.8), torch.tensor(0.5))
     axes = ({n: torch.export.Dim(name) for n, name in enumerate("NHW")}, None, None)
-    names = ["probability", "decision", "member_scores", "anomaly_map"]
-    whole = trace(graph, given, ["images", "prior", "threshold"], names, axes)
+    names = ["probability", "p_normal", "decision", "member_scores", "anomaly_map"]
+    whole = trace(WithNamedInputs(graph), given, ["images", "prior", "threshold"], names, axes)
     for name, number in (("prior", 0.8), ("threshold", 0.5)):
         whole.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(number), name))
     onnx.save(whole, str(tmp_path / "whole.onnx"))
@@ -108,7 +119,7 @@ def test_joined_is_what_one_trace_of_all_gives(fresh, tmp_path, images):
 def test_inputs_outputs_and_parts_are_those_of_one_file(fresh):
     graph = onnx.load(str(fresh[0])).graph
     assert [each.name for each in graph.input] == ["images", "prior", "threshold"]
-    names = ["probability", "decision", "member_scores", "anomaly_map"]
+    names = ["probability", "p_normal", "decision", "member_scores", "anomaly_map"]
     assert [each.name for each in graph.output] == names
     # Every node still says whose it is, each backbone by its own number.
     convolutions = [part_of(node) for node in graph.node if node.op_type == "Conv"]

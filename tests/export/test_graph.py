@@ -75,8 +75,9 @@ class System:
             "threshold": {"rule": fitted.threshold_rule, "value": fitted.threshold},
             "prior": fitted.deployment_prior,
             "trained_prior": fitted.trained_prior,
+            "conformal": {"n": fitted.normal.n, "least": fitted.normal.least},
         }
-        prior = np.asarray(fitted.deployment_prior)
+        prior = None if fitted.deployment_prior is None else np.asarray(fitted.deployment_prior)
         write_onnx(path, graph or self.graph(), prior, fitted.threshold, metadata)
         return path
 
@@ -136,13 +137,15 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     coarse = rng.integers(0, 256, (batch, 8, 8, 3), dtype=np.uint8)
     images = coarse.repeat(40, axis=1).repeat(40, axis=2)[:, : shape[0], : shape[1]]
     fitted = system.fitted
-    probability, decision, scores, patch_map = torch_outputs(
+    probability, p_normal, decision, scores, patch_map = torch_outputs(
         system.graph(), images, fitted.deployment_prior, fitted.threshold
     )
     ours = load_model(system.path).run(images)
     assert ours.probability.shape == ours.decision.shape == (batch,)
     assert ours.anomaly_map.shape == (batch, 8, 8)
     np.testing.assert_allclose(ours.probability, probability, atol=1e-5)
+    # A step of the grid where the two runtimes round a score to different sides of a knot.
+    assert np.abs(ours.p_normal - p_normal).max() <= 1.01 * np.abs(np.diff(system.fitted.normal.levels)).max()
     assert np.array_equal(ours.decision, decision)
     # Half-precision rounding of the patches may go the other way where the engines differ in a last digit.
     np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
@@ -172,7 +175,7 @@ def test_every_form_of_patchcore_is_traced_at_any_batch(system, tmp_path, settin
     side = settings.get("map_size", 8)
     for batch in (1, 2, 7):
         images = system.images[:batch]
-        _, _, scores, patch_map = torch_outputs(graph, images, 0.1, 0.5)
+        _, _, _, scores, patch_map = torch_outputs(graph, images, 0.1, 0.5)
         ours = model.run(images)
         assert ours.anomaly_map.shape == (batch, side, side)
         np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
@@ -219,6 +222,7 @@ def test_one_file_opset_18_and_metadata(system):
     assert not [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     assert [value.name for value in model.graph.output] == [
         "probability",
+        "p_normal",
         "decision",
         "member_scores",
         "anomaly_map",
@@ -326,12 +330,12 @@ def test_too_many_weights_for_one_file(system, tmp_path, monkeypatch):
 
 def gate(system, path, **changes):
     given = {
-        "images": system.images,
         "member_scores": system.member_scores,
-        "p_minority": system.p_minority,
+        "probability": system.p_minority,
+        "p_normal_bounds": system.fitted.p_normal_bounds(system.member_scores, parity.FUSED_TOLERANCE),
         "spreads": system.member_scores.std(axis=0, dtype=np.float64),
     }
-    return check_parity(path, **{**given, **changes})
+    return check_parity(path, system.images, parity.Expected(**{**given, **changes}))
 
 
 def test_a_good_file_passes(system):
@@ -376,12 +380,20 @@ def test_a_member_without_weight_is_held_to_its_scores_too(system, tmp_path):
         gate(system, system.path, member_scores=scores)
 
 
-@pytest.mark.parametrize("where", ["p_minority", "member_scores"])
+@pytest.mark.parametrize("where", ["probability", "member_scores"])
 def test_nan_does_not_pass(system, where):
-    broken = getattr(system, where).copy()
+    broken = {"probability": system.p_minority, "member_scores": system.member_scores}[where].copy()
     broken[3] = np.nan
     with pytest.raises(ModelError, match="parity gate"):
         gate(system, system.path, **{where: broken})
+
+
+def test_p_normal_of_other_images_is_refused(system):
+    low, high = system.fitted.p_normal_bounds(system.member_scores, parity.FUSED_TOLERANCE)
+    assert (low <= high).all()
+    assert (high - low).max() < 0.1
+    with pytest.raises(ModelError, match=r"stage ensemble: .*its p_normal lies up to .* outside"):
+        gate(system, system.path, p_normal_bounds=(low + 0.2, high + 0.2))
 
 
 def test_a_frozen_batch_size_is_named(system, tmp_path):
@@ -396,4 +408,4 @@ def test_a_frozen_batch_size_is_named(system, tmp_path):
 
 def test_probabilities_of_another_shape_are_refused(system):
     with pytest.raises(ModelError, match=r"probabilities of shape \(28,\) where the run has \(28, 3\)"):
-        gate(system, system.path, p_minority=np.zeros((28, 3)))
+        gate(system, system.path, probability=np.zeros((28, 3)))

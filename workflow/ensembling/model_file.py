@@ -5,30 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from contracts.errors import ModelError, NotExportableError, UsageError
 from contracts.files import sha256_of_file, write_json
-from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from evaluation.metrics import metrics_for
 from export.scoring.training_images import TrainingImages
-from imagedata.decoding.decode import decode_file
 from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from reporting.terminal import console, note
-from workflow.run.fits import FINAL, Fit, FitResult
+from workflow.ensembling.gate_images import GateImages, gate_images
+from workflow.ensembling.trained_system import TrainedSystem, final_members
 from workflow.run.prepared import PreparedData
 from workflow.run.state import Run
-from workflow.settings.config import RunConfig
-from workflow.settings.registry import build_member
 
 if TYPE_CHECKING:
-    from export.parity import ParityReport
+    from export.parity import Expected, ParityReport
 
 _PARITY_IMAGES = 56
-"""Test images that the parity gate compares; a multiple of 1, 2 and 7, and as many of each class."""
+"""Images that the parity gate compares; a multiple of 1, 2 and 7, and as many of each class."""
 
 
 def check_output(output: Path | None, name: str) -> None:
@@ -39,35 +36,6 @@ def check_output(output: Path | None, name: str) -> None:
     """
     if output is not None and (output.is_dir() or not output.name):
         raise UsageError(f"--output {output}: that is a folder. Name the file, such as {output / name}.")
-
-
-class TrainedSystem(Protocol):
-    """What an exported file is made of: a :class:`workflow.run.state.Run`, or a trained student.
-
-    Attributes:
-        config: the settings it was trained with.
-        data: its rows.
-        results: its fits' results; the final ones hold the members' fitted states.
-        fitted: from members' scores to probabilities and decisions.
-        test: its scores of the test set, which the file has to repeat.
-        rows: the results table; the row of the model, or of the ensemble in it, goes into the metadata.
-        repeats: the repeats whose final members the file holds; it averages several.
-    """
-
-    @property
-    def config(self) -> RunConfig: ...  # noqa: D102
-    @property
-    def data(self) -> PreparedData: ...  # noqa: D102
-    @property
-    def results(self) -> dict[Fit, FitResult]: ...  # noqa: D102
-    @property
-    def fitted(self) -> FittedEnsemble: ...  # noqa: D102
-    @property
-    def test(self) -> ScoreTable: ...  # noqa: D102
-    @property
-    def rows(self) -> list[dict[str, Any]]: ...  # noqa: D102
-    @property
-    def repeats(self) -> tuple[int, ...]: ...  # noqa: D102
 
 
 def export_model(run: Run, output: Path | None = None) -> dict[str, Any]:
@@ -88,7 +56,7 @@ def export_model(run: Run, output: Path | None = None) -> dict[str, Any]:
     from export.scoring import load_model
 
     config, target = run.config, output or run.model
-    parity = write_gated(run, target)
+    parity, what = write_gated(run, target)
     deployed = write_deploy_folder(load_model(target), target.parent / "deploy")
     size = target.stat().st_size
     document = {
@@ -97,19 +65,33 @@ def export_model(run: Run, output: Path | None = None) -> dict[str, Any]:
         "model": str(target),
         "bytes": size,
         "sha256": sha256_of_file(target),
-        "parity": dataclasses.asdict(parity),
+        "parity": {**dataclasses.asdict(parity), "compared_on": what},
     }
     write_json(config.folder / "export.json", document)
-    note(
-        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} test images at "
-        f"batches 1, 2 and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
-    )
+    note(f"Exported {target} ({size / 1e6:.1f} MB). {parity_sentence(parity, what)}")
     note(f"Model card, configurations and examples: {deployed[0].parent}")
     return document
 
 
-def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
+def parity_sentence(parity: ParityReport, what: str) -> str:
+    """What the gate saw, for people."""
+    difference = parity.max_probability_difference
+    figure = (
+        "p_normal is the same but for rounding"
+        if difference is None
+        else f"probabilities differ by at most {difference:.1e}"
+    )
+    return f"Parity on {parity.images} {what} at batches 1, 2 and 7: {figure}."
+
+
+def write_gated(system: TrainedSystem, target: Path) -> tuple[ParityReport, str]:
     """Write a file that repeats the trained system's numbers, or none.
+
+    The numbers are those of test images. Where every image was needed for training, they are those that the
+    trained system gives to mirrored training images; see :mod:`workflow.ensembling.gate_images`.
+
+    Returns:
+        What the parity gate found, and on which images.
 
     Raises:
         As :func:`export_model`.
@@ -120,7 +102,7 @@ def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
     from features.backbones import Backbone
     from workflow.run.features import feature_folder
 
-    config, data, fitted, test = system.config, system.data, system.fitted, system.test
+    config, fitted = system.config, system.fitted
     # A hidden name in the same folder: the final rename is atomic, and nobody scores an unchecked file.
     provisional = target.with_name(f".{target.name}.unchecked")
     with console.status("loading members", spinner="dots"):
@@ -129,14 +111,13 @@ def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
         metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
         if system.data.n_repeats > 1:
             metadata["repeats"] = list(system.repeats)
-    chosen = _parity_rows(test)
-    images = np.stack([decode_file(data.file_of(data.test[i]), config.decode).pixels for i in chosen])
+    gate = gate_images(system, _PARITY_IMAGES)
     try:
         with console.status("exporting the graph", spinner="dots"):
             write_onnx(
                 provisional,
                 graph,
-                np.asarray(fitted.deployment_prior),
+                None if fitted.deployment_prior is None else np.asarray(fitted.deployment_prior),
                 np.asarray(fitted.threshold),
                 metadata,
                 {
@@ -144,16 +125,10 @@ def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
                     for key, backbone in zip(graph.backbone_keys, graph.backbones, strict=True)
                     if isinstance(backbone, Backbone)
                 },
-                _training_images(data),
+                _training_images(system.data),
             )
         with console.status("parity gate", spinner="dots"):
-            parity = check_parity(
-                provisional,
-                images,
-                test.scores[chosen],
-                fitted.predict(test.scores[chosen]),
-                test.scores.std(axis=0, dtype=np.float64),
-            )
+            parity = check_parity(provisional, gate.images, _expected(fitted, gate))
         provisional.replace(target)
     except ModelError as error:
         _blame_members(system, error)
@@ -161,7 +136,7 @@ def write_gated(system: TrainedSystem, target: Path) -> ParityReport:
     finally:
         # After success there is nothing left under this name.
         provisional.unlink(missing_ok=True)
-    return parity
+    return parity, gate.what
 
 
 def _blame_members(system: TrainedSystem, error: ModelError) -> None:
@@ -204,25 +179,16 @@ def _graph_parts(system: TrainedSystem) -> tuple[dict[str, Any], list[Any]]:
     from export.graph import GraphMember, MeanOfMembers
     from features.backbones import Backbone, NoBackbone
 
-    names = list(dict.fromkeys(column.member for column in system.fitted.columns))
-    finals = {
-        (fit.member.name, fit.repeat): (fit.member, result)
-        for fit, result in system.results.items()
-        if fit.fold == FINAL
-    }
     members = []
     backbones: dict[str, Any] = {}
-    for name in names:
-        modules = []
-        for repeat in system.repeats:
-            plan, result = finals[name, repeat]
-            member = build_member(plan.type, plan.settings, plan.backbone)
-            modules.append(member.restore(result.state, result.state_meta).to_module())
-        key = plan.backbone.model_dump_json()
-        reads_features = member.needs != frozenset({"images"})
+    for name, (fit, of_repeats) in final_members(system).items():
+        modules = [member.to_module() for member in of_repeats]
+        settings = fit.member.backbone
+        key = settings.model_dump_json()
+        reads_features = of_repeats[0].needs != frozenset({"images"})
         # A stand-in gives way to the real backbone as soon as some member reads its features.
         if key not in backbones or (reads_features and isinstance(backbones[key], NoBackbone)):
-            backbones[key] = Backbone(plan.backbone) if reads_features else NoBackbone()
+            backbones[key] = Backbone(settings) if reads_features else NoBackbone()
         members.append(GraphMember(name, key, modules[0] if len(modules) == 1 else MeanOfMembers(modules)))
     return backbones, members
 
@@ -237,19 +203,22 @@ def _training_images(data: PreparedData) -> TrainingImages:
     return TrainingImages.of((row.sha256 for row in rows), sizes)
 
 
-def _parity_rows(test: ScoreTable) -> np.ndarray:
-    """Positions of test rows, as many of each class as far as there are any, spread evenly."""
-    chosen: list[int] = []
-    for label in range(len(test.class_names)):
-        mine = np.flatnonzero(test.labels == label)
-        wanted = min(len(mine), max(1, _PARITY_IMAGES // len(test.class_names)))
-        chosen.extend(mine[np.linspace(0, len(mine) - 1, wanted).astype(int)].tolist())
-    return np.array(chosen)
+def _expected(fitted: FittedEnsemble, gate: GateImages) -> Expected:
+    """What the file has to repeat."""
+    from export.parity import FUSED_TOLERANCE, Expected
+
+    scores = gate.member_scores
+    return Expected(
+        scores,
+        fitted.predict(scores) if fitted.has_probability else None,
+        fitted.p_normal_bounds(scores, FUSED_TOLERANCE),
+        gate.spreads,
+    )
 
 
 def _metadata(system: TrainedSystem) -> dict[str, Any]:
     """What the file says about itself; see :mod:`export.scoring.model` for the reader."""
-    config, fitted, test = system.config, system.fitted, system.test
+    config, fitted = system.config, system.fitted
     data = system.data.of_repeat(system.repeats[0])
     # A student's table has no other row than its own.
     of_model = next((row for row in system.rows if row["name"] == "ensemble"), system.rows[0])
@@ -259,12 +228,19 @@ def _metadata(system: TrainedSystem) -> dict[str, Any]:
         "classes": list(fitted.class_names),
         "minority": fitted.class_names[-1],
         "decode": config.decode.to_json(),
-        "members": [column.name for column in test.columns],
+        "members": [column.name for column in fitted.columns],
         "method": fitted.method,
-        "calibrator": type(fitted.calibrator).__name__,
+        "calibrator": type(fitted.calibrator).__name__ if fitted.has_probability else None,
         "threshold": {"rule": fitted.threshold_rule, "value": fitted.threshold},
         "prior": fitted.deployment_prior,
         "trained_prior": fitted.trained_prior,
+        "regime": data.regime,
+        "conformal": {
+            "n": fitted.normal.n,
+            "images": fitted.normal.images,
+            "least": fitted.normal.least,
+            "sentence": fitted.normal.sentence,
+        },
         "metrics": {key: value for key, value in of_model.items() if key != "minus_baseline"},
         # The model card is written from the file alone, by a room that knows no metrics.
         "metric_titles": {

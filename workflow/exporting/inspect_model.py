@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from contracts.errors import UsageError
+from export.scoring.model import NO_PROBABILITY
 from reporting.terminal import console, note
 
 
@@ -62,14 +63,13 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
     """Sentences about what the file's metadata says."""
     decode, threshold = metadata["decode"], metadata["threshold"]
     classes = ", ".join(metadata["classes"])
-    trained = f" ({_numbers(metadata['trained_prior'])} in training)" if "trained_prior" in metadata else ""
     sentences = [
         f"Trained on {metadata.get('dataset', 'an unnamed data set')} with recipe "
         f"{metadata.get('recipe', 'unnamed')}. Classes: {classes}; minority: {metadata['minority']}.",
-        f"Images of any size, working size {decode['size']} px. "
-        f"Prior {_numbers(metadata['prior'])}{trained}; threshold {_numbers(threshold['value'])} "
-        f"by rule {threshold['rule']}; both can be overridden.",
+        f"Images of any size, working size {decode['size']} px. {_decides(metadata, threshold)}",
     ]
+    if "conformal" in metadata:
+        sentences.append(metadata["conformal"]["sentence"])
     if decode.get("scaled"):
         sentences.append(
             f"JPEGs of at least {2 * int(decode['size'])} px on both sides are reduced while they are "
@@ -83,13 +83,27 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
             f"{of_metric['student']:.4f}, the ensemble's {of_metric['ensemble']:.4f}."
         )
     if "method" in metadata:
-        sentences.append(
-            f"Members are combined by {metadata['method']}, calibrated by {metadata.get('calibrator')}."
-        )
+        calibrator = metadata.get("calibrator")
+        calibrated = f", calibrated by {calibrator}" if calibrator else ""
+        sentences.append(f"Members are combined by {metadata['method']}{calibrated}.")
     if "digests" in metadata:
         digests = ", ".join(f"{name} {digest[:12]}" for name, digest in metadata["digests"].items())
         sentences.append(f"Made from {digests}.")
     return sentences
+
+
+def _decides(metadata: dict[str, Any], threshold: dict[str, Any]) -> str:
+    """Prior and threshold, or the share of false alarms of a file without a probability."""
+    if metadata["prior"] is None:
+        return (
+            f"{NO_PROBABILITY} {metadata['minority']} is decided where p_normal is at most "
+            f"{_numbers(threshold['value'])}, by rule {threshold['rule']}; it can be overridden."
+        )
+    trained = f" ({_numbers(metadata['trained_prior'])} in training)" if "trained_prior" in metadata else ""
+    return (
+        f"Prior {_numbers(metadata['prior'])}{trained}; threshold {_numbers(threshold['value'])} by rule "
+        f"{threshold['rule']}; both can be overridden."
+    )
 
 
 def _numbers(value: Any) -> str:

@@ -6,22 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from contracts.errors import UsageError
 from contracts.files import sha256_of_file
-from contracts.rows import ImageArray
 from evaluation.agreement import Agreement, Outputs
 from export.scoring.model import RUNTIMES, load_model
+from workflow.ensembling.gate_images import GateImages, gate_images
 from workflow.exporting.export import float32_file
-from workflow.exporting.precision import (
-    decode_rows,
-    decoded_test_rows,
-    gate_rows,
-    outputs_of,
-    run_gate,
-    show_gate,
-)
+from workflow.exporting.precision import GATE_IMAGES, outputs_of, run_gate, show_gate
 from workflow.exporting.student.distil import read_student
 from workflow.exporting.student.plan import StudentPlan
 from workflow.run.state import Run
@@ -43,43 +34,43 @@ def parity(options: RunOptions) -> dict[str, Any]:
         ModelError: no ensemble or no exported file yet.
     """
     run = Run.open(options).require_ensemble()
-    rows, labels = gate_rows(run)
     found: list[dict[str, Any]] = []
     shown: dict[str, Agreement | str] = {}
-    for path, held in [*_held_files(run, rows), *_held_student(run, rows)]:
+    of_run = gate_images(run, GATE_IMAGES)
+    for path, held in [*_held_files(run, of_run), *_held_student(run)]:
         for runtime in RUNTIMES:
             name = f"{path.name}, {runtime}"
             try:
                 if isinstance(held, str):
                     raise UsageError(held)
-                figures = run_gate(path, runtime, held.images, labels, held.trained)
+                figures = run_gate(path, runtime, held.shown, held.trained)
             except UsageError as error:
                 shown[name] = str(error)
                 found.append({"file": path.name, "runtime": runtime, "skipped": str(error)})
                 continue
             shown[name] = figures
             found.append({"file": path.name, "runtime": runtime, **figures.to_json()})
-    show_gate(shown, "exported files against the trained system")
+    show_gate(shown, "exported files against the trained system", of_run.what)
     return {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
-        "images": len(rows),
+        "images": len(of_run.labels),
         "rows": found,
     }
 
 
 @dataclass(frozen=True)
 class _Held:
-    """Test images, and what the trained system behind a file said of them."""
+    """Images, and what the trained system behind a file said of them."""
 
-    images: ImageArray
+    shown: GateImages
     trained: Outputs
 
 
-def _held_files(run: Run, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+def _held_files(run: Run, shown: GateImages) -> list[tuple[Path, _Held | str]]:
     """The ensemble's file and its variants; or why one is held to nothing."""
     source = float32_file(run)
-    held = _Held(decoded_test_rows(run, rows, "decoding test images"), outputs_of(run.fitted, run.test, rows))
+    held = _Held(shown, outputs_of(run.fitted, shown.member_scores))
     digest = sha256_of_file(source)
     files = [source, *sorted(run.config.folder.glob("model.*.onnx"))]
     made_of = {path: load_model(path).document.get("variant_of", digest) for path in files}
@@ -87,7 +78,7 @@ def _held_files(run: Run, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
     return [(path, held if made_of[path] == digest else stale) for path in files]
 
 
-def _held_student(run: Run, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
+def _held_student(run: Run) -> list[tuple[Path, _Held | str]]:
     """The student's file, which repeats the student's own training and not the ensemble's."""
     path = run.config.folder / FILE
     if not path.exists():
@@ -98,6 +89,5 @@ def _held_student(run: Run, rows: np.ndarray) -> list[tuple[Path, _Held | str]]:
     student = read_student(run, StudentPlan.from_json(document["student"]))
     if student is None:
         return [(path, "its training is gone; export it again with --distil.")]
-    chosen = [student.data.test[i] for i in rows]
-    images = decode_rows(student.config, student.data, chosen, "decoding for the student")
-    return [(path, _Held(images, outputs_of(student.fitted, student.test, rows)))]
+    shown = gate_images(student, GATE_IMAGES)
+    return [(path, _Held(shown, outputs_of(student.fitted, shown.member_scores)))]

@@ -12,8 +12,7 @@ from rich.table import Table
 
 from contracts.errors import ModelError, UsageError, nearest_match
 from contracts.files import sha256_of_file, write_json
-from contracts.rows import ImageArray
-from contracts.scores import ScoreTable
+from contracts.rows import FloatArray, ImageArray
 from ensemble.fitted import FittedEnsemble
 from evaluation.agreement import (
     MOST_AUROC_LOSS,
@@ -23,18 +22,16 @@ from evaluation.agreement import (
     agreement,
 )
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
-from imagedata.decoding.decode import decode_file
-from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note, progress_bar
+from workflow.ensembling.gate_images import GateImages, decode_rows, gate_images
 from workflow.exporting.export import export, float32_file
-from workflow.run.prepared import PreparedData
 from workflow.run.state import Run
 from workflow.settings.config import RunConfig, RunOptions
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
 GATE_IMAGES = 1000
-"""Most test images that the gate looks at, as many of each class as there are."""
+"""Most images that the gate looks at, as many of each class as there are."""
 
 CALIBRATION_IMAGES = 200
 """Training images whose activations set the int8 ranges."""
@@ -78,15 +75,14 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
     source = float32_file(run)
     target = output or run.config.folder / f"model.{precision}.onnx"
     provisional = target.with_name(f".{target.name}.unchecked")
-    rows, labels = gate_rows(run)
     try:
         with console.status(f"writing the {precision} file", spinner="dots"):
             facts = _write_variant(run, source, provisional, precision)
-        images = decoded_test_rows(run, rows, "decoding test images")
-        reference = _run(load_model(source), images, "reference")
-        gate = _run_gates(provisional, runtimes, images, labels, reference)
+        shown = gate_images(run, GATE_IMAGES)
+        reference = _run(load_model(source), shown.images, "reference")
+        gate = _run_gates(provisional, runtimes, shown, reference)
         passed = [runtime for runtime, of_runtime in gate.items() if of_runtime.accepted]
-        show_gate(gate, f"{precision} against fp32")
+        show_gate(gate, f"{precision} against fp32", shown.what)
         if not passed:
             raise ModelError(_refusal(run.config, precision, gate))
         add_metadata(
@@ -112,10 +108,10 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
     return document
 
 
-def outputs_of(fitted: FittedEnsemble, test: ScoreTable, rows: np.ndarray) -> Outputs:
-    """What the trained ensemble says of some rows of the test table."""
-    chosen = test.scores[rows]
-    return Outputs(fitted.predict(chosen), fitted.decide(chosen), chosen)
+def outputs_of(fitted: FittedEnsemble, scores: FloatArray) -> Outputs:
+    """What the trained ensemble says of ``[N, M]`` member scores."""
+    probability = fitted.predict(scores) if fitted.has_probability else None
+    return Outputs(probability, fitted.decide(scores), scores)
 
 
 def _write_variant(run: Run, source: Path, target: Path, precision: str) -> dict[str, Any]:
@@ -157,37 +153,8 @@ def _gating_runtimes(precision: str) -> tuple[str, ...]:
     return RUNTIMES if has_openvino else RUNTIMES[:1]
 
 
-def gate_rows(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of test rows, as many of each class as far as there are any, and their labels."""
-    classes = range(len(run.test.class_names))
-    share = GATE_IMAGES // len(classes)
-    chosen: list[int] = []
-    for label in classes:
-        mine = np.flatnonzero(run.test.labels == label)
-        chosen.extend(mine[np.linspace(0, len(mine) - 1, min(len(mine), share)).astype(int)].tolist())
-    rows = np.sort(np.array(chosen))
-    return rows, run.test.labels[rows]
-
-
-def decoded_test_rows(run: Run, rows: np.ndarray, description: str) -> ImageArray:
-    """Test images of a run, as the exported file gets them: uint8 ``[N, H, W, 3]``."""
-    return decode_rows(run.config, run.data, [run.data.test[i] for i in rows], description)
-
-
-def decode_rows(
-    config: RunConfig, data: PreparedData, rows: Sequence[ManifestRow], description: str
-) -> ImageArray:
-    """Images of a manifest's rows at the run's working size: uint8 ``[N, H, W, 3]``."""
-    images = []
-    with progress_bar(description, len(rows)) as bar:
-        for row in rows:
-            images.append(decode_file(data.file_of(row), config.decode).pixels)
-            bar.advance()
-    return np.stack(images)
-
-
 def _run_gates(
-    path: Path, runtimes: Sequence[str], images: ImageArray, labels: np.ndarray, reference: Outputs
+    path: Path, runtimes: Sequence[str], shown: GateImages, reference: Outputs
 ) -> dict[str, Agreement]:
     """Runtime → how far a variant computed by it is from the reference, and from the variant in ONNX Runtime.
 
@@ -197,19 +164,18 @@ def _run_gates(
     in_onnxruntime: Outputs | None = None
     for runtime in runtimes:
         model = load_model(path, threads=1, runtime=runtime)
-        outputs = _run(model, images, f"{path.name}, {runtime}")
-        gate[runtime] = agreement(labels, reference, outputs, model.members, in_onnxruntime)
+        outputs = _run(model, shown.images, f"{path.name}, {runtime}")
+        gate[runtime] = agreement(shown.labels, reference, outputs, model.members, in_onnxruntime)
         if runtime == RUNTIMES[0]:
             in_onnxruntime = outputs
     return gate
 
 
-def run_gate(
-    path: Path, runtime: str, images: ImageArray, labels: np.ndarray, reference: Outputs
-) -> Agreement:
+def run_gate(path: Path, runtime: str, shown: GateImages, reference: Outputs) -> Agreement:
     """How far a file's outputs, computed by a runtime on one thread, are from the reference's."""
     model = load_model(path, threads=1, runtime=runtime)
-    return agreement(labels, reference, _run(model, images, f"{path.name}, {runtime}"), model.members)
+    outputs = _run(model, shown.images, f"{path.name}, {runtime}")
+    return agreement(shown.labels, reference, outputs, model.members)
 
 
 def _run(model: ScoringModel, images: ImageArray, description: str) -> Outputs:
@@ -219,17 +185,24 @@ def _run(model: ScoringModel, images: ImageArray, description: str) -> Outputs:
             batch = images[start : start + _BATCH]
             parts.append(model.run(batch))
             bar.advance(len(batch))
+    probabilities = [part.probability for part in parts if part.probability is not None]
     return Outputs(
-        np.concatenate([part.probability for part in parts]),
+        np.concatenate(probabilities) if probabilities else None,
         np.concatenate([part.decision for part in parts]),
         np.concatenate([part.member_scores for part in parts]),
     )
 
 
-def show_gate(figures: dict[str, Any], title: str) -> None:
-    """Print one row per file and runtime: its agreement, or the reason why it was not run."""
+def show_gate(figures: dict[str, Any], title: str, what: str) -> None:
+    """Print one row per file and runtime: its agreement, or the reason why it was not run.
+
+    Args:
+        figures: name of the row → :class:`evaluation.agreement.Agreement`, or a reason.
+        title: of the table.
+        what: images that it was measured on.
+    """
     counted = {row.images for row in figures.values() if not isinstance(row, str)}
-    table = Table(title=f"{title}, {max(counted):,} test images" if counted else title)
+    table = Table(title=f"{title}, {max(counted):,} {what}" if counted else title)
     table.add_column("")
     for heading in ("AUROC", "change, 95 %", "max |Δp|", "flips", "least rho"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -240,9 +213,9 @@ def show_gate(figures: dict[str, Any], title: str) -> None:
             continue
         table.add_row(
             name,
-            f"{row.auroc:.4f}",
-            "{:+.4f}…{:+.4f}".format(*row.auroc_change_interval),
-            f"{row.max_probability_difference:.1e}",
+            "-" if row.auroc is None else f"{row.auroc:.4f}",
+            "-" if row.auroc is None else "{:+.4f}…{:+.4f}".format(*row.auroc_change_interval),
+            "-" if row.max_probability_difference is None else f"{row.max_probability_difference:.1e}",
             str(row.decisions_changed),
             f"{np.min(list(row.rank_correlation.values())):.3f}",
             "passed" if row.accepted else "refused",

@@ -139,7 +139,8 @@ def _compute(fit: Fit, data: PreparedData, trained: FitResult, added: ImageRows,
         if not is_normal.all():
             scores[~is_normal] = member.score(added.subset(np.flatnonzero(~is_normal)))
         state, state_meta = member.state()
-        arrays = {"added": scores, "held_out": member.score(test)}
+        # Without a test set there is nothing to score again.
+        arrays = {"added": scores, "held_out": member.score(test) if len(test) else trained.scores}
         arrays.update({_STATE + name: array for name, array in state.items()})
         meta.update(has_grown=True, state_meta=state_meta)
     else:

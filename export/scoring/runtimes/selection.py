@@ -18,6 +18,9 @@ from imagedata.containers.reader import ContainerReader
 AGREEMENT_LIMIT = 1e-4
 """Largest difference of a probability from the reference's, for a float32 file."""
 
+_STEPS = 2
+"""By how many steps of p_normal a runtime may differ where there is no probability to compare."""
+
 VARIANT_LIMIT = 0.05
 """The same for a variant, however far its own gate saw it from the float32 file."""
 
@@ -34,7 +37,8 @@ class Trial:
     Attributes:
         runtime: its name.
         images_per_second: on one thread, the median of a few interleaved rounds; 0 where it could not run.
-        max_probability_difference: from the reference; NaN where it could not run.
+        max_probability_difference: from the reference, of p_normal where there is no probability; NaN where
+            it could not run.
         refused: why it is not taken, or an empty text.
     """
 
@@ -68,9 +72,9 @@ def choose_runtime(reference: ScoringModel, shard: Shard) -> tuple[str, tuple[Tr
             models[runtime] = load_model(reference.path, runtime=runtime)
         except OutnumberedError as error:
             refused[runtime] = str(error)
-    expected = _probabilities(reference, images)
+    expected = _judgements(reference, images)
     differences = {
-        runtime: float(np.abs(_probabilities(model, images) - expected).max())
+        runtime: float(np.abs(_judgements(model, images) - expected).max())
         for runtime, model in models.items()
     }
     seconds: dict[str, list[float]] = {runtime: [] for runtime in models}
@@ -78,7 +82,7 @@ def choose_runtime(reference: ScoringModel, shard: Shard) -> tuple[str, tuple[Tr
     for _ in range(_ROUNDS):
         for runtime, model in models.items():
             started = time.perf_counter()
-            _probabilities(model, images)
+            _judgements(model, images)
             seconds[runtime].append(time.perf_counter() - started)
     trials = [
         Trial(
@@ -105,10 +109,16 @@ def _disagreement(reference: ScoringModel, runtime: str, difference: float) -> s
         if not gate:
             return f"the {reference.precision} file has not passed the accuracy gate in it"
         # The gate compared with the fp32 file, the trial with ONNX Runtime's reading of this one.
-        limit = max(limit, min(VARIANT_LIMIT, 2.0 * float(gate["max_probability_difference"])))
+        limit = max(limit, min(VARIANT_LIMIT, 2.0 * float(gate["max_probability_difference"] or 0.0)))
+    what = "probabilities"
+    if not reference.has_probability:
+        # A step function: a score that differs in its last digits may lie on the next step.
+        what, limit = "values of p_normal", _STEPS * float(reference.document["conformal"]["least"]) + limit
+        if reference.precision != "fp32":
+            limit = max(limit, VARIANT_LIMIT)
     if difference <= limit:
         return ""
-    return f"its probabilities differ by up to {difference:.1e} (limit {limit:.0e})"
+    return f"its {what} differ by up to {difference:.1e} (limit {limit:.0e})"
 
 
 def _readable(shard: Shard, model: ScoringModel) -> ImageArray:
@@ -127,10 +137,12 @@ def _readable(shard: Shard, model: ScoringModel) -> ImageArray:
     return np.stack(found) if found else np.empty((0, size, size, 3), dtype=np.uint8)
 
 
-def _probabilities(model: ScoringModel, images: ImageArray) -> np.ndarray:
-    return np.concatenate(
-        [
-            model.run(images[start : start + DEFAULT_BATCH_SIZE]).probability
-            for start in range(0, len(images), DEFAULT_BATCH_SIZE)
-        ]
-    )
+def _judgements(model: ScoringModel, images: ImageArray) -> np.ndarray:
+    """Probabilities, or p_normal where the file gives none."""
+    parts = []
+    for start in range(0, len(images), DEFAULT_BATCH_SIZE):
+        scores = model.run(images[start : start + DEFAULT_BATCH_SIZE])
+        judged = scores.p_normal if scores.probability is None else scores.probability
+        assert judged is not None  # a file that gives neither was refused when it was opened
+        parts.append(judged)
+    return np.concatenate(parts)

@@ -114,7 +114,7 @@ def test_the_plan_says_which_columns_there_are(tmp_path: Path, model: Path, imag
     score(model, [images], output=tmp_path / "out")
     plan = json.loads((tmp_path / "out" / "_plan.json").read_text())
     schema = pads.dataset(tmp_path / "out").schema
-    assert plan["schema"] == 1
+    assert plan["schema"] == 2
     assert plan["columns"] == [{"name": column.name, "type": str(column.type)} for column in schema]
 
 
@@ -129,7 +129,7 @@ def test_the_review_queue_is_nearest_to_the_threshold_first(
     logit = np.log(rows.probability / (1 - rows.probability)) - math.log(0.3 / 0.7)
     expected = rows.assign(far=logit.abs()).sort_values("far", kind="stable").head(4)
     review = pd.read_csv(tmp_path / "out" / "_review.csv")
-    assert review.columns.tolist() == ["rank", "path", "probability", "decision", "log_odds"]
+    assert review.columns.tolist() == ["rank", "path", "probability", "p_normal", "decision", "log_odds"]
     assert review.path.tolist() == expected.path.tolist()
     assert review["rank"].tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(review.log_odds, expected.far, rtol=1e-3)
@@ -167,7 +167,7 @@ def test_the_lowest_of_many_are_kept_and_no_more() -> None:
     keys = np.random.default_rng(0).integers(0, 50, 1000).tolist()
     lowest = _Lowest(20)
     for order, key in enumerate(keys):
-        lowest.offer(float(key), order, Row(Shard("", ()), order, str(order), (0.5,), "a", float(key)))
+        lowest.offer(float(key), order, Row(Shard("", ()), order, str(order), (0.5,), 0.5, "a", float(key)))
         assert len(lowest._heap) <= 20
     expected = sorted(range(1000), key=lambda order: (keys[order], order))[:20]
     assert [row.position for row in lowest.rows()] == expected

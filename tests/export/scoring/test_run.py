@@ -69,6 +69,7 @@ def test_columns_and_types(tmp_path: Path, model: Path, images: Path) -> None:
     assert {field.name: str(field.type) for field in schema} == {
         "path": "string",
         "probability": "float",
+        "p_normal": "float",
         "decision": "string",
         "score_bright": "float",
         "score_red": "float",

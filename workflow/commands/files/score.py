@@ -45,7 +45,11 @@ def score(
     ] = None,
     threshold: Annotated[
         str | None,
-        typer.Option("--threshold", help="Threshold, or one per class as a,b,c (default: the file's)."),
+        typer.Option(
+            "--threshold",
+            help="Threshold, or one per class as a,b,c (default: the file's); the share of false alarms "
+            "where the file gives no probability.",
+        ),
     ] = None,
     runtime: Annotated[
         str, typer.Option("--runtime", help="onnxruntime, openvino, or auto for the faster one that agrees.")

@@ -18,10 +18,10 @@ from typing import Any
 from contracts.errors import ModelError, UsageError
 from contracts.files import sha256_of_file, write_json
 from contracts.scores import ScoreTable
-from ensemble.fitted import FittedEnsemble
+from ensemble.fitted import NO_PROBABILITY, FittedEnsemble
 from ensemble.pipeline import fit_single
 from reporting.terminal import console, note
-from workflow.ensembling.model_file import check_output, write_gated
+from workflow.ensembling.model_file import check_output, parity_sentence, write_gated
 from workflow.exporting.student.gate import (
     STUDENT,
     TEACHER,
@@ -68,7 +68,7 @@ class StudentRequest:
 
 @dataclass(frozen=True)
 class TrainedStudent:
-    """A student whose fits are all trained; a :class:`workflow.ensembling.model_file.TrainedSystem`.
+    """A student whose fits are all trained; a :class:`workflow.ensembling.trained_system.TrainedSystem`.
 
     Attributes:
         config: of the run that trained it.
@@ -113,6 +113,7 @@ def export_student(
     if request.budget is not None and not request.budget > 0.0:
         raise UsageError(f"--budget {request.budget:g}: it must be above 0, in milliseconds per image.")
     run = Run.open(options).require_ensemble()
+    _check_teacher(run)
     ensemble_file = _ensemble_file(run)
     plan, chosen = _plan(run, request, ensemble_file)
     _train(run, plan)
@@ -166,6 +167,24 @@ def read_student(run: Run, plan: StudentPlan) -> TrainedStudent | None:
         seed=config.seed,
     )
     return TrainedStudent(config, data, results, fitted, test)
+
+
+def _check_teacher(run: Run) -> None:
+    """Refuse a teacher that has nothing to teach, or nothing to judge the student by.
+
+    Raises:
+        UsageError: it gives no probability, or holds no test images.
+    """
+    if not run.fitted.has_probability:
+        raise UsageError(
+            f"--distil: a student learns probabilities, and this run has none. {NO_PROBABILITY} Add some "
+            "with 'update --missed', then distil."
+        )
+    if not len(run.test.labels):
+        raise UsageError(
+            "--distil: a student is judged on test images, and this run holds none out. Train with "
+            "-o test_share=.2, then distil."
+        )
 
 
 def _ensemble_file(run: Run) -> Path | None:
@@ -225,7 +244,7 @@ def _write(
 
     provisional = target.with_name(f".{target.name}.untimed")
     try:
-        parity = write_gated(student, provisional)
+        parity, what = write_gated(student, provisional)
         files = {} if ensemble_file is None else {TEACHER: ensemble_file}
         files[STUDENT] = provisional
         with console.status("timing both files", spinner="dots"):
@@ -239,15 +258,12 @@ def _write(
     print_costs(costs)
     deployed = write_deploy_folder(load_model(target), target.parent / DEPLOY_FOLDER)
     size = target.stat().st_size
-    note(
-        f"Exported {target} ({size / 1e6:.1f} MB). Parity on {parity.images} test images at batches 1, 2 "
-        f"and 7: probabilities differ by at most {parity.max_probability_difference:.1e}."
-    )
+    note(f"Exported {target} ({size / 1e6:.1f} MB). {parity_sentence(parity, what)}")
     note(f"Model card, configurations and examples: {deployed[0].parent}")
     return {
         "model": str(target),
         "bytes": size,
         "sha256": sha256_of_file(target),
-        "parity": dataclasses.asdict(parity),
+        "parity": {**dataclasses.asdict(parity), "compared_on": what},
         "costs": costs,
     }
