@@ -68,7 +68,6 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     selection = select_repeats(run)
     oof, test = run.tables_of(selection.repeats)
     # Before minutes of fitting, and with the member's name.
-    oof.require_complete()
     test.require_complete()
     labelled = run.data.regime == "labelled"
     stack, document = _labelled(run, oof, test) if labelled else _without_labels(run, oof)

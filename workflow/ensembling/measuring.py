@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.nested import cross_fitted
 from ensemble.pipeline import fit_all
+from ensemble.stacking.training_scores import filled_scores
 from evaluation.comparison import Predictions, compare
 from evaluation.rows import class_probabilities
 from workflow.run.state import Run
@@ -63,7 +65,9 @@ def judged_repeats(run: Run) -> list[Repeat]:
         # Each by itself: how much repeats differ is part of every interval.
         oof, test = run.tables_of([repeat])
         fitted = fit_to_judge(run, oof, partial(fit_rows, run))
-        repeats.append((fitted, test if run.measured == "test_set" else oof))
+        # Complete also where no member could score the only minority image.
+        judged = test if run.measured == "test_set" else replace(oof, scores=filled_scores(oof))
+        repeats.append((fitted, judged))
     return repeats
 
 

@@ -17,6 +17,7 @@ from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, sha256_of_file, write_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
+from ensemble.stacking.training_scores import filled_scores
 from workflow.run.feedback import FeedbackImages
 from workflow.run.feedback_scores import with_feedback
 from workflow.run.fits import Fit, FitResult, fits_of, read_result
@@ -264,8 +265,9 @@ class Run:
 
     @property
     def oof(self) -> ScoreTable:
-        """Out-of-fold scores that the ensemble was fitted on."""
-        return self.tables[0]
+        """Out-of-fold scores that the ensemble was fitted on, complete."""
+        oof = self.tables[0]
+        return replace(oof, scores=filled_scores(oof))
 
     @property
     def test(self) -> ScoreTable:
