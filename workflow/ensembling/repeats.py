@@ -42,6 +42,8 @@ def select_repeats(run: Run) -> Selection:
     everything = tuple(range(n_repeats))
     if n_repeats == 1 or recipe.select == "first":
         sentence = f"Made of the first of {n_repeats} repeats." if n_repeats > 1 else ""
+        if sentence and run.measured == "cross_validation":
+            sentence = f"Made of the first of {n_repeats} repeats; all of them serve to measure."
         return Selection(recipe.select, (0,), sentence=sentence)
     if recipe.select == "vote":
         sentence = f"A member's score is the mean over {n_repeats} repeats."
