@@ -14,9 +14,12 @@ from typing import Any
 from contracts.errors import UsageError, nearest_match
 from imagedata.layouts.image_list import LIST_SUFFIXES
 from imagedata.layouts.recognise import document_of
+from imagedata.layouts.said import Said, spelt
 from imagedata.plain_yaml import parse_yaml
 
 CATALOGUE_DIR = Path(__file__).parent / "catalogue"
+
+_NOTHING = Said()
 
 _FAMILY = "CATEGORY"
 """Stands in a file name of the catalogue for each of the ``categories`` that the file names."""
@@ -67,21 +70,23 @@ def own_names() -> list[str]:
 
 
 def resolve_dataset(
-    dataset: str, minority: str | None = None, layout: Mapping[str, Any] = MappingProxyType({})
+    dataset: str, said: Said = _NOTHING, layout: Mapping[str, Any] = MappingProxyType({})
 ) -> ResolvedDataset:
     """Find the spec behind a command line's DATASET.
 
     Args:
         dataset: name of the catalogue or of the user's own, path of a YAML spec, a folder (class by class,
             as MVTec's, or of shards), or a list of images.
-        minority: the minority class as the user names it, in any capitals; needed where it is not obvious.
+        said: what the user says of the labels; needed where it is not obvious.
         layout: keys of the layout that the user states with ``-o layout.KEY=...``; they guide what a folder
             or list is recognised as, and still have to be laid over the spec.
 
     Raises:
-        UsageError: no such name, file or folder; or the minority is not obvious.
-        DataError: a folder or list without at least two classes of images.
+        UsageError: no such name, file or folder; or which class is the minority, or whether images are
+            normal, is not obvious.
+        DataError: a folder or list without images.
     """
+    said.require_no_contradiction()
     # Names come before paths: a folder that is called like a set of the catalogue can be given as ./name.
     suffix = Path(dataset).suffix.lower()
     if dataset in _catalogue():
@@ -96,7 +101,7 @@ def resolve_dataset(
         resolved = ResolvedDataset(read_yaml_mapping(path), str(path), path.parent)
     elif dataset and Path(dataset).exists():
         path = Path(dataset)
-        document = document_of(path, minority, layout)
+        document = document_of(path, said, layout)
         if document is None:
             raise UsageError(
                 f"data set '{dataset}': a file of no known kind. Give a YAML spec, or a list of images "
@@ -106,16 +111,33 @@ def resolve_dataset(
         resolved = ResolvedDataset(document, dataset, data_dir, is_folder=True)
     else:
         raise _not_found(dataset)
-    if minority is not None:
-        resolved.document["minority"] = class_as_spelt(minority, resolved.document.get("classes"))
+    _lay_over(resolved, said)
     return resolved
 
 
-def class_as_spelt(name: str, classes: object) -> str:
-    """The class that a name means in other capitals, or the name itself where none or several fit."""
-    known = [each for each in classes if isinstance(each, str)] if isinstance(classes, list) else []
-    alike = [each for each in known if each.lower() == name.lower()]
-    return alike[0] if name not in known and len(alike) == 1 else name
+def _lay_over(resolved: ResolvedDataset, said: Said) -> None:
+    """Put what the user says of the labels into a document; that of a folder has most of it already.
+
+    Raises:
+        UsageError: the normal class is none, or leaves the minority open.
+    """
+    document = resolved.document
+    stated = document.get("classes")
+    classes = [each for each in stated if isinstance(each, str)] if isinstance(stated, list) else []
+    if said.minority is not None:
+        document["minority"] = spelt(said.minority, classes)
+    if said.unlabelled:
+        document["unlabelled"] = True
+    if said.normal is None or resolved.is_folder:
+        return
+    normal = said.normal_among(classes, resolved.where)
+    others = [name for name in classes if name != normal]
+    if len(others) == 1:
+        document["minority"] = others[0]
+    elif said.minority is None:
+        raise UsageError(
+            f"{resolved.where}: of {', '.join(others)}, which is the minority? Name it with --minority NAME."
+        )
 
 
 def _not_found(dataset: str) -> UsageError:

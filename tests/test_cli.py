@@ -173,7 +173,23 @@ def test_data_directory_by_environment(tmp_path):
 
 def test_folder_with_one_class(tmp_path):
     write_pictures(tmp_path / "set" / "only", 3, odd=False, seed=0)
-    refuse(3, "at least two class folders are needed, got only.", "train-all", tmp_path / "set")
+    said = "set: 3 usable training images of only; 5 are the least, one for each of 5 folds. Add 2 or more."
+    refuse(3, said, "train-all", tmp_path / "set", "--runs", tmp_path / "runs")
+    write_pictures(tmp_path / "set" / "only", 3, odd=False, seed=1, start=3)
+    planned_only = planned(tmp_path / "set", tmp_path / "runs")
+    assert planned_only.json["classes"] == ["only", "anomalous"]
+    assert planned_only.json["regime"] == "normal_only"
+
+
+def test_folder_of_images_without_labels(tmp_path):
+    write_pictures(tmp_path / "set", 9, odd=False, seed=0)
+    outcome = planned(tmp_path / "set", tmp_path / "runs")
+    assert (outcome.json["regime"], outcome.json["train"]) == ("unlabelled", {"normal": 9, "anomalous": 0})
+    assert "Read 9 images without labels." in outcome.said
+    assert "No labels: every image is taken to be normal, though some may not be." in outcome.said
+    labelled = write_two_classes(tmp_path / "named", 9, 3)
+    outcome = planned(labelled, tmp_path / "runs", "--unlabelled")
+    assert (outcome.json["regime"], outcome.json["train"]) == ("unlabelled", {"normal": 12, "anomalous": 0})
 
 
 def planned(folder: Path, runs: Path, *arguments: object) -> Outcome:

@@ -124,6 +124,11 @@ class AnomalyFolders(BaseLayout):
         wanted = {kind: round(count * self.moved_share) for kind, count in held_out.items()}
         return Moves(wanted, f"layout.moved_share={self.moved_share:g}")
 
+    def may_lack_the_minority(self, data_set: DataSet, root: Path) -> bool:
+        """All test images may be normal."""
+        del data_set, root
+        return True
+
     def reading_notes(self, data_set: DataSet, root: Path) -> list[str]:
         """What became of validation images."""
         del data_set
@@ -152,12 +157,10 @@ class AnomalyFolders(BaseLayout):
         if splits.train is None or splits.test is None:
             return None
         normal, kinds = class_subfolders(place / splits.train), class_subfolders(place / splits.test)
-        if len(normal) != 1 or not kinds:
+        if len(normal) != 1 or not kinds or kinds == normal:
             return None
         if str(stated.get("test_normal", normal[0])) not in kinds:
             raise DataError(_which_is_normal(place, splits, normal[0], kinds))
-        if len(kinds) < 2:
-            return None
         layout = {"kind": "anomaly_folders", "train": splits.train, "test": splits.test, "normal": normal[0]}
         if splits.validation:
             layout["validation"] = splits.validation

@@ -28,6 +28,8 @@ class ClassFolders(BaseLayout):
         validation: the same for validation images, which join the training images because our folds take
             the place of a validation set; a class may have none there.
         folder_of_class: folder names where they differ from the class names.
+        kinds_of_class: class → folders that are kinds of it, kept in the manifest as subtypes; a kind may be
+            missing in a split.
         region_masks: path pattern of folders with a mask for each image, by the image's file name; what a
             mask leaves dark is made black in the image before anything else sees it (see
             :mod:`imagedata.layouts.regions`). None takes the images as they are.
@@ -38,6 +40,7 @@ class ClassFolders(BaseLayout):
     test: str | None = None
     validation: str | None = None
     folder_of_class: dict[str, str] = Field(default_factory=dict)
+    kinds_of_class: dict[str, list[str]] = Field(default_factory=dict)
     region_masks: str | None = None
 
     @field_validator("train", "test", "validation", "region_masks")
@@ -53,24 +56,27 @@ class ClassFolders(BaseLayout):
             raise ValueError("region_masks need one folder per class; leave * out of it and of train")
         if self.region_masks is not None and (self.test is not None or self.validation is not None):
             raise ValueError("region_masks are those of the training folders; leave test and validation out")
+        if self.region_masks is not None and self.kinds_of_class:
+            raise ValueError("region_masks need one folder per class; leave kinds_of_class out")
         return self
 
     def needed_paths(self, class_names: Sequence[str]) -> list[str]:
         """Every class folder of every pattern."""
         patterns = [self.train, *filter(None, (self.test, self.region_masks))]
-        return [self._folder(pattern, name) for pattern in patterns for name in class_names]
+        whole = [name for name in class_names if name not in self.kinds_of_class]
+        return [self._folder(pattern, name) for pattern in patterns for name in whole]
 
     def images(self, class_names: Sequence[str], root: Path) -> Iterator[ListedImage]:
         """All images below the class folders."""
         for name in class_names:
-            for split, folder in self._folders_of(name, root):
+            for split, folder, kind in self._folders_of(name, root):
                 for path in image_files(folder):
-                    yield ListedImage(path_below(root, path), name, split)
+                    yield ListedImage(path_below(root, path), name, split, subtype=kind)
 
     def folders(self, class_names: Sequence[str], root: Path) -> Iterator[Path]:
         """The folders of every class, in all splits."""
         for name in class_names:
-            yield from (folder for _, folder in self._folders_of(name, root))
+            yield from (folder for _, folder, _ in self._folders_of(name, root))
 
     def places(self, class_name: str, splits: set[Split]) -> list[tuple[Split, str]]:
         """The class folder of each split."""
@@ -107,10 +113,16 @@ class ClassFolders(BaseLayout):
         """A class folder with its images."""
         return f"{super().shown_path(path)}/*.jpg"
 
+    def may_lack_the_minority(self, data_set: DataSet, root: Path) -> bool:
+        """Its folder is there, as :meth:`find` made sure."""
+        del data_set, root
+        return True
+
     def reading_notes(self, data_set: DataSet, root: Path) -> list[str]:
         """What became of validation images."""
         if self.validation:
-            folders = (self._folder(self.validation, name) for name in data_set.class_names)
+            names = (self.kinds_of_class.get(name, [name]) for name in data_set.class_names)
+            folders = (self._folder(self.validation, each) for kinds in names for each in kinds)
             paths = (path for folder in folders for path in matching_paths(root, folder))
             return [joined_training(sum(1 for path in paths for _ in image_files(path)), self.validation)]
         return validation_as_test(self.test) if self.test else []
@@ -147,12 +159,15 @@ class ClassFolders(BaseLayout):
 
         return Recognised(layout, classes, count)
 
-    def _folders_of(self, class_name: str, root: Path) -> Iterator[tuple[Split, Path]]:
-        places = self.places(class_name, set())
-        if self.validation:
-            places.append(("train", self._folder(self.validation, class_name)))
-        for split, pattern in places:
-            yield from ((split, folder) for folder in matching_paths(root, pattern))
+    def _folders_of(self, class_name: str, root: Path) -> Iterator[tuple[Split, Path, str | None]]:
+        patterns: list[tuple[Split, str | None]] = [("train", self.train), ("test", self.test)]
+        kinds = self.kinds_of_class.get(class_name, [None])
+        for split, pattern in [*patterns, ("train", self.validation)]:
+            for kind in kinds if pattern else ():
+                place = (
+                    str(pattern).replace("{class}", kind) if kind else self._folder(str(pattern), class_name)
+                )
+                yield from ((split, folder, kind) for folder in matching_paths(root, place))
 
     def _folder(self, pattern: str, class_name: str) -> str:
         return pattern.replace("{class}", self.folder_of_class.get(class_name, class_name))

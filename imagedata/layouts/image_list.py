@@ -39,7 +39,8 @@ class ImageList(BaseLayout):
         image_folder: folder, relative to the list, that paths are relative to and that images without a
             folder are looked for in; None for the folder of the list.
         path_column: column with the image path.
-        label_column: column that decides the class.
+        label_column: column that decides the class; None where the list has no labels, and every image is of
+            the first class.
         one_hot_columns: columns that are each a class, with a 1 in exactly one of them per row; they take the
             place of ``label_column``.
         group_column: column with the patient or lot; None leaves groups to the spec's ``group``.
@@ -55,7 +56,7 @@ class ImageList(BaseLayout):
     table: str
     image_folder: str | None = None
     path_column: str = "path"
-    label_column: str = "label"
+    label_column: str | None = "label"
     one_hot_columns: list[str] = Field(default_factory=list)
     group_column: str | None = None
     split_column: str | None = None
@@ -112,9 +113,10 @@ class ImageList(BaseLayout):
         # Beside test rows, those for validation are training rows: the folds take their place.
         validation: Split = "train" if any(row.split == "test" for row in read.rows) else "test"
         for row in read.rows:
-            if row.label in class_names:
+            label = row.label if self.has_labels else class_names[0]
+            if label in class_names:
                 path = row.path.relative_to(root).as_posix()
-                yield ListedImage(path, row.label, row.split or validation, row.group)
+                yield ListedImage(path, label, row.split or validation, row.group)
 
     def read(self, table: Path) -> ReadList:
         """Read the list, and find the files that its rows name.
@@ -130,6 +132,11 @@ class ImageList(BaseLayout):
         class_of = {value: name for name, values in self.values_of_class.items() for value in values}
         files = ListedFiles(_absolute(table.parent / (self.image_folder or "")))
         return read_rows(found, columns, files, class_of.get if class_of else lambda label: label)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether a column, or several, tell the class."""
+        return self.label_column is not None or bool(self.one_hot_columns)
 
     def _columns(self) -> ListColumns:
         return ListColumns(
@@ -162,9 +169,19 @@ class ImageList(BaseLayout):
         return Path(self.table).is_absolute()
 
     def require_classes(self, classes: Sequence[str]) -> None:
-        """Every class has values, unless labels are class names."""
+        """Every class has values, unless labels are class names; without labels there are two classes."""
+        if not self.has_labels and len(classes) != 2:
+            raise ValueError(f"a list without labels holds one of two classes, not of {list(classes)}")
         if self.values_of_class:
             require_values(self.values_of_class, classes)
+
+    def may_lack_the_minority(self, data_set: DataSet, root: Path) -> bool:
+        """Where every label that the list has is a class."""
+        if not self.has_labels:
+            return True
+        return not self.values_of_class and set(self.read(root / self.table).labels) <= set(
+            data_set.class_names
+        )
 
     def reading_notes(self, data_set: DataSet, root: Path) -> list[str]:
         """How the columns were understood, which rows were skipped, and what became of validation rows."""
@@ -200,7 +217,11 @@ class ImageList(BaseLayout):
 
     @classmethod
     def recognise(cls, place: Path, stated: Mapping[str, Any]) -> Recognised | None:
-        """A file with a column of paths and a column, or one-hot columns, of labels under usual names."""
+        """A file with a column of paths and a column, or one-hot columns, of labels under usual names.
+
+        Paths alone, or with groups and splits, are images without labels. Beside any other column they are
+        not, as it may hold the labels under another name.
+        """
         if not place.is_file() or place.suffix.lower() not in LIST_SUFFIXES:
             return None
         found = read_list(place)
@@ -209,16 +230,31 @@ class ImageList(BaseLayout):
             "table": str(place.absolute()),
             **columns_of_layout(found.columns, found.by_name(), stated),
         }
+        if _has_no_labels(layout, found.columns, stated):
+            layout["label_column"] = None
         known = {key: value for key, value in stated.items() if key in cls.model_fields}
         try:
             draft = cls.model_validate({**layout, **known})
         except ValidationError:  # a mistake of the user's, for which the whole spec has better words
             draft = cls.model_validate(layout)
         read = draft.read(place)
+        if not draft.has_labels:
+            return Recognised(layout, [], dict)
         if len(read.labels) < 2 and read.faults:
             raise DataError(_refusal(place, read))
-        require_some_classes(place, read.labels)
+        if len(read.labels) != 1:
+            require_some_classes(place, read.labels)
         return Recognised(layout, sorted(read.labels), lambda: dict(sorted(read.labels.items())))
+
+
+def _has_no_labels(layout: Mapping[str, Any], columns: Sequence[str], stated: Mapping[str, Any]) -> bool:
+    """Whether the user says so, or nothing but paths, groups and splits is there."""
+    if "label_column" in stated:
+        return stated["label_column"] is None
+    if "path_column" not in layout or {"label_column", "one_hot_columns"} & {*layout, *stated}:
+        return False
+    taken = {value for value in (*layout.values(), *stated.values()) if isinstance(value, str)}
+    return all(column in taken or is_index(column) for column in columns)
 
 
 def _absolute(folder: Path) -> Path:
@@ -242,7 +278,7 @@ def _as_read(table: Path, read: ReadList, columns: ListColumns) -> str:
     if columns.one_hot:
         parts.append(f"labels from one-hot columns {', '.join(columns.one_hot)}")
     else:
-        parts.append(f"labels from '{columns.label}'")
+        parts.append(f"labels from '{columns.label}'" if columns.label else "no labels")
     parts += [f"groups from '{columns.group}'"] if columns.group else []
     parts += [f"splits from '{columns.split}'"] if columns.split else []
     unused = [f"'{name}'" for name in read.table.columns if name not in columns.used and not is_index(name)]

@@ -47,6 +47,10 @@ class DataSet(Protocol):
         """Class names, the minority last."""
 
     @property
+    def unlabelled(self) -> bool:
+        """Whether labels are unknown."""
+
+    @property
     def window(self) -> tuple[float, float] | None:
         """Grey values of deep images that become black and white."""
 
@@ -69,15 +73,18 @@ class Recognised:
 
     Attributes:
         layout: keys of the layout.
-        classes: class names.
+        classes: class names; one where there are normal images only, none where there are no labels.
         count: counts the images of each class; called only where the user names no minority.
         minority: the minority, where the layout itself tells it.
+        question: why a single class may not be normal, and what to say if it is; empty where nothing
+            stands against it.
     """
 
     layout: dict[str, Any]
     classes: list[str]
     count: Callable[[], dict[str, int]]
     minority: str | None = None
+    question: str = ""
 
 
 class BaseLayout(Settings, ABC):
@@ -191,6 +198,16 @@ class BaseLayout(Settings, ABC):
         del data_set, root
         return []
 
+    def may_lack_the_minority(self, data_set: DataSet, root: Path) -> bool:
+        """Whether a minority without images can be meant, and is no slip in the names of classes or labels.
+
+        Args:
+            data_set: the data set.
+            root: as :meth:`find` returned it.
+        """
+        del data_set, root
+        return False
+
     def unused_images(self, data_set: DataSet, root: Path) -> dict[str, int]:
         """Images that lie in the tree of the data set and that no class or split takes, by folder.
 
@@ -298,7 +315,8 @@ class BaseLayout(Settings, ABC):
 
         Raises:
             DataError: a class has no image at all, or a table or container is damaged. Of two classes the
-                minority may have none, unless files of it have an ending that is not read.
+                minority may have none where that can be meant, unless its files have an ending that is not
+                read.
         """
         listed = list(self.images(data_set.class_names, root))
         present = {(image.split, image.label) for image in listed}
@@ -307,7 +325,8 @@ class BaseLayout(Settings, ABC):
             for split, place in self.places(name, splits):
                 if (split, name) not in present:
                     others = self.images_of_other_endings(data_set, root)
-                    if len(data_set.class_names) == 2 and name == data_set.class_names[-1] and not others:
+                    is_minority = len(data_set.class_names) == 2 and name == data_set.class_names[-1]
+                    if is_minority and not others and self.may_lack_the_minority(data_set, root):
                         continue
                     raise DataError(
                         f"{data_set.name}: class {name} has no images in {root / place}"

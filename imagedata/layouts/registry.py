@@ -23,6 +23,7 @@ _NAMES = (
     "image_list.ImageList",
     "packed.Packed",
     "shards.Shards",
+    "image_folder.ImageFolder",
 )
 
 

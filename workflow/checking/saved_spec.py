@@ -65,7 +65,9 @@ def with_spec(options: RunOptions, saved: str) -> RunOptions:
         for pair in options.overrides
         if pair.partition("=")[0].strip().split(".")[0] not in DataSpec.model_fields
     ]
-    return replace(options, dataset=saved, data=None, minority=None, overrides=of_recipe)
+    return replace(
+        options, dataset=saved, data=None, minority=None, normal=None, unlabelled=False, overrides=of_recipe
+    )
 
 
 def _with_fixed_place(config: RunConfig, document: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ _SHARED = "Shared options"
 Dataset = Annotated[
     str,
     typer.Argument(
-        help="Name in the catalogue, YAML spec, folder with one folder per class, or list of images.",
+        help="Name in the catalogue, YAML spec, folder of images or of one folder per class, or list.",
         show_default=False,
     ),
 ]
@@ -82,6 +82,23 @@ Seed = Annotated[
 DeviceName = Annotated[Device, typer.Option("--device", help="Device to train on.", rich_help_panel=_SHARED)]
 Minority = Annotated[
     str | None, typer.Option("--minority", help="Name of the minority class.", rich_help_panel=_SHARED)
+]
+_NORMAL_HELP = "Name of the class whose images are normal, all others being the minority."
+Normal = Annotated[
+    str | None, typer.Option("--normal", "--normal-class", help=_NORMAL_HELP, rich_help_panel=_SHARED)
+]
+NormalClass = Annotated[
+    str | None, typer.Option("--normal-class", help=_NORMAL_HELP, rich_help_panel=_SHARED)
+]
+"""For a command with a ``--normal`` of its own."""
+
+Unlabelled = Annotated[
+    bool,
+    typer.Option(
+        "--unlabelled",
+        help="Nobody knows the labels: take all images, and use none.",
+        rich_help_panel=_SHARED,
+    ),
 ]
 Jobs = Annotated[
     int | None,
@@ -128,6 +145,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "runs": (Runs, DEFAULT_RUNS),
     "seed": (Seed, 0),
     "minority": (Minority, None),
+    "normal": (Normal, None),
+    "unlabelled": (Unlabelled, False),
     "skip_bad_rows": (SkipBadRows, False),
     "device": (DeviceName, Device.auto),
     "jobs": (Jobs, None),
@@ -171,12 +190,15 @@ def works_on_run(
     left_out |= {"recipe"} if recipe is None else set()
 
     def decorate(command: Command) -> Command:
+        own = _parameters(command)
+        # A command's own --normal takes the place of the shared one, which then has its longer name alone.
+        renamed = {"normal": ("normal_class", NormalClass)} if "normal" in {each.name for each in own} else {}
         shared = {
             name: inspect.Parameter(
-                name,
+                renamed.get(name, (name, option))[0],
                 inspect.Parameter.KEYWORD_ONLY,
                 default=recipe if name == "recipe" else default,
-                annotation=option,
+                annotation=renamed.get(name, (name, option))[1],
             )
             for name, (option, default) in _OPTIONS.items()
             if name not in left_out
@@ -188,7 +210,8 @@ def works_on_run(
             # It imports pydantic and Pillow, for which no --help should wait.
             from workflow.settings.config import RunOptions
 
-            fields = {name: given.pop(name) for name in ("dataset", *shared)}
+            fields = {name: given.pop(each.name) for name, each in shared.items()}
+            fields["dataset"] = given.pop("dataset")
             fields["overrides"] = tuple(fields["overrides"] or ())
             if fields.pop("skip_bad_rows"):
                 fields["overrides"] += ("layout.skip_bad_rows=true",)
@@ -202,7 +225,6 @@ def works_on_run(
             document = command(options, **given)
             return document if changed is None else {**document, "data_changed": changed}
 
-        own = _parameters(command)
         with_options.__signature__ = inspect.Signature([dataset, *own, *shared.values()])  # type: ignore[attr-defined]
         return answers(exit_code)(with_options)
 

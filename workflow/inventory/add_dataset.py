@@ -20,9 +20,11 @@ from imagedata.groups import group_of_path
 from imagedata.hub import HubSource, fetched
 from imagedata.layouts.listed_image import ListedImage
 from imagedata.layouts.recognise import document_of_recognised
+from imagedata.layouts.said import Said
 from imagedata.layouts.shards import SHARD_SUFFIXES, Shards
 from imagedata.plain_yaml import dump_yaml, parse_yaml
 from imagedata.resolve import ResolvedDataset, catalogue_names, own_specs_dir, resolve_dataset
+from imagedata.sampling import INDEPENDENT_FOR_A_TEST
 from imagedata.spec import DataSpec
 from reporting.terminal import console, note
 from workflow.settings.documents import validated
@@ -37,7 +39,7 @@ class NewDataset:
     Attributes:
         name: what it is to be called.
         folder: folder, or list of images.
-        minority: the minority class.
+        said: of the labels.
         group: group rule: a regular expression with one group, or the number of a folder.
         settings: further keys of the spec, such as ``title``, ``source``, ``licence``, ``imbalance``.
         output: file to write; the user's own folder of specs where it is None.
@@ -48,7 +50,7 @@ class NewDataset:
 
     name: str
     folder: Path | None
-    minority: str | None
+    said: Said
     group: str | None
     settings: dict[str, Any]
     output: Path | None
@@ -84,7 +86,7 @@ def add_dataset(new: NewDataset, ask: Ask | None) -> dict[str, Any]:
         folder, found = _fetched(new, new.hub)
     else:
         folder = _folder_of(new, ask)
-        found = _resolved(folder, new.minority, ask).document
+        found = _resolved(folder, new.said, ask).document
     document = {**found, "name": new.name, **new.settings}
     where = f"datasets add {new.name}"
     if not validated(DataSpec, document, where).layout.names_its_place:
@@ -131,7 +133,7 @@ def _fetched(new: NewDataset, name: str) -> tuple[Path, dict[str, Any]]:
         folder = fetched(new.name, source, tuple(f"{below}*{ending}" for ending in SHARD_SUFFIXES))
         found = Shards.recognise(folder, {})
         if found is not None:
-            document = document_of_recognised(found, str(folder), new.minority)
+            document = document_of_recognised(found, str(folder), new.said)
             # The commit that the branch stands at now, so that the name means the same images for ever.
             pinned = {"name": name, "revision": folder.name}
             described = {"title": f"images of {name}", "source": f"the hub's data set {name}"}
@@ -142,14 +144,14 @@ def _fetched(new: NewDataset, name: str) -> tuple[Path, dict[str, Any]]:
     )
 
 
-def _resolved(folder: Path, minority: str | None, ask: Ask | None) -> ResolvedDataset:
+def _resolved(folder: Path, said: Said, ask: Ask | None) -> ResolvedDataset:
     try:
-        return resolve_dataset(str(folder), minority)
+        return resolve_dataset(str(folder), said)
     except UsageError as error:
-        if ask is None or minority is not None:
+        if ask is None or said != Said():
             raise
         note(str(error))
-        return resolve_dataset(str(folder), ask("The minority class", ""))
+        return resolve_dataset(str(folder), Said(ask("The minority class", "")))
 
 
 def _looked_at(spec: DataSpec, folder: Path) -> tuple[list[ListedImage], Path]:
@@ -195,10 +197,18 @@ def _said(
         role = " (minority)" if name == spec.minority else ""
         table.add_row(escape(printable(f"{name}{role}")), *(str(images[split][name]) for split in splits))
     console.print(table)
-    per_minority = (len(listed) - minority) / minority
-    note(f"1 {spec.minority} to {per_minority:.3g} others" + (f", in {groups} groups." if groups else "."))
+    per_minority = (len(listed) - minority) / minority if minority else None
+    ratio = (
+        f"no {spec.minority}" if per_minority is None else f"1 {spec.minority} to {per_minority:.3g} others"
+    )
+    note(f"{ratio[0].upper()}{ratio[1:]}" + (f", in {groups} groups." if groups else "."))
     if "test" not in splits:
-        note("The set brings no test images; a seeded draw sets some aside before training.")
+        note(
+            f"The set brings no test images: from {INDEPENDENT_FOR_A_TEST} independent images of "
+            f"{spec.minority} on a seeded draw holds some out, and with fewer figures are cross-validated."
+            if spec.test_per_class is None and spec.test_share is None
+            else "The set brings no test images; a seeded draw sets some aside before training."
+        )
     called = new.name if new.output is None else str(target)
     note(f"Written to {target}. Next: python cli.py train-all {shlex.quote(called)} --dry-run")
     return {

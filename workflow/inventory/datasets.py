@@ -66,7 +66,7 @@ def _entry(name: str, data_dir: Path | None, own: bool) -> dict[str, Any]:
         "own": own,
         "found": bool(images),
         "images": images,
-        "per_minority": others / images[spec.minority] if images else None,
+        "per_minority": others / images[spec.minority] if images and images[spec.minority] else None,
         "rule": spec.imbalance or counts or None,
         "why": why,
         "source": spec.source,
@@ -93,7 +93,7 @@ def _print_table(listed: list[dict[str, Any]]) -> None:
         if len(entry["images"]) > 2:
             counts = f"{sum(entry['images'].values())} images of {len(entry['images'])} classes"
         there = counts or (f"no; get it from {entry['source']}" if entry["source"] else f"no; {entry['why']}")
-        ratio = f"{entry['per_minority']:.3g}" if entry["found"] else ""
+        ratio = f"{entry['per_minority']:.3g}" if entry["per_minority"] is not None else ""
         if ratio and entry["rule"] and ":" in entry["rule"]:
             ratio += f", made {entry['rule']} in training"
         table.add_row(*(escape(cell) for cell in (name, title, there, ratio)))

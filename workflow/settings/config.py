@@ -15,6 +15,7 @@ from ensemble.threshold_rule import check_rule, parse_rule
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.layouts.class_folders import ClassFolders
 from imagedata.layouts.registry import layout_of_kind
+from imagedata.layouts.said import Said
 from imagedata.resolve import resolve_dataset
 from imagedata.settings import Settings
 from imagedata.spec import DataSpec
@@ -36,8 +37,9 @@ _TRACKED = {"train-all", "train", "ensemble", "compare", "update"}
 class RunOptions:
     """What the commands that work on a data set share, as the user gave it.
 
-    ``jobs`` is how many processes train at a time (None: as many as pay off), and ``ray`` the address of a
-    cluster to train on; they change no result beyond rounding.
+    ``minority``, ``normal`` and ``unlabelled`` are what :class:`imagedata.layouts.said.Said` holds. ``jobs``
+    is how many processes train at a time (None: as many as pay off), and ``ray`` the address of a cluster to
+    train on; they change no result beyond rounding.
     """
 
     dataset: str
@@ -48,6 +50,8 @@ class RunOptions:
     seed: int = 0
     device: Device = "auto"
     minority: str | None = None
+    normal: str | None = None
+    unlabelled: bool = False
     tracking: bool = True
     jobs: int | None = None
     ray: str | None = None
@@ -61,6 +65,11 @@ class RunOptions:
             words += ["--recipe", self.recipe]
         if self.minority is not None:
             words += ["--minority", self.minority]
+        if self.normal is not None:
+            # Of update, --normal is the folder of false alarms.
+            words += ["--normal-class" if name == "update" else "--normal", self.normal]
+        if self.unlabelled:
+            words.append("--unlabelled")
         if self.seed != 0:
             words += ["--seed", str(self.seed)]
         if self.runs != Path("runs"):
@@ -142,7 +151,8 @@ def resolve_config(options: RunOptions) -> RunConfig:
     overrides = parse_overrides(options.overrides)
     # Overrides of the layout decide what a folder is taken for, so they are needed before it is looked at.
     stated = {path[1]: value for path, value in overrides if path[0] == "layout" and len(path) == 2}
-    found = resolve_dataset(options.dataset, options.minority, stated)
+    said = Said(options.minority, options.normal, options.unlabelled)
+    found = resolve_dataset(options.dataset, said, stated)
     spec_document = found.document
     recipe_document, recipe_where = load_recipe_document(options.recipe)
     spec_keys = set(DataSpec.model_fields) - _NOT_OVERRIDABLE

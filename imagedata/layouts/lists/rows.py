@@ -23,7 +23,7 @@ class ListRow:
     Attributes:
         number: line of a text file, or row of a parquet file, from 1.
         path: absolute, with ``..`` resolved; links stay as they are.
-        label: class name.
+        label: class name; empty where the list has no labels.
         group: as written, None without such a column.
         split: by any of its usual names; ``train`` without such a column, None for validation.
     """
@@ -72,14 +72,14 @@ class ListColumns:
 
     Attributes:
         path: column with the path.
-        label: column with the label; not read where there are one-hot columns.
+        label: column with the label; not read where there are one-hot columns. None where rows have none.
         one_hot: columns that are each a class, of which exactly one holds a 1.
         group: column with the patient or lot.
         split: column with the split.
     """
 
     path: str
-    label: str
+    label: str | None
     one_hot: tuple[str, ...] = ()
     group: str | None = None
     split: str | None = None
@@ -87,7 +87,7 @@ class ListColumns:
     @property
     def used(self) -> list[str]:
         """All of them that there are."""
-        labels = self.one_hot or (self.label,)
+        labels = self.one_hot or ([self.label] if self.label else [])
         return [self.path, *labels, *filter(None, (self.group, self.split))]
 
 
@@ -164,7 +164,10 @@ def _judged(
         _BadRowError: it cannot be used.
     """
     path = cells[columns.path]
-    written = cells[columns.label] if not columns.one_hot else _one_hot_label(path, cells, columns.one_hot)
+    if columns.one_hot:
+        written = _one_hot_label(path, cells, columns.one_hot)
+    else:
+        written = cells[columns.label] if columns.label else ""
     label = class_of(written) if written else ""
     if label is None:
         return None

@@ -51,7 +51,8 @@ class ListTable:
                 hint = nearest_match(column, self.columns)
                 raise DataError(
                     f"{table}: it has no column '{column}', only {', '.join(self.columns) or 'none'}.{hint} "
-                    "Name another with -o layout.path_column=..., label_column, group_column or split_column."
+                    "Name another with -o layout.path_column=..., label_column, group_column or "
+                    "split_column; a list without labels is read with --unlabelled."
                 )
 
 
@@ -119,6 +120,8 @@ def _read_txt(lines: list[str]) -> ListTable:
     )
     if any("\t" in line for _, line in numbered):
         separator = "\t"
+    elif numbered and all(is_image_name(line.strip()) for _, line in numbered):
+        return ListTable(["path"], [(number, [line]) for number, line in numbered])
     if separator is None:
         # The label is what follows the last white space; a path may hold some.
         rows = [(number, line.strip().rsplit(maxsplit=1)) for number, line in numbered]

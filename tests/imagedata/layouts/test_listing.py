@@ -8,6 +8,7 @@ import pytest
 
 from contracts.errors import DataError, ExitCode
 from imagedata.layouts.listed_image import ListedImage
+from imagedata.layouts.said import Said
 from imagedata.layouts.walk import image_files
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
@@ -135,7 +136,7 @@ def test_half_a_tree_names_the_missing_half(tmp_path):
         catalogue("gender").find(tmp_path)
 
 
-@pytest.mark.parametrize("empty", ["train/a", "train/b", "test/a", "test/b"])
+@pytest.mark.parametrize("empty", ["train/a", "test/a"])
 def test_every_class_must_have_images_in_every_split_that_the_set_brings(tmp_path, empty):
     for place in ("train/a", "train/b", "test/a", "test/b"):
         touch(tmp_path / place / ("notes.txt" if place == empty else "1.png"))
@@ -144,6 +145,31 @@ def test_every_class_must_have_images_in_every_split_that_the_set_brings(tmp_pat
         DataError, match=f"toys: class {empty[-1]} has no images in .*{empty}. Put some there"
     ):
         spec.list_images(spec.find(tmp_path))
+
+
+@pytest.mark.parametrize("empty", ["train/b", "test/b"])
+def test_the_folder_of_the_minority_may_be_empty_but_not_of_images_that_are_not_read(tmp_path, empty):
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        touch(tmp_path / place / ("notes.txt" if place == empty else "1.png"))
+    spec = folders(train="train/{class}", test="test/{class}")
+    assert len(spec.list_images(spec.find(tmp_path))) == 3
+    (tmp_path / empty / "1.img").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00")
+    with pytest.raises(DataError, match=f"class b has no images in .*{empty}, but "):
+        spec.list_images(spec.find(tmp_path))
+
+
+def test_kinds_of_a_class_are_subtypes_and_may_be_missing_in_a_split(tmp_path):
+    for place in ("train/a", "train/hole", "train/dent", "test/a", "test/dent"):
+        touch(tmp_path / place / "1.png")
+    spec = folders(train="train/{class}", test="test/{class}", kinds_of_class={"b": ["dent", "hole"]})
+    listed = spec.list_images(spec.find(tmp_path))
+    assert {(image.path, image.label, image.subtype) for image in listed} == {
+        ("train/a/1.png", "a", None),
+        ("test/a/1.png", "a", None),
+        ("train/hole/1.png", "b", "hole"),
+        ("train/dent/1.png", "b", "dent"),
+        ("test/dent/1.png", "b", "dent"),
+    }
 
 
 def test_class_folders_may_be_named_otherwise(tmp_path):
@@ -219,7 +245,7 @@ def test_junk_and_folders_of_notes_are_no_classes(tmp_path):
     files = [f"{name}/{number}.png" for name in ("good", "bad") for number in range(3)]
     notes = ["README.md", "labels.csv", "scripts/plot.py", "labels/1.txt", "desktop.ini"]
     touch(*(tmp_path / each for each in (*files, *JUNK, *notes, *(f"good/{junk}" for junk in JUNK))))
-    found = resolve_dataset(str(tmp_path), minority="bad").document
+    found = resolve_dataset(str(tmp_path), Said("bad")).document
     assert found["classes"] == ["bad", "good"]
     spec = DataSpec.model_validate(found)
     assert sorted(image.path for image in spec.list_images(tmp_path)) == sorted(files)
@@ -228,9 +254,9 @@ def test_junk_and_folders_of_notes_are_no_classes(tmp_path):
 def test_an_empty_class_folder_is_still_one(tmp_path):
     touch(tmp_path / "good/1.png")
     (tmp_path / "bad").mkdir()
-    spec = DataSpec.model_validate(resolve_dataset(str(tmp_path), minority="bad").document)
-    with pytest.raises(DataError, match="class bad has no images"):
-        spec.list_images(tmp_path)
+    spec = DataSpec.model_validate(resolve_dataset(str(tmp_path), Said("bad")).document)
+    assert spec.class_names == ("good", "bad")
+    assert [image.label for image in spec.list_images(tmp_path)] == ["good"]
 
 
 def test_junk_in_a_tree_of_anomalies(tmp_path):

@@ -186,3 +186,56 @@ def test_validation_rows_join_training_or_are_the_test_set(tmp_path):
     (tmp_path / "l.csv").write_text("\n".join(["path,label,split", *rows]))
     assert [image.path for image in listed_of(config) if image.split == "test"] == ["e.jpg", "f.jpg"]
     assert reading_of(config)["reading"][1].startswith("2 validation images join the training images")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", "path\na.jpg\nb b.jpg\n"),
+        ("l.csv", ",file,patient,split\n0,a.jpg,p1,train\n1,b b.jpg,p2,train\n"),
+        ("l.txt", "a.jpg\nb b.jpg\n"),
+    ],
+)
+def test_a_list_of_paths_is_a_set_without_labels(tmp_path, name, text):
+    touch(tmp_path, "a.jpg", "b b.jpg")
+    (tmp_path / name).write_text(text)
+    config = config_of(tmp_path / name)
+    assert config.spec.unlabelled
+    assert labels_of(config) == {"a.jpg": "normal", "b b.jpg": "normal"}
+    assert "no labels" in reading_of(config)["reading"][0]
+
+
+def test_a_column_that_may_hold_labels_is_asked_about(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "l.csv").write_text("path,quality\na.jpg,ok\nb.jpg,bad\n")
+    with pytest.raises(
+        DataError, match=r"no column 'label', only path, quality\. .* read with --unlabelled\."
+    ):
+        config_of(tmp_path / "l.csv")
+    config = config_of(tmp_path / "l.csv", "layout.label_column=null")
+    assert labels_of(config) == {"a.jpg": "normal", "b.jpg": "normal"}
+
+
+def test_a_list_with_one_label_is_normal_unless_it_sounds_otherwise(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "l.csv").write_text("path,label\na.jpg,ok\nb.jpg,ok\n")
+    config = config_of(tmp_path / "l.csv")
+    assert (config.spec.class_names, config.spec.unlabelled) == (("ok", "bad"), False)
+    assert labels_of(config) == {"a.jpg": "ok", "b.jpg": "ok"}
+    (tmp_path / "l.csv").write_text("path,label\na.jpg,bad\nb.jpg,bad\n")
+    with pytest.raises(UsageError, match="all its images are of 'bad'"):
+        config_of(tmp_path / "l.csv")
+
+
+def test_a_slip_in_the_name_of_the_minority_is_no_set_of_normal_images(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "l.csv").write_text("path,label\na.jpg,ok\nb.jpg,bad\n")
+    with pytest.raises(DataError, match="class bda has no images"):
+        listed_of(config_of(tmp_path / "l.csv", "classes=[ok,bda]", "minority=bda"))
+
+
+def test_normal_makes_all_other_labels_the_minority(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    (tmp_path / "l.csv").write_text("path,label\na.jpg,ok\nb.jpg,dent\nc.jpg,hole\n")
+    config = resolve_config(RunOptions(str(tmp_path / "l.csv"), normal="ok"))
+    assert labels_of(config) == {"a.jpg": "ok", "b.jpg": "anomalous", "c.jpg": "anomalous"}

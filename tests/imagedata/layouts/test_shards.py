@@ -12,6 +12,7 @@ import pytest
 
 from contracts.errors import DataError
 from imagedata.containers import archive_stream
+from imagedata.layouts.said import Said
 from imagedata.layouts.shard_samples import parquet_samples, tar_samples
 from imagedata.layouts.shards import WrittenShards
 from imagedata.resolve import resolve_dataset
@@ -195,14 +196,14 @@ def test_a_zip_archive_of_samples_is_a_shard_and_one_of_folders_is_none(tmp_path
         for end, data in (("png", b"image"), ("cls", b"%d" % (n % 2)))
     }
     write_zip(tmp_path / "set" / "train-0.zip", {**samples, "__MACOSX/._0000.png": b"fork"})
-    spec = DataSpec.model_validate(resolve_dataset(str(tmp_path / "set"), minority="1").document)
+    spec = DataSpec.model_validate(resolve_dataset(str(tmp_path / "set"), Said("1")).document)
     assert len(spec.list_images(tmp_path / "set")) == 6
 
     for name in ("good/1.png", "bad/1.png"):
         (tmp_path / "folders" / name).parent.mkdir(parents=True)
         (tmp_path / "folders" / name).write_bytes(b"")
     write_zip(tmp_path / "folders" / "download.zip", {"good/1.png": b"image", "bad/1.png": b"image"})
-    document = resolve_dataset(str(tmp_path / "folders"), minority="bad").document
+    document = resolve_dataset(str(tmp_path / "folders"), Said("bad")).document
     assert document["layout"]["kind"] == "class_folders"
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from contracts.errors import DataError, UsageError
 from imagedata.layouts.label_table import LabelTable
 from imagedata.layouts.listed_image import ListedImage
+from imagedata.layouts.said import Said
 from imagedata.resolve import resolve_dataset
 from imagedata.spec import DataSpec
 from tests.imagedata.trees import manifest_of, noise, spec_of
@@ -38,7 +39,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def listed_of(table: Path) -> list[ListedImage]:
-    spec = DataSpec.model_validate(resolve_dataset(str(table), "y").document)
+    spec = DataSpec.model_validate(resolve_dataset(str(table), Said("y")).document)
     return spec.list_images(spec.find(table.parent))
 
 

@@ -55,6 +55,9 @@ def test_options_arrive_as_run_options(capsys):
             "7",
             "--minority",
             "m",
+            "--normal",
+            "n",
+            "--unlabelled",
             "--device",
             "cuda",
             "--jobs",
@@ -75,10 +78,31 @@ def test_options_arrive_as_run_options(capsys):
         "seed": 7,
         "device": "cuda",
         "minority": "m",
+        "normal": "n",
+        "unlabelled": True,
         "tracking": False,
         "jobs": 2,
         "ray": "auto",
     }
+
+
+def test_a_command_with_a_normal_of_its_own_has_the_shared_one_by_its_longer_name(capsys):
+    from workflow.settings.config import RunOptions
+
+    @works_on_run()
+    def update(options: RunOptions, normal: Annotated[str, typer.Option("--normal")] = "") -> Any:
+        return {"options": vars(options), "own": normal}
+
+    app = typer.Typer()
+    app.command()(update)
+    code, said = run(capsys, app, "gender", "--normal", "folder", "--normal-class", "male")
+    assert code == 0
+    assert (said["own"], said["options"]["normal"]) == ("folder", "male")
+    options = RunOptions("gender", normal="male", unlabelled=True)
+    assert options.command("update", "--normal", "folder").endswith(
+        "update gender --normal folder --normal-class male --unlabelled"
+    )
+    assert options.command("score").endswith("score gender --normal male --unlabelled")
 
 
 def test_defaults_are_those_of_run_options(capsys, monkeypatch):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from imagedata.layouts.said import Said
 from imagedata.plain_yaml import dump_yaml, parse_yaml
 from tests.conftest import Outcome, run_command
 from tests.imagedata.trees import mvtec_tree, noise
@@ -79,7 +80,7 @@ def test_trees_and_lists_get_names_too(tmp_path):
         (("parts", "--folder", "castings", "--group", "3"), 3, "finds no group in"),
         (("parts", "--folder", "castings", "--minority", "crackd"), 2, "Did you mean 'cracked'?"),
         (("parts", "--folder", "castings", "--imbalance", "4:1"), 2, "the minority comes first"),
-        (("parts", "--folder", "empty"), 3, "at least two class folders are needed"),
+        (("parts", "--folder", "empty"), 3, "no images that could be a data set"),
     ],
 )
 def test_mistakes_write_nothing(tmp_path, specs, monkeypatch, arguments, code, said):
@@ -109,7 +110,7 @@ def test_asking_at_a_terminal(tmp_path):
         asked.append(question)
         return next(answer for start, answer in answers.items() if question.startswith(start))
 
-    new = story.NewDataset("even", None, None, None, {}, tmp_path / "even.yaml", False)
+    new = story.NewDataset("even", None, Said(), None, {}, tmp_path / "even.yaml", False)
     document = story.add_dataset(new, ask)
     assert len(asked) == 3
     assert (document["minority"], document["groups"]) == ("odd", 2)

@@ -148,7 +148,7 @@ REFUSED = [
     ),
     (
         "layout={train: x}",
-        "key 'layout.kind': missing; it is one of 'anomaly_folders', 'class_folders', 'image_list', ",
+        "key 'layout.kind': missing; it is one of 'anomaly_folders', 'class_folders', 'image_folder', ",
     ),
     ("layout.train=Training", "key 'layout.train': got 'Training'; {class} must stand somewhere in it"),
     ("layout.train.x=1", "key 'layout.train': Input should be a valid string."),

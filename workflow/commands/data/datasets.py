@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workflow.commands.options import Data, Json, Minority, answers, print_json
+from workflow.commands.options import Data, Json, Minority, Normal, Unlabelled, answers, print_json
 
 datasets = typer.Typer(help="List the data sets of the catalogue and whether this machine has them.")
 
@@ -40,6 +40,8 @@ def add(
         str, typer.Option("--revision", help="Branch, tag or commit of --hub; the spec records the commit.")
     ] = "main",
     minority: Minority = None,
+    normal: Normal = None,
+    unlabelled: Unlabelled = False,
     group: Annotated[
         str | None,
         typer.Option(
@@ -63,6 +65,7 @@ def add(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a spec of that name.")] = False,
 ) -> Any:
     """Give a folder, a list or a data set of the hub a name, after looking at what it holds."""
+    from imagedata.layouts.said import Said
     from workflow.inventory.add_dataset import NewDataset, add_dataset
 
     settings = {
@@ -75,7 +78,8 @@ def add(
     given = {key: value for key, value in settings.items() if value is not None}
     # Whoever named a folder by an option wants no questions, and a script has nobody to ask.
     ask = _ask if folder is None and hub is None and sys.stdin.isatty() else None
-    new = NewDataset(name, folder, minority, group, given, output, overwrite, hub, revision)
+    said = Said(minority, normal, unlabelled)
+    new = NewDataset(name, folder, said, group, given, output, overwrite, hub, revision)
     return add_dataset(new, ask)
 
 
