@@ -177,7 +177,7 @@ def _fit_all(
 ) -> _Fitted:
     """Fit on all folds and on all training rows, which are the first of the rows ``scored``."""
     labels, test = problem.of.labels, problem.draw.test
-    n_folds = len(fits) - 1
+    n_folds = int(problem.fold_of_row.max()) + 1
     folds = np.full((n_folds, len(scored), 1), np.nan, dtype=np.float32)
     final = np.full((len(test), 1), np.nan, dtype=np.float32)
     collapsed = ""

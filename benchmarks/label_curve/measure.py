@@ -16,12 +16,16 @@ from contracts.files import digest_of, read_json, write_json
 from contracts.scores import ScoreTable
 from ensemble.conformal import fused_score
 from ensemble.fitted import FittedEnsemble
+from ensemble.nested import cross_fitted
 from ensemble.pipeline import fit_ensemble, fit_fusion, fit_single
 from ensemble.without_labels import fit_without_labels
+from evaluation.comparison import Predictions, compare
+from evaluation.rows import class_probabilities
 from workflow.settings.registry import BASELINE
 
 ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2)
 ENSEMBLE, MEAN, SUPERVISED = "ensemble", "plain mean", "supervised baseline"
+_REPLICATES = 1000
 _SOURCES = ("ensemble", "evaluation", "benchmarks/label_curve")
 
 
@@ -56,7 +60,8 @@ def measured(problem: Problem) -> dict[str, Any]:
 
     Returns:
         ``auroc`` and ``average_precision`` by way and, under ``anomaly``, by anomaly member; ``p_normal``
-        with the share of the judged normal images at or below each alpha; ``refused`` with what could not be
+        with the share of the judged normal images at or below each alpha; ``estimate`` with the ensemble's
+        cross-validated figures as (figure, low, high), from one label on; ``refused`` with what could not be
         fitted, and why.
     """
     oof, test = problem.oof, problem.test
@@ -82,6 +87,8 @@ def measured(problem: Problem) -> dict[str, Any]:
         document["auroc"][name] = figures["auroc"]
         document["average_precision"][name] = figures["average_precision"]
         if name == ENSEMBLE:
+            if problem.n_labels:
+                document["estimate"] = _estimate(oof)
             document["p_normal"] = _validity(fitted, test)
             document["method"] = fitted.method
     return document
@@ -103,6 +110,27 @@ def _ranking(test: ScoreTable, scores: Any) -> dict[str, float]:
         "auroc": float(roc_auc_score(test.labels, scores)),
         "average_precision": float(average_precision_score(test.labels, scores)),
     }
+
+
+def _estimate(oof: ScoreTable) -> dict[str, Any]:
+    """What a run without a test set says of its ensemble: cross-validated figures with their intervals."""
+
+    def fit(table: ScoreTable) -> dict[str, FittedEnsemble]:
+        return {ENSEMBLE: fit_ensemble(table)}
+
+    judge = cross_fitted(oof, fit)[ENSEMBLE]
+    p = class_probabilities(judge.predict(oof.scores))
+    predictions = {ENSEMBLE: Predictions("ensemble", p, judge.decide(oof.scores))}
+    [row] = compare(
+        oof.labels,
+        oof.groups,
+        [predictions],
+        ENSEMBLE,
+        oof.class_names,
+        n_replicates=_REPLICATES,
+        cross_validated=True,
+    )
+    return {figure: [row[figure], *row["intervals"][figure]] for figure in ("auroc", "average_precision")}
 
 
 def _validity(fitted: FittedEnsemble, test: ScoreTable) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from benchmarks.few_labels.sets import sets_named
 from benchmarks.few_labels.tables import MEMBERS, make_problems, read_problems
 from benchmarks.label_curve.measure import measure
 from benchmarks.label_curve.page import write_page
-from benchmarks.label_curve.summary import WAYS, Curves, validity_of
+from benchmarks.label_curve.summary import WAYS, Curves, coverage_of, validity_of
 from contracts.errors import ModelError
 from reporting.terminal import note, progress_bar
 
@@ -84,6 +84,7 @@ def bench_label_curve(bench: LabelCurveBench) -> dict[str, Any]:
             for n_labels in curves.counts(name)
         ],
         "p_normal": [vars(row) for row in validity_of(curves.documents)],
+        "estimate": [vars(row) for row in coverage_of(curves.documents, "auroc")],
     }
 
 

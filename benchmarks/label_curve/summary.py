@@ -135,3 +135,41 @@ def validity_of(documents: Sequence[dict[str, Any]]) -> list[Validity]:
         above = int((shares * groups > binom.ppf(0.975, groups, alpha)).sum())
         rows.append(Validity(alpha, len(mine), interval.mean, interval.low, interval.high, above))
     return rows
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Cross-validated figures of the ensemble against those on the judged images.
+
+    Attributes:
+        n_labels: minority images trained on.
+        cases: problems.
+        inside: those whose interval holds the figure on the judged images.
+        difference: mean of the estimate minus that figure.
+        width: mean width of the intervals.
+    """
+
+    n_labels: int
+    cases: int
+    inside: int
+    difference: float
+    width: float
+
+
+def coverage_of(documents: Sequence[dict[str, Any]], figure: str) -> list[Coverage]:
+    """One row for each number of labels, from problems that have an estimate."""
+    rows = []
+    for n_labels in sorted({d["n_labels"] for d in documents if "estimate" in d}):
+        mine = [d for d in documents if d["n_labels"] == n_labels and "estimate" in d]
+        estimate, low, high = np.array([d["estimate"][figure] for d in mine]).T
+        truth = np.array([d[figure][ENSEMBLE] for d in mine])
+        rows.append(
+            Coverage(
+                n_labels,
+                len(mine),
+                int(((low <= truth) & (truth <= high)).sum()),
+                float((estimate - truth).mean()),
+                float((high - low).mean()),
+            )
+        )
+    return rows

@@ -17,7 +17,7 @@ from benchmarks.fusion.page import NOTES, Verdicts, document_of, write_page
 from benchmarks.fusion.rules import BEST_MEMBER, CALIBRATED_BASELINE, ENSEMBLE, FORMER, RULES
 from benchmarks.label_curve.measure import measure
 from benchmarks.label_curve.page import write_page as write_curve_page
-from benchmarks.label_curve.summary import Curves, validity_of
+from benchmarks.label_curve.summary import Curves, coverage_of, validity_of
 from contracts.errors import UsageError
 from contracts.member import FitContext
 from ensemble.stacking.quality import log_loss
@@ -154,6 +154,9 @@ def test_curves_of_the_same_problems(made, tmp_path):
         assert list(document["p_normal"]["share"]) == ["0.01", "0.02", "0.05", "0.1", "0.2"]
     # 36 normal images support no alpha below 1 / 37.
     assert [row.alpha for row in validity_of(curves.documents)] == [0.05, 0.1, 0.2]
+    for row in coverage_of(curves.documents, "auroc"):
+        assert 0 <= row.inside <= row.cases == 1
+        assert 0.0 < row.width < 1.0
     page = tmp_path / "results" / "label-curve.md"
     write_curve_page(curves, "python", page)
     assert (tmp_path / "images" / "label-curve.svg").read_text().startswith("<?xml")
