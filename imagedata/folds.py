@@ -45,8 +45,10 @@ def assign_folds(
         n_images = int((labels == index).sum())
         _require_enough(index, n_images, n_groups, name, n_folds, dataset)
     scarce = [index for index, count in enumerate(n_groups) if count < n_folds]
-    if any(n_groups[index] for index in scarce):
+    if any(n_groups[index] for index in scarce) and len(np.unique(groups)) < len(groups):
         fold_of_row = _one_group_at_a_time(labels, groups, scarce, n_folds, seed)
+    elif scarce:
+        fold_of_row = _one_row_at_a_time(labels, groups, scarce, n_folds, seed)
     else:
         fold_of_row = _stratified(labels, groups, n_folds, seed)
     # Checked afterwards as well: with few or large groups there may be no way.
@@ -103,6 +105,28 @@ def _stratified(
     fold_of_row = np.full(len(labels), -1, dtype=np.int64)
     for fold, (_, held_out) in enumerate(splits):
         fold_of_row[held_out] = fold
+    return fold_of_row
+
+
+def _one_row_at_a_time(
+    labels: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.str_],
+    scarce: Sequence[int],
+    n_folds: int,
+    seed: int,
+) -> Folds:
+    """``[N]`` folds where each row is a group of its own and some classes do not go round.
+
+    The other classes lie as they would without the scarce ones, so that the first few labels of a minority
+    move no normal image to another fold.
+    """
+    is_scarce = np.isin(labels, scarce)
+    fold_of_row = np.empty(len(labels), dtype=np.int64)
+    fold_of_row[~is_scarce] = _stratified(labels[~is_scarce], groups[~is_scarce], n_folds, seed)
+    random = np.random.default_rng(seed)
+    for index in scarce:
+        mine = np.flatnonzero(labels == index)
+        fold_of_row[mine] = random.permutation(n_folds)[: len(mine)]
     return fold_of_row
 
 

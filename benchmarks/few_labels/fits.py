@@ -34,7 +34,8 @@ class MemberScores:
     """What a member gave on a problem.
 
     Attributes:
-        out_of_fold: ``[n, C]`` of the training rows, majority first; NaN where no fit was possible.
+        out_of_fold: ``[n, C]`` of the training rows, majority first; NaN where a fold holds all that the
+            member could have learnt the minority from.
         test: ``[n_test, C]``.
         collapsed: why the member must be left out; empty if it need not.
     """
@@ -176,15 +177,13 @@ def _fit_all(
     problem: FewLabels,
 ) -> _Fitted:
     """Fit on all folds and on all training rows, which are the first of the rows ``scored``."""
-    labels, test = problem.of.labels, problem.draw.test
+    test = problem.draw.test
     n_folds = int(problem.fold_of_row.max()) + 1
     folds = np.full((n_folds, len(scored), 1), np.nan, dtype=np.float32)
     final = np.full((len(test), 1), np.nan, dtype=np.float32)
     collapsed = ""
     for fit in fits:
         learns = np.flatnonzero(fold_of_row != fit.fold)
-        if entry_of(fit.member.type).kind != "oneclass" and not labels[scored[learns]].any():
-            continue  # the only minority image is held out: nothing can be learnt of the minority
         asked = np.setdiff1d(np.arange(len(scored)), learns)
         # As the final fit of the rows outside the fold, so that it scores whatever rows it is asked for.
         result = run_fit(

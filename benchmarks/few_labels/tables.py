@@ -17,6 +17,7 @@ from contracts.files import Arrays, read_arrays, write_arrays
 from contracts.scores import ScoreColumn, ScoreTable
 from reporting.terminal import note
 from workflow.run.features import BackboneWithStore, load_backbones
+from workflow.run.fits import can_learn
 from workflow.settings.registry import entry_of
 
 MEMBERS = (
@@ -166,7 +167,7 @@ def _scores(problem: FewLabels, loaded: BackboneWithStore, cache: Path) -> Probl
     columns, oof, test, left_out = [], [], [], {}
     for plan in problem.config.members:
         kind = entry_of(plan.type).kind
-        if problem.n_labels == 0 and kind != "oneclass":
+        if not can_learn(plan, problem.prepared):
             continue
         scores = scores_of(problem, plan, loaded, cache / "fits", note)
         if scores.collapsed:

@@ -87,10 +87,13 @@ def measured(problem: Problem) -> dict[str, Any]:
         document["auroc"][name] = figures["auroc"]
         document["average_precision"][name] = figures["average_precision"]
         if name == ENSEMBLE:
-            if problem.n_labels:
-                document["estimate"] = _estimate(oof)
             document["p_normal"] = _validity(fitted, test)
             document["method"] = fitted.method
+    if problem.n_labels and ENSEMBLE in document["auroc"]:
+        try:
+            document["estimate"] = _estimate(oof)
+        except OutnumberedError as error:
+            document["refused"]["cross-validated figure"] = str(error)
     return document
 
 

@@ -79,8 +79,8 @@ def as_markdown(curves: Curves, command: str, picture: str, notes: str) -> str:
         "",
         "## The cross-validated figure against the judged images",
         "",
-        "A run without a test set states cross-validated figures of its ensemble. *Inside* counts problems on "
-        "which the figure on the judged images lies in the stated 95 % interval. Average precision",
+        "A run without a test set states cross-validated figures of its ensemble. *Inside* counts problems "
+        "on which the figure on the judged images lies in the stated 95 % interval. Average precision",
         "depends on the share of the minority, which is another one there, so only AUROC is compared. One "
         "repeat of the folds, where a run has three.",
         "",

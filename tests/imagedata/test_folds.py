@@ -138,3 +138,13 @@ def test_every_class_in_as_many_folds_as_it_has_groups_and_no_group_in_two(rows,
             assert 1 in labels[folds != fold]
     if n_minority < n_folds:
         assert len(set(folds[labels == 1].tolist())) == n_minority
+
+
+@pytest.mark.parametrize("minority", [1, 2, 4, 5, 20])
+def test_labels_of_a_minority_move_no_normal_image(minority):
+    labels = np.repeat([0, 1], [60, minority])
+    groups = np.array([f"image{i}" for i in range(len(labels))])
+    folds = assign_folds(labels, groups, ("fine", "odd"), 5, 3, "parts")
+    alone = assign_folds(labels[:60], groups[:60], ("fine", "odd"), 5, 3, "parts")
+    assert (folds[:60] == alone).all()
+    assert len(set(folds[60:])) == min(minority, 5)
