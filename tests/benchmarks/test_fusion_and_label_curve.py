@@ -155,10 +155,10 @@ def test_the_former_rule_keeps_its_stack_only_where_it_is_not_worse(made):
 
 def test_curves_of_the_same_problems(made, tmp_path):
     _, cache, _ = made
-    problems = read_problems(cache / "tables", (0, 5))
+    problems = read_problems(cache / "tables", COUNTS)
     curves = Curves(measure(problems, tmp_path / "curve"))
     assert curves.data_sets == ["tiny"]
-    assert curves.counts("tiny") == [0, 5]
+    assert curves.counts("tiny") == [*COUNTS]
     for document in curves.documents:
         assert not document["refused"]
         assert 0.0 <= document["auroc"]["ensemble"] <= 1.0
