@@ -18,6 +18,7 @@ from ensemble.conformal import fused_score
 from ensemble.fitted import FittedEnsemble
 from ensemble.nested import cross_fitted
 from ensemble.pipeline import fit_ensemble, fit_fusion, fit_single
+from ensemble.stacking.training_scores import filled_scores
 from ensemble.without_labels import fit_without_labels
 from evaluation.comparison import Predictions, compare
 from evaluation.rows import class_probabilities
@@ -122,8 +123,9 @@ def _estimate(oof: ScoreTable) -> dict[str, Any]:
         return {ENSEMBLE: fit_ensemble(table)}
 
     judge = cross_fitted(oof, fit)[ENSEMBLE]
-    p = class_probabilities(judge.predict(oof.scores))
-    predictions = {ENSEMBLE: Predictions("ensemble", p, judge.decide(oof.scores))}
+    scores = filled_scores(oof)
+    p = class_probabilities(judge.predict(scores))
+    predictions = {ENSEMBLE: Predictions("ensemble", p, judge.decide(scores))}
     [row] = compare(
         oof.labels,
         oof.groups,
