@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import ImageRows, MaskArray
+from contracts.rows import FloatArray, ImageRows, IndexArray, MaskArray
 from features.member import FormulaMember
 from oneclass.collapse import require_distinct_scores
-from oneclass.majority import drawn_rows, majority_rows
+from oneclass.majority import drawn_rows, families_of, majority_rows, parts_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _LEAST_STD = 1e-6
 _LEAST_SHRINKAGE = 1e-6
+_PARTS = 5
 
 Doubles = npt.NDArray[np.float64]
 
@@ -48,7 +49,7 @@ class MahalanobisSettings(BaseModel):
 
 
 class Mahalanobis(FormulaMember):
-    """See the module's docstring. Scores are distances in standard deviations, 0 or more."""
+    """See the module's docstring. Raw scores are distances in standard deviations, 0 or more."""
 
     name = "mahalanobis"
     kind: ClassVar[MemberKind] = "oneclass"
@@ -67,32 +68,57 @@ class Mahalanobis(FormulaMember):
         normal = majority.subset(drawn_rows(len(majority), self.settings.max_rows, context.seed))
         # Float64 throughout: the covariance of hundreds of correlated features is nearly singular.
         pooled = normal.pooled().astype(np.float64)
-        mean, std = pooled.mean(axis=0), pooled.std(axis=0)
-        # A feature that is constant on the majority keeps its own scale. Divided by next to nothing it would
-        # outweigh all others on the first image where it varies.
-        varies = std > _LEAST_STD
-        if len(pooled) > 1 and not varies.any():
+        if len(pooled) > 1 and not (pooled.std(axis=0) > _LEAST_STD).any():
             raise MemberCollapsedError(
                 f"mahalanobis: collapsed, its {len(pooled)} majority rows are all alike."
             )
-        # A constant feature contributes 0 for images like the training images.
-        std = np.where(varies, std, 1.0)
-        covariance, shrinkage = _shrunk_covariance((pooled - mean) / std, varies)
-        # Sigma = L L^T, so W = L^-T has W W^T = Sigma^-1 and |(x - mean) W| is the Mahalanobis distance:
-        # one matrix product in the graph. The division by std is folded in.
-        whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T / std[:, None]
+        mean, whitening, shrinkage = _gaussian(pooled)
         context.report(f"covariance of {len(pooled)} rows shrunk by {shrinkage:.2f}")
         self._remember(mean=mean, whitening=whitening)
         # With fewer rows than features all training rows lie at about the same distance, whatever they show,
         # so equal scores would not mean a collapse.
         if len(pooled) > pooled.shape[1]:
-            require_distinct_scores("mahalanobis", self.score(normal))
+            require_distinct_scores("mahalanobis", self.raw_score(normal))
+        self._standardise(_cross_fitted(pooled, parts_of(families_of(normal), _PARTS, context.seed)))
         return self
 
     def formula(self, features: BackboneFeatures, fitted: Mapping[str, Tensor]) -> tuple[Tensor, None]:
         """``[N, 1]`` distances ``|(x - mean) W|``; there is no map."""
         whitened = (features.pooled - fitted["mean"]) @ fitted["whitening"]
         return whitened.norm(dim=1, keepdim=True), None
+
+
+def _gaussian(pooled: Doubles) -> tuple[Doubles, Doubles, float]:
+    """Mean ``[D]``, whitening W ``[D, D]`` and shrinkage of ``[N, D]`` rows."""
+    mean, std = pooled.mean(axis=0), pooled.std(axis=0)
+    # A feature that is constant on the majority keeps its own scale. Divided by next to nothing it would
+    # outweigh all others on the first image where it varies.
+    varies = std > _LEAST_STD
+    # A constant feature contributes 0 for images like the training images.
+    std = np.where(varies, std, 1.0)
+    covariance, shrinkage = _shrunk_covariance((pooled - mean) / std, varies)
+    # Sigma = L L^T, so W = L^-T has W W^T = Sigma^-1 and |(x - mean) W| is the Mahalanobis distance: one
+    # matrix product in the graph. The division by std is folded in.
+    return mean, np.linalg.inv(np.linalg.cholesky(covariance)).T / std[:, None], shrinkage
+
+
+def _cross_fitted(pooled: Doubles, parts: IndexArray) -> FloatArray:
+    """``[N, 1]`` distances of rows from a Gaussian of the other parts' rows.
+
+    Rows lie closer to a Gaussian that was estimated from them than new rows do. With fewer rows than features
+    all of them lie at about the same distance, which says nothing of what new rows have.
+
+    Args:
+        pooled: ``[N, D]`` majority rows.
+        parts: ``[N]`` see :func:`oneclass.majority.parts_of`.
+    """
+    distances = np.empty((len(pooled), 1), dtype=np.float32)
+    for part in np.unique(parts):
+        mine = parts == part
+        # A single row, or family, has no others.
+        mean, whitening, _ = _gaussian(pooled[~mine] if not mine.all() else pooled)
+        distances[mine, 0] = np.linalg.norm((pooled[mine] - mean) @ whitening, axis=1)
+    return distances
 
 
 def _shrunk_covariance(standard: Doubles, varies: MaskArray) -> tuple[Doubles, float]:

@@ -1,4 +1,7 @@
-"""The rows that one-class members learn from: the majority's, all of them or a random draw."""
+"""The rows that one-class members learn from: the majority's, all of them or a random draw.
+
+And those that their scores are relative to: see :meth:`features.member.ModuleMember._standardise`.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,41 @@ def majority_rows(name: str, rows: ImageRows) -> ImageRows:
     if len(positions) == 0:
         raise DataError(f"{name}: no majority images to learn from. Check the labels.")
     return rows.subset(positions)
+
+
+REFERENCE_ROWS = 512
+"""Normal images, at most, that location and spread of the scores are taken from: enough for a standard error
+of .04 standard deviations, whatever the data set's size."""
+
+
+def families_of(rows: ImageRows) -> IndexArray:
+    """``[N]`` numbers of the rows that must not vouch for each other: equal for rows of one group.
+
+    Where all rows are of one group, each row stands for itself, because nothing else is left to compare.
+    """
+    groups = rows.groups
+    return np.arange(len(rows)) if len(np.unique(groups)) == 1 else np.asarray(groups, dtype=np.int64)
+
+
+def parts_of(families: IndexArray, n_parts: int, seed: int) -> IndexArray:
+    """``[N]`` number of the part, 0…n_parts-1, that each row falls into, at random; families stay whole.
+
+    With fewer families than parts, some parts are empty.
+
+    Args:
+        families: ``[N]`` see :func:`families_of`.
+        n_parts: how many.
+        seed: of the draw.
+    """
+    names, family = np.unique(families, return_inverse=True)
+    # A stream of its own, so that the parts do not follow from what the seed decides elsewhere.
+    place = np.random.default_rng([seed, 1]).permutation(len(names))
+    return np.asarray(place[family] % n_parts, dtype=np.int64)
+
+
+def reference_positions(n_rows: int) -> IndexArray:
+    """At most :data:`REFERENCE_ROWS` positions 0…n_rows-1, evenly spaced."""
+    return np.arange(0, n_rows, -(-n_rows // REFERENCE_ROWS), dtype=np.int64)
 
 
 def drawn_rows(n_rows: int, most: int, seed: int) -> IndexArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic
 
 from contracts.files import Arrays
 from contracts.member import MemberKind, ScoreMeaning
@@ -23,13 +23,12 @@ class LogitMember(ModuleMember[ModuleT], Generic[ModuleT]):
     # JSON form of the supervised.objective.PriorLedger of the fit.
     _ledger: dict[str, Any]
 
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
+    def _saved(self, module: ModuleT) -> tuple[Arrays, dict[str, Any]]:
         """All weights, K, and which class shares the logits answer for."""
-        arrays, _ = super().state()
-        module: Any = self.to_module()
-        return arrays, {"n_classes": module.n_classes, "prior_ledger": self._ledger}
+        arrays, _ = super()._saved(module)
+        fitted: Any = module
+        return arrays, {"n_classes": fitted.n_classes, "prior_ledger": self._ledger}
 
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        """Load a saved state."""
+    def _load(self, arrays: Arrays, meta: dict[str, Any]) -> ModuleT:
         self._ledger = meta["prior_ledger"]
-        return super().restore(arrays, meta)
+        return super()._load(arrays, meta)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -22,12 +23,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from contracts.errors import DataError, MemberCollapsedError
 from contracts.member import FitContext, MemberKind, ScoreMeaning
-from contracts.rows import ImageRows, IndexArray, majority_positions
+from contracts.rows import FloatArray, ImageRows, IndexArray, majority_positions
+from features.apply import score_with_module
 from features.member import ModuleMember
 from features.tensors import BackboneFeatures
 from features.training import batches_of, run_training
 from oneclass.collapse import require_distinct_scores, require_spread_embeddings
 from oneclass.deep.settings import SphereSettings
+from oneclass.majority import families_of, parts_of, reference_positions
 
 # As in the paper's code. Zero weights reach a coordinate of the centre at 0, so the network could learn it
 # without looking at the image.
@@ -35,6 +38,9 @@ _LEAST_CENTRE_COORDINATE = 0.1
 _LEAST_CENTRE_NORM = 1e-3
 # Keeps 1 / d finite for a minority row at the centre; the paper's code uses the same number.
 _EPSILON = 1e-6
+_LEAST_IN_HALF = 3
+# Keeps the logarithm of a distance finite.
+_LEAST_DISTANCE = 1e-12
 _ORIGIN = "the centre is the origin, which all-zero weights reach"
 
 
@@ -121,7 +127,13 @@ class SphereTask(Generic[NetworkT]):
 
 
 class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
-    """A member whose score is the distance from the centre, 0 or more."""
+    """A member whose raw score is the distance from the centre, 0 or more.
+
+    Training draws its own images to the centre, so new ones lie farther from it: by one standard deviation of
+    the logarithm and more. How much farther is measured in two halves: a network of each half scores the
+    other. The scale of the scores is that of the whole network's training images, moved and widened by that.
+    It takes as long again as the fit itself, and leaves all images to learn from.
+    """
 
     kind: ClassVar[MemberKind] = "oneclass"
     score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
@@ -151,10 +163,55 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
             raise DataError(f"{self.name}: no majority images to learn from. Check the labels.")
         minority = self._minority_positions(rows)
         with self._threads():
-            task = self._task(rows.subset(np.concatenate([majority, minority])), len(majority), context)
-            is_minority = torch.arange(len(majority) + len(minority)) >= len(majority)
-            self._module = self._fit(SphereRows(task.inputs, is_minority), task, context)
+            network = self._fit_on(rows, majority, minority, context)
+            reference = self._reference(network, rows, majority, minority, context)
+        self._module = network
+        self._standardise(reference)
         return self
+
+    def _fit_on(
+        self, rows: ImageRows, majority: IndexArray, minority: IndexArray, context: FitContext
+    ) -> NetworkT:
+        """A network of the rows at these positions."""
+        task = self._task(rows.subset(np.concatenate([majority, minority])), len(majority), context)
+        is_minority = torch.arange(len(majority) + len(minority)) >= len(majority)
+        return self._fit(SphereRows(task.inputs, is_minority), task, context)
+
+    def _reference(
+        self,
+        network: NetworkT,
+        rows: ImageRows,
+        majority: IndexArray,
+        minority: IndexArray,
+        context: FitContext,
+    ) -> FloatArray:
+        """``[R, 1]`` raw scores that normal images would have if the network had not learnt from them."""
+        used = np.concatenate([majority, minority])
+        half_of = np.full(len(rows), -1)
+        half_of[used] = parts_of(families_of(rows.subset(used)), 2, context.seed)
+        learnt = self._log_scores(network, rows.subset(majority))
+        away = []
+        for half in (half_of == 0, half_of == 1):
+            mine, others = majority[half[majority]], majority[~half[majority]]
+            # One or two images make no network whose scores tell images apart.
+            if len(mine) < _LEAST_IN_HALF or len(others) < _LEAST_IN_HALF:
+                break
+            quiet = FitContext(context.seed, context.device)
+            try:
+                of_half = self._fit_on(rows, mine, minority[half[minority]], quiet)
+            except MemberCollapsedError as collapse:
+                context.report(f"{collapse} That was a network of half the images, for the scale of scores.")
+                break
+            own = self._log_scores(of_half, rows.subset(mine))
+            away.append((self._log_scores(of_half, rows.subset(others)) - own.mean()) / own.std())
+        else:
+            learnt = learnt.mean() + learnt.std() * np.concatenate(away)
+        return np.exp(learnt)[:, None].astype(np.float32)
+
+    def _log_scores(self, network: NetworkT, rows: ImageRows) -> npt.NDArray[np.float64]:
+        """``[R]`` logarithms of a network's raw scores of some of the rows."""
+        scores = score_with_module(network, rows.subset(reference_positions(len(rows))), self.needs)
+        return np.log(scores[:, 0].astype(np.float64) + _LEAST_DISTANCE)
 
     def _fit(self, rows: SphereRows, task: SphereTask[NetworkT], context: FitContext) -> NetworkT:
         for attempt in range(self.settings.attempts):

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from contracts.errors import DataError, ModelError
+from contracts.errors import ModelError
 from contracts.files import Arrays
-from contracts.member import FitContext, Member, MemberInput, MemberKind, ScoreMeaning
+from contracts.member import FitContext, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageArray, ImageRows, IndexArray
+from features.member import ModuleMember
 from features.settings import BackboneSettings
 from features.tensors import BackboneFeatures
 from oneclass.collapse import require_distinct_scores
@@ -29,8 +30,11 @@ _CHECKED = 64
 _COMPARED = 4
 
 
-class AnomalibMember(Member):
-    """An image model of anomalib on the majority's pixels. Scores are raw: not normalised, no threshold."""
+class AnomalibMember(ModuleMember[nn.Module]):
+    """An image model of anomalib on the majority's pixels, without anomalib's own scaling and threshold.
+
+    Raw scores are the network's, and may be negative.
+    """
 
     kind: ClassVar[MemberKind] = "oneclass"
     score_meaning: ClassVar[ScoreMeaning] = "anomaly_score"
@@ -39,16 +43,11 @@ class AnomalibMember(Member):
 
     def __init__(self, settings: AnomalibSettings, backbone: BackboneSettings | None = None) -> None:
         # The recipe's backbone is not used: anomalib's models bring networks of their own.
-        super().__init__(settings, backbone)
-        self._module: nn.Module | None = None
+        super().__init__(settings, backbone or BackboneSettings())
+        self.name = f"{PREFIX}{settings.model}"
         self._sizes: dict[str, Any] = {}
         # A few majority images on which a saved state is tested before it is handed out.
         self._sample: ImageArray | None = None
-
-    @property
-    def where(self) -> str:
-        """The member type, for messages."""
-        return f"{PREFIX}{self.settings.model}"
 
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
         """Train on the majority rows through anomalib's Engine.
@@ -58,7 +57,7 @@ class AnomalibMember(Member):
             UsageError, ModelError: anomalib cannot build or train it.
             MemberCollapsedError: the trained model gives all images the same score.
         """
-        normal = majority_rows(self.where, rows)
+        normal = majority_rows(self.name, rows)
         working_size = rows.shapes.image_size
         image_size = self.settings.image_size or working_size
         built = build_model(self.settings, image_size, self.settings.weights, context.seed)
@@ -74,7 +73,7 @@ class AnomalibMember(Member):
         pixels = normal.images(checked)
         # Mirrored, because a memory bank is at distance 0 from the images it was made of.
         mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
-        require_distinct_scores(self.where, self._score_pixels(self._module, mirrored))
+        require_distinct_scores(self.name, self._score_pixels(self._module, mirrored))
         self._sample = pixels[:_COMPARED]
         return self
 
@@ -96,12 +95,6 @@ class AnomalibMember(Member):
                 scores.append(module(BackboneFeatures(images=images, pooled=nothing, patches=nothing))[0])
         return torch.cat(scores).float().numpy()
 
-    def to_module(self) -> nn.Module:
-        """The trained model with our preparation of its images in front."""
-        if self._module is None:
-            raise DataError(f"{self.where}: not fitted yet.")
-        return self._module
-
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """All that the network holds; a network restored from it is first tested on a few images.
 
@@ -119,7 +112,7 @@ class AnomalibMember(Member):
             # differently must not be kept.
             if not np.allclose(before, after, rtol=1e-4, atol=1e-6):
                 raise ModelError(
-                    f"{self.where}: part of the trained model cannot be saved: after restoring, its score is "
+                    f"{self.name}: part of the trained model cannot be saved: after restoring, its score is "
                     f"{after[0, 0]:.4g} instead of {before[0, 0]:.4g}. Leave it out of the recipe."
                 )
         return arrays, meta
@@ -127,7 +120,7 @@ class AnomalibMember(Member):
     def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
         """Load a saved state; no weights are downloaded again."""
         built = build_model(self.settings, meta["image_size"], "random", seed=0)
-        put_state(built.lightning.model, arrays, meta["plain"], self.where)
+        put_state(built.lightning.model, arrays, meta["plain"], self.name)
         mean, std = (tuple(values) for values in meta["normalisation"])
         preparation = Preparation(meta["image_size"], meta["working_size"], (mean, std))
         network = built.lightning.model.eval().requires_grad_(False)

@@ -20,7 +20,7 @@ from contracts.member import FitContext, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import ImageRows
 from features.member import ModuleMember
 from features.tensors import BackboneFeatures
-from oneclass.majority import drawn_rows, majority_rows
+from oneclass.majority import drawn_rows, families_of, majority_rows
 from oneclass.neighbours.nearest import NearestRows
 from oneclass.neighbours.settings import KnnSettings
 
@@ -51,7 +51,7 @@ class KnnModule(nn.Module):
 
 
 class Knn(ModuleMember[KnnModule]):
-    """See the module's docstring. Scores are Euclidean distances, 0 or more."""
+    """See the module's docstring. Raw scores are Euclidean distances, 0 or more."""
 
     name = "knn"
     kind: ClassVar[MemberKind] = "oneclass"
@@ -76,19 +76,17 @@ class Knn(ModuleMember[KnnModule]):
             # would outweigh all others on the first image where it varies.
             scale = torch.where(std > _LEAST_STD, std, torch.ones_like(std))
         module = KnnModule(self.settings, scale, to_scale(pooled, scale, self.settings))
-        module.nearest.require_distinct(self.name)
+        reference = module.nearest.reference(self.name, families_of(kept))
         self._module = module
+        self._standardise(reference)
         return self
 
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
+    def _saved(self, module: KnnModule) -> tuple[Arrays, dict[str, Any]]:
         """Scale and bank."""
-        module = self.to_module()
         return {"scale": module.scale.numpy(), "bank": module.nearest.bank.numpy()}, {}
 
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        """Load a saved state."""
-        self._module = self._empty_module(arrays, meta)
-        return self
+    def _load(self, arrays: Arrays, meta: dict[str, Any]) -> KnnModule:
+        return self._empty_module(arrays, meta)
 
     def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> KnnModule:  # noqa: ARG002
         # Built of the saved numbers at once: what the module keeps beside the bank is computed from it.

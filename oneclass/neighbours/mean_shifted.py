@@ -29,7 +29,7 @@ from features.settings import BackboneSettings
 from features.tensors import BackboneFeatures
 from features.training import batches_of, run_training
 from oneclass.collapse import require_spread_embeddings
-from oneclass.majority import drawn_rows, majority_rows
+from oneclass.majority import drawn_rows, families_of, majority_rows
 from oneclass.neighbours.nearest import NearestRows
 from oneclass.neighbours.settings import MeanShiftedSettings
 from oneclass.neighbours.views import random_views
@@ -74,7 +74,7 @@ class MeanShiftedModule(nn.Module):
 
 
 class MeanShifted(ModuleMember[MeanShiftedModule]):
-    """See the module's docstring. Scores are distances between unit vectors, 0…2."""
+    """See the module's docstring. Raw scores are distances between unit vectors, 0…2."""
 
     name = "mean_shifted"
     kind: ClassVar[MemberKind] = "oneclass"
@@ -103,11 +103,13 @@ class MeanShifted(ModuleMember[MeanShiftedModule]):
         if len(images) > 1:
             self._adapt(embedding, images, context)
         kept = drawn_rows(len(normal), s.bank_size, context.seed)
-        bank = _embed_all(embedding, _Images(normal.subset(kept), s.image_size), context.device)
+        in_bank = normal.subset(kept)
+        bank = _embed_all(embedding, _Images(in_bank, s.image_size), context.device)
         module = MeanShiftedModule(embedding, bank, s.neighbours)
-        module.nearest.require_distinct(self.name)
+        reference = module.nearest.reference(self.name, families_of(in_bank))
         require_spread_embeddings(self.name, bank.numpy(), bank.mean(dim=0).numpy())
         self._module = module.eval()
+        self._standardise(reference)
         return self
 
     def _adapt(self, embedding: _Embedding, images: _Images, context: FitContext) -> None:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from contracts.errors import MemberCollapsedError
+from contracts.rows import FloatArray, IndexArray
 from oneclass.collapse import require_distinct_scores
-
-_CHECKED_ROWS = 512
+from oneclass.majority import reference_positions
 
 
 class NearestRows(nn.Module):
@@ -46,22 +46,23 @@ class NearestRows(nn.Module):
         """``[N]`` mean Euclidean distances to the k nearest rows of the bank."""
         return self._mean_of_nearest(self.squared(rows), min(self.neighbours, self.bank.shape[0]))
 
-    def require_distinct(self, name: str) -> None:
-        """Refuse a bank whose rows do not differ, judged by their distances to each other.
+    def reference(self, name: str, families: IndexArray) -> FloatArray:
+        """``[R, 1]`` scores of rows of the bank, as if the bank lacked each row and its family.
 
         A row of the bank is at distance 0 from itself, so no row counts among its own neighbours.
 
         Args:
             name: of the member, for the message.
+            families: ``[B]`` see :func:`oneclass.majority.families_of`.
 
         Raises:
             MemberCollapsedError: distances between the bank's rows do not tell them apart.
         """
         n_rows = self.bank.shape[0]
         if n_rows == 1:
-            return
+            return self(self.bank)[:, None].numpy()
         # A few hundred rows show whether the bank varies; comparing all with all would be quadratic.
-        checked = torch.arange(0, n_rows, max(1, n_rows // _CHECKED_ROWS))
+        checked = torch.from_numpy(reference_positions(n_rows))
         # Not by the matrix product: its rounding errors would make copies look different.
         squared = torch.cdist(
             self.bank[checked], self.bank, compute_mode="donot_use_mm_for_euclid_dist"
@@ -73,6 +74,11 @@ class NearestRows(nn.Module):
         if n_rows > 2:
             distances = self._mean_of_nearest(squared, min(self.neighbours, n_rows - 1))
             require_distinct_scores(name, distances[:, None].numpy())
+        family = torch.from_numpy(families)
+        squared[family[checked][:, None] == family] = torch.inf
+        # The largest family leaves the fewest neighbours.
+        most = int(torch.bincount(family.unique(return_inverse=True)[1]).max())
+        return self._mean_of_nearest(squared, min(self.neighbours, n_rows - most))[:, None].numpy()
 
     @staticmethod
     def _mean_of_nearest(squared: Tensor, k: int) -> Tensor:

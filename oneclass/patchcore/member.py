@@ -31,11 +31,12 @@ from oneclass.patchcore.contamination import rows_to_leave_out
 from oneclass.patchcore.coreset import k_center_greedy
 from oneclass.patchcore.module import PatchCoreModule
 from oneclass.patchcore.nearest_patches import deciding_patches
+from oneclass.patchcore.reference import scores_without_own_patches
 from oneclass.patchcore.settings import PatchCoreSettings
 
 
 class PatchCore(ModuleMember[PatchCoreModule]):
-    """See the module's docstring. Scores are Euclidean distances, 0 or more.
+    """See the module's docstring. Raw scores and the map are Euclidean distances, 0 or more.
 
     Attributes:
         origin: where each patch of the bank comes from; None before the member is fitted.
@@ -74,6 +75,7 @@ class PatchCore(ModuleMember[PatchCoreModule]):
         images, cells = candidates.images, candidates.cells
         of_image = np.repeat(majority.digests[images], cells.shape[1])
         self.origin = BankOrigin.of_patches(of_image[chosen.numpy()], cells.ravel()[chosen.numpy()])
+        self._standardise(scores_without_own_patches(module, self.origin, majority))
         return self
 
     def _without_suspicious(self, majority: ImageRows, context: FitContext) -> ImageRows:
@@ -100,14 +102,14 @@ class PatchCore(ModuleMember[PatchCoreModule]):
     def add_normal(self, rows: ImageRows) -> int:
         """Add the patches of further normal images that the bank lacks.
 
-        A larger bank can only reduce distances. Mean and projection stay as they were fitted. See
-        :mod:`oneclass.patchcore.bank_growth`.
+        A larger bank can only reduce distances. Mean, projection and the scale of the scores stay as they
+        were fitted. See :mod:`oneclass.patchcore.bank_growth`.
         """
-        module = self.to_module()
+        module = self.raw_module()
         patches = torch.from_numpy(np.concatenate(list(rows.patches())))
         points = module.projected(patches).flatten(end_dim=1)
-        # Mean and projection are not fitted again: that would move every patch of the bank, and with it every
-        # score that the stacker was fitted on.
+        # Nothing is fitted again: another projection would move every patch of the bank, and another scale
+        # every score that the stacker was fitted on.
         added = patches_to_add(module.bank, points)
         grown = torch.cat([module.bank, points[added]])
         self._module = PatchCoreModule(self.settings, module.mean, module.projection, grown, module.grid)
@@ -132,28 +134,26 @@ class PatchCore(ModuleMember[PatchCoreModule]):
         self, patches: FloatArray, n_nearest: int, without: Collection[str] = (), most: int = 3
     ) -> list[DecidingPatch]:
         """See :class:`contracts.member.ExplainingMember` and :mod:`oneclass.patchcore.nearest_patches`."""
-        module = self.to_module()
+        module = self.raw_module()
         assert self.origin is not None  # set whenever the module is
         return deciding_patches(module, self.origin, torch.from_numpy(patches), n_nearest, without, most)
 
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
+    def _saved(self, module: PatchCoreModule) -> tuple[Arrays, dict[str, Any]]:
         """Mean, bank, projection if there is one, and the origin of the bank's patches."""
-        module = self.to_module()
         assert self.origin is not None  # set whenever the module is
         arrays: Arrays = {"mean": module.mean.numpy(), "bank": module.bank.numpy(), **self.origin.arrays()}
         if module.projection is not None:
             arrays["projection"] = module.projection.numpy()
         return arrays, {"grid": module.grid}
 
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        """Load a saved state.
+    def _load(self, arrays: Arrays, meta: dict[str, Any]) -> PatchCoreModule:
+        """The saved module.
 
         Raises:
             ModelError: the state does not say where the bank's patches come from.
         """
         self.origin = BankOrigin.from_arrays(arrays)
-        self._module = self._empty_module(arrays, meta)
-        return self
+        return self._empty_module(arrays, meta)
 
     def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> PatchCoreModule:
         # Built of the saved numbers at once: the slices of the bank are computed from it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 
 import torch
@@ -107,19 +108,28 @@ class PatchCoreModule(nn.Module):
 
     def forward(self, features: BackboneFeatures) -> tuple[Tensor, Tensor]:
         """Return image scores ``[N, 1]`` and the map ``[N, g, g]`` (or ``map_size``), both distances."""
-        grid = features.patches.shape[-1]
-        patches_NPk = self.projected(features.patches)
+        return self.distances(features.patches)
+
+    def distances(self, patches: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Scores and map of ``[N, C, g, g]`` patch features.
+
+        Args:
+            patches: of N images.
+            hidden: ``[N, B]`` bool, the bank patches that do not exist for each image; None for none.
+        """
+        grid = patches.shape[-1]
+        patches_NPk = self.projected(patches)
         # |x - b|^2 = |x|^2 + (|b|^2 - 2 x.b): the minimum over b needs only the bracket. The clamps below
         # are for copies of bank patches, whose rounding errors may lie below 0.
         patches_and_one = _with_one(patches_NPk)
-        brackets = (part(patches_and_one) for part in self.slices)
+        brackets = self._brackets(patches_and_one, None if hidden is None else hidden[:, None, :])
         squared = (patches_NPk * patches_NPk).sum(dim=2)
         if self.settings.image_score == "reweighted":
             # Equation 7 needs the position of the nearest patch in the whole bank, so the slices must be
             # joined.
             smallest, nearest = torch.cat(list(brackets), dim=2).min(dim=2)
             distances = (squared + smallest).clamp_min(0.0).sqrt()
-            score = self._reweighted(patches_NPk, distances, nearest)
+            score = self._reweighted(patches_NPk, distances, nearest, hidden)
         else:
             if self.settings.image_score == "knn_mean":
                 # A small bank may hold fewer patches than the setting asks for.
@@ -139,7 +149,16 @@ class PatchCoreModule(nn.Module):
             patch_map = torch.matmul(torch.matmul(self.upsampling, patch_map), self.upsampling.T)
         return score[:, None], patch_map
 
-    def _reweighted(self, patches_NPk: Tensor, distances: Tensor, nearest: Tensor) -> Tensor:
+    def _brackets(self, points_and_one: Tensor, hidden: Tensor | None) -> Iterator[Tensor]:
+        """The bracket of each slice of the bank; infinite where a bank patch is hidden."""
+        parts = [None] * len(self.slices) if hidden is None else hidden.split(_SLICE, dim=-1)
+        for bank_slice, part in zip(self.slices, parts, strict=True):
+            bracket: Tensor = bank_slice(points_and_one)
+            yield bracket if part is None else bracket.masked_fill(part, torch.inf)
+
+    def _reweighted(
+        self, patches_NPk: Tensor, distances: Tensor, nearest: Tensor, hidden: Tensor | None
+    ) -> Tensor:
         """Equation 7: s = (1 - exp(s*) / sum over N_b(m*) of exp|m_test - m|) s*."""
         n_neighbours = min(self.settings.neighbours, self.bank.shape[0])
         farthest = distances.argmax(dim=1, keepdim=True)
@@ -148,8 +167,7 @@ class PatchCoreModule(nn.Module):
         # The bank patch nearest to the image's farthest patch.
         m_star = self.bank[nearest.gather(1, farthest)[:, 0]]
         # N_b(m*): the bank patches nearest to m*, m* itself among them and first.
-        star_and_one = _with_one(m_star)
-        to_star = torch.cat([part(star_and_one) for part in self.slices], dim=1)
+        to_star = torch.cat(list(self._brackets(_with_one(m_star), hidden)), dim=1)
         neighbours = self.bank[to_star.topk(n_neighbours, dim=1, largest=False).indices]
         to_test = (m_test - neighbours).square().sum(dim=2).sqrt()
         # exp(s*) over the sum is entry 0 of a softmax, which does not overflow for large distances.

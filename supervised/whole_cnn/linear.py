@@ -40,9 +40,9 @@ class LinearCnn(TunedCnn):
         head = HeadCnn(self.settings).fit_features(
             features, rows.labels, rows.n_classes, context, rows.is_copy
         )
-        weight, bias = head.to_module().as_linear()
+        weight, bias = head.raw_module().as_linear()
         put_last_linear(module.classifier, weight, bias)
-        module.correction.copy_(head.to_module().correction)
+        module.correction.copy_(head.raw_module().correction)
         self._ledger = head.state()[1]["prior_ledger"]
         self._module = module.eval()
         return self

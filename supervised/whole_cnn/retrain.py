@@ -94,7 +94,7 @@ def refit(
         head = HeadCnn(head_settings).fit_features(
             fit.features, fit.labels.numpy(), n_classes, FitContext(seed=0)
         )
-        return Refitted(*head.to_module().as_linear(), PriorLedger(shares, balanced, exact=True))
+        return Refitted(*head.raw_module().as_linear(), PriorLedger(shares, balanced, exact=True))
     if settings.method == "lws":
         scales = learned_scales(weight, bias, fit, settings.max_iterations)
         said = "lws: scales " + ", ".join(f"{scale:.3f}" for scale in scales.tolist())
