@@ -163,7 +163,7 @@ def _one_fold(
     given = plan.settings.model_dump(exclude={"bank_size", "bank_ratio", "bank_mb", "bank_ms"})
     member = PatchCore(PatchCoreSettings(**given, bank_size=most))
     try:
-        module = member.fit(fit_rows, context).to_module()
+        module = member.fit(fit_rows, context).raw_module()
     except MemberCollapsedError as collapse:
         raise DataError(f"{collapse} There is no curve to draw.") from collapse
     for size, of_size in scores.items():

@@ -124,7 +124,7 @@ def run_arm(arm: str, folder: Path) -> dict[str, Any]:
         seconds = time.perf_counter() - started
         peak = _peak_megabytes()
         arrays, meta = member.state()
-        network = member.to_module().network
+        network = member.raw_module().network
         scores = np.concatenate([_their_scores(member, test[i : i + _BATCH]) for i in _starts(test)])
         bank = network.memory_bank.numpy()
         (folder / "anomalib.json").write_text(json.dumps(meta))
@@ -141,7 +141,7 @@ def run_arm(arm: str, folder: Path) -> dict[str, Any]:
         _write_graph(folder, arm, backbone, member)
         score = _graph_runner(folder, arm)
         scores = np.concatenate([score(test[i : i + _BATCH]) for i in _starts(test)])
-        bank = member.to_module().bank.numpy()
+        bank = member.raw_module().bank.numpy()
     np.savez(folder / f"{ARMS.index(arm)}-{_ARM_FILE}", scores=scores, labels=images["test_labels"])
     return {
         "fit_seconds": seconds,
@@ -233,7 +233,7 @@ def _their_scores(member: Any, pixels: np.ndarray) -> np.ndarray:
     """Of anomalib's own forward pass, loop over chunks and map included."""
     import torch
 
-    module = member.to_module()
+    module = member.raw_module()
     with torch.inference_mode():
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
         scores: np.ndarray = module.network(module.preparation(images)).pred_score.numpy()

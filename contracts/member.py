@@ -17,7 +17,8 @@ MemberKind = Literal["oneclass", "semisupervised", "supervised"]
 """Which rows a member learns from. ``oneclass``: the majority's alone. ``semisupervised``: it models the
 majority, too, and pushes labelled minority rows away from it. ``supervised``: it tells the classes apart."""
 ScoreMeaning = Literal["anomaly_score", "logit"]
-"""``anomaly_score``: a distance or the like, 0 or more for our own members. ``logit``: log-odds."""
+"""``anomaly_score``: 0 for a typical normal image, 1 for one standard deviation more; it may be negative.
+``logit``: log-odds."""
 MemberInput = Literal["pooled", "patches", "images"]
 """What a member's module reads: pooled features, patch features, or pixels."""
 
@@ -113,7 +114,7 @@ class GrowingMember(Protocol):
     """A fitted member that can take in more normal images without being fitted again."""
 
     def add_normal(self, rows: ImageRows) -> int:
-        """Learn from further majority rows.
+        """Learn from further majority rows. What scores are relative to stays that of the fit.
 
         Args:
             rows: new rows, none of which the member has seen. Their order does not change later scores.
@@ -144,8 +145,8 @@ class DecidingPatch:
 
     Attributes:
         cell: on the image's grid, ``row * g + column``.
-        distance: to the nearest normal patch. It equals the unsmoothed map there, unless the score averages
-            over k neighbours.
+        distance: to the nearest normal patch. It equals the unsmoothed map there, unless the member averages
+            over k neighbours. The image's score is not in its unit: it is standardised.
         nearest: normal patches, nearest first.
     """
 

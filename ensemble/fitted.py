@@ -19,7 +19,7 @@ from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, probability, shift_logit
 from ensemble.stacking.combination import LinearCombination
 
-FORMAT = "outnumbered-ensemble-2"
+FORMAT = "outnumbered-ensemble-3"
 
 # A threshold on the minority's probability for two classes; K numbers, minority last, for more. Without
 # labels it is the share of false alarms, on p_normal.

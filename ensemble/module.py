@@ -122,26 +122,15 @@ class _Normal(nn.Module):
 
 
 class _Transform(nn.Module):
-    """:class:`ensemble.stacking.transform.ColumnTransform`; logarithms are taken of ratios near 1."""
+    """:class:`ensemble.stacking.transform.ColumnTransform`."""
 
-    is_log: Tensor
-    floor: Tensor
-    eps: Tensor
-    log_scale: Tensor
     mean: Tensor
     mean_rest: Tensor
     inverse_std: Tensor
 
     def __init__(self, transform: ColumnTransform) -> None:
         super().__init__()
-        # log(x + eps) - mean = log((x + eps) / exp(mean)): the ratio keeps the digits that the difference of
-        # two large logarithms would lose.
-        log_scale = np.where(transform.is_log, np.exp(-np.where(transform.is_log, transform.mean, 0.0)), 1.0)
-        mean = np.where(transform.is_log, 0.0, transform.mean)
-        self.register_buffer("is_log", torch.from_numpy(transform.is_log))
-        self.register_buffer("floor", _float32(transform.floor))
-        self.register_buffer("eps", _float32(transform.eps))
-        self.register_buffer("log_scale", _float32(log_scale))
+        mean = transform.mean
         self.register_buffer("mean", _float32(mean))
         # The part of the mean that float32 cannot hold; it is subtracted second.
         self.register_buffer("mean_rest", _float32(mean - mean.astype(np.float32).astype(np.float64)))
@@ -149,13 +138,8 @@ class _Transform(nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         """``[N, M]`` → ``[N, M]``."""
-        # Clamped before the logarithm: torch.where evaluates both branches, and a NaN of a logit column in
-        # the unused one would be legal but noisy in other runtimes.
-        above_floor = torch.clamp(scores - self.floor, min=0.0) + self.eps
-        logarithm = torch.log(above_floor * self.log_scale)
         # Subtracted in two steps; adding the two constants first would round the rest away.
-        linear = (scores - self.mean) - self.mean_rest
-        return torch.where(self.is_log, logarithm, linear) * self.inverse_std
+        return ((scores - self.mean) - self.mean_rest) * self.inverse_std
 
 
 class _Affine(nn.Module):

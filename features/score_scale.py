@@ -31,7 +31,7 @@ class ScoreScale:
     Attributes:
         location: g of a typical normal image.
         spread: standard deviation of g over normal images, > 0; 1 where the reference has none.
-        offset: g is ``log(max(raw, 0) + offset)``, in units of the raw score and > 0; None: g changes nothing.
+        offset: g is ``log(max(raw, 0) + offset)``, > 0, in units of the raw score; None: g is the identity.
     """
 
     location: float

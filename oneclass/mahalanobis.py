@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext, MemberInput, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, IndexArray, MaskArray
+from contracts.rows import FloatArray, ImageRows, MaskArray
 from features.member import FormulaMember
 from oneclass.collapse import require_distinct_scores
-from oneclass.majority import drawn_rows, families_of, majority_rows, parts_of
+from oneclass.majority import drawn_rows, families_of, held_out_parts, majority_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _LEAST_STD = 1e-6
 _LEAST_SHRINKAGE = 1e-6
-_PARTS = 5
 
 Doubles = npt.NDArray[np.float64]
 
@@ -79,7 +78,9 @@ class Mahalanobis(FormulaMember):
         # so equal scores would not mean a collapse.
         if len(pooled) > pooled.shape[1]:
             require_distinct_scores("mahalanobis", self.raw_score(normal))
-        self._standardise(_cross_fitted(pooled, parts_of(families_of(normal), _PARTS, context.seed)))
+        parts = held_out_parts(families_of(normal), context.seed)
+        # A single row has no others to be measured by.
+        self._standardise(_held_out_distances(pooled, parts) if parts else self.raw_score(normal))
         return self
 
     def formula(self, features: BackboneFeatures, fitted: Mapping[str, Tensor]) -> tuple[Tensor, None]:
@@ -102,23 +103,21 @@ def _gaussian(pooled: Doubles) -> tuple[Doubles, Doubles, float]:
     return mean, np.linalg.inv(np.linalg.cholesky(covariance)).T / std[:, None], shrinkage
 
 
-def _cross_fitted(pooled: Doubles, parts: IndexArray) -> FloatArray:
-    """``[N, 1]`` distances of rows from a Gaussian of the other parts' rows.
+def _held_out_distances(pooled: Doubles, parts: list[MaskArray]) -> FloatArray:
+    """``[R, 1]`` distances of rows from a Gaussian of the other rows.
 
     Rows lie closer to a Gaussian that was estimated from them than new rows do. With fewer rows than features
     all of them lie at about the same distance, which says nothing of what new rows have.
 
     Args:
         pooled: ``[N, D]`` majority rows.
-        parts: ``[N]`` see :func:`oneclass.majority.parts_of`.
+        parts: see :func:`oneclass.majority.held_out_parts`.
     """
-    distances = np.empty((len(pooled), 1), dtype=np.float32)
-    for part in np.unique(parts):
-        mine = parts == part
-        # A single row, or family, has no others.
-        mean, whitening, _ = _gaussian(pooled[~mine] if not mine.all() else pooled)
-        distances[mine, 0] = np.linalg.norm((pooled[mine] - mean) @ whitening, axis=1)
-    return distances
+    distances = []
+    for held_out in parts:
+        mean, whitening, _ = _gaussian(pooled[~held_out])
+        distances.append(np.linalg.norm((pooled[held_out] - mean) @ whitening, axis=1, keepdims=True))
+    return np.concatenate(distances).astype(np.float32)
 
 
 def _shrunk_covariance(standard: Doubles, varies: MaskArray) -> tuple[Doubles, float]:

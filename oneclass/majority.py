@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from contracts.errors import DataError
-from contracts.rows import ImageRows, IndexArray, majority_positions
+from contracts.rows import ImageRows, IndexArray, MaskArray, majority_positions
 
 
 def majority_rows(name: str, rows: ImageRows) -> ImageRows:
@@ -32,6 +32,10 @@ REFERENCE_ROWS = 512
 of .04 standard deviations, whatever the data set's size."""
 
 
+_PARTS = 5
+_ENOUGH_HELD_OUT = 256
+
+
 def families_of(rows: ImageRows) -> IndexArray:
     """``[N]`` numbers of the rows that must not vouch for each other: equal for rows of one group.
 
@@ -41,20 +45,24 @@ def families_of(rows: ImageRows) -> IndexArray:
     return np.arange(len(rows)) if len(np.unique(groups)) == 1 else np.asarray(groups, dtype=np.int64)
 
 
-def parts_of(families: IndexArray, n_parts: int, seed: int) -> IndexArray:
-    """``[N]`` number of the part, 0…n_parts-1, that each row falls into, at random; families stay whole.
+def held_out_parts(families: IndexArray, seed: int) -> list[MaskArray]:
+    """``[N]`` rows to hold out of a fit that is made for the scale of the scores alone, part by part.
 
-    With fewer families than parts, some parts are empty.
+    Each part is a fifth of the families, drawn at random. There are five, or fewer where these hold enough
+    rows, so that large data sets pay for one fit more and not for five. A single family gives none.
 
     Args:
         families: ``[N]`` see :func:`families_of`.
-        n_parts: how many.
         seed: of the draw.
     """
     names, family = np.unique(families, return_inverse=True)
+    if len(names) == 1:
+        return []
     # A stream of its own, so that the parts do not follow from what the seed decides elsewhere.
-    place = np.random.default_rng([seed, 1]).permutation(len(names))
-    return np.asarray(place[family] % n_parts, dtype=np.int64)
+    part = (np.random.default_rng([seed, 1]).permutation(len(names)) % _PARTS)[family]
+    masks = [part == k for k in range(min(_PARTS, len(names)))]
+    n_needed = 1 + int(np.searchsorted(np.cumsum([mask.sum() for mask in masks]), _ENOUGH_HELD_OUT))
+    return masks[:n_needed]
 
 
 def reference_positions(n_rows: int) -> IndexArray:

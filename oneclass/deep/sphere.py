@@ -30,7 +30,7 @@ from features.tensors import BackboneFeatures
 from features.training import batches_of, run_training
 from oneclass.collapse import require_distinct_scores, require_spread_embeddings
 from oneclass.deep.settings import SphereSettings
-from oneclass.majority import families_of, parts_of, reference_positions
+from oneclass.majority import families_of, held_out_parts, reference_positions
 
 # As in the paper's code. Zero weights reach a coordinate of the centre at 0, so the network could learn it
 # without looking at the image.
@@ -38,7 +38,7 @@ _LEAST_CENTRE_COORDINATE = 0.1
 _LEAST_CENTRE_NORM = 1e-3
 # Keeps 1 / d finite for a minority row at the centre; the paper's code uses the same number.
 _EPSILON = 1e-6
-_LEAST_IN_HALF = 3
+_LEAST_FOR_SPREAD = 3
 # Keeps the logarithm of a distance finite.
 _LEAST_DISTANCE = 1e-12
 _ORIGIN = "the centre is the origin, which all-zero weights reach"
@@ -130,9 +130,9 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
     """A member whose raw score is the distance from the centre, 0 or more.
 
     Training draws its own images to the centre, so new ones lie farther from it: by one standard deviation of
-    the logarithm and more. How much farther is measured in two halves: a network of each half scores the
-    other. The scale of the scores is that of the whole network's training images, moved and widened by that.
-    It takes as long again as the fit itself, and leaves all images to learn from.
+    the logarithm and more. How much farther is measured by networks that lack a fifth of the images and score
+    it. The scale of the scores is that of the whole network's training images, moved and widened by that. So
+    a fit trains up to six networks, and the one that is kept has learnt from all images.
     """
 
     kind: ClassVar[MemberKind] = "oneclass"
@@ -187,24 +187,24 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
     ) -> FloatArray:
         """``[R, 1]`` raw scores that normal images would have if the network had not learnt from them."""
         used = np.concatenate([majority, minority])
-        half_of = np.full(len(rows), -1)
-        half_of[used] = parts_of(families_of(rows.subset(used)), 2, context.seed)
         learnt = self._log_scores(network, rows.subset(majority))
         away = []
-        for half in (half_of == 0, half_of == 1):
-            mine, others = majority[half[majority]], majority[~half[majority]]
-            # One or two images make no network whose scores tell images apart.
-            if len(mine) < _LEAST_IN_HALF or len(others) < _LEAST_IN_HALF:
-                break
-            quiet = FitContext(context.seed, context.device)
+        for part in held_out_parts(families_of(rows.subset(used)), context.seed):
+            out = part[: len(majority)]
+            mine, others = majority[~out], majority[out]
+            if len(mine) < _LEAST_FOR_SPREAD or len(others) == 0:
+                continue
             try:
-                of_half = self._fit_on(rows, mine, minority[half[minority]], quiet)
+                # Nothing of it is kept or reported.
+                of_part = self._fit_on(
+                    rows, mine, minority[~part[len(majority) :]], FitContext(context.seed, context.device)
+                )
             except MemberCollapsedError as collapse:
-                context.report(f"{collapse} That was a network of half the images, for the scale of scores.")
-                break
-            own = self._log_scores(of_half, rows.subset(mine))
-            away.append((self._log_scores(of_half, rows.subset(others)) - own.mean()) / own.std())
-        else:
+                context.report(f"{collapse} It was made for the scale of the scores, which does without it.")
+                continue
+            own = self._log_scores(of_part, rows.subset(mine))
+            away.append((self._log_scores(of_part, rows.subset(others)) - own.mean()) / own.std())
+        if away:
             learnt = learnt.mean() + learnt.std() * np.concatenate(away)
         return np.exp(learnt)[:, None].astype(np.float32)
 

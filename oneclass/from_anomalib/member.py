@@ -28,6 +28,7 @@ from oneclass.majority import majority_rows
 _SCORED_AT_A_TIME = 8
 _CHECKED = 64
 _COMPARED = 4
+_SIZES = ("image_size", "working_size", "normalisation")
 
 
 class AnomalibMember(ModuleMember[nn.Module]):
@@ -73,12 +74,16 @@ class AnomalibMember(ModuleMember[nn.Module]):
         pixels = normal.images(checked)
         # Mirrored, because a memory bank is at distance 0 from the images it was made of.
         mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
-        require_distinct_scores(self.name, self._score_pixels(self._module, mirrored))
+        reference = self._score_pixels(self._module, mirrored)
+        require_distinct_scores(self.name, reference)
+        # The scale, too, is that of the mirrored images: nearly normal, and new to the network. Held-out ones
+        # would cost further trainings of minutes each.
+        self._standardise(reference, may_be_negative=bool((reference < 0).any()))
         self._sample = pixels[:_COMPARED]
         return self
 
     def score(self, rows: ImageRows) -> FloatArray:
-        """``[N, 1]`` raw anomaly scores."""
+        """``[N, 1]`` standardised anomaly scores."""
         module = self.to_module()
         parts = [
             self._score_pixels(module, rows.images(positions))
@@ -95,19 +100,19 @@ class AnomalibMember(ModuleMember[nn.Module]):
                 scores.append(module(BackboneFeatures(images=images, pooled=nothing, patches=nothing))[0])
         return torch.cat(scores).float().numpy()
 
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
+    def _saved(self, module: nn.Module) -> tuple[Arrays, dict[str, Any]]:
         """All that the network holds; a network restored from it is first tested on a few images.
 
         Raises:
             ModelError: the restored model does not repeat the trained one's scores.
         """
-        network: Any = self.to_module().get_submodule("network")
+        network: Any = module.get_submodule("network")
         arrays, plain = network_state(network)
         meta = {**self._sizes, "plain": plain}
         if self._sample is not None:
             restored = AnomalibMember(self.settings).restore(arrays, meta)
-            before = self._score_pixels(self.to_module(), self._sample)
-            after = self._score_pixels(restored.to_module(), self._sample)
+            before = self._score_pixels(module, self._sample)
+            after = self._score_pixels(restored.raw_module(), self._sample)
             # Some models keep what they learnt where no state dict finds it; a saved member that scores
             # differently must not be kept.
             if not np.allclose(before, after, rtol=1e-4, atol=1e-6):
@@ -117,16 +122,19 @@ class AnomalibMember(ModuleMember[nn.Module]):
                 )
         return arrays, meta
 
-    def restore(self, arrays: Arrays, meta: dict[str, Any]) -> Self:
-        """Load a saved state; no weights are downloaded again."""
+    def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> nn.Module:
+        """The network with the saved numbers already in it; no weights are downloaded again."""
         built = build_model(self.settings, meta["image_size"], "random", seed=0)
         put_state(built.lightning.model, arrays, meta["plain"], self.name)
         mean, std = (tuple(values) for values in meta["normalisation"])
         preparation = Preparation(meta["image_size"], meta["working_size"], (mean, std))
         network = built.lightning.model.eval().requires_grad_(False)
-        self._sizes = {key: value for key, value in meta.items() if key != "plain"}
-        self._module = scorer(preparation, network)
-        return self
+        return scorer(preparation, network)
+
+    def _load(self, arrays: Arrays, meta: dict[str, Any]) -> nn.Module:
+        self._sizes = {key: meta[key] for key in _SIZES}
+        # Memory banks change their size in training, so nothing is left for load_state_dict to do.
+        return self._empty_module(arrays, meta)
 
 
 def _slices(n: int, size: int) -> list[IndexArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +61,8 @@ class NearestRows(nn.Module):
         """
         n_rows = self.bank.shape[0]
         if n_rows == 1:
-            return self(self.bank)[:, None].numpy()
+            itself: FloatArray = self(self.bank)[:, None].numpy()
+            return itself
         # A few hundred rows show whether the bank varies; comparing all with all would be quadratic.
         checked = torch.from_numpy(reference_positions(n_rows))
         # Not by the matrix product: its rounding errors would make copies look different.
@@ -77,8 +79,11 @@ class NearestRows(nn.Module):
         family = torch.from_numpy(families)
         squared[family[checked][:, None] == family] = torch.inf
         # The largest family leaves the fewest neighbours.
-        most = int(torch.bincount(family.unique(return_inverse=True)[1]).max())
-        return self._mean_of_nearest(squared, min(self.neighbours, n_rows - most))[:, None].numpy()
+        most = int(np.unique(families, return_counts=True)[1].max())
+        found: FloatArray = self._mean_of_nearest(squared, min(self.neighbours, n_rows - most))[
+            :, None
+        ].numpy()
+        return found
 
     @staticmethod
     def _mean_of_nearest(squared: Tensor, k: int) -> Tensor:

@@ -151,7 +151,7 @@ class PatchCoreModule(nn.Module):
 
     def _brackets(self, points_and_one: Tensor, hidden: Tensor | None) -> Iterator[Tensor]:
         """The bracket of each slice of the bank; infinite where a bank patch is hidden."""
-        parts = [None] * len(self.slices) if hidden is None else hidden.split(_SLICE, dim=-1)
+        parts = [None] * len(self.slices) if hidden is None else torch.split(hidden, _SLICE, dim=-1)
         for bank_slice, part in zip(self.slices, parts, strict=True):
             bracket: Tensor = bank_slice(points_and_one)
             yield bracket if part is None else bracket.masked_fill(part, torch.inf)

@@ -18,7 +18,7 @@ def build_table(
     seed=0,
     rows_per_group=1,
 ):
-    """Two classes: logit members of the given strengths, then positive anomaly scores."""
+    """Two classes: logit members of the given strengths, then standardised anomaly scores."""
     rng = np.random.default_rng(seed)
     labels = np.r_[np.zeros(n_neg, np.int64), np.ones(n_pos, np.int64)]
     n = len(labels)
@@ -31,7 +31,7 @@ def build_table(
         scores.append(strength * (labels - 0.5) * 2 + rng.normal(size=n) + shared)
     for i, strength in enumerate(anomaly_strengths):
         columns.append(ScoreColumn(f"patchcore{i}", "oneclass", "anomaly_score"))
-        scores.append(np.exp(0.4 * (strength * labels + rng.normal(size=n)) + 2))
+        scores.append(strength * labels + rng.normal(size=n))
     return ScoreTable(
         row_ids=np.array([f"{i}.png" for i in range(n)]),
         labels=labels,
@@ -57,7 +57,7 @@ def build_table_3(counts=(150, 80, 25), *, n_folds=4, seed=0, strengths=(2.0, 1.
             scores.append(logits[:, k])
     if with_anomaly:
         columns.append(ScoreColumn("patchcore", "oneclass", "anomaly_score"))
-        scores.append(np.exp(0.5 * (1.5 * (labels == 2) + rng.normal(size=n))))
+        scores.append(1.5 * (labels == 2) + rng.normal(size=n))
     return ScoreTable(
         row_ids=np.array([f"{i}.png" for i in range(n)]),
         labels=labels,

@@ -43,9 +43,6 @@ def fitted_by_kind(make_table, make_table_3):
 def random_scores(fitted, n, seed=0):
     rng = np.random.default_rng(seed)
     scores = rng.normal(size=(n, len(fitted.columns))) * 2.5
-    is_log = fitted.combination.transform.is_log
-    scores[:, is_log] = np.exp(2 + 0.5 * scores[:, is_log])
-    scores[: n // 50, is_log] = 0.0
     return scores.astype(np.float32)
 
 

@@ -23,7 +23,7 @@ def test_scores_are_scikit_learns(majority):
     mean, std = normal.mean(axis=0), normal.std(axis=0)
     reference = LedoitWolf().fit((normal - mean) / std)
     expected = np.sqrt(reference.mahalanobis((new.pooled() - mean) / std))
-    np.testing.assert_allclose(fitted(rows).score(new)[:, 0], expected, rtol=1e-3)
+    np.testing.assert_allclose(fitted(rows).raw_score(new)[:, 0], expected, rtol=1e-3)
 
 
 def test_shrinkage_is_reported():
@@ -43,9 +43,9 @@ def test_a_feature_that_is_silent_on_the_majority_does_not_drown_the_others():
     rows.base.pooled[rows.labels == 0, 3] = 0.0
     member = fitted(rows)
     loud = synthetic_rows((10, 0), seed=1)
-    quiet = member.score(loud).mean()
+    quiet = member.raw_score(loud).mean()
     loud.base.pooled[:, 3] += 1.0
-    assert member.score(loud).mean() < 1.5 * quiet
+    assert member.raw_score(loud).mean() < 1.5 * quiet
 
 
 def test_features_that_depend_on_each_other_have_an_inverse_still():

@@ -28,7 +28,7 @@ from workflow.settings.recipe import MemberPlan
 from workflow.settings.registry import BASELINE, entry_of
 
 # Raised when the code of a member changes so that old results should not be reused.
-_FITS_VERSION = 4
+_FITS_VERSION = 5
 FINAL = -1
 _STATE = "state/"
 

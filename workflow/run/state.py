@@ -31,7 +31,7 @@ Measured = Literal["test_set", "cross_validation"]
 """On which rows figures stand: those of a test set, or the training rows, by nested cross-fitting."""
 
 # Raised when the fitting or the measuring changes, so that finished ensembles are fitted again.
-_ENSEMBLE_VERSION = 3
+_ENSEMBLE_VERSION = 4
 
 
 class Run:

@@ -25,29 +25,12 @@ def test_columns_are_standardised_and_monotone(make_table):
         assert (np.diff(z[order, m]) >= 0).all()
 
 
-def test_anomaly_scores_are_taken_in_logarithms(make_table):
+def test_anomaly_scores_are_taken_as_they_are(make_table):
+    """Their members have taken the logarithm; another one would bend the scale, and fail below 0."""
     training = TrainingScores.from_table(make_table())
-    scaled = replace(training, scores=training.scores * np.array([1, 1, 1000.0]))
-    np.testing.assert_allclose(
-        ColumnTransform.fit(training)(training.scores), ColumnTransform.fit(scaled)(scaled.scores), atol=1e-9
-    )
-
-
-def test_zeros_and_negative_anomaly_scores_stay_finite(make_table):
-    table = make_table()
-    scores = table.scores.copy()
-    scores[:10, 2] = 0.0
-    zeros = TrainingScores.from_table(replace(table, scores=scores))
-    z = ColumnTransform.fit(zeros)(zeros.scores)
-    assert np.isfinite(z).all()
-    assert np.abs(z).max() < 10
-    scores = table.scores.copy()
-    scores[:, 2] -= scores[:, 2].mean()
-    negative = TrainingScores.from_table(replace(table, scores=scores))
-    transform = ColumnTransform.fit(negative)
-    lower_than_ever = scores[:1].astype(float) - [[0, 0, 1e6]]
-    assert np.isfinite(transform(negative.scores)).all()
-    assert np.isfinite(transform(lower_than_ever)).all()
+    assert training.scores[:, 2].min() < 0
+    z = ColumnTransform.fit(training)(training.scores)
+    assert np.corrcoef(z[:, 2], training.scores[:, 2])[0, 1] == pytest.approx(1.0, abs=1e-12)
 
 
 def test_all_zero_and_constant_columns_become_zero(make_table):

@@ -82,7 +82,7 @@ def test_minority_rows_are_pushed_away(sad, sad_settings, svdd, svdd_settings, s
     rows, new = synthetic_rows((40, 30), strength=0.5), synthetic_rows((30, 30), seed=1, strength=0.5)
 
     def far_away(member):
-        scores = member.fit(rows, FitContext(2)).score(new)[:, 0]
+        scores = member.fit(rows, FitContext(2)).raw_score(new)[:, 0]
         return scores[new.labels == 1].mean() / scores[new.labels == 0].mean()
 
     longer = {**small, "epochs": 12}

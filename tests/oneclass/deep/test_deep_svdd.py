@@ -31,7 +31,7 @@ def test_no_layer_has_a_bias():
 
 
 def test_default_centre_is_nowhere_near_what_zero_weights_reach():
-    centre = fitted().to_module().centre
+    centre = fitted().raw_module().centre
     assert (centre.abs() >= 0.1).all()
 
 
@@ -44,7 +44,7 @@ def test_centre_is_the_mean_embedding_before_training(monkeypatch):
         return original(module, loader)
 
     monkeypatch.setattr(sphere, "initial_centre", spy)
-    centre = fitted().to_module().centre
+    centre = fitted().raw_module().centre
     mean = seen["embeddings"].mean(dim=0)
     assert len(seen["embeddings"]) == 60  # majority rows only
     far = mean.abs() >= 0.1
@@ -58,8 +58,8 @@ def test_centre_is_the_mean_embedding_before_training(monkeypatch):
 def test_radius_is_the_quantile_of_the_fitted_distances(objective, nu):
     rows = synthetic_rows()
     member = fitted(rows, objective=objective, nu=nu, warm_up_epochs=1)
-    distances = member.score(rows.subset(np.flatnonzero(rows.labels == 0)))[:, 0]
-    radius = float(member.to_module().radius)
+    distances = member.raw_score(rows.subset(np.flatnonzero(rows.labels == 0)))[:, 0]
+    radius = float(member.raw_module().radius)
     assert radius > 0
     assert radius == pytest.approx(np.quantile(distances, 1 - nu), rel=1e-4)
 
@@ -67,9 +67,9 @@ def test_radius_is_the_quantile_of_the_fitted_distances(objective, nu):
 def test_training_draws_the_majority_together():
     rows = synthetic_rows()
     short, long = fitted(rows, epochs=1), fitted(rows, epochs=12)
-    assert short.to_module().centre.equal(long.to_module().centre)
+    assert short.raw_module().centre.equal(long.raw_module().centre)
     normal = rows.subset(np.flatnonzero(rows.labels == 0))
-    assert long.score(normal).mean() < 0.75 * short.score(normal).mean()
+    assert long.raw_score(normal).mean() < 0.75 * short.raw_score(normal).mean()
 
 
 def test_soft_boundary_is_another_objective_after_the_warm_up():
@@ -82,7 +82,7 @@ def test_soft_boundary_is_another_objective_after_the_warm_up():
 
 def test_cells_are_standardised_over_the_majority_alone():
     rows = synthetic_rows((60, 60), strength=4.0)
-    module = fitted(rows).to_module()
+    module = fitted(rows).raw_module()
     [patches] = rows.subset(np.flatnonzero(rows.labels == 0)).patches()
     cells = standard_cells(torch.from_numpy(patches), module.mean, module.std)
     assert cells.shape == (60, 9, 8)
@@ -105,8 +105,8 @@ def test_a_channel_that_is_silent_on_the_majority_does_not_drown_the_others():
     rows = synthetic_rows()
     rows.base.patches[rows.labels == 0, 3] = 0.0
     member = fitted(rows)
-    assert member.to_module().std[3] == 1.0
-    assert member.score(rows).max() < 100.0
+    assert member.raw_module().std[3] == 1.0
+    assert member.raw_score(rows).max() < 100.0
 
 
 def test_kept_and_streamed_cells_give_the_same_member(monkeypatch):

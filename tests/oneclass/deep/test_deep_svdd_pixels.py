@@ -96,7 +96,7 @@ def test_an_image_of_one_colour_has_no_contrast_and_no_nan():
 
 def test_inputs_of_the_majority_fill_0_to_1_and_no_other_row_matters():
     rows = synthetic_rows((30, 30), strength=3.0)
-    module = fitted(rows).to_module()
+    module = fitted(rows).raw_module()
     majority = np.flatnonzero(rows.labels == 0)
     images = torch.from_numpy(rows.images(majority)).permute(0, 3, 1, 2).float()
     inputs = module.inputs_of(BackboneFeatures(images, torch.empty(0), torch.empty(0)))
@@ -123,8 +123,8 @@ def test_the_autoencoder_learns_and_the_network_starts_from_it():
 def test_radius_is_the_quantile_of_the_fitted_distances(objective):
     rows = synthetic_rows((30, 10))
     member = fitted(rows, objective=objective, nu=0.2, warm_up_epochs=1)
-    distances = member.score(rows.subset(np.flatnonzero(rows.labels == 0)))[:, 0]
-    assert float(member.to_module().radius) == pytest.approx(np.quantile(distances, 0.8), rel=1e-3)
+    distances = member.raw_score(rows.subset(np.flatnonzero(rows.labels == 0)))[:, 0]
+    assert float(member.raw_module().radius) == pytest.approx(np.quantile(distances, 0.8), rel=1e-3)
 
 
 def test_fine_tuning_is_slower_than_searching():

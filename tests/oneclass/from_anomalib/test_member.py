@@ -42,7 +42,7 @@ def pixels(n: int = 5) -> torch.Tensor:
 @pytest.mark.parametrize("num_neighbors", [1, 9])
 def test_patchcore_scores_as_anomalibs_own(num_neighbors):
     member = fitted("patchcore", arguments={**TINY, "num_neighbors": num_neighbors})
-    module: Any = member.to_module()
+    module: Any = member.raw_module()
     with torch.inference_mode():
         theirs = module.network(module.preparation(pixels())).pred_score
         ours, score_map = module(BackboneFeatures(pixels(), torch.empty(0), torch.empty(0)))

@@ -35,7 +35,7 @@ def test_scores_against_slow_reference(scale, k):
         bank, asked = bank / bank.std(axis=0), asked / bank.std(axis=0)
     if scale == "unit_length":
         bank, asked = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (bank, asked))
-    got = fitted(rows, neighbours=k, pooled_scale=scale).score(new)[:, 0]
+    got = fitted(rows, neighbours=k, pooled_scale=scale).raw_score(new)[:, 0]
     np.testing.assert_allclose(got, slow(bank, asked, k), rtol=1e-4)
 
 
@@ -49,7 +49,7 @@ def test_large_features_keep_their_small_distances():
 
 def test_the_bank_is_bounded_and_of_the_majority():
     rows = synthetic_rows((80, 20))
-    bank = fitted(rows, bank_size=30, pooled_scale="none").to_module().nearest.bank.numpy()
+    bank = fitted(rows, bank_size=30, pooled_scale="none").raw_module().nearest.bank.numpy()
     assert len(bank) == 30
     majority = rows.subset(np.flatnonzero(rows.labels == 0)).pooled()
     assert all((majority == row).all(axis=1).any() for row in bank)
@@ -66,7 +66,7 @@ def test_drawn_rows_are_all_where_there_are_few():
 def test_a_feature_that_is_silent_on_the_majority_keeps_its_scale():
     rows = synthetic_rows()
     rows.base.pooled[rows.labels == 0, 3] = 0.0
-    assert fitted(rows, pooled_scale="standard").to_module().scale[3] == 1.0
+    assert fitted(rows, pooled_scale="standard").raw_module().scale[3] == 1.0
 
 
 def test_constant_rows_are_a_collapse():

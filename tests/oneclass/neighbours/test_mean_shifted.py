@@ -65,7 +65,7 @@ def test_a_network_without_stages_is_refused():
 
 def test_only_the_last_stage_learns():
     start = _Embedding(MeanShifted(MeanShiftedSettings(image_size=32), BACKBONE).own_network).state_dict()
-    end = fitted(learning_rate=1e-2).to_module().embedding.state_dict()
+    end = fitted(learning_rate=1e-2).raw_module().embedding.state_dict()
     changed = {name for name in start if not torch.equal(start[name], end[name])}
     assert changed
     assert all("layer4" in name for name in changed), changed
@@ -83,9 +83,9 @@ def test_losses_are_recorded_and_fall():
 def test_bank_and_images_are_bounded():
     sentences = []
     member = fitted(bank_size=20, max_images=30, report=sentences.append)
-    assert member.to_module().nearest.bank.shape[0] == 20
+    assert member.raw_module().nearest.bank.shape[0] == 20
     assert sentences[0].endswith("on 30 images")
-    norms = member.to_module().nearest.bank.norm(dim=1)
+    norms = member.raw_module().nearest.bank.norm(dim=1)
     torch.testing.assert_close(norms, torch.ones(20))
 
 

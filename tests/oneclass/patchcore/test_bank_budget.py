@@ -92,7 +92,7 @@ def test_the_cached_result_says_what_a_budget_came_to():
     sentences = []
     rows = synthetic_rows((40, 0))
     member = PatchCore(PatchCoreSettings(bank_ratio=0.05)).fit(rows, FitContext(0, report=sentences.append))
-    assert len(member.to_module().bank) == 72
+    assert len(member.raw_module().bank) == 72
     assert sentences == ["bank_ratio=0.05 gives a bank of 72 patches."]
     repeated = PatchCore(PatchCoreSettings(bank_size=72)).fit(rows, FitContext(0))
-    assert torch.equal(repeated.to_module().bank, member.to_module().bank)
+    assert torch.equal(repeated.raw_module().bank, member.raw_module().bank)

@@ -62,7 +62,7 @@ def test_every_bank_patch_is_the_patch_that_its_origin_names(member):
     rows = synthetic_rows((40, 5))
     position = {digest: i for i, digest in enumerate(rows.digests)}
     [patches] = rows.patches(len(rows))
-    module, origin = member.to_module(), member.origin
+    module, origin = member.raw_module(), member.origin
     points = module.projected(torch.from_numpy(patches))
     for patch in range(len(module.bank)):
         image = position[origin.digest_of_patch(patch)]
@@ -75,8 +75,8 @@ def test_more_images_than_candidates_name_their_origin_too():
     member = PatchCore(PatchCoreSettings(candidate_patches=100, bank_size=30)).fit(rows, FitContext(0))
     position = {digest: i for i, digest in enumerate(rows.digests)}
     [patches] = rows.patches(len(rows))
-    points = member.to_module().projected(torch.from_numpy(patches))
-    for patch, point in enumerate(member.to_module().bank):
+    points = member.raw_module().projected(torch.from_numpy(patches))
+    for patch, point in enumerate(member.raw_module().bank):
         image = position[member.origin.digest_of_patch(patch)]
         torch.testing.assert_close(points[image, member.origin.cell[patch]], point)
 
@@ -85,12 +85,12 @@ def test_new_normal_images_come_nearer_and_none_goes_farther(member):
     assert isinstance(member, GrowingMember)
     new, others = synthetic_rows((4, 0), seed=5), synthetic_rows((20, 20), seed=6)
     new.base.patches[:, :, 2:4, 2:4] += 9.0
-    before, others_before = member.score(new), member.score(others)
-    n_bank = len(member.to_module().bank)
+    before, others_before = member.raw_score(new), member.raw_score(others)
+    n_bank = len(member.raw_module().bank)
     added = member.add_normal(new)
     assert 0 < added <= 4 * 36
-    assert len(member.to_module().bank) == n_bank + added == len(member.origin.cell)
-    assert (member.score(new) < 0.8 * before).all()
+    assert len(member.raw_module().bank) == n_bank + added == len(member.origin.cell)
+    assert (member.raw_score(new) < 0.8 * before).all()
     assert (member.score(others) <= others_before + 1e-5).all()
     assert set(member.origin.sha256) >= set(new.digests[[0]])
     assert member.add_normal(new) == 0
@@ -114,7 +114,7 @@ def test_deciding_patches_against_a_slow_version(settings):
     [patches] = rows.subset(np.arange(1)).patches()
     assert isinstance(member, ExplainingMember)
     image, own = torch.from_numpy(patches[0]), str(rows.digests[0])
-    module = member.to_module()
+    module = member.raw_module()
     points, bank = module.projected(image[None])[0].double(), module.bank.double()
     table = [[float((point - known).norm()) for known in bank] for point in points]
     farthest_first = sorted(range(36), key=lambda cell: -min(table[cell]))
@@ -129,5 +129,5 @@ def test_deciding_patches_against_a_slow_version(settings):
         assert [near.cell for near in each.nearest] == member.origin.cell[nearest].tolist()
     # The patches that decide are those of the score.
     if "top_patches" in settings:
-        score = member.score(rows.subset(np.arange(1)))[0, 0]
+        score = member.raw_score(rows.subset(np.arange(1)))[0, 0]
         assert np.mean([each.distance for each in found]) == pytest.approx(score, rel=1e-4, abs=1e-4)

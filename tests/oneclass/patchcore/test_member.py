@@ -57,7 +57,7 @@ def test_top_mean_against_slow_reference(top):
 def test_projected_scores_are_distances_in_the_projected_space():
     rows = synthetic_rows((30, 0))
     member = PatchCore(PatchCoreSettings(pca_dim=3, bank_size=100)).fit(rows, FitContext(0))
-    module = member.to_module()
+    module = member.raw_module()
     assert module.projection.shape == (8, 3)
     torch.testing.assert_close(module.projection.T @ module.projection, torch.eye(3), atol=1e-5, rtol=0)
     [patches] = rows.patches(len(rows))
@@ -69,7 +69,7 @@ def test_projected_scores_are_distances_in_the_projected_space():
     np.testing.assert_allclose(variances, np.linalg.eigvalsh(covariance)[::-1][:3], rtol=1e-3)
     nearest = torch.cdist(cells.double(), module.bank.double()).amin(dim=1).reshape(len(rows), -1)
     expected = nearest.sort(dim=1).values[:, -3:].mean(dim=1)
-    np.testing.assert_allclose(member.score(rows)[:, 0], expected, rtol=1e-4)
+    np.testing.assert_allclose(member.raw_score(rows)[:, 0], expected, rtol=1e-4)
 
 
 def slow_reweighted(bank, patches, neighbours):
@@ -184,7 +184,7 @@ def test_neighbourhood_is_the_mean_of_the_cells_around_that_exist():
 def test_whitened_bank_has_unit_variance_in_every_direction():
     rows = synthetic_rows((60, 0))
     settings = PatchCoreSettings(whiten=True, pca_dim=5, pca_rows="all", bank_size=5000)
-    module = PatchCore(settings).fit(rows, FitContext(0)).to_module()
+    module = PatchCore(settings).fit(rows, FitContext(0)).raw_module()
     [patches] = rows.patches(len(rows))
     points = module.projected(torch.from_numpy(patches)).flatten(end_dim=1)
     np.testing.assert_allclose(np.cov(points.numpy().T), np.eye(5), atol=2e-3)
@@ -222,8 +222,8 @@ def test_a_bank_that_holds_every_patch_is_no_collapse():
     """With few images all their patches fit into the bank, and their own scores are 0; others' are not."""
     train, new = synthetic_rows((8, 0)), synthetic_rows((20, 20), seed=1)
     member = PatchCore(PatchCoreSettings(bank_size=5000)).fit(train, FitContext(0))
-    assert len(member.to_module().bank) == 8 * 36
-    scores = member.score(new)[:, 0]
+    assert len(member.raw_module().bank) == 8 * 36
+    scores = member.raw_score(new)[:, 0]
     assert len(np.unique(scores)) == len(scores)
     exactly = PatchCore(PatchCoreSettings(bank_size=8 * 36)).fit(train, FitContext(0))
     assert np.array_equal(np.sort(exactly.score(new)), np.sort(member.score(new)))
