@@ -42,7 +42,7 @@ def test_decides_by_p_normal(normal_table):
         0.01,
         "false_alarms<=0.01",
     )
-    scores = np.array([[7.0, 7.0], [60.0, 60.0], [7.0, 60.0]], np.float32)
+    scores = np.array([[0.0, 0.0], [6.0, 6.0], [0.0, 6.0]], np.float32)
     assert fitted.decide(scores).tolist() == [0, 1, 1]
     assert fitted.decide(scores, threshold=1 / 300).tolist() == [0, 0, 0]
     assert fitted.p_normal(scores)[1] == 1 / 251
