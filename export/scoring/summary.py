@@ -98,7 +98,7 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
         p = np.array([rows[name].to_pylist() for name in columns], dtype=np.float64).T  # null becomes NaN
         p_normal = np.array(rows["p_normal"].to_pylist(), dtype=np.float64)
         distances = distance_to_threshold(p if by_probability else p_normal[:, None], thresholds)
-        odder = p[:, -1] if by_probability else _oddness(run, rows, p_normal)
+        suspicion = p[:, -1] if by_probability else _suspicion(run, rows, p_normal)
         for position, reason in enumerate(errors):
             order += 1
             if reason is not None:
@@ -117,14 +117,14 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
                 float(distances[position]),
             )
             uncertain.offer(row.distance, order, row)
-            probable.offer(-float(odder[position]), order, row)
+            probable.offer(-float(suspicion[position]), order, row)
     return ResultSummary(dict(decisions), dict(reasons.most_common()), uncertain.rows(), probable.rows())
 
 
-def _oddness(run: FinishedRun, rows: pa.Table, p_normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``[N]`` higher = odder, without a probability: by p_normal, then by the mean of members' scores.
+def _suspicion(run: FinishedRun, rows: pa.Table, p_normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``[N]`` higher = more suspicious, without a probability: by p_normal, then by the mean of members' scores.
 
-    Many images share the smallest p_normal, 1 / (n + 1), and among these some are far odder than others.
+    Many images share the smallest p_normal, 1 / (n + 1), and among these some lie far further out than others.
     """
     names = [f"score_{member}" for member in run.model.members]
     scores = np.array([rows[name].to_pylist() for name in names], dtype=np.float64).mean(axis=0)

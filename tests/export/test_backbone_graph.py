@@ -63,10 +63,10 @@ class WithNamedInputs(nn.Module):
 
     def __init__(self, graph):
         super().__init__()
-        self.graph = graph
+        self.inner = graph
 
     def forward(self, images, prior, threshold):
-        return self.graph(images, prior, threshold)
+        return self.inner(images, prior, threshold)
 
 
 def graph_of(*whats: str, n_backbones: int = 1) -> FusedGraph:
