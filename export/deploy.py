@@ -119,7 +119,7 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         "has_probability": model.has_probability,
         "no_probability": NO_PROBABILITY,
         "conformal": document.get("conformal"),
-        "measured": metrics.get("measured", "test_set"),
+        "measured": document.get("measured", "test_set"),
         "prior": _numbers(document["prior"]),
         "trained_prior": _numbers(document["trained_prior"]),
         "threshold": _numbers(document["threshold"]["value"]),

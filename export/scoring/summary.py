@@ -121,10 +121,12 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
     return ResultSummary(dict(decisions), dict(reasons.most_common()), uncertain.rows(), probable.rows())
 
 
-def _suspicion(run: FinishedRun, rows: pa.Table, p_normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``[N]`` higher = more suspicious, without a probability: by p_normal, then by the mean of members' scores.
+def _suspicion(
+    run: FinishedRun, rows: pa.Table, p_normal: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """``[N]`` higher = more suspicious, without a probability: by p_normal, then by the mean score.
 
-    Many images share the smallest p_normal, 1 / (n + 1), and among these some lie far further out than others.
+    Many images share the smallest p_normal, 1 / (n + 1), and some of these lie far further out than others.
     """
     names = [f"score_{member}" for member in run.model.members]
     scores = np.array([rows[name].to_pylist() for name in names], dtype=np.float64).mean(axis=0)

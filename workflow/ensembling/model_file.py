@@ -220,8 +220,9 @@ def _metadata(system: TrainedSystem) -> dict[str, Any]:
     """What the file says about itself; see :mod:`export.scoring.model` for the reader."""
     config, fitted = system.config, system.fitted
     data = system.data.of_repeat(system.repeats[0])
-    # A student's table has no other row than its own.
-    of_model = next((row for row in system.rows if row["name"] == "ensemble"), system.rows[0])
+    # A student's table has no other row than its own; without labels nothing is measured.
+    rows = {row["name"]: row for row in system.rows}
+    of_model = rows.get("ensemble") or next(iter(rows.values()), {})
     return {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,
@@ -242,6 +243,7 @@ def _metadata(system: TrainedSystem) -> dict[str, Any]:
             "sentence": fitted.normal.sentence,
         },
         "metrics": {key: value for key, value in of_model.items() if key != "minus_baseline"},
+        "measured": "test_set" if len(system.test.labels) else "cross_validation",
         # The model card is written from the file alone, by a room that knows no metrics.
         "metric_titles": {
             name: metric.title_with_direction for name, metric in metrics_for(fitted.n_classes).items()

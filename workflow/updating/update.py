@@ -6,8 +6,8 @@ stacker's rows. Then stacker, calibrator and threshold are fitted again and the 
 gate, as ``ensemble`` does. :mod:`workflow.run.feedback_scores` says why the scores stay valid.
 
 Without a test set there are few labels, and each is worth more than a training that takes seconds: the images
-join the training images (:func:`workflow.run.prepared.joined_feedback`), and the first of the minority bring
-supervised members.
+join the training images (:attr:`workflow.run.prepared.PreparedData.joined`), and the first of the minority
+bring supervised members.
 
 The steps come in this order, so that a kill at any moment leaves a run that works, and the same command
 continues:
