@@ -99,7 +99,7 @@ def test_weights_move_from_equal_ones_to_fitted_ones(make_table):
         table = make_table(600, n_pos, strengths=(1.5, 0.2), anomaly_strengths=(0.8,))
         strong, weak, _ = fit_stack(TrainingScores.from_table(table)).weights[:, 0]
         ratio.append(weak / strong)
-    assert ratio[0] > 0.6
+    assert ratio[0] > 0.5
     assert ratio[0] > ratio[1] > ratio[2] > ratio[3]
     assert ratio[3] < 0.15
 
