@@ -159,7 +159,9 @@ Sets = Annotated[
     str | None,
     typer.Option("--sets", help="Data sets as a,b,c; neu stands for all of neu:... (default: all)."),
 ]
-Members = Annotated[str | None, typer.Option("--members", help="Member types as a,b,c (default: eight).")]
+Members = Annotated[
+    str | None, typer.Option("--members", help="Member types as a,b,c (default: the benchmark's own).")
+]
 Make = Annotated[bool, typer.Option("--make/--no-make", help="Make score tables that are missing.")]
 Page = Annotated[Path | None, typer.Option("--markdown", help="Also write the page to this file.")]
 Draws = Annotated[int, typer.Option("--draws", min=1, help="Draws of each data set.")]
@@ -181,8 +183,7 @@ def fusion(
     cache: Cache = BENCH_CACHE,
 ) -> Any:
     """Judge every rule of fusion on many small problems with few labels."""
-    from benchmarks.few_labels.tables import MEMBERS
-    from benchmarks.fusion.run import FusionBench, bench_fusion
+    from benchmarks.fusion.run import MEMBERS, FusionBench, bench_fusion
 
     bench = FusionBench(
         data, cache, _names(sets), draws, _names(rules), _names(members) or MEMBERS, make, markdown
@@ -205,12 +206,11 @@ def label_curve(
     cache: Cache = BENCH_CACHE,
 ) -> Any:
     """Draw the curve from no label to fifty, ensemble and members, and check p_normal on the way."""
-    from benchmarks.few_labels.tables import MEMBERS
     from benchmarks.label_curve.run import COUNTS, SETS, LabelCurveBench, bench_label_curve
 
     numbers = tuple(int(count) for count in _names(counts)) or COUNTS
     bench = LabelCurveBench(
-        data, cache, _names(sets) or SETS, numbers, draws, _names(members) or MEMBERS, make, markdown
+        data, cache, _names(sets) or SETS, numbers, draws, _names(members), make, markdown
     )
     return bench_label_curve(bench)
 

@@ -16,6 +16,7 @@ from imagedata.manifest_row import ManifestRow
 from reporting.terminal import note
 from workflow.run.prepared import manifest_of
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.settings.recipe import load_recipe_document
 
 CLASS_NAMES = ("majority", "minority")
 
@@ -163,10 +164,14 @@ def load_set(plan: SetPlan, data: Path | None, cache: Path, members: Sequence[st
     )
 
 
+def quick_members() -> list[str]:
+    """Members of recipe quick, which users get who name none."""
+    recipe, _ = load_recipe_document("quick")
+    return [name for name, given in recipe["members"].items() if given is not False]
+
+
 def _member_overrides(members: Sequence[str]) -> list[str]:
     """Overrides that make these the members of recipe quick."""
-    from workflow.settings.recipe import load_recipe_document
-
-    recipe, _ = load_recipe_document("quick")
-    left_out = [f"members.{name}=false" for name in recipe["members"] if name not in members]
-    return [*left_out, *(f"members.{name}={{}}" for name in members)]
+    left_out = [f"members.{name}=false" for name in quick_members() if name not in members]
+    added = [f"members.{name}={{}}" for name in members if name not in quick_members()]
+    return [*left_out, *added]

@@ -20,16 +20,6 @@ from workflow.run.features import BackboneWithStore, load_backbones
 from workflow.run.fits import can_learn
 from workflow.settings.registry import entry_of
 
-MEMBERS = (
-    "patchcore",
-    "deep_svdd",
-    "knn",
-    "mahalanobis",
-    "cnn",
-    "cnn_weighted",
-    "cnn_focal",
-    "deep_sad",
-)
 COUNTS = (0, 1, 2, 5, 10, 12, 20, 30, 50, 90)
 """Numbers of labels of all benchmarks, which share draws and one-class fits."""
 
@@ -128,16 +118,18 @@ def make_problems(
     plans: Sequence[SetPlan],
     data: Path | None,
     cache: Path,
+    folder: Path,
     counts: Sequence[int],
     draws: int,
-    members: Sequence[str] = MEMBERS,
+    members: Sequence[str],
 ) -> Iterator[Problem]:
     """Make the problems of some sets, draw by draw; goes on where an earlier call stopped.
 
     Args:
         plans: which sets.
         data: directory that holds the data sets.
-        cache: for features, fits and tables.
+        cache: for features and fits.
+        folder: of the tables.
         counts: numbers of labels; those that leave too few images to judge on are left out.
         draws: of each set.
         members: member types; the calibrated baseline is one of them.
@@ -146,10 +138,12 @@ def make_problems(
     # All sets' first draws before any second, so that an interrupted call leaves a whole picture.
     for seed in range(draws):
         for of in sets:
-            yield from _problems_of(of, seed, cache, counts)
+            yield from _problems_of(of, seed, cache, folder, counts)
 
 
-def _problems_of(of: LabelledSet, seed: int, cache: Path, counts: Sequence[int]) -> Iterator[Problem]:
+def _problems_of(
+    of: LabelledSet, seed: int, cache: Path, folder: Path, counts: Sequence[int]
+) -> Iterator[Problem]:
     n_minority = int((of.labels == 1).sum())
     draw = draw_of(of.labels, of.groups, max(usable_counts(COUNTS, n_minority)), seed)
     # All members of the benchmark read one backbone.
@@ -159,7 +153,7 @@ def _problems_of(of: LabelledSet, seed: int, cache: Path, counts: Sequence[int])
     for problem in problems:
         loaded.fill(problem.prepared, [of.rows[i] for i in needed], of.config.decode, "cpu")
         made = _scores(problem, loaded, cache)
-        made.write(cache / "tables" / f"{made.name}.npz")
+        made.write(folder / f"{made.name}.npz")
         yield made
 
 

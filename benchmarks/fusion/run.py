@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.few_labels.sets import sets_named
-from benchmarks.few_labels.tables import MEMBERS, make_problems, read_problems
+from benchmarks.few_labels.tables import make_problems, read_problems
 from benchmarks.fusion.judge import judge
 from benchmarks.fusion.page import BELOW, Verdicts, document_of, write_page
 from benchmarks.fusion.rules import CALIBRATED_BASELINE, ENSEMBLE, FORMER, MEAN, RULES, Rule
@@ -19,6 +19,17 @@ from contracts.errors import ModelError, UsageError, nearest_match
 from reporting.terminal import console, note, progress_bar
 
 COUNTS = (12, 30, 90)
+_TABLES = "fusion-tables"
+MEMBERS = (
+    "patchcore",
+    "deep_svdd",
+    "knn",
+    "mahalanobis",
+    "cnn",
+    "cnn_weighted",
+    "cnn_focal",
+    "deep_sad",
+)
 
 
 @dataclass(frozen=True)
@@ -56,18 +67,21 @@ def bench_fusion(bench: FusionBench) -> dict[str, Any]:
     chosen = _rules_named(bench.rules)
     plans = sets_named(bench.sets)
     if bench.make:
-        for problem in make_problems(plans, bench.data, bench.cache, COUNTS, bench.draws, bench.members):
+        made = make_problems(
+            plans, bench.data, bench.cache, bench.cache / _TABLES, COUNTS, bench.draws, bench.members
+        )
+        for problem in made:
             note(f"{problem.data_set}, draw {problem.draw}, {problem.n_labels} labels: tables are there.")
     wanted = {plan.name for plan in plans}
     problems = [
         problem
-        for problem in read_problems(bench.cache / "tables", COUNTS)
+        for problem in read_problems(bench.cache / _TABLES, COUNTS)
         if problem.data_set in wanted and problem.draw < bench.draws
     ]
     if not problems:
         raise ModelError(f"{bench.cache}: no score tables there. Leave out --no-make, and name --data.")
     with progress_bar("judging", len(problems)) as bar:
-        judged = judge(problems, chosen, bench.cache / "figures", bar.advance)
+        judged = judge(problems, chosen, bench.cache / "fusion-figures", bar.advance)
     verdicts = Verdicts(problems, judged)
     _print(verdicts)
     if bench.markdown is not None:
@@ -78,7 +92,7 @@ def bench_fusion(bench: FusionBench) -> dict[str, Any]:
 
 def has_tables(cache: Path) -> bool:
     """Whether an earlier call left tables to judge rules on."""
-    return bool(read_problems(cache / "tables", COUNTS))
+    return bool(read_problems(cache / _TABLES, COUNTS))
 
 
 def _print(verdicts: Verdicts) -> None:

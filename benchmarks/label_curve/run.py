@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.few_labels.sets import sets_named
-from benchmarks.few_labels.tables import MEMBERS, make_problems, read_problems
+from benchmarks.few_labels.sets import quick_members, sets_named
+from benchmarks.few_labels.tables import make_problems, read_problems
 from benchmarks.label_curve.measure import measure
 from benchmarks.label_curve.page import write_page
 from benchmarks.label_curve.summary import WAYS, Curves, coverage_of, validity_of
@@ -17,6 +17,7 @@ from contracts.errors import ModelError
 from reporting.terminal import note, progress_bar
 
 COUNTS = (0, 1, 2, 5, 10, 20, 50)
+_TABLES = "curve-tables"
 SETS = ("elpv", "screws_small", "neu", "gender", "covid")
 
 
@@ -30,7 +31,7 @@ class LabelCurveBench:
         sets: names.
         counts: numbers of labels.
         draws: of each set.
-        members: member types.
+        members: member types; those of recipe quick where none is given.
         make: whether to make tables that are missing.
         markdown: the page to write, or None.
     """
@@ -40,7 +41,7 @@ class LabelCurveBench:
     sets: Sequence[str] = SETS
     counts: Sequence[int] = COUNTS
     draws: int = 5
-    members: Sequence[str] = MEMBERS
+    members: Sequence[str] = ()
     make: bool = True
     markdown: Path | None = None
 
@@ -54,19 +55,23 @@ def bench_label_curve(bench: LabelCurveBench) -> dict[str, Any]:
     """
     plans = sets_named(bench.sets)
     if bench.make:
-        for made in make_problems(plans, bench.data, bench.cache, bench.counts, bench.draws, bench.members):
-            note(f"{made.data_set}, draw {made.draw}, {made.n_labels} labels: tables are there.")
+        members = bench.members or quick_members()
+        made = make_problems(
+            plans, bench.data, bench.cache, bench.cache / _TABLES, bench.counts, bench.draws, members
+        )
+        for problem in made:
+            note(f"{problem.data_set}, draw {problem.draw}, {problem.n_labels} labels: tables are there.")
     wanted = [plan.name for plan in plans]
     problems = [
         problem
-        for problem in read_problems(bench.cache / "tables", bench.counts)
+        for problem in read_problems(bench.cache / _TABLES, bench.counts)
         if problem.data_set in wanted and problem.draw < bench.draws
     ]
     if not problems:
         raise ModelError(f"{bench.cache}: no score tables there. Leave out --no-make, and name --data.")
     problems.sort(key=lambda problem: (wanted.index(problem.data_set), problem.n_labels, problem.draw))
     with progress_bar("measuring", len(problems)) as bar:
-        curves = Curves(measure(problems, bench.cache / "curve", bar.advance))
+        curves = Curves(measure(problems, bench.cache / "curve-figures", bar.advance))
     if bench.markdown is not None:
         write_page(curves, _command(bench), bench.markdown)
         note(f"{bench.markdown} written.")

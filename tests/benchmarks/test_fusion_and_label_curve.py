@@ -50,7 +50,7 @@ def made(tmp_path_factory):
     data = tmp_path_factory.mktemp("few")
     write_two_classes(data / "tiny", 60, 20)
     cache = data / "cache"
-    return data, cache, list(make_problems([PLAN], data, cache, COUNTS, 1, MEMBERS))
+    return data, cache, list(make_problems([PLAN], data, cache, cache / "tables", COUNTS, 1, MEMBERS))
 
 
 def test_one_class_members_are_fitted_once_for_all_numbers_of_labels(made):
@@ -66,7 +66,7 @@ def test_one_class_members_are_fitted_once_for_all_numbers_of_labels(made):
     # As after a kill: a fit is torn, the tables are gone.
     torn = fits["cnn"][0]
     torn.write_bytes(torn.read_bytes()[:100])
-    again = list(make_problems([PLAN], data, cache, COUNTS, 1, MEMBERS))
+    again = list(make_problems([PLAN], data, cache, cache / "tables", COUNTS, 1, MEMBERS))
     after = [path.stat().st_mtime_ns for found in fits.values() for path in found]
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
     for one, other in zip(problems, again, strict=True):
