@@ -43,8 +43,9 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 MORE = 10
 """Additional labelled images that the curve is continued by."""
 
-_FEWEST_GROUPS = 4  # two sizes below all of them, of at least two groups each
-_FEWEST_IN_SUBSET = 2
+_FEWEST_GROUPS = 4  # so that there is a size below all of them
+# One of two groups is left where the other's fold is judged, which two classes bear; more classes need two.
+_FEWEST_IN_SUBSET, _FEWEST_OF_MORE_CLASSES = 2, 3
 _SLOWEST_ROW = 0.01  # seconds of a fit per training row
 MOST_DRAWS, FEWEST_DRAWS = 8, 4
 _BUDGET_SECONDS = 60.0
@@ -158,7 +159,9 @@ def _plan(run: Run) -> _Plan:
     members = [p for p in trained if p.name not in run.left_out]
     # A member of one class never sees the minority.
     readers = [p for p in members if entry_of(p.type).kind != "oneclass"]
-    sizes = tuple(sorted({max(_FEWEST_IN_SUBSET, round(share * n_groups)) for share in SHARES}))
+    has_two_classes = len(data.manifest.class_names) == 2
+    fewest = _FEWEST_IN_SUBSET if has_two_classes else _FEWEST_OF_MORE_CLASSES
+    sizes = tuple(sorted({max(fewest, round(share * n_groups)) for share in SHARES}))
     repeat_fits = run.config.recipe.folds + bool(data.test)
     rows = len(data.train) + len(data.augmented)
     per_draw = {p: (len(sizes) - 1) * repeat_fits * rows * entry_of(p.type).seconds_per_row for p in readers}

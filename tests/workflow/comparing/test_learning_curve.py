@@ -8,6 +8,7 @@ import pytest
 
 from contracts.files import read_json, write_json
 from tests.conftest import Outcome, Run
+from tests.pictures import write_two_classes
 from workflow.checking.check import check
 from workflow.comparing.learning_curve import learning_curve
 from workflow.run import state
@@ -126,16 +127,17 @@ def test_check_and_dry_run_say_it_of_this_run_only(curved, command, capsys):
     assert document["sentence"] not in " ".join(capsys.readouterr().err.split())
 
 
-def test_too_few_labels_are_said(tiny, tmp_path):
-    from tests.pictures import write_two_classes
-
-    write_two_classes(tmp_path / "few", 12, 3)
+@pytest.mark.parametrize(("count", "sizes"), [(3, []), (4, [2, 3, 4])])
+def test_of_a_handful_of_labels(count, sizes, tiny, tmp_path, monkeypatch):
+    few_draws(monkeypatch)
+    write_two_classes(tmp_path / "few", 12, count)
     run = replace(tiny, dataset=tmp_path / "few", runs=tmp_path / "runs")
     tiny.give_traced_backbones(tmp_path / "runs")
     assert run.command("train-all").code == 0
     document = learning_curve(opened(run))
-    assert document["sizes"] == []
-    assert "takes at least 4 independent ones, and there are 3" in document["sentence"]
+    assert [size["groups"] for size in document["sizes"]] == sizes
+    if not sizes:
+        assert "takes at least 4 independent ones, and there are 3" in document["sentence"]
 
 
 def test_members_that_learn_from_pixels_are_left_out_and_named(trained, tmp_path):
