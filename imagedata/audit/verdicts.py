@@ -210,6 +210,15 @@ def _described(guess: GroupGuess) -> str:
 
 def _of_shortcuts(audit: Audit) -> Iterator[Problem]:
     minority = audit.spec.minority
+    if not audit.imbalance["positives"] and not audit.imbalance["test"][minority]:
+        yield Problem(
+            "shortcuts",
+            "shortcuts",
+            None,
+            "note",
+            f"Not measured: they are properties that tell {minority} from the rest, and there is none of it.",
+        )
+        return
     if audit.not_measured:
         yield Problem("shortcuts", "shortcuts", None, "note", f"Not measured: {audit.not_measured}")
         return
@@ -259,11 +268,12 @@ def problems_of_leak(leak: dict[str, Any] | None) -> Iterator[Problem]:
 
 def _of_imbalance(audit: Audit) -> Iterator[Problem]:
     facts = audit.imbalance
-    ratio = "no images of it" if facts["ratio"] is None else f"1:{facts['ratio']:.3g}"
+    minority = audit.spec.minority
+    ratio = f"no images of {minority}" if facts["ratio"] is None else f"1:{facts['ratio']:.3g}"
     counts = ", ".join(f"{name} {count}" for name, count in facts["train"].items())
     test = ", ".join(f"{name} {count}" for name, count in facts["test"].items())
     test = f"; test set: {test}" if any(facts["test"].values()) else ""
-    text = f"{ratio} in training ({counts}){test}."
+    text = f"{ratio[0].upper()}{ratio[1:]} in training ({counts}){test}."
     yield Problem("imbalance", "imbalance", facts["positives"], "fine", text)
     for each in facts["support"]:
         verdict: Verdict = "warning" if each["is_short"] else "fine"

@@ -18,7 +18,7 @@ from imagedata.audit.verdicts import problems_of, problems_of_leak
 from imagedata.layouts.listed_image import ListedImage
 from imagedata.near_duplicates import write_near_duplicates
 from reporting.terminal import note, progress_bar
-from workflow.checking.examine import examine
+from workflow.checking.examine import as_trained, examine
 from workflow.checking.results import document_of, print_results, write_page
 from workflow.checking.saved_spec import check_target, save_spec
 from workflow.run.label_curve import kept_curve
@@ -57,6 +57,7 @@ def check(
         check_target(save, config)
     folder = options.runs / "checks"
     root, images = _listed(config)
+    images = as_trained(config.spec, images)
     folder.mkdir(parents=True, exist_ok=True)
     with FactTable(len(images), folder) as facts:
         _look_at(config, root, images, facts)

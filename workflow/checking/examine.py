@@ -24,8 +24,16 @@ from imagedata.inspection import Inspection
 from imagedata.layouts.listed_image import ListedImage
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.near_duplicates import read_near_duplicates
-from workflow.checking.sample_size import imbalance_facts
+from imagedata.spec import DataSpec
+from workflow.checking.sample_size import facts_of_rows, imbalance_facts
 from workflow.settings.config import RunConfig
+
+
+def as_trained(spec: DataSpec, images: list[ListedImage]) -> list[ListedImage]:
+    """The listed images with the labels that training gives them: without labels, all are of the majority."""
+    if not spec.unlabelled:
+        return images
+    return [replace(image, label=spec.class_names[0], subtype=None, mask=None) for image in images]
 
 
 def examine(
@@ -134,20 +142,16 @@ def _imbalance(
     config: RunConfig, images: list[ListedImage], facts: FactTable, manifest: Manifest | None
 ) -> dict[str, Any]:
     """Counts of the manifest, or of the readable files where training refuses the set."""
-    names = config.spec.class_names
-    independent: dict[str, set[str]] = {name: set() for name in names}
+    spec, folds = config.spec, config.recipe.folds
     if manifest is not None:
-        train, test = manifest.counts("train"), manifest.counts("test")
-        for row in manifest.usable("train"):
-            independent[row.label].add(row.group)
-    else:
-        usable = np.flatnonzero(facts.is_usable).tolist()
-        counted = Counter((images[place].split, images[place].label) for place in usable)
-        train, test = ({name: counted[split, name] for name in names} for split in ("train", "test"))
-        for place in usable:
-            image = images[place]
-            if image.split == "train":
-                group = _group(config.spec.group, image) or facts.sha256(place)
-                independent[image.label].add(group)
+        return facts_of_rows(manifest, folds)
+    independent: dict[str, set[str]] = {name: set() for name in spec.class_names}
+    usable = np.flatnonzero(facts.is_usable).tolist()
+    counted = Counter((images[place].split, images[place].label) for place in usable)
+    train, test = ({name: counted[split, name] for name in independent} for split in ("train", "test"))
+    for place in usable:
+        image = images[place]
+        if image.split == "train":
+            independent[image.label].add(_group(spec.group, image) or facts.sha256(place))
     groups = {name: len(found) for name, found in independent.items()}
-    return imbalance_facts(train, test, groups, config.spec.minority, config.recipe.folds)
+    return imbalance_facts(train, test, groups, spec.minority, folds, spec.unlabelled)

@@ -114,11 +114,15 @@ def _headline(manifest: Manifest) -> str:
     train, test = manifest.counts("train"), manifest.counts("test")
     minority = manifest.class_names[-1]
     n_minority, n_train = train[minority], sum(train.values())
-    return (
-        f"{sum(train.values()):,} training images, of which {n_minority:,} are of the minority class "
-        f"“{minority}”: 1 of {n_train / n_minority:.1f}. {sum(test.values()):,} are held out, "
-        f"{test[minority]:,} of them “{minority}”."
-    )
+    if n_minority:
+        share = f"{n_minority:,} are of the minority class “{minority}”: 1 of {n_train / n_minority:.1f}"
+    else:
+        known = "has labels" if manifest.regime == "unlabelled" else f"is of the minority class “{minority}”"
+        share = f"none {known}"
+    held_out = "None is held out"
+    if any(test.values()):
+        held_out = f"{sum(test.values()):,} are held out, {test[minority]:,} of them “{minority}”"
+    return f"{n_train:,} training images, of which {share}. {held_out}."
 
 
 def _notes(manifest: Manifest, album: Album) -> list[str]:

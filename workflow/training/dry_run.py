@@ -11,6 +11,7 @@ from rich.table import Table
 
 from features.devices import pick_device
 from reporting.terminal import console, note
+from workflow.checking.sample_size import facts_of_rows
 from workflow.run.fits import Fit, fits_of, read_result
 from workflow.run.label_curve import kept_curve
 from workflow.run.prepared import PreparedData, prepare_data
@@ -34,6 +35,9 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     facts = print_data_facts(config, data)
     reading = reading_of(config)
     print_reading(reading)
+    support = facts_of_rows(data.manifest, config.recipe.folds)["support"]
+    for each in support:
+        note(each["sentence"])
     fits = fits_of(config, data, members)
     pending = [fit for fit in fits if read_result(fit) is None]
     seconds, disk = _features_estimate(config, data, pending)
@@ -58,6 +62,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     return {
         **facts,
         **reading,
+        "support": support,
         "learning_curve": curve,
         "members": estimates,
         "fits": len(fits),

@@ -334,6 +334,35 @@ def test_leak_without_groups_is_refused_in_a_sentence(tmp_path):
     assert outcome.code == 0
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_normal_images_and_images_without_labels_are_fine(tmp_path, flat):
+    folder = tmp_path / "set"
+    write_pictures(folder if flat else folder / "fine", 12, odd=False, seed=0)
+    outcome = checked(folder)
+    assert outcome.code == 0, outcome.err
+    imbalance = outcome.json["imbalance"]
+    assert imbalance["regime"] == ("unlabelled" if flat else "normal_only")
+    assert imbalance["train"] == {"normal" if flat else "fine": 12, "odd": 0}
+    assert set(verdicts(outcome).values()) <= {"fine", "note", "warning"}
+    assert verdicts(outcome)["training"] == "fine"
+    assert "there is none of it" in sentence(outcome, "shortcuts")
+    assert "12 independent normal images let p_normal" in sentence(outcome, "imbalance_p_normal")
+    assert "No images of odd in training" in Page(Path(outcome.json["page"]).read_text()).text
+
+
+def test_hidden_labels_tell_a_check_nothing(tmp_path):
+    folder = two_classes(tmp_path / "set")
+    outcome = checked(folder, "--unlabelled")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["imbalance"]["regime"] == "unlabelled"
+    hidden = run_command(
+        "check", folder, "--minority", "odd", "--runs", tmp_path / "runs", "--json", "-o", "unlabelled=true"
+    )
+    assert hidden.code == 0, hidden.err
+    assert hidden.json["imbalance"]["positives"] == 0
+    assert hidden.json["listed"]["train"]["odd"] == 0
+
+
 def test_set_that_training_refuses_is_still_checked(tmp_path):
     folder = tmp_path / "set"
     write_pictures(folder / "fine", 9, odd=False, seed=0)
@@ -343,7 +372,7 @@ def test_set_that_training_refuses_is_still_checked(tmp_path):
     assert verdicts(outcome)["training"] == "refused"
     assert "Use -o test_per_class=" in sentence(outcome, "training")
     short = {e["name"] for e in outcome.json["imbalance"]["support"] if e["is_short"]}
-    assert {"folds", "calibrator", "conformal", "supervision", "stacker"} <= short
+    assert {"folds", "calibrator", "conformal", "supervision", "stacker", "p_normal"} <= short
 
 
 @pytest.mark.slow

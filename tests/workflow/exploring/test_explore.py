@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from tests.conftest import TINY_RECIPE, run_command
 from tests.hostile import truncated
 from tests.imagedata.trees import idc_tree, manifest_of, mvtec_tree, spec_of
 from tests.pages import Page, measure_in_browser
-from tests.pictures import write_two_classes
+from tests.pictures import write_pictures, write_two_classes
 from workflow.exploring.embedding_map import MAP_ROWS, _chosen
 from workflow.exploring.pictures import Album
 from workflow.exploring.slides import choose_slides, predictions_of, slides_of
@@ -257,3 +258,16 @@ def test_large_sets_are_drawn_from(tmp_path):
     assert len(chosen) == MAP_ROWS
     assert sum(row.label == "carcinoma" for row in chosen) == 100
     assert chosen == _chosen(many, 0) != _chosen(many, 1)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_normal_images_and_images_without_labels_are_explored(tmp_path, flat):
+    root = tmp_path / "set"
+    write_pictures(root if flat else root / "fine", 9, odd=False, seed=0)
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(TINY_RECIPE)
+    outcome = run_command("explore", root, "--runs", tmp_path / "runs", "--recipe", recipe, "--json")
+    assert outcome.code == 0, outcome.err
+    text = Page(Path(outcome.json["page"]).read_text()).text
+    assert f"9 training images, of which none {'has labels' if flat else 'is of the minority class'}" in text
+    assert "None is held out." in text
