@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.few_labels.sets import quick_members, sets_named
 from benchmarks.few_labels.tables import make_problems, read_problems
 from benchmarks.label_curve.measure import measure
 from benchmarks.label_curve.page import write_page
-from benchmarks.label_curve.summary import WAYS, Curves, coverage_of, validity_of
+from benchmarks.label_curve.summary import FIGURES, WAYS, Curves, coverage_of, validity_of
 from contracts.errors import ModelError
 from reporting.terminal import note, progress_bar
 
@@ -77,19 +79,23 @@ def bench_label_curve(bench: LabelCurveBench) -> dict[str, Any]:
         note(f"{bench.markdown} written.")
     return {
         "curves": [
-            {
-                "data_set": name,
-                "n_labels": n_labels,
-                "auroc": {way: curves.values(name, n_labels, way, "auroc").tolist() for way in WAYS},
-                "average_precision": {
-                    way: curves.values(name, n_labels, way, "average_precision").tolist() for way in WAYS
-                },
-            }
+            {"data_set": name, "n_labels": n_labels, **_values(curves, name, n_labels)}
             for name in curves.data_sets
             for n_labels in curves.counts(name)
         ],
         "p_normal": [vars(row) for row in validity_of(curves.documents)],
         "estimate": [vars(row) for row in coverage_of(curves.documents, "auroc")],
+    }
+
+
+def _values(curves: Curves, name: str, n_labels: int) -> dict[str, Any]:
+    """Figure → way → its value in each draw; None where the way could not be fitted."""
+    return {
+        figure: {
+            way: [None if np.isnan(v) else v for v in curves.values(name, n_labels, way, figure).tolist()]
+            for way in WAYS
+        }
+        for figure in FIGURES
     }
 
 
