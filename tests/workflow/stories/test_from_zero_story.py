@@ -40,7 +40,7 @@ def scored(run: Run, images: Path) -> dict[str, list]:
     target = run.runs.parent / f"scores-{images.name}"
     shutil.rmtree(target, ignore_errors=True)
     done(run_command("score", run.folder / "model.onnx", images, "--output", target))
-    return pads.dataset(target / "scores").to_table().to_pydict()
+    return pads.dataset(target).to_table().to_pydict()
 
 
 @pytest.fixture(scope="module")
