@@ -252,7 +252,7 @@ def _metadata(system: TrainedSystem) -> dict[str, Any]:
             "title": config.spec.title,
             "source": config.spec.source or "the user's own",
             "licence": config.spec.licence or "not stated",
-            "train": data.manifest.counts("train"),
+            "train": data.counts(),
             "test": data.manifest.counts("test"),
         },
         "digests": {

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from reporting.terminal import progress_bar
 from workflow.run.feedback import FeedbackImages
 from workflow.run.moved import asked_for_a_place, folders_of, hint_of_other_name, moved_manifest
 from workflow.settings.config import RunConfig, difference_of_settings
+
+Measured = Literal["test_set", "cross_validation"]
+"""On which rows figures stand: those of a test set, or the training rows, by nested cross-fitting."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class PreparedData:
     def n_repeats(self) -> int:
         """How often the cross-fitting is done."""
         return 1 + len(self.more_folds)
+
+    @property
+    def measured(self) -> Measured:
+        """On which rows figures stand, where there is a minority image to measure anything on."""
+        return "test_set" if self.test else "cross_validation"
 
     @property
     def judged(self) -> list[ManifestRow]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from imagedata.sampling import INDEPENDENT_FOR_A_TEST
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
-
-TEST_SET_FROM = 100
-"""Independent minority images from which on a test set is held out by default."""
 
 
 def regime_sentences(config: RunConfig, data: PreparedData) -> list[str]:
@@ -34,8 +32,8 @@ def regime_sentences(config: RunConfig, data: PreparedData) -> list[str]:
     images = "image" if n_minority == 1 else "images"
     sentences = [
         f"No test set is held out: there are {n_minority} {images} of {minority}{independent}, and a test "
-        f"set is worth its price from {TEST_SET_FROM} independent ones on. All of them train; figures come "
-        f"from nested cross-validation, {_times(data.n_repeats)}. To hold out a test set: -o test_share=0.2."
+        f"set is worth its price from {INDEPENDENT_FOR_A_TEST} independent ones on. All of them train; "
+        f"figures come from nested cross-validation, {_times(data.n_repeats)}. To hold out a test set: -o test_share=0.2."
     ]
     if n_groups == 1:
         sentences.append(

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from contracts.errors import ModelError
 from contracts.files import digest_of, read_json, sha256_of_file, write_json
@@ -21,14 +21,11 @@ from ensemble.stacking.training_scores import filled_scores
 from workflow.run.feedback import FeedbackImages
 from workflow.run.feedback_scores import with_feedback
 from workflow.run.fits import Fit, FitResult, fits_of, read_result
-from workflow.run.prepared import PreparedData, load_prepared
+from workflow.run.prepared import Measured, PreparedData, load_prepared
 from workflow.run.score_tables import score_tables
 from workflow.run.summary import deployment_prior
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
-
-Measured = Literal["test_set", "cross_validation"]
-"""On which rows figures stand: those of a test set, or the training rows, by nested cross-fitting."""
 
 # Raised when the fitting or the measuring changes, so that finished ensembles are fitted again.
 _ENSEMBLE_VERSION = 4
@@ -157,7 +154,7 @@ class Run:
     @property
     def measured(self) -> Measured:
         """On which rows the figures of the run stand."""
-        return "test_set" if self.data.test else "cross_validation"
+        return self.data.measured
 
     def tables_of(self, repeats: Sequence[int]) -> tuple[ScoreTable, ScoreTable]:
         """Out-of-fold and test scores of some repeats; see :func:`workflow.run.score_tables.score_tables`."""

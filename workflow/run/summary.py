@@ -12,9 +12,9 @@ from rich.table import Table
 from contracts.errors import UsageError
 from contracts.text import printable
 from imagedata.file_names import of_other_endings
-from imagedata.sampling import INDEPENDENT_FOR_A_TEST
 from reporting.terminal import console, note
 from workflow.run.prepared import PreparedData
+from workflow.run.regime import regime_sentences
 from workflow.settings.config import RunConfig
 
 MOST_PRIOR_RATIO = 2.0
@@ -24,7 +24,7 @@ MOST_PRIOR_RATIO = 2.0
 def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
     """Counts per class and split, folds, priors, and what was left out and why."""
     manifest = data.manifest
-    train, test = manifest.counts("train"), manifest.counts("test")
+    train, test = data.counts(), manifest.counts("test")
     minority = manifest.class_names[-1]
     is_minority = data.labels(data.train) == len(manifest.class_names) - 1
     is_labelled = data.regime == "labelled"
@@ -44,7 +44,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         ],
         "regime": data.regime,
         "repeats": data.n_repeats,
-        "measured": "test_set" if data.test else "cross_validation",
+        "measured": data.measured if is_labelled else None,
         # Without an image of the minority nothing is known of its share.
         "trained_prior": train[minority] / sum(train.values()) if is_labelled else None,
         "deployment_prior": deployment_prior(config, data) if is_labelled else None,
@@ -124,31 +124,8 @@ def prior_sentence(config: RunConfig, data: PreparedData) -> str:
 
 
 def _shares(data: PreparedData, split: Literal["train", "test"]) -> tuple[float, ...]:
-    counts = data.manifest.counts(split)
+    counts = data.counts() if split == "train" else data.manifest.counts(split)
     return tuple(counts[name] / sum(counts.values()) for name in data.manifest.class_names)
-
-
-def regime_sentences(data: PreparedData) -> list[str]:
-    """What is known about the labels where that is not everything, and what figures are measured on."""
-    majority, minority = data.manifest.class_names[0], data.manifest.class_names[-1]
-    if data.regime == "unlabelled":
-        return [
-            f"No labels: every image is taken to be {majority}, though some may not be. One-class members "
-            "are trained, and the result is a ranking; supervised members follow with the first image of "
-            f"{minority}."
-        ]
-    if data.regime == "normal_only":
-        return [
-            f"No image of {minority} in training: one-class members are trained on {majority} alone; "
-            f"supervised members follow with the first image of {minority}."
-        ]
-    if data.test:
-        return []
-    return [
-        "No test set is held out, so that every image trains: figures are cross-validated. "
-        f"From {INDEPENDENT_FOR_A_TEST} independent images of {minority} on one is held out; "
-        "-o test_share=0.2 asks for one now."
-    ]
 
 
 def shared_across(data: PreparedData) -> dict[str, int]:
@@ -210,7 +187,7 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
             "supervised members that learn from the images themselves; no figure counts them and they are "
             "never scored." + (f" {alike} of them are equal to another copy." if alike else "")
         )
-    for sentence in regime_sentences(data):
+    for sentence in regime_sentences(config, data):
         note(sentence)
     repeats = f"{data.n_repeats} repeats of " if data.n_repeats > 1 else ""
     deployed = facts["deployment_prior"]

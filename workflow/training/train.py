@@ -95,7 +95,12 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
     facts = print_data_facts(config, data)
     reading = reading_of(config)
     print_reading(reading)
-    if added := FeedbackImages.read(config.folder).rows:
+    if data.joined:
+        note(
+            f"{len(data.joined)} of the training images were added by update. To do without them, delete "
+            "added.json in the run folder."
+        )
+    elif added := FeedbackImages.read(config.folder).rows:
         note(
             f"{len(added)} feedback images are kept: no member is trained on them, and ensemble uses them "
             "again. To do without them, delete added.json in the run folder."
