@@ -17,6 +17,7 @@ from ensemble.fitted import FittedEnsemble
 from ensemble.without_labels import fit_without_labels
 from reporting.result_tables import print_results
 from reporting.terminal import console, note
+from workflow.ensembling.first_look import keep_first_look, print_first_look
 from workflow.ensembling.measuring import (
     ENSEMBLE_ROW,
     Repeat,
@@ -58,6 +59,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     if finished is not None:
         note(finished.get("not_exported") or f"Nothing to do: {finished['model']} is fitted and exported.")
         print_results(finished, run.sentences)
+        _print_first_look(run, finished)
         track_ensemble(config, run.key, finished)
         note_stale_student(run)
         return finished
@@ -79,6 +81,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     # Kept before the export, which may fail; a run without a file still has its figures.
     run.keep_ensemble(stack, document)
     print_results(document, stack.sentences)
+    _print_first_look(run, document)
     try:
         run.keep_export(export_model(run)["sha256"])
     except NotExportableError as error:
@@ -124,6 +127,9 @@ def _labelled(run: Run, oof: ScoreTable, test: ScoreTable) -> tuple[FittedEnsemb
         "prior": stack.deployment_prior,
         "rows": rows,
     }
+    if run.measured == "cross_validation":
+        fitted, judged = repeats[0]
+        document["first_look"] = str(keep_first_look(run, fitted[ENSEMBLE_ROW], judged))
     return stack, document
 
 
@@ -146,8 +152,15 @@ def _without_labels(run: Run, oof: ScoreTable) -> tuple[FittedEnsemble, dict[str
         "members": list(oof.member_names),
         "flagged": int((p_normal <= stack.threshold).sum()),
         "rows": [],
+        "first_look": str(keep_first_look(run, stack, oof)),
     }
     return stack, document
+
+
+def _print_first_look(run: Run, document: dict[str, Any]) -> None:
+    """What is worth a look, if the run says; a run with a test set does not."""
+    if "first_look" in document:
+        print_first_look(run)
 
 
 _JUDGED_FILE = "cross_validated.parquet"

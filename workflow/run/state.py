@@ -69,6 +69,11 @@ class Run:
         """Where the exported file of the ensemble lies, if there is one."""
         return self.folder / "model.onnx"
 
+    @property
+    def first_look(self) -> Path:
+        """Where the images to look at first are listed, if there are any."""
+        return self.folder / "first_look.parquet"
+
     # ---- what is trained
 
     @cached_property
@@ -197,9 +202,11 @@ class Run:
         document: dict[str, Any] = saved["document"]
         if saved["key"] != self.key:
             return None
+        # Either file may have been deleted, or the model replaced by one of another ensemble.
+        if "first_look" in document and not self.first_look.exists():
+            return None
         if "not_exported" in document:
             return document
-        # The file may have been deleted, or replaced by one of another ensemble.
         if not self.model.exists() or saved["model_sha256"] != sha256_of_file(self.model):
             return None
         return document
