@@ -171,3 +171,6 @@ class ExplainingMember(Protocol):
                 explained by itself.
             most: deciding patches, at most.
         """
+
+    def maps_without_own(self, rows: ImageRows) -> FloatArray:
+        """``[N, g, g]`` maps of images, each as if the member had not learned from that image."""

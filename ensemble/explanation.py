@@ -23,15 +23,16 @@ class MemberShare:
             differences between classes matter.
         contribution: what the score adds to the combination's log-odds of the minority (for K > 2: to its
             logit minus the mean of all), relative to scores that are average among the out-of-fold rows.
+            Without labels, what it adds to the mean of standardised scores.
         above_majority: share of the majority's out-of-fold rows with a lower score, 0…1.
-        above_minority: the same for the minority's.
+        above_minority: the same for the minority's; None where there are none.
     """
 
     member: str
     score: float
     contribution: float
     above_majority: float
-    above_minority: float
+    above_minority: float | None
 
 
 def member_shares(fitted: FittedEnsemble, oof: ScoreTable, scores: FloatArray) -> list[MemberShare]:
@@ -67,7 +68,7 @@ def member_shares(fitted: FittedEnsemble, oof: ScoreTable, scores: FloatArray) -
                 score=float(own),
                 contribution=float(_minority_less_mean(to_logits[None])[0]),
                 above_majority=float(lower[~is_minority].mean()),
-                above_minority=float(lower[is_minority].mean()),
+                above_minority=float(lower[is_minority].mean()) if is_minority.any() else None,
             )
         )
     return shares

@@ -89,7 +89,8 @@ class Explanation:
         heat_of: member that the map is of.
         usual: the map's value that half of the normal held-out patches stay below, and the one that 99.5 %
             of them do; colours begin at the first.
-        contributions: member → log-odds.
+        contributions: member → its part, against an average image.
+        unit: of the parts.
         patches: each deciding patch with its nearest normal patches.
     """
 
@@ -100,6 +101,7 @@ class Explanation:
     heat_of: str
     usual: tuple[float, float]
     contributions: Sequence[tuple[str, float]]
+    unit: str
     patches: Sequence[tuple[ShownPatch, Sequence[ShownPatch]]]
 
 
@@ -118,7 +120,7 @@ def draw(explanation: Explanation) -> bytes:
         top = rows[0].subgridspec(1, 3)
         _draw_image(figure.add_subplot(top[0]), explanation)
         _draw_heat(figure, figure.add_subplot(top[1]), explanation)
-        _draw_contributions(figure.add_subplot(top[2]), explanation.contributions)
+        _draw_contributions(figure.add_subplot(top[2]), explanation.contributions, explanation.unit)
         for number, (patch, neighbours) in enumerate(explanation.patches):
             cells = rows[1 + number].subgridspec(1, 1 + n_neighbours)
             colour = _PATCH_COLOURS[number % len(_PATCH_COLOURS)]
@@ -236,13 +238,13 @@ def _draw_heat(figure: Figure, axes: Axes, explanation: Explanation) -> None:
     bar.set_label("distance; line: 99.5 % of normal patches", fontsize=7)
 
 
-def _draw_contributions(axes: Axes, contributions: Sequence[tuple[str, float]]) -> None:
+def _draw_contributions(axes: Axes, contributions: Sequence[tuple[str, float]], unit: str) -> None:
     in_order = sorted(contributions, key=lambda each: abs(each[1]))
     values = [value for _, value in in_order]
     axes.barh(range(len(values)), values, color=[_TOWARDS if value > 0 else _AWAY for value in values])
     axes.set_yticks(range(len(values)), [printable(name, 18) for name, _ in in_order])
     axes.axvline(0.0, color="#222222", linewidth=0.8)
-    axes.set_xlabel("log-odds, against an average image", fontsize=7.5)
+    axes.set_xlabel(f"{unit}, against an average image", fontsize=7.5)
     axes.set_title("what each member adds", fontsize=8.5)
     axes.locator_params(axis="x", nbins=5)
 

@@ -138,6 +138,19 @@ class PatchCore(ModuleMember[PatchCoreModule]):
         assert self.origin is not None  # set whenever the module is
         return deciding_patches(module, self.origin, torch.from_numpy(patches), n_nearest, without, most)
 
+    def maps_without_own(self, rows: ImageRows) -> FloatArray:
+        """See :class:`contracts.member.ExplainingMember`: an image's own patches of the bank do not count."""
+        module = self.raw_module()
+        assert self.origin is not None  # set whenever the module is
+        of_patch = self.origin.sha256[self.origin.image]
+        maps, done = [], 0
+        for patches in rows.patches():
+            own = rows.digests[done : done + len(patches), None] == of_patch
+            with torch.inference_mode():
+                maps.append(module.distances(torch.from_numpy(patches), torch.from_numpy(own))[1])
+            done += len(patches)
+        return torch.cat(maps).numpy()
+
     def _saved(self, module: PatchCoreModule) -> tuple[Arrays, dict[str, Any]]:
         """Mean, bank, projection if there is one, and the origin of the bank's patches."""
         assert self.origin is not None  # set whenever the module is

@@ -54,6 +54,7 @@ def explanation(heat, patches) -> Explanation:
         heat_of="patchcore" if heat is not None else "",
         usual=(0.1, 0.5),
         contributions=[("patchcore", 1.5), ("cnn", -0.5)],
+        unit="log-odds",
         patches=patches,
     )
 

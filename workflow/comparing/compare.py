@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from contracts.errors import UsageError, nearest_match
+from contracts.errors import DataError, UsageError, nearest_match
 from contracts.files import write_json, write_text
 from ensemble.fitted import Threshold
 from evaluation.metrics import METRICS, default_metric, metrics_for
@@ -22,6 +22,7 @@ from workflow.comparing.files import figures_table, write_figures, write_test_li
 from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import BASELINE_ROW, deployed_of, measure_repeats, models_of
 from workflow.run.fits import Fit, FitResult
+from workflow.run.prepared import prepare_data
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
 from workflow.tracking.tracker import track_comparison
@@ -54,6 +55,7 @@ def compare(
 
     Raises:
         UsageError: an unknown member or metric; others as in training.
+        DataError: no image of the minority is labelled, so there is nothing to judge by.
     """
     for option, path in (("--csv", csv), ("--markdown", markdown)):
         if path is not None and (path.is_dir() or not path.name):
@@ -69,6 +71,7 @@ def compare(
         )
     names = [config.member(name).name for name in members] or [plan.name for plan in config.members]
     chosen = tuple(plan for plan in config.members if plan.name in {BASELINE, *names})
+    _require_labels(config)
     train_all(options, only=[plan.name for plan in chosen])
     config = replace(config, members=chosen)
     with console.status("calibrating and measuring", spinner="dots"):
@@ -90,6 +93,21 @@ def compare(
         note(f"The tables as Markdown: {markdown}")
     track_comparison(config, document)
     return document
+
+
+def _require_labels(config: RunConfig) -> None:
+    """Refuse before minutes of training what could not be judged afterwards.
+
+    Raises:
+        DataError: no image of the minority is labelled.
+    """
+    if prepare_data(config).regime != "labelled":
+        command = config.options.command
+        raise DataError(
+            f"{config.spec.name}: no image of {config.spec.minority} is labelled, so nothing can be judged "
+            f"by it. The ensemble needs no labels: {command('ensemble')}. To give some: "
+            f"{command('update', '--missed', 'FOLDER')}"
+        )
 
 
 def comparison_of(run: ComparedRun, metric: str) -> dict[str, Any]:

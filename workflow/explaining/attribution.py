@@ -21,7 +21,7 @@ from workflow.run.state import Run
 from workflow.settings.registry import build_member
 
 _USUAL_ROWS = 32
-"""Majority rows of the test set whose maps show what is usual; no bank holds them."""
+"""Majority rows whose maps show what is usual."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class AllEvidence:
     Attributes:
         of_images: one each.
         heat_of: member whose map it is; empty where no member has one.
-        usual: median and 99.5 % percentile of that map over majority rows of the test set.
+        usual: median and 99.5 % percentile of that map over majority rows of the test set, or without one of
+            the training set.
         grid: cells per side of the map.
         notes: what could not be said, and why.
     """
@@ -147,9 +148,15 @@ def _mean_scores(members: list[Member], rows: CachedRows) -> FloatArray:
 
 
 def _mean_maps(members: list[Member], rows: CachedRows) -> FloatArray | None:
-    """``[n, g, g]``, or None where the member has no map."""
+    """``[n, g, g]``, or None where the member has no map.
+
+    Training images are mapped as if the member had not learned from them, where it can do so.
+    """
     maps = []
     for member in members:
+        if isinstance(member, ExplainingMember):
+            maps.append(torch.from_numpy(member.maps_without_own(rows)))
+            continue
         module = member.to_module().eval()
         with torch.inference_mode():
             found = [module(features)[1] for features in feature_batches(rows, member.needs, "cpu")]
@@ -168,7 +175,7 @@ def _by_weight(run: Run, names: list[str], fits: dict[str, list[Member]]) -> lis
 
 def _usual(run: Run, members: list[Member], backbone: BackboneWithStore) -> tuple[float, float]:
     minority = run.fitted.class_names[-1]
-    rows = [row for row in run.data.test if row.label != minority]
+    rows = [row for row in run.data.judged if row.label != minority]
     # Evenly spaced rather than the first, which may all be of one group.
     rows = rows[:: max(1, len(rows) // _USUAL_ROWS)][:_USUAL_ROWS]
     backbone.fill(run.data, rows, run.config.decode, "cpu")

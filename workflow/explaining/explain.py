@@ -1,4 +1,4 @@
-"""``explain``: why an image got its probability, with the normal patches that it was compared with."""
+"""``explain``: why an image got its probability or score, and the normal patches it was compared with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from contracts.errors import DataError, ImageError, UsageError
 from contracts.files import atomic_writer
-from contracts.rows import ImageArray
+from contracts.rows import FloatArray, ImageArray
 from contracts.text import printable
 from ensemble.explanation import MemberShare, member_shares
 from imagedata.decoding.decode import decode_bytes, decode_file, read_image_bytes
@@ -34,6 +34,7 @@ _OF_SPLIT = {
     "test": "a test image",
     "added": "a feedback image",
 }
+_OUT_OF_FOLD = "a training image: its scores are by members that did not see it"
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,12 @@ def explain(options: RunOptions, images: Sequence[Path], output: Path | None = N
         output: folder for one picture per image (default: ``explanations`` in the run folder).
 
     Returns:
-        ``{dataset, recipe, output, threshold, notes, images, failed}``. An image: path, sha256, split,
-        label, probability, decision, members (score, contribution, shares of rows that score lower), map
-        (member, largest value, usual values), patches (place and distance, with the nearest normal patches:
-        path, place, distance) and picture. Places are rows and columns from 0, and a box as shares of the
-        sides.
+        ``{dataset, recipe, output, threshold, notes, images, failed}``. An image: path, sha256, split, label,
+        is_out_of_fold (whether its scores are by members that did not see it, which takes a training image
+        and no test set), probability (None without labels), p_normal, decision, members (score, contribution,
+        shares of rows that score lower), map (member, largest value, usual values), patches (place and
+        distance, with the nearest normal patches: path, place, distance) and picture. Places are rows and
+        columns from 0, and a box as shares of the sides.
 
     Raises:
         UsageError: no image named, or one that does not exist.
@@ -158,12 +160,14 @@ def _explained(
     from reporting.explanation import Explanation, Place, ShownPatch, draw
 
     fitted = run.fitted
-    scores = found.scores
-    probability = float(fitted.p_minority(scores[None])[0])
-    decision = fitted.class_names[int(fitted.decide(scores[None])[0])]
-    shares = member_shares(fitted, run.oof, scores)
     own = known.get(image.sha256)
     row = own.row if own else None
+    held_out = _out_of_fold_scores(run, row)
+    scores = found.scores if held_out is None else held_out
+    probability = float(fitted.p_minority(scores[None])[0]) if fitted.has_probability else None
+    p_normal = float(fitted.p_normal(scores[None])[0])
+    decision = fitted.class_names[int(fitted.decide(scores[None])[0])]
+    shares = member_shares(fitted, run.oof, scores)
     patches, shown = [], []
     for patch in found.patches:
         place = Place(patch.cell, evidence.grid)
@@ -182,16 +186,16 @@ def _explained(
             crops.append(ShownPatch(_pixels(run, source.file), near_place, source.name, near.distance))
         patches.append({**_place(place), "distance": patch.distance, "nearest": neighbours})
         shown.append((ShownPatch(image.pixels, place, "", patch.distance), crops))
-    verdict = f"p({fitted.class_names[-1]}) = {probability:.4f}{_limit(run)}: decided {decision}"
     picture = draw(
         Explanation(
             name=image.path.name,
-            verdict=verdict,
+            verdict=_verdict(run, probability, p_normal, decision),
             pixels=image.pixels,
             heat=found.heat,
             heat_of=evidence.heat_of,
             usual=evidence.usual,
             contributions=[(share.member, share.contribution) for share in shares],
+            unit="log-odds" if fitted.has_probability else "score",
             patches=shown,
         )
     )
@@ -203,7 +207,9 @@ def _explained(
         "sha256": image.sha256,
         "split": None if row is None else row.split,
         "label": None if row is None else row.label,
+        "is_out_of_fold": held_out is not None,
         "probability": probability,
+        "p_normal": p_normal,
         "decision": decision,
         "members": [asdict(share) for share in shares],
         "map": None
@@ -218,14 +224,31 @@ def _explained(
     }
 
 
+def _out_of_fold_scores(run: Run, row: ManifestRow | None) -> FloatArray | None:
+    """``[M]`` scores of a training image by members that did not see it; None for all other images.
+
+    Where a test set is held out, training images are scored like new ones, as they always were: there it is
+    the test images that people ask about.
+    """
+    if row is None or run.data.test:
+        return None
+    paths = run.oof.row_ids.tolist()
+    return run.oof.scores[paths.index(row.path)] if row.path in paths else None
+
+
 def _place(place: Place) -> dict[str, Any]:
     row, column = divmod(place.cell, place.grid)
     return {"row": row, "column": column, "grid": place.grid, "box": list(place.box)}
 
 
-def _limit(run: Run) -> str:
+def _verdict(run: Run, probability: float | None, p_normal: float, decision: str) -> str:
+    """What was decided and by which number, in a line."""
     threshold = run.fitted.threshold
-    return f", threshold {threshold:.4f}" if isinstance(threshold, float) else ""
+    limit = f", threshold {threshold:.4f}" if isinstance(threshold, float) else ""
+    if probability is None:
+        return f"p_normal = {p_normal:.4f}{limit}: decided {decision}"
+    named = f"p({run.fitted.class_names[-1]}) = {probability:.4f}{limit}"
+    return f"{named}, p_normal {p_normal:.4f}: decided {decision}"
 
 
 def _pixels(run: Run, file: Path) -> ImageArray:
@@ -240,10 +263,17 @@ def _pixels(run: Run, file: Path) -> ImageArray:
 def _print(run: Run, document: dict[str, Any]) -> None:
     minority = run.fitted.class_names[-1]
     for image in document["images"]:
-        title = f"{Path(image['path']).name}: p({minority}) = {image['probability']:.4f}{_limit(run)}"
-        table = Table(title=escape(printable(f"{title}: decided {image['decision']}")))
+        verdict = _verdict(run, image["probability"], image["p_normal"], image["decision"])
+        table = Table(title=escape(printable(f"{Path(image['path']).name}: {verdict}")))
         table.add_column("member", no_wrap=True)
-        for heading in ("score", "log-odds", "above others", f"above {minority}"):
+        has_probability = image["probability"] is not None
+        share_of = "log-odds" if has_probability else "share of score"
+        for heading in (
+            "score",
+            share_of,
+            "above others",
+            *([f"above {minority}"] if has_probability else []),
+        ):
             table.add_column(escape(printable(heading)), justify="right")
         for share in sorted(image["members"], key=lambda share: -abs(share["contribution"])):
             shown = MemberShare(**share)
@@ -252,11 +282,14 @@ def _print(run: Run, document: dict[str, Any]) -> None:
                 f"{shown.score:.4g}",
                 f"{shown.contribution:+.3f}",
                 f"{100 * shown.above_majority:.0f} %",
-                f"{100 * shown.above_minority:.0f} %",
+                *([f"{100 * shown.above_minority:.0f} %"] if shown.above_minority is not None else []),
             )
         console.print(table)
         if image["split"] is not None:
-            note(f"It is {_OF_SPLIT[image['split']]}; its label is {image['label']}.")
+            what = _OUT_OF_FOLD if image["is_out_of_fold"] else _OF_SPLIT[image["split"]]
+            # Without labels every image carries the label that most are taken to have.
+            label = "" if run.data.regime == "unlabelled" else f"; its label is {image['label']}"
+            note(f"It is {what}{label}.")
         for number, patch in enumerate(image["patches"], 1):
             nearest = ", ".join(
                 f"{near['name']} (row {near['row'] + 1}, column {near['column'] + 1}; {near['distance']:.3g})"
