@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from contracts.rows import LabelArray
 from evaluation.curves import THRESHOLDS, Band, TradeOffs, net_benefit_of_flagging_all
 from evaluation.metrics import METRICS
+from evaluation.rows import Float64Array
 from reporting.content import Model, Role
 from reporting.drawing import FAINT, MAJORITY, MINORITY, as_svg, legend_below, new_axes, our_style
 
@@ -165,6 +166,22 @@ def histogram(model: Model, labels: LabelArray) -> str:
             name = f"threshold ({model.threshold:.3g})"
             axes.axvline(model.threshold, color="#222222", linewidth=1.2, linestyle="--", label=name)
         axes.set(xlim=(0, 1))
+        legend_below(figure)
+        return as_svg(figure)
+
+
+def score_histogram(scores: Float64Array, limit: float) -> str:
+    """How many images have which score, with the limit above which they are decided not to be normal."""
+    with our_style():
+        figure, axes = new_axes("score (standard deviations above a usual image)", "images")
+        edges = np.histogram_bin_edges(np.append(scores, limit), 2 * _HISTOGRAM_BINS)
+        for chosen, colour, name in (
+            (scores <= limit, MAJORITY, "not above the limit"),
+            (scores > limit, MINORITY, "above the limit"),
+        ):
+            counts = np.histogram(scores[chosen], edges)[0]
+            axes.stairs(counts, edges, fill=True, color=colour, alpha=0.6, label=name)
+        axes.axvline(limit, color="#222222", linewidth=1.2, linestyle="--", label=f"limit ({limit:.3g})")
         legend_below(figure)
         return as_svg(figure)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics import METRICS
-from reporting.content import Gallery, MaskedPicture, Model, Report
+from reporting.content import Gallery, Localised, MaskedPicture, Model, Report
 from reporting.learning_curve import learning_curves
 from reporting.page_figures import (
     calibration_figures,
@@ -96,7 +96,7 @@ def render(report: Report) -> str:
                 for model in report.models
             ],
             galleries=_galleries(report),
-            masked=_masked_pictures(report),
+            masked=masked_pictures(report.localised),
             learning_curves=learning_curves(report.learning_curve) if report.learning_curve else [],
             side=SIDE,
         )
@@ -185,9 +185,9 @@ def _galleries(report: Report) -> list[tuple[Gallery, list[dict[str, Any]]]]:
     ]
 
 
-def _masked_pictures(report: Report) -> list[tuple[MaskedPicture, str, str]]:
+def masked_pictures(localised: Localised | None) -> list[tuple[MaskedPicture, str, str]]:
     """Each example with its image and its map as data URIs, the mask outlined in both."""
-    pictures = report.localised.pictures if report.localised else ()
+    pictures = localised.pictures if localised else ()
     scale = heat_scale(each.heat for each in pictures) if pictures else (0.0, 1.0)
     return [
         (

@@ -28,7 +28,7 @@ def difference_figure(report: Report) -> Drawing | None:
         f"Difference from the calibrated baseline in {metric.title}",
         svg_uri(figures.differences(compared, metric.name)),
         f"Paired differences in {metric.title}: {told}.",
-        "Paired on the same test rows. Filled and coloured: shown better (green) or worse (orange) after "
+        "Paired on the same images. Filled and coloured: shown better (green) or worse (orange) after "
         "correction for many comparisons. An interval that excludes 0 around a hollow dot did not survive "
         "the correction.",
         is_wide=True,
@@ -78,13 +78,14 @@ def class_curves(report: Report) -> list[Drawing]:
     drawings = []
     for label in report.rarest_first()[:MOST_CURVES]:
         name = report.classes[label]
-        n_train, n_test = report.facts["train"][name], int(np.sum(report.labels == label))
+        n_train, n_judged = report.facts["train"][name], int(np.sum(report.labels == label))
         drawings.append(
             _precision_recall(
                 report,
                 label,
                 title=name,
-                caption=f"{n_train:,} training images, {n_test:,} test images.",
+                caption=f"{n_train:,} training images"
+                + ("." if report.is_cross_validated else f", {n_judged:,} test images."),
             )
         )
     return drawings
@@ -143,7 +144,7 @@ def _reliability(report: Report, prior: float | None = None, share: float | None
     Args:
         report: whose models.
         prior: of two classes, the share of the minority that the probabilities answer for.
-        share: of the minority among the test rows.
+        share: of the minority among the rows that figures stand on.
     """
     ece = values_of(report.comparison, "ece")
     calibrated = (

@@ -25,7 +25,7 @@ METRIC = Metric(
     explanation=(
         "The Brier score is the mean squared error of the minority's probability (0 to 1); of more than two "
         "classes, the errors of all are summed (0 to 2). Probabilities "
-        "are taken at the class shares of the test set."
+        "are taken at the class shares of the images measured."
     ),
     compute=lambda sums: sums.mean(row_brier)[0],
 )

@@ -34,7 +34,7 @@ METRIC = Metric(
     classes="any",
     explanation=(
         "ECE is the expected calibration error in bins of equally many rows: of the minority's probability, "
-        "or of the most probable of more than two classes; at the class shares of the test set."
+        "or of the most probable of more than two classes; at the class shares of the images measured."
     ),
     compute=_compute,
 )

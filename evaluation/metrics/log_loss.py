@@ -23,7 +23,7 @@ METRIC = Metric(
     classes="more",
     explanation=(
         "Log loss is the mean negative logarithm of the true class's probability, at the class shares of the "
-        "test set, in nats."
+        "images measured, in nats."
     ),
     compute=lambda sums: sums.mean(row_log_loss)[0],
 )

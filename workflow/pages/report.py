@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from contracts.errors import ModelError, UsageError
-from contracts.files import read_json, sha256_of_file, write_text
+from contracts.files import read_json, write_text
 from ensemble.stacking.contribution import contributions
 from evaluation.metrics import default_metric
 from reporting.content import Localised
@@ -19,30 +15,15 @@ from workflow.comparing.compare import comparison_of
 from workflow.comparing.learning_curve import learning_curve
 from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW
+from workflow.pages.first_look import first_look_page
 from workflow.pages.localisation import localised
 from workflow.pages.models import models
+from workflow.pages.origin import left_out_images, origin_of
 from workflow.run.feedback_scores import with_sentence
 from workflow.run.state import Run
 from workflow.run.summary import data_facts, shared_across
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
-
-_LISTED_IMAGES = {"broken": 5, "excluded": 5, "dropped": 1}
-"""How many left-out images of each status the report names; the dropped ones all share one reason."""
-
-_PACKAGES = (
-    "outnumbered",
-    "numpy",
-    "torch",
-    "torchvision",
-    "timm",
-    "lightning",
-    "scikit-learn",
-    "scipy",
-    "onnxruntime",
-    "pillow",
-    "matplotlib",
-)
 
 
 def report(options: RunOptions, output: Path | None = None, pictures: bool = True) -> dict[str, Any]:
@@ -66,18 +47,28 @@ def report(options: RunOptions, output: Path | None = None, pictures: bool = Tru
             f"--output {output}: that is a folder. Name the file, such as {output / 'report.html'}."
         )
     config = resolve_config(options)
+    text = _text(config, output, pictures)
+    target = output or config.folder / "report.html"
+    write_text(target, text)
+    size = target.stat().st_size
+    note(f"Report: {target} ({size / 1e6:.1f} MB). Open it in any browser; it needs no network.")
+    return {"path": str(target), "bytes": size}
+
+
+def _text(config: RunConfig, output: Path | None, pictures: bool) -> str:
+    """The page; of a run without labels, the images to look at first."""
+    alone = Run(config)
+    if (config.folder / "config.json").exists() and alone.data.regime != "labelled":
+        with console.status("drawing", spinner="dots"):
+            return first_look_page(alone, output, pictures)
     with console.status("fitting from cached results", spinner="dots"):
         run, comparison = _compared_run(config)
     curve = learning_curve(run)
     with console.status("drawing", spinner="dots"):
-        commands = _commands(options, config, comparison, output, pictures)
-        text = _page(run, comparison, commands, pictures, localised(Run(config), pictures), curve)
-    target = output or config.folder / "report.html"
-    write_text(target, text)
-    size = target.stat().st_size
+        commands = _commands(config.options, config, comparison, output, pictures)
+        text = _page(run, comparison, commands, pictures, localised(alone, pictures), curve)
     note(curve["sentence"])
-    note(f"Report: {target} ({size / 1e6:.1f} MB). Open it in any browser; it needs no network.")
-    return {"path": str(target), "bytes": size}
+    return text
 
 
 def _compared_run(config: RunConfig) -> tuple[ComparedRun, dict[str, Any]]:
@@ -116,23 +107,19 @@ def _page(
     found_by_map: Localised | None,
     curve: dict[str, Any],
 ) -> str:
-    from reporting.content import Origin, Report
+    from reporting.content import Report
     from reporting.page import render
     from workflow.pages.gallery import galleries
 
     config, data = run.config, run.data
     shown, heat_source = galleries(run) if pictures else ([], "")
-    left_out_images = {
-        status: [(r.path, r.reason.rstrip(".")) for r in data.manifest.rows if r.status == status][:count]
-        for status, count in _LISTED_IMAGES.items()
-    }
     report = Report(
         title=config.spec.title or config.spec.name,
         source=config.spec.source,
         licence=config.spec.licence,
         comparison=comparison,
         facts=data_facts(config, data),
-        left_out_images=left_out_images,
+        left_out_images=left_out_images(data),
         shared=shared_across(data),
         labels=run.judged.labels,
         threshold_rule=config.recipe.threshold,
@@ -141,14 +128,7 @@ def _page(
         stack=_stack(run),
         galleries=shown,
         heat_source=heat_source,
-        origin=Origin(
-            commands=commands,
-            seed=config.seed,
-            recipe_yaml=_yaml(config.recipe.model_dump(mode="json")),
-            dataset_yaml=_yaml(config.to_json()["dataset"]),
-            versions=_versions(),
-            digests=_digests(run, comparison),
-        ),
+        origin=origin_of(run, commands, {"members and settings": str(comparison["key"])}),
         localised=found_by_map,
         learning_curve=curve,
     )
@@ -184,28 +164,3 @@ def _commands(
     target = [] if output is None else ["--output", str(output)]
     target += [] if pictures else ["--no-pictures"]
     return [options.command("compare", *arguments), options.command("report", *target)]
-
-
-def _yaml(document: dict[str, Any]) -> str:
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            found[package] = "not installed"
-    return found
-
-
-def _digests(run: ComparedRun, comparison: dict[str, Any]) -> dict[str, str]:
-    digests = {
-        "manifest": run.data.manifest.digest,
-        "folds": run.data.folds_digest,
-        "members and settings": str(comparison["key"]),
-    }
-    if run.exported is not None:
-        digests["model.onnx (SHA-256)"] = sha256_of_file(run.exported)
-    return digests

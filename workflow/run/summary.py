@@ -141,12 +141,19 @@ def shared_across(data: PreparedData) -> dict[str, int]:
         # A copy in another group than its source could cross a fold without it.
         strays = sum(group_of.get(row.source or "") != row.group for row in data.augmented)
         copies = {"augmented copies separated from their training image": strays}
+    across = {}
+    if data.test:
+        across = {
+            "groups shared by training and test rows": len(
+                folds_of_group.keys() & {row.group for row in data.test}
+            ),
+            "equal files shared by training and test rows": len(
+                folds_of_file.keys() & {row.sha256 for row in data.test}
+            ),
+        }
     return {
         **copies,
-        "groups shared by training and test rows": len(folds_of_group.keys() & {r.group for r in data.test}),
-        "equal files shared by training and test rows": len(
-            folds_of_file.keys() & {row.sha256 for row in data.test}
-        ),
+        **across,
         "groups shared by folds": sum(len(folds) > 1 for folds in folds_of_group.values()),
         "equal files shared by folds": sum(len(folds) > 1 for folds in folds_of_file.values()),
     }
