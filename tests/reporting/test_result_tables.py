@@ -64,7 +64,7 @@ def test_class_recalls_stand_beside_those_of_the_baseline(capsys, wide):
 
 def test_verdicts_are_printed_best_first(capsys, wide):
     text = printed(capsys, result_tables.print_verdicts, comparison_of(2))
-    table = text[text.index("average precision on the test set") :]
+    table = text[text.index("average precision, test set") :]
     lines = [line for line in table.splitlines() if line.startswith("│")]
     assert "ensemble" in lines[0]
     assert "better" in lines[0]
