@@ -25,7 +25,7 @@ from imagedata.layouts.listed_image import ListedImage
 from imagedata.manifest import Manifest, build_manifest
 from imagedata.near_duplicates import read_near_duplicates
 from imagedata.spec import DataSpec
-from workflow.checking.sample_size import facts_of_rows, imbalance_facts
+from workflow.run.sample_size import facts_of_rows, imbalance_facts
 from workflow.settings.config import RunConfig
 
 

@@ -11,11 +11,11 @@ from rich.table import Table
 
 from features.devices import pick_device
 from reporting.terminal import console, note
-from workflow.checking.sample_size import facts_of_rows
 from workflow.run.fits import Fit, fits_of, read_result
 from workflow.run.label_curve import kept_curve
 from workflow.run.prepared import PreparedData, prepare_data
 from workflow.run.reading import print_reading, reading_of
+from workflow.run.sample_size import facts_of_rows
 from workflow.run.summary import print_data_facts
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.training.estimates import fit_seconds, rows_to_fit

@@ -3,7 +3,7 @@
 import pytest
 
 from ensemble.calibration.fitting import fit_calibrator
-from workflow.checking.sample_size import calibrator_family, imbalance_facts, least_conformal_level
+from workflow.run.sample_size import calibrator_family, imbalance_facts, least_conformal_level
 
 
 def facts(
