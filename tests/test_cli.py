@@ -238,6 +238,8 @@ def test_a_single_image_of_the_minority(tmp_path):
     assert outcome.json["test"] == {"fine": 0, "odd": 0}
     assert (outcome.json["measured"], outcome.json["repeats"]) == ("cross_validation", 3)
     assert "No test set is held out: there are" in outcome.said
+    assert "recall_claim" in {each["name"] for each in outcome.json["support"]}
+    assert "9 independent normal images let p_normal" in outcome.said
 
 
 def test_minority_that_is_not_obvious(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from contracts.errors import ModelError
 from contracts.files import read_json, write_json
 from tests.conftest import Run
+from tests.pictures import write_two_classes
 from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import load_prepared, prepare_data, save_prepared
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
@@ -136,3 +137,44 @@ def test_folder_of_another_version_is_refused_and_trained_again(tiny: Run, tmp_p
         load_prepared(config)
     save_prepared(config, data)
     assert load_prepared(config).train == data.train
+
+
+def few(folder: Path, minority: int) -> Path:
+    """A folder of 12 images of the majority and a few of the minority."""
+    return write_two_classes(folder / f"few{minority}", 12, minority)
+
+
+@pytest.mark.parametrize(
+    ("minority", "overrides", "repeats"),
+    [
+        (3, (), 3),
+        (3, ("repeats=2",), 2),
+        (3, ("test_share=0.4",), 1),
+        (3, ("members.cnn_weighted={tune: full}",), 1),
+        (0, (), 1),
+    ],
+)
+def test_repeats_where_figures_are_cross_validated_and_members_cheap(
+    tiny: Run, tmp_path, minority, overrides, repeats
+):
+    config = config_of(tiny, tmp_path, *overrides, dataset=str(few(tmp_path, minority)))
+    data = prepare_data(config)
+    assert data.n_repeats == repeats
+    save_prepared(config, data)
+    again = load_prepared(config)
+    assert all(map(np.array_equal, again.more_folds, data.more_folds))
+    assert (again.n_repeats, again.regime) == (repeats, "labelled" if minority else "normal_only")
+
+
+def test_labels_that_nobody_vouches_for_make_other_fits(tiny: Run, tmp_path):
+    folder = few(tmp_path, 0)
+    vouched, unknown = (
+        config_of(tiny, tmp_path / name, *overrides, dataset=str(folder))
+        for name, overrides in (("a", ()), ("b", ("unlabelled=true",)))
+    )
+    rows = [prepare_data(config) for config in (vouched, unknown)]
+    assert [data.regime for data in rows] == ["normal_only", "unlabelled"]
+    assert rows[0].train == rows[1].train
+    assert rows[0].train_digest != rows[1].train_digest
+    save_prepared(unknown, rows[1])
+    assert load_prepared(unknown).regime == "unlabelled"
