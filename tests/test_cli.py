@@ -186,7 +186,7 @@ def test_folder_of_images_without_labels(tmp_path):
     outcome = planned(tmp_path / "set", tmp_path / "runs")
     assert (outcome.json["regime"], outcome.json["train"]) == ("unlabelled", {"normal": 9, "anomalous": 0})
     assert "Read 9 images without labels." in outcome.said
-    assert "No labels: every image is taken to be normal, though some may not be." in outcome.said
+    assert "None of 9 images is labelled." in outcome.said
     labelled = write_two_classes(tmp_path / "named", 9, 3)
     outcome = planned(labelled, tmp_path / "runs", "--unlabelled")
     assert (outcome.json["regime"], outcome.json["train"]) == ("unlabelled", {"normal": 12, "anomalous": 0})
@@ -206,7 +206,7 @@ def test_minority_without_images(tmp_path):
     outcome = planned(tmp_path / "set", tmp_path / "runs")
     assert (outcome.json["regime"], outcome.json["train"]) == ("normal_only", {"fine": 5, "odd": 0})
     assert outcome.json["deployment_prior"] is None
-    assert "No image of odd in training: one-class members are trained on fine alone" in outcome.said
+    assert "All 5 images are normal (fine), so only one-class members are trained." in outcome.said
 
 
 def test_minority_of_broken_images(tmp_path):

@@ -36,8 +36,11 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     reading = reading_of(config)
     print_reading(reading)
     support = facts_of_rows(data.manifest, config.recipe.folds)["support"]
+    # What the labels are has been said with the facts above.
+    said = {"labels", "held_out", *(() if data.regime == "labelled" else ("supervision",))}
     for each in support:
-        note(each["sentence"])
+        if each["name"] not in said:
+            note(each["sentence"])
     fits = fits_of(config, data, members)
     pending = [fit for fit in fits if read_result(fit) is None]
     seconds, disk = _features_estimate(config, data, pending)
