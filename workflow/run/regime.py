@@ -33,7 +33,8 @@ def regime_sentences(config: RunConfig, data: PreparedData) -> list[str]:
     sentences = [
         f"No test set is held out: there are {n_minority} {images} of {minority}{independent}, and a test "
         f"set is worth its price from {INDEPENDENT_FOR_A_TEST} independent ones on. All of them train; "
-        f"figures come from nested cross-validation, {_times(data.n_repeats)}. To hold out a test set: -o test_share=0.2."
+        f"figures come from nested cross-validation, {_times(data.n_repeats)}. To hold out a test set: "
+        "-o test_share=0.2."
     ]
     if n_groups == 1:
         sentences.append(
