@@ -148,7 +148,7 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     assert np.abs(ours.p_normal - p_normal).max() <= 1.01 * np.abs(np.diff(system.fitted.normal.levels)).max()
     assert np.array_equal(ours.decision, decision)
     # Half-precision rounding of the patches may go the other way where the engines differ in a last digit.
-    np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(ours.anomaly_map, patch_map, rtol=5e-3, atol=1e-3)
 
 
@@ -178,14 +178,14 @@ def test_every_form_of_patchcore_is_traced_at_any_batch(system, tmp_path, settin
         _, _, _, scores, patch_map = torch_outputs(graph, images, 0.1, 0.5)
         ours = model.run(images)
         assert ours.anomaly_map.shape == (batch, side, side)
-        np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(ours.anomaly_map, patch_map, rtol=5e-3, atol=1e-3)
 
 
 def test_working_size_gives_the_runs_own_numbers(system):
     ours = load_model(system.path).run(system.images)
     np.testing.assert_allclose(ours.probability, system.p_minority, atol=5e-5)
-    np.testing.assert_allclose(ours.member_scores, system.member_scores, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.member_scores, system.member_scores, rtol=1e-3, atol=1e-3)
     assert system.p_minority.std() > 0.01
 
 
