@@ -12,8 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts.files import read_json
+from evaluation import agreement as agreement_module
+from export.scoring import load_model
+from imagedata.decoding.decode import decode_file
 from tests.conftest import TINY_RECIPE, Outcome, Run, run_command
 from tests.pictures import write_pictures
+from workflow.ensembling.gate_images import gate_images
+from workflow.run.state import Run as OpenedRun
+from workflow.settings.config import RunOptions
 
 N_NORMAL = 30
 
@@ -70,6 +76,75 @@ def test_its_file_gives_p_normal_and_no_probability(
     assert rows["probability"] == [None] * 6
     assert np.mean(rows["p_normal"]) < 0.2
     assert set(rows["decision"]) <= {"good", "anomalous"}
+
+
+# ---- the file of normal images alone: gates without a test set
+
+
+def test_the_file_is_held_to_mirrored_training_images(normal_only: tuple[Run, Outcome, Outcome]):
+    run, _, fitted = normal_only
+    assert f"Parity on {N_NORMAL} mirrored training images at batches 1, 2 and 7: p_normal is" in fitted.said
+    opened = OpenedRun.open(RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs))
+    shown = gate_images(opened, 5)
+    first = decode_file(opened.data.file_of(opened.data.train[0]), opened.config.decode).pixels
+    np.testing.assert_array_equal(shown.images[0], first[:, ::-1])
+    assert shown.labels.tolist() == [0] * 5
+    # By the members as they ship, and away from the images that they keep.
+    of_file = load_model(run.folder / "model.onnx").run(shown.images).member_scores
+    np.testing.assert_allclose(of_file, shown.member_scores, atol=0.05 * shown.spreads.max())
+    of_known = load_model(run.folder / "model.onnx").run(shown.images[:, :, ::-1]).member_scores
+    assert np.abs(of_known - of_file).max() > 0.05 * shown.spreads.max()
+
+
+def test_variants_are_judged_by_decisions_and_ranks(
+    normal_only: tuple[Run, Outcome, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(agreement_module, "MOST_DECISIONS_CHANGED", 1.0)
+    run = normal_only[0].copy(tmp_path)
+    outcome = done(run.command("export", "--precision", "int8", "--json"))
+    figures = outcome.json["gate"]["onnxruntime"]
+    assert (figures["auroc"], figures["auroc_change"], figures["max_probability_difference"]) == (None,) * 3
+    assert figures["images"] == N_NORMAL
+    assert set(figures["rank_correlation"]) == {"patchcore", "deep_svdd"}
+    assert "30 mirrored training images" in outcome.said
+
+    shown = done(run.command("parity", "--json")).json
+    rows = {(row["file"], row["runtime"]): row for row in shown["rows"]}
+    exact = rows["model.onnx", "onnxruntime"]
+    assert (exact["images"], exact["decisions_changed"], exact["accepted"]) == (N_NORMAL, 0, True)
+    assert min(exact["rank_correlation"].values()) > 0.99
+
+
+def test_inspect_says_what_there_is_instead_of_a_probability(
+    normal_only: tuple[Run, Outcome, Outcome], command
+):
+    outcome = done(command("inspect", normal_only[0].folder / "model.onnx", "--json"))
+    assert "Probability needs labelled minority images; none was known when it was made." in outcome.said
+    assert "p_normal places an image among 30 normal images" in outcome.said
+    assert outcome.json["metadata"]["regime"] == "normal_only"
+    assert outcome.json["metadata"]["conformal"]["n"] == N_NORMAL
+
+
+def test_a_student_needs_a_probability_to_learn(normal_only: tuple[Run, Outcome, Outcome]):
+    outcome = normal_only[0].command("export", "--distil")
+    assert outcome.code == 2
+    assert "a student learns probabilities, and this run has none. Probability needs" in outcome.said
+
+
+def test_false_alarms_is_short_for_the_rule(normal_only: tuple[Run, Outcome, Outcome], tmp_path: Path):
+    run = normal_only[0].copy(tmp_path)
+    document = done(run.command("ensemble", "--false-alarms", "0.2", "--json")).json
+    assert document["threshold"] == 0.2
+    threshold = load_model(run.folder / "model.onnx").document["threshold"]
+    assert threshold == {"rule": "false_alarms<=0.2", "value": 0.2}
+    # Whoever follows a message gives the same rule.
+    assert done(run.command("ensemble", "-o", "threshold=false_alarms<=0.2")).said.startswith("Nothing to do")
+    refused = run.command("ensemble", "-o", "threshold=recall>=0.9")
+    assert refused.code == 3
+    assert "it weighs misses, and no image of 'anomalous' is labelled yet" in refused.said
+
+
+# ---- the first defects
 
 
 @pytest.fixture(scope="module")
