@@ -16,7 +16,7 @@ from export.scoring.model import Scores, ScoringModel
 TOLERANCE = 1e-4
 """Largest allowed difference of a probability."""
 
-FUSED_TOLERANCE = 0.02
+FUSED_TOLERANCE = 0.005
 """By how many standard deviations the fused score may differ, which decides the step of p_normal."""
 
 _ROUNDING = 1e-6

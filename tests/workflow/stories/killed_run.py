@@ -49,13 +49,13 @@ def sabotage(moment: str) -> None:
     elif kind == "interrupt":
         run_fit = train_all.run_fit
 
-        def interrupt_later(*arguments):
+        def interrupt_later(*arguments, **named):
             nonlocal left
             left -= 1
             if left == 0:
                 signal.signal(signal.SIGALRM, lambda *_: die(signal.SIGINT))
                 signal.setitimer(signal.ITIMER_REAL, 0.02)
-            return run_fit(*arguments)
+            return run_fit(*arguments, **named)
 
         train_all.run_fit = interrupt_later
     elif kind == "measuring":

@@ -82,7 +82,9 @@ def test_members_are_trained_and_shown(story):
 def test_the_table_has_its_documented_shape(story):
     there, _, fitted = story
     document = fitted.json
-    assert list(document) == ["dataset", "recipe", "model", "threshold", "prior", "rows"]
+    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "rows"]
+    assert list(document) == keys
+    assert (document["regime"], document["measured"]) == ("labelled", "test_set")
     assert document["prior"] == pytest.approx([20 / 37, 12 / 37, 5 / 37])  # as in training
     assert document["threshold"] == document["prior"]  # min_hter: every class counts alike
     assert [row["name"] for row in document["rows"]] == [

@@ -40,7 +40,9 @@ def scores_of(run: Run, fit: str) -> np.ndarray:
 def test_json_of_the_ensemble_has_its_documented_shape(fitted: tuple[Run, Outcome]):
     run, outcome = fitted
     document = outcome.json
-    assert list(document) == ["dataset", "recipe", "model", "threshold", "prior", "rows"]
+    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "rows"]
+    assert list(document) == keys
+    assert (document["regime"], document["measured"]) == ("labelled", "test_set")
     assert (document["dataset"], document["recipe"]) == ("blotches", "tiny")
     assert document["model"] == str(run.folder / "model.onnx")
     assert 0 < document["threshold"] < 1
@@ -120,6 +122,7 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
         "known",
         "decisions",
         "failures",
+        "notes",
         "review",
         "heat_maps",
         "csv",

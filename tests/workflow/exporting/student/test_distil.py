@@ -45,11 +45,11 @@ def told(fitted: tuple[Run, Outcome], tmp_path_factory: pytest.TempPathFactory) 
     one_unit = train_all.run_fit
     calls = []
 
-    def interrupted(*given):
+    def interrupted(*given, **named):
         calls.append(given)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return one_unit(*given)
+        return one_unit(*given, **named)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_all, "run_fit", interrupted)
