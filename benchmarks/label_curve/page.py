@@ -52,7 +52,8 @@ def as_markdown(curves: Curves, command: str, picture: str, notes: str) -> str:
         "```",
         "",
         f"Each data set has a class made rare. A draw takes at most {MOST_MAJORITY} majority images and the "
-        f"first n minority images of a seeded order for training; {draws} draws.",
+        f"first n minority images of a seeded order for training; "
+        f"{draws} draw{'s' if draws > 1 else ''} of each set at most.",
         "Whatever is left is judged: images of other groups, at most "
         f"{MOST_TEST} of each class, the same for every n of a draw, so that the curve shows labels alone.",
         f"*{ANOMALY}* is an oracle, chosen for each set on the judged images; *{SUPERVISED}* is plain "
@@ -122,6 +123,13 @@ def _questions(curves: Curves) -> list[str]:
             f"{ANOMALY} and {SUPERVISED} in {len(behind)} of {len(cases)} cases; at worst "
             f"{short[worst]:+.3f} ({worst[0]}, n = {worst[1]})."
         )
+        means = curves.without_labels(figure).items()
+        if means:
+            lines.append(
+                f"- {_TITLES[figure]} without labels, mean over sets: "
+                f"{', '.join(f'{way} {value:.3f}' for way, value in means)}. Nobody can know there which "
+                "member is the best for a set."
+            )
         falls = [
             (name, *step)
             for name in curves.data_sets

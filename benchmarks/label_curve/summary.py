@@ -66,6 +66,21 @@ class Curves:
             way = ENSEMBLE
         return np.array([document[figure].get(way, np.nan) for document in drawn], dtype=np.float64)
 
+    def without_labels(self, figure: str) -> dict[str, float]:
+        """Mean over all sets, with no label: the ensemble, then each anomaly member that every set has."""
+        mine = [d for d in self.documents if d["n_labels"] == 0 and ENSEMBLE in d[figure]]
+        if not mine:
+            return {}
+        names = set.intersection(*(set(d["anomaly"]) for d in mine))
+        members = {name: [d["anomaly"][name][figure] for d in mine] for name in sorted(names)}
+        by_way = {ENSEMBLE: [d[figure][ENSEMBLE] for d in mine], **members}
+        # Each set counts once, however many draws it has.
+        sets = np.array([d["data_set"] for d in mine])
+        return {
+            way: float(np.mean([np.mean(np.array(values)[sets == name]) for name in np.unique(sets)]))
+            for way, values in by_way.items()
+        }
+
     def shortfall(self, data_set: str, n_labels: int, figure: str) -> float:
         """Mean of the ensemble minus that of the better of anomaly member and supervised baseline."""
         others = [
