@@ -68,6 +68,8 @@ def as_markdown(curves: Curves, command: str, picture: str, notes: str) -> str:
     lines += [
         "## Is the ensemble ever behind, does the curve ever fall?",
         "",
+        *_means_table(curves),
+        "",
         *_questions(curves),
         "",
         "## p_normal on normal images that nothing was fitted on",
@@ -109,6 +111,28 @@ def _mean_of(values: np.ndarray) -> str:
         return "–"
     spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
     return f"{values.mean():.3f}{spread}"
+
+
+def _means_table(curves: Curves) -> list[str]:
+    """AUROC by number of labels, mean over the sets that have so many."""
+    lines = [f"| n | sets | {' | '.join(WAYS)} | minus the better of two |"]
+    lines += [f"|---:|---:|{'---:|' * len(WAYS)}---:|"]
+    for n_labels in sorted({document["n_labels"] for document in curves.documents}):
+        sets = [name for name in curves.data_sets if n_labels in curves.counts(name)]
+        cells = [_mean_of_sets(curves, sets, n_labels, way) for way in WAYS]
+        short = float(np.mean([curves.shortfall(name, n_labels, "auroc") for name in sets]))
+        lines.append(f"| {n_labels} | {len(sets)} | {' | '.join(cells)} | {short:+.3f} |")
+    return [
+        f"AUROC, mean over sets; *minus the better of two* is the ensemble minus {ANOMALY} or {SUPERVISED}, "
+        "whichever is better on a set.",
+        "",
+        *lines,
+    ]
+
+
+def _mean_of_sets(curves: Curves, sets: Sequence[str], n_labels: int, way: str) -> str:
+    means = [float(curves.values(name, n_labels, way, "auroc").mean()) for name in sets]
+    return "–" if np.isnan(means).any() else f"{np.mean(means):.3f}"
 
 
 def _questions(curves: Curves) -> list[str]:
