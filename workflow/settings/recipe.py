@@ -55,7 +55,7 @@ class Recipe(BaseModel):
     select_by: Literal["hter", "f1", "g_mean", "average_precision", "log_loss"] = "average_precision"
     threshold: str = "min_hter"
     bootstrap: int = Field(default=2000, ge=100)
-    contamination: float = Field(default=0.05, ge=0.0, le=0.5)
+    contamination: float = Field(default=0.1, ge=0.0, le=0.5)
     backbone: BackboneSettings = BackboneSettings()
     members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)
 
