@@ -152,7 +152,10 @@ def test_document_says_what_was_done(updated, fitted):
         "skipped",
         "images",
         "taken_in",
-        "test",
+        "measured",
+        "figures",
+        "regime",
+        "joined_training",
         "threshold",
         "seconds",
     ]
@@ -161,7 +164,7 @@ def test_document_says_what_was_done(updated, fitted):
     assert document["taken_in"]["patchcore"] > 0
     after = {row["name"]: row for row in read_json(run.folder / "metrics.json")["document"]["rows"]}
     before = {row["name"]: row for row in fitted[1].json["rows"]}
-    for metric, pair in document["test"].items():
+    for metric, pair in document["figures"].items():
         assert pair == [before["ensemble"][metric], after["ensemble"][metric]]
     assert "They are a biased sample" in outcome.said
     assert "5 false alarms and 5 missed images added by update count as one row each" in outcome.said
