@@ -19,7 +19,7 @@ def ensemble(
         float | None,
         typer.Option(
             "--false-alarms",
-            help="Share of normal images that may be decided otherwise, such as 0.01; the same as "
+            help="Share of normal images that may be decided otherwise, such as 0.01. It stands for "
             "-o 'threshold=false_alarms<=0.01'.",
         ),
     ] = None,
