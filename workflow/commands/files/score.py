@@ -47,8 +47,8 @@ def score(
         str | None,
         typer.Option(
             "--threshold",
-            help="Threshold, or one per class as a,b,c (default: the file's); the share of false alarms "
-            "where the file gives no probability.",
+            help="Threshold, or one per class as a,b,c (default: the file's). Where the file gives no "
+            "probability, it is the share of false alarms.",
         ),
     ] = None,
     runtime: Annotated[

@@ -23,7 +23,7 @@ def update(
         Path | None, typer.Option("--missed", help="Folder of missed images of the minority class.")
     ] = None,
 ) -> Any:
-    """Add corrected images to a finished run and refit; trains no member and takes seconds."""
+    """Add corrected images to a finished run and refit it, in seconds where members read cached features."""
     from workflow.updating.update import update
 
     return update(options, normal, missed)
