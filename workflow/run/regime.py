@@ -29,10 +29,10 @@ def regime_sentences(config: RunConfig, data: PreparedData) -> list[str]:
     n_minority = sum(row.label == minority for row in data.train)
     n_groups = len({row.group for row in data.train if row.label == minority})
     independent = "" if n_groups == n_minority else f" in {n_groups} groups"
-    images = "image" if n_minority == 1 else "images"
+    there_are = "there is 1 image" if n_minority == 1 else f"there are {n_minority} images"
     sentences = [
-        f"No test set is held out: there are {n_minority} {images} of {minority}{independent}, and a test "
-        f"set is worth its price from {INDEPENDENT_FOR_A_TEST} independent ones on. All of them train; "
+        f"No test set is held out: {there_are} of {minority}{independent}, and a test set "
+        f"is worth its price from {INDEPENDENT_FOR_A_TEST} independent ones on. All of them train; "
         f"figures come from nested cross-validation, {_times(data.n_repeats)}. To hold out a test set: "
         "-o test_share=0.2."
     ]
@@ -40,6 +40,11 @@ def regime_sentences(config: RunConfig, data: PreparedData) -> list[str]:
         sentences.append(
             "A single minority image cannot be left out of what supervised members learn from: they do not "
             "judge it, and calibration figures are not cross-validated."
+        )
+    elif n_groups == 2:  # too low on real sets: docs/results/label-curve.md
+        sentences.append(
+            f"With two independent images of {minority} the models that judge a fold have learnt from one: "
+            "figures are pessimistic, on some sets by far."
         )
     return sentences
 
