@@ -237,7 +237,7 @@ def test_a_single_image_of_the_minority(tmp_path):
     assert outcome.json["train"] == {"fine": 9, "odd": 1}
     assert outcome.json["test"] == {"fine": 0, "odd": 0}
     assert (outcome.json["measured"], outcome.json["repeats"]) == ("cross_validation", 3)
-    assert "No test set is held out: there are" in outcome.said
+    assert "No test set is held out: there is 1 image" in outcome.said
     assert "recall_claim" in {each["name"] for each in outcome.json["support"]}
     assert "9 independent normal images let p_normal" in outcome.said
 
