@@ -37,6 +37,8 @@ from tests.rows import ArrayRows, Base, synthetic_rows  # noqa: E402
 from tests.threads import one_thread  # noqa: E402, F401
 
 SIZE = 64
+# The made-up probabilities lie between 0 and 1, where the rounding of a float32 logit shows in full.
+PROBABILITY_TOLERANCE = 2e-5
 BACKBONE = BackboneSettings(
     name="test_resnet", weights="random", image_size=SIZE, patch_strides=(4, 8), pooled_strides=(8, 16)
 )
@@ -148,7 +150,7 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     assert np.abs(ours.p_normal - p_normal).max() <= 1.01 * np.abs(np.diff(system.fitted.normal.levels)).max()
     assert np.array_equal(ours.decision, decision)
     # Half-precision rounding of the patches may go the other way where the engines differ in a last digit.
-    np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(ours.anomaly_map, patch_map, rtol=5e-3, atol=1e-3)
 
 
@@ -178,14 +180,15 @@ def test_every_form_of_patchcore_is_traced_at_any_batch(system, tmp_path, settin
         _, _, _, scores, patch_map = torch_outputs(graph, images, 0.1, 0.5)
         ours = model.run(images)
         assert ours.anomaly_map.shape == (batch, side, side)
-        np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(ours.anomaly_map, patch_map, rtol=5e-3, atol=1e-3)
 
 
 def test_working_size_gives_the_runs_own_numbers(system):
     ours = load_model(system.path).run(system.images)
-    np.testing.assert_allclose(ours.probability, system.p_minority, atol=5e-5)
-    np.testing.assert_allclose(ours.member_scores, system.member_scores, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(ours.probability, system.p_minority, atol=PROBABILITY_TOLERANCE)
+    # In standard deviations around 0, where a relative tolerance grants nothing.
+    np.testing.assert_allclose(ours.member_scores, system.member_scores, rtol=1e-3, atol=2e-4)
     assert system.p_minority.std() > 0.01
 
 
@@ -342,7 +345,7 @@ def gate(system, path, **changes):
 def test_a_good_file_passes(system):
     report = gate(system, system.path)
     assert report.images == 28
-    assert report.max_probability_difference < 5e-5
+    assert report.max_probability_difference < PROBABILITY_TOLERANCE
     assert list(report.max_score_difference) == list(NAMES)
     assert max(report.max_score_difference.values()) < 0.01
 
