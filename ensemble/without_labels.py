@@ -86,21 +86,6 @@ def fit_without_labels(
     )
 
 
-def fit_all_without_labels(
-    oof: ScoreTable, *, regime: Regime, threshold_rule: str = "min_hter"
-) -> dict[str, FittedEnsemble]:
-    """Fit every row of the results table: each member by its name, and finally ``ensemble``, their mean.
-
-    Raises:
-        As :func:`fit_without_labels`.
-    """
-    rows = {
-        name: fit_without_labels(oof, regime=regime, threshold_rule=threshold_rule, member=name)
-        for name in oof.member_names
-    }
-    return rows | {"ensemble": fit_without_labels(oof, regime=regime, threshold_rule=threshold_rule)}
-
-
 def mean_of_scores(training: TrainingScores, member: str | None = None) -> LinearCombination:
     """The mean of the standardised columns, of all members or of one; the others get a weight of 0."""
     chosen = np.array([member in (None, column.member) for column in training.columns], dtype=np.float64)

@@ -21,6 +21,8 @@ from evaluation.verdict import bootstrap_p_value
 
 N_REPLICATES = 2000
 CONFIDENCE = 0.95
+FEWEST_TWO_SIDED = 3
+"""Independent minority images from which on a cross-validated ranking figure has an upper end below 1."""
 
 # Key of the class recalls among the values of a model; no metric has this name.
 _RECALLS = "recall of each class"
@@ -80,6 +82,7 @@ def compare(
     Cross-validated figures stand on as few minority images as there are labels. A bootstrap of a handful
     draws the same images again and again, so the minority's AUROC and average precision get the union of its
     interval and of one for small samples (:mod:`evaluation.small_samples`), which counts groups, not images.
+    Below :data:`FEWEST_TWO_SIDED` independent minority images these two have a lower end only.
 
     Args:
         labels: ``[N]`` class index of test rows, minority last.
@@ -189,6 +192,10 @@ def _widened(
     for name in _PRECISIONS:
         if name in intervals:
             small[name] = average_precision_interval(float(own.mean(name)), n_minority)
+    if n_minority < FEWEST_TWO_SIDED:
+        # What was judged had learnt from one minority image fewer: from none, or from half of them. How much
+        # better the model is that has learnt from all of them, no figure here can bound.
+        small = {name: (low, 1.0) for name, (low, _) in small.items()}
     return {
         name: [min(low, small[name][0]), max(high, small[name][1])] if name in small else [low, high]
         for name, (low, high) in intervals.items()

@@ -12,7 +12,7 @@ from contracts.errors import DataError, ModelError, UsageError
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.pipeline import fit_ensemble
-from ensemble.without_labels import fit_all_without_labels, fit_without_labels
+from ensemble.without_labels import fit_without_labels
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,9 @@ def test_members_count_alike(normal_table):
     fitted = fit_without_labels(normal_table, regime="normal_only")
     z = fitted.combination.transform(normal_table.scores)
     np.testing.assert_allclose(fitted.fused_scores(normal_table.scores), z.mean(axis=1))
-    rows = fit_all_without_labels(normal_table, regime="normal_only")
-    assert list(rows) == ["patchcore0", "patchcore1", "ensemble"]
-    np.testing.assert_allclose(rows["patchcore1"].fused_scores(normal_table.scores), z[:, 1])
-    assert rows["patchcore1"].method == "single:patchcore1"
+    alone = fit_without_labels(normal_table, regime="normal_only", member="patchcore1")
+    np.testing.assert_allclose(alone.fused_scores(normal_table.scores), z[:, 1])
+    assert alone.method == "single:patchcore1"
 
 
 def test_p_normal_comes_from_rows_left_out(normal_table):

@@ -83,3 +83,25 @@ def test_cross_validated_intervals_are_wider_than_a_bootstrap_of_three_images():
         assert wide[0] < narrow[0]
         assert wide[1] >= narrow[1]
     assert cross_validated["intervals"]["brier"] == plain["intervals"]["brier"]
+
+
+@pytest.mark.parametrize(("n_minority", "is_bounded"), [(1, False), (2, False), (3, True)])
+def test_one_or_two_images_bound_no_figure_from_above(n_minority, is_bounded):
+    rng = np.random.default_rng(1)
+    labels = np.r_[np.zeros(60, np.int64), np.ones(n_minority, np.int64)]
+    # The minority in the middle of the ranking, so that every two-sided interval ends below 1.
+    p = np.r_[rng.uniform(0, 1, 60), np.linspace(0.3, 0.4, n_minority)]
+    said = {"baseline": Predictions("baseline", np.stack([1 - p, p], axis=1), (p > 0.5).astype(np.int64))}
+    [row] = compare(
+        labels,
+        np.arange(len(labels)),
+        [said],
+        "baseline",
+        ("a", "b"),
+        n_replicates=200,
+        cross_validated=True,
+    )
+    for metric in ("auroc", "average_precision"):
+        low, high = row["intervals"][metric]
+        assert low < row[metric]
+        assert (high < 1.0) is is_bounded
