@@ -39,13 +39,14 @@ def regime_sentences(config: RunConfig, data: PreparedData) -> list[str]:
     if n_groups == 1:
         sentences.append(
             "A single minority image cannot be left out of what supervised members learn from: they do not "
-            "judge it, calibration figures are not cross-validated, and intervals of ranking figures have no upper "
-            "end."
+            "judge it, calibration figures are not cross-validated, and intervals of ranking figures have no "
+            "upper end."
         )
     elif n_groups == 2:  # too low on real sets: docs/results/label-curve.md
         sentences.append(
             f"With two independent images of {minority} the models that judge a fold have learnt from one: "
-            "figures are pessimistic, on some sets by far, and intervals of ranking figures have no upper end."
+            "figures are pessimistic, on some sets by far, and intervals of ranking figures have no upper "
+            "end."
         )
     return sentences
 
