@@ -215,6 +215,18 @@ def label_curve(
     return bench_label_curve(bench)
 
 
+@app.command()
+@answers()
+def first_day(
+    into: Annotated[Path, typer.Option("--into", help="Directory of the folders.")] = Path(),
+    runs: Runs = DEFAULT_RUNS,
+) -> Any:
+    """Make the folders of solar cells that README begins with: cells, line and later."""
+    from benchmarks.first_day import first_day as make_folders
+
+    return make_folders(into, runs)
+
+
 @app.command("all")
 def run_all(
     dataset: Annotated[
