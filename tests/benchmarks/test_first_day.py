@@ -14,5 +14,5 @@ def test_folders_share_no_cell_and_are_never_written_over(tmp_path: Path) -> Non
     assert made["line/bad"] == 40
     names = [path.name for path in (tmp_path / "new").rglob("*.png")]
     assert len(names) == len(set(names)) == sum(made.values())
-    with pytest.raises(UsageError, match="exists. Remove it"):
+    with pytest.raises(UsageError, match="Remove it, or name another place"):
         first_day(tmp_path / "new", tmp_path / "runs")
