@@ -103,10 +103,41 @@ def cross_fitted(oof: ScoreTable, fit: FitRows) -> dict[str, FittedEnsemble]:
         of_folds = dict.fromkeys(folds.tolist(), whole)
     else:
         of_folds = {int(fold): fit(oof.rows(oof.fold_of_row != fold)) for fold in folds}
+    return _judges(whole, of_folds, oof.fold_of_row)
+
+
+def fitted_without(
+    oof: ScoreTable,
+    learns: Mapping[int, npt.NDArray[np.bool_]],
+    fold_of_judged: npt.NDArray[np.int64],
+    fit: FitRows,
+) -> dict[str, FittedEnsemble]:
+    """Fit every row of the results table once for each fold, on the rows that the fold may learn from.
+
+    Args:
+        oof: complete out-of-fold table.
+        learns: fold → ``[N]`` rows that it is fitted on.
+        fold_of_judged: ``[J]`` fold that judges each row of another table.
+        fit: as of :func:`cross_fitted`.
+
+    Returns:
+        Name → :class:`CrossFittedEnsemble` that judges those J rows. It serves to judge alone: what is read
+        of it beyond is of its first fold.
+    """
+    of_folds = {fold: fit(oof.rows(mask)) for fold, mask in learns.items()}
+    return _judges(next(iter(of_folds.values())), of_folds, fold_of_judged)
+
+
+def _judges(
+    whole: Mapping[str, FittedEnsemble],
+    of_folds: Mapping[int, Mapping[str, FittedEnsemble]],
+    fold_of_row: npt.NDArray[np.int64],
+) -> dict[str, FittedEnsemble]:
+    """Name → the whole's ensemble, which judges each row by the fit of the row's fold."""
     return {
         name: CrossFittedEnsemble(
-            **{field.name: getattr(fitted, field.name) for field in fields(fitted)},
-            fold_of_row=oof.fold_of_row,
+            **{field.name: getattr(fitted, field.name) for field in fields(FittedEnsemble)},
+            fold_of_row=fold_of_row,
             of_fold={fold: fits[name] for fold, fits in of_folds.items()},
         )
         for name, fitted in whole.items()

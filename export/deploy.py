@@ -12,9 +12,11 @@ from typing import Any
 import jinja2
 
 from contracts.files import atomic_writer
+from contracts.text import printable
 from export.scoring.model import NO_PROBABILITY, ScoringModel
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_NEVER_SEEN = (("auroc", "AUROC"), ("average_precision", "average precision"), ("recall", "recall"))
 _TRITON_TYPES = {"tensor(float)": "TYPE_FP32", "tensor(int64)": "TYPE_INT64"}
 
 
@@ -125,6 +127,14 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         "threshold": _numbers(document["threshold"]["value"]),
         "figures": [
             (title, metrics[name], intervals.get(name)) for name, title in titles.items() if name in metrics
+        ],
+        "never_seen": [
+            (title, metrics["never_seen"][name]) for name, title in _NEVER_SEEN if "never_seen" in metrics
+        ],
+        # Names of kinds come from folders; a bar or a new line would end the cell.
+        "recall_by_kind": [
+            (printable(kind).replace("|", "\\|"), found)
+            for kind, found in metrics.get("recall_by_kind", {}).items()
         ],
         "student": document.get("student"),
         "against": [(titles[name], found) for name, found in document.get("figures", {}).items()],

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from contracts.rows import FloatArray, ImageArray, LabelArray, MaskArray
 from evaluation.curves import Curves
+from evaluation.kinds import FIGURES
 from evaluation.rows import Float64Array
 
 Role = Literal["baseline", "best_single", "ensemble"]
@@ -239,3 +240,55 @@ class Report:
     def final(self) -> Model:
         """The model that is used: the gated ensemble, the last one drawn."""
         return self.models[-1]
+
+
+Figures = Sequence[float]
+"""A value with its interval."""
+
+NEVER_SEEN, BY_KIND = "Kinds never seen in training", "Recall by kind"
+KIND_COLUMNS = ("baseline", "baseline, kind never seen", "ensemble", "ensemble, kind never seen")
+"""Of the table by kind; an image counts as seen where other images of its kind were learnt from."""
+
+
+@dataclass(frozen=True)
+class KindTables:
+    """What a document says by kind.
+
+    Attributes:
+        sentence: on which images the figures on kinds never seen stand, or why there are none.
+        headings: of the figures on kinds never seen.
+        never_seen: row of the results table → those figures; empty where none were measured.
+        by_kind: kind → its number of training images, and what stands in :data:`KIND_COLUMNS`; None where
+            nothing was measured.
+    """
+
+    sentence: str
+    headings: Sequence[str]
+    never_seen: Mapping[str, Sequence[Figures]]
+    by_kind: Mapping[str, tuple[int, Sequence[Figures | None]]]
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> KindTables | None:
+        """The tables of a document of ``ensemble`` or ``compare``; None where no kinds are known."""
+        kinds, rows = document.get("kinds"), document["rows"]
+        if kinds is None:
+            return None
+        shown = [row for kind in ("baseline", "ensemble") for row in rows if row["kind"] == kind]
+        names = {name: None for row in shown for name in row["recall_by_kind"]}
+        images = kinds["images"]
+        return cls(
+            kinds["sentence"],
+            tuple(FIGURES.values()),
+            {row["name"]: [row["never_seen"][f] for f in FIGURES] for row in rows if "never_seen" in row},
+            {
+                name: (
+                    images.get(name, 0),
+                    [
+                        row["recall_by_kind"].get(name, {}).get(how)
+                        for row in shown
+                        for how in ("seen", "never_seen")
+                    ],
+                )
+                for name in sorted(names, key=lambda name: (-images.get(name, 0), name))
+            },
+        )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from contracts.text import printable
 from evaluation.metrics import METRICS
+from reporting.content import BY_KIND, KIND_COLUMNS, NEVER_SEEN, Figures, KindTables
 from reporting.wording import best_first, capitalised
 
 
@@ -50,6 +52,7 @@ def markdown_page(document: dict[str, Any], command: str, footnote: str) -> str:
         _table(
             ["technique", "value", "difference", "adjusted p", "verdict", "seconds", "ms/image"], verdicts
         ),
+        *_of_kinds(document),
         footnote,
         *([worth["sentence"]] if worth else []),
         *(["\n".join(left_out)] if left_out else []),
@@ -65,6 +68,33 @@ def _range(bounds: Sequence[float], form: str) -> str:
     return f"{bounds[0]:{form}} to {bounds[1]:{form}}"
 
 
-def _table(headings: list[str], rows: list[list[str]]) -> str:
+def _of_kinds(document: dict[str, Any]) -> list[str]:
+    """Both tables as paragraphs of Markdown; none where there are no kinds."""
+    found = KindTables.of(document)
+    if found is None:
+        return []
+    parts = []
+    if found.never_seen:
+        rows = [[name, *(_known(each) for each in figures)] for name, figures in found.never_seen.items()]
+        parts += [f"## {NEVER_SEEN}", _table(["technique", *found.headings], rows)]
+    rows = [
+        [_safe(kind), str(count), *(_known(each) for each in recalls)]
+        for kind, (count, recalls) in found.by_kind.items()
+    ]
+    parts += [f"## {BY_KIND}", _table(["kind", "training images", *KIND_COLUMNS], rows)]
+    return [*parts, *([_safe(found.sentence)] if found.sentence else [])]
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column stands left and all others right."""
     lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _safe(text: str) -> str:
+    """Names of kinds come from folders and lists; a bar would end a cell."""
+    return printable(text).replace("|", "\\|")
+
+
+def _known(figures: Figures | None) -> str:
+    return "–" if figures is None else f"{figures[0]:.3f} ({_range(figures[1:], '.3f')})"

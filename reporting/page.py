@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics import METRICS
-from reporting.content import Gallery, Localised, MaskedPicture, Model, Report
+from reporting.content import KIND_COLUMNS, Gallery, KindTables, Localised, MaskedPicture, Model, Report
 from reporting.learning_curve import learning_curves
 from reporting.page_figures import (
     calibration_figures,
@@ -85,6 +85,8 @@ def render(report: Report) -> str:
             rows=rows,
             difference_figure=difference_figure(report),
             recalls=[] if two else _recalls(report),
+            kinds=KindTables.of(report.comparison),
+            kind_columns=KIND_COLUMNS,
             curves=curve_figures(report) if two else [],
             class_curves=[] if two else class_curves(report),
             calibration=[] if two else calibration_figures(report),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -11,6 +11,7 @@ from rich.table import Table
 from contracts.text import printable
 from evaluation.metric import Metric
 from evaluation.metrics import METRICS
+from reporting.content import BY_KIND, KIND_COLUMNS, NEVER_SEEN, Figures, KindTables
 from reporting.terminal import console, note
 from reporting.wording import best_first, where_measured
 
@@ -41,6 +42,7 @@ def print_results(document: dict[str, Any], sentences: Sequence[str]) -> None:
             table.add_row(row["name"], *cells, style=_style(row))
     console.print(table)
     print_class_recalls(rows)
+    print_kinds(document)
     for sentence in sentences:
         note(sentence)
 
@@ -70,6 +72,7 @@ def print_verdicts(document: dict[str, Any]) -> None:
             style={"better": "green", "worse": "red"}.get(row["verdict"] or ""),
         )
     console.print(table)
+    print_kinds(document)
 
 
 def print_values(title: str, rows: list[dict[str, Any]], first: str | None = None) -> None:
@@ -121,6 +124,31 @@ def print_class_recalls(rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
+def print_kinds(document: Mapping[str, Any]) -> None:
+    """Print both tables, each value above its interval; nothing where there are no kinds."""
+    found = KindTables.of(document)
+    if found is None:
+        return
+    if found.never_seen:
+        table = Table(title=f"{NEVER_SEEN}, with 95 % intervals", padding=(0, 1))
+        table.add_column("name", no_wrap=True)
+        for heading in found.headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for name, figures in found.never_seen.items():
+            style = "bold" if name == "ensemble" else None
+            table.add_row(escape(printable(name)), *(_known(each) for each in figures), style=style)
+        console.print(table)
+    table = Table(title=f"{BY_KIND}, with 95 % intervals", padding=(0, 1))
+    table.add_column("kind", no_wrap=True)
+    for heading in KIND_COLUMNS:
+        table.add_column(heading.replace(", ", ",\n"), justify="right")
+    for kind, (_, recalls) in found.by_kind.items():
+        table.add_row(escape(printable(kind)), *(_known(each) for each in recalls))
+    console.print(table)
+    if found.sentence:
+        note(found.sentence)
+
+
 def _table_of(title: str, shown: list[Metric]) -> Table:
     table = Table(title=title, padding=(0, 1))
     table.add_column("name", no_wrap=True)
@@ -143,3 +171,8 @@ def _plain_cell(figures: Sequence[float], form: str) -> str:
     """A value above its interval; there is room for leading zeros."""
     value, *bounds = (form.format(figure) for figure in figures)
     return f"{value}\n{' '.join(bounds)}"
+
+
+def _known(figures: Figures | None) -> str:
+    """As :func:`_plain_cell`; a dash for what was not measured."""
+    return "–" if figures is None else _plain_cell(figures, "{:.3f}")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contracts.errors import ModelError
-from ensemble.nested import CrossFittedEnsemble, cross_fitted, judges_itself
+from ensemble.nested import CrossFittedEnsemble, cross_fitted, fitted_without, judges_itself
 from ensemble.pipeline import fit_ensemble
 
 
@@ -75,3 +75,16 @@ def test_a_single_minority_image_is_judged_by_the_fit_on_all_rows(make_table):
 def test_every_row_of_the_table_is_cross_fitted(oof):
     fits = partial(lambda table: {"a": fit(table)["ensemble"], "b": fit(table)["ensemble"]})
     assert set(cross_fitted(oof, fits)) == {"a", "b"}
+
+
+def test_a_fit_without_rows_never_sees_them(oof):
+    """Labels and scores of what a fold may not learn from do not change what it says of another table."""
+    learns = {fold: (oof.fold_of_row != fold) & (np.arange(135) < 130) for fold in (0, 3)}
+    judged = oof.rows(np.isin(oof.fold_of_row, [0, 3]))
+    before = fitted_without(oof, learns, judged.fold_of_row, fit)["ensemble"].predict(judged.scores)
+    scores = np.where(np.arange(135)[:, None] < 130, oof.scores, 9.0).astype(np.float32)
+    after = fitted_without(replace(oof, scores=scores), learns, judged.fold_of_row, fit)["ensemble"]
+    assert np.array_equal(before, after.predict(judged.scores))
+    mine = judged.fold_of_row == 3
+    alone = fit(oof.rows(learns[3]))["ensemble"]
+    assert np.array_equal(before[mine], alone.predict(judged.scores[mine]))

@@ -20,6 +20,7 @@ from reporting.terminal import console, note
 from workflow.comparing.ablation import worth_of_oneclass
 from workflow.comparing.files import figures_table, write_figures, write_test_list
 from workflow.ensembling.compared_run import ComparedRun
+from workflow.ensembling.kinds import add_kinds
 from workflow.ensembling.measuring import BASELINE_ROW, deployed_of, measure_repeats, models_of
 from workflow.run.fits import Fit, FitResult
 from workflow.run.prepared import prepare_data
@@ -49,9 +50,10 @@ def compare(
         markdown: file for the tables, with the command line that makes them.
 
     Returns:
-        ``{dataset, recipe, key, members, metric, level, correction, repeats, rows, left_out}``; a row is the
-        ensemble table's, with ``verdict``, ``adjusted_p``, ``thresholds`` (one per repeat), ``train_seconds``
-        and ``score_ms`` (milliseconds per image beyond the backbone's; None for rows that are no member).
+        ``{dataset, recipe, key, members, metric, level, correction, repeats, rows, left_out}`` and, where
+        kinds of the minority are known, ``kinds``; a row is the ensemble table's, with ``verdict``,
+        ``adjusted_p``, ``thresholds`` (one per repeat), ``train_seconds`` and ``score_ms`` (milliseconds per
+        image beyond the backbone's; None for rows that are no member).
 
     Raises:
         UsageError: an unknown member or metric; others as in training.
@@ -116,6 +118,7 @@ def comparison_of(run: ComparedRun, metric: str) -> dict[str, Any]:
     ``key`` says which fits and settings it was made of, ``members`` which members took part.
     """
     rows = measure_repeats(run, run.fitted_repeats)
+    by_kind = add_kinds(run, run.fitted_repeats, rows)
     higher_is_better = METRICS[metric].higher_is_better
     return {
         "dataset": run.config.spec.name,
@@ -130,6 +133,7 @@ def comparison_of(run: ComparedRun, metric: str) -> dict[str, Any]:
         "rows": _judge(rows, thresholds_of(run), run.results, metric, higher_is_better),
         "left_out": run.left_out,
         "worth_of_oneclass": worth_of_oneclass(run, metric),
+        **by_kind,
     }
 
 

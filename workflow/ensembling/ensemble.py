@@ -18,6 +18,7 @@ from ensemble.without_labels import fit_without_labels
 from reporting.result_tables import print_results
 from reporting.terminal import console, note
 from workflow.ensembling.first_look import keep_first_look, print_first_look
+from workflow.ensembling.kinds import add_kinds
 from workflow.ensembling.measuring import (
     ENSEMBLE_ROW,
     Repeat,
@@ -44,7 +45,8 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         ``ensemble --json``. ``measured`` is ``test_set`` or ``cross_validation``. Without a labelled minority
         image ``measured`` and ``prior`` are None, ``rows`` is empty, and ``flagged`` counts the ``images``
         whose p-value reaches the threshold. Where a member cannot be exported, ``model`` is None and
-        ``not_exported`` says why.
+        ``not_exported`` says why. Where kinds of the minority are known, ``kinds`` counts them and rows have
+        figures by kind; see :func:`workflow.ensembling.kinds.add_kinds`.
 
     Raises:
         UsageError, DataError, ModelError: with one sentence each.
@@ -112,6 +114,7 @@ def _labelled(run: Run, oof: ScoreTable, test: ScoreTable) -> tuple[FittedEnsemb
     where = "on the test set" if run.measured == "test_set" else "by nested cross-validation"
     with console.status(f"measuring {where}", spinner="dots"):
         rows = measure_repeats(run, repeats)
+        by_kind = add_kinds(run, repeats, rows)
     for row in rows:
         # They mean something only with a correction for many comparisons, which compare makes.
         row.pop("p_values")
@@ -126,6 +129,7 @@ def _labelled(run: Run, oof: ScoreTable, test: ScoreTable) -> tuple[FittedEnsemb
         "threshold": stack.threshold,
         "prior": stack.deployment_prior,
         "rows": rows,
+        **by_kind,
     }
     if run.measured == "cross_validation":
         fitted, judged = repeats[0]

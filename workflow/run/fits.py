@@ -47,6 +47,8 @@ class Fit:
         key: digest of all that the result depends on.
         path: the result's file.
         repeat: of the cross-fitting, from 0.
+        without: kind of the minority that it does not learn from either; empty for an ordinary fit. See
+            :mod:`workflow.run.kinds`.
     """
 
     member: MemberPlan
@@ -55,10 +57,13 @@ class Fit:
     key: str
     path: Path
     repeat: int = 0
+    without: str = ""
 
     @property
     def label(self) -> str:
         """For progress and messages."""
+        if self.without:
+            return f"{self.member.name}, fold {self.fold + 1} without {self.without}"
         repeat = f"repeat {self.repeat + 1}, " if self.repeat else ""
         return f"{self.member.name}, {repeat}{'all rows' if self.fold == FINAL else f'fold {self.fold + 1}'}"
 
@@ -183,17 +188,13 @@ def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ..
     """
     members = learning_members(config, data, members)
     repeats = range(data.n_repeats)
-    contamination = contamination_of(config)
     needs_finals = bool(data.test) or config.recipe.select != "first"
     # Folds are part of the digest, so each repeat has its own.
     train_digests = [data.of_repeat(repeat).train_digest for repeat in repeats]
-    test_digest, targets_digest = data.test_digest, data.targets_digest
-    backbone_files = {plan.backbone: _weights_file_digest(plan.backbone) for plan in members}
+    test_digest, keys = data.test_digest, FitKeys(config, data, members)
     fits = []
     for plan in members:
         folder = config.folder / "members" / plan.name
-        copies = [data.augmented_digest] if data.augmented and learns_from_copies(plan) else []
-        contaminated = [{"contamination": contamination}] if contamination and is_harmed(plan) else []
         for repeat, fold in product(repeats, [*range(config.recipe.folds), FINAL]):
             is_final = fold == FINAL
             if is_final and repeat and not needs_finals:
@@ -202,29 +203,61 @@ def fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ..
                 continue
             # The first repeat's seeds, keys and files are those of a run without repeats.
             seed = seed_of(config.seed, plan.name, fold, *([repeat] if repeat else []))
-            key = digest_of(
-                [
-                    _FITS_VERSION,
-                    plan.identity(),
-                    backbone_files[plan.backbone],
-                    # Pixels depend on it.
-                    config.spec.window,
-                    train_digests[repeat],
-                    # New test images must not make the folds' fits stale, which never saw them.
-                    test_digest if is_final else "",
-                    fold,
-                    seed,
-                    # Empty if there are none, so that such fits keep the keys they had before copies existed.
-                    *copies,
-                    *(["scaled"] if config.spec.scaled_jpeg else []),
-                    *([{"targets": targets_digest}] if targets_digest else []),
-                    *contaminated,
-                ]
-            )
+            # New test images must not make the folds' fits stale, which never saw them.
+            key = keys.of(plan, train_digests[repeat], test_digest if is_final else "", fold, seed)
             place = folder / f"repeat-{repeat}" if repeat else folder
             name = "final" if is_final else f"fold-{fold}"
             fits.append(Fit(plan, fold, seed, key, place / f"{name}.npz", repeat))
     return fits
+
+
+class FitKeys:
+    """Digests of all that fits' results depend on.
+
+    Args:
+        config: the run.
+        data: its rows.
+        members: whose fits.
+    """
+
+    def __init__(self, config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> None:
+        self._config = config
+        self._backbone_files = {plan.backbone: _weights_file_digest(plan.backbone) for plan in members}
+        self._copies = data.augmented_digest if data.augmented else ""
+        self._targets = data.targets_digest
+        self._contamination = contamination_of(config)
+
+    def of(self, plan: MemberPlan, train: str, scored: str, fold: int, seed: int, *more: Any) -> str:
+        """The key of one fit.
+
+        Args:
+            plan: the member.
+            train: digest of the training rows and their folds.
+            scored: digest of further rows that it scores; empty where there are none.
+            fold: as of :class:`Fit`.
+            seed: of the fit.
+            more: what else it depends on.
+        """
+        spec, contamination = self._config.spec, self._contamination
+        return digest_of(
+            [
+                _FITS_VERSION,
+                plan.identity(),
+                self._backbone_files[plan.backbone],
+                # Pixels depend on it.
+                spec.window,
+                train,
+                scored,
+                fold,
+                seed,
+                # Empty if there are none, so that such fits keep the keys they had before copies existed.
+                *([self._copies] if self._copies and learns_from_copies(plan) else []),
+                *(["scaled"] if spec.scaled_jpeg else []),
+                *([{"targets": self._targets}] if self._targets else []),
+                *([{"contamination": contamination}] if contamination and is_harmed(plan) else []),
+                *more,
+            ]
+        )
 
 
 def _weights_file_digest(backbone: BackboneSettings) -> str:

@@ -21,6 +21,7 @@ from ensemble.stacking.training_scores import filled_scores
 from workflow.run.feedback import FeedbackImages
 from workflow.run.feedback_scores import with_feedback
 from workflow.run.fits import Fit, FitResult, fits_of, read_result
+from workflow.run.kinds import Kinds, kind_fits_of, kinds_of_run
 from workflow.run.prepared import Measured, PreparedData, load_prepared
 from workflow.run.score_tables import score_tables
 from workflow.run.summary import deployment_prior
@@ -28,7 +29,7 @@ from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
 
 # Raised when the fitting or the measuring changes, so that finished ensembles are fitted again.
-_ENSEMBLE_VERSION = 4
+_ENSEMBLE_VERSION = 5
 
 
 class Run:
@@ -151,6 +152,18 @@ class Run:
         """
         return with_feedback(self.config, self.data, self.trained)
 
+    @cached_property
+    def kinds(self) -> Kinds:
+        """Kinds of the minority, and which fold leaves out which."""
+        return kinds_of_run(self.config, self.data)
+
+    @cached_property
+    def without_kinds(self) -> dict[Fit, FitResult] | None:
+        """Each fit without a kind with its result; None where ``train-all`` has not made all of them."""
+        fits = kind_fits_of(self.config, self.data, self.config.members)
+        results = {fit: result for fit in fits if (result := read_result(fit)) is not None}
+        return results if len(results) == len(fits) else None
+
     @property
     def prior(self) -> float | tuple[float, ...]:
         """Class shares where the model will work; see :func:`workflow.run.summary.deployment_prior`."""
@@ -190,6 +203,8 @@ class Run:
                 *selected,
                 # Nothing where no update was made, so that such a run keeps the key that it had.
                 *([{"added": added}] if added else []),
+                # Likewise where no kind is left out, or not yet.
+                *([{"kinds": [fit.key for fit in self.without_kinds]}] if self.without_kinds else []),
             ]
         )
 

@@ -201,7 +201,7 @@ def _require_member(recipe_document: dict[str, Any], path: list[str]) -> None:
 NOT_OF_TRAINING = {
     "dataset": ("title", "source", "licence", "tree", "deployment_prior", "deployment_shares"),
     # Every fit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
-    "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by"),
+    "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by", "kinds"),
 }
 
 

@@ -41,6 +41,9 @@ class Recipe(BaseModel):
         contamination: share of unlabelled images that is taken not to be normal: so many, the most anomalous
             ones, are left out of what one-class members learn from. Without effect where labels say what is
             normal.
+        kinds: whether the minority is left out kind by kind, to measure what the model is worth on kinds that
+            it has never seen: ``auto``, where kinds are known and every member is fitted in seconds;
+            ``named``, where kinds are known, whatever it takes; ``off``. See :mod:`workflow.run.kinds`.
         backbone: the frozen backbone.
         members: member name → its settings. ``type`` names the member type if it is not the name, and
             ``backbone`` gives the member a backbone of its own. False excludes a member of the recipe.
@@ -56,6 +59,7 @@ class Recipe(BaseModel):
     threshold: str = "min_hter"
     bootstrap: int = Field(default=2000, ge=100)
     contamination: float = Field(default=0.1, ge=0.0, le=0.5)
+    kinds: Literal["auto", "named", "off"] = "auto"
     backbone: BackboneSettings = BackboneSettings()
     members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)
 

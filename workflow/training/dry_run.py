@@ -12,6 +12,7 @@ from rich.table import Table
 from features.devices import pick_device
 from reporting.terminal import console, note
 from workflow.run.fits import Fit, fits_of, read_result
+from workflow.run.kinds import kind_fits_of
 from workflow.run.label_curve import kept_curve
 from workflow.run.prepared import PreparedData, prepare_data
 from workflow.run.reading import print_reading, reading_of
@@ -41,7 +42,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     for each in support:
         if each["name"] not in said:
             note(each["sentence"])
-    fits = fits_of(config, data, members)
+    fits = [*fits_of(config, data, members), *kind_fits_of(config, data, members)]
     pending = [fit for fit in fits if read_result(fit) is None]
     seconds, disk = _features_estimate(config, data, pending)
     estimates = {}

@@ -29,6 +29,7 @@ from workflow.run.fits import (
     learns_from_copies,
     read_result,
 )
+from workflow.run.kinds import kind_fits_of, kinds_of_run, without_its_kind
 from workflow.run.prepared import PreparedData, prepare_data, save_prepared
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import print_data_facts
@@ -111,6 +112,12 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         run_fits(config, data, pending)
     else:
         note(f"Nothing to do: all {len(fits)} fits of {config.folder} are trained.")
+    kind_fits = kind_fits_of(config, data, members)
+    pending_kinds = [fit for fit in kind_fits if read_result(fit) is None]
+    if sentence := kinds_of_run(config, data).sentence:
+        note(sentence)
+    if pending_kinds:
+        run_fits(config, data, pending_kinds)
     left_out = print_members(data, fits)
     track_training(config, data, fits)
     if not only:
@@ -119,8 +126,8 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         dataset=config.spec.name,
         recipe=config.recipe.name,
         folder=str(config.folder),
-        fits_done=len(fits),
-        fits_run=len(pending),
+        fits_done=len(fits) + len(kind_fits),
+        fits_run=len(pending) + len(pending_kinds),
         seconds=round(time.monotonic() - started, 3),
         left_out=left_out,
         images_of_other_endings=facts["images_of_other_endings"],
@@ -212,6 +219,8 @@ class FitWork:
         test = rows_of(store, self.data, self.data.test, self.config.decode)
         fold_of_row = self.data.of_repeat(fit.repeat).fold_of_row
         share = contamination_of(self.config)
+        if fit.without:
+            fit, fold_of_row = without_its_kind(self.config, self.data, fit)
         return run_fit(
             fit, train, test, fold_of_row, self.device, sources, self.data.targets, contamination=share
         )
