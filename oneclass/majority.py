@@ -45,22 +45,24 @@ def families_of(rows: ImageRows) -> IndexArray:
     return np.arange(len(rows)) if len(np.unique(groups)) == 1 else np.asarray(groups, dtype=np.int64)
 
 
-def held_out_parts(families: IndexArray, seed: int) -> list[MaskArray]:
+def held_out_parts(families: IndexArray, seed: int, n_parts: int = _PARTS) -> list[MaskArray]:
     """``[N]`` rows to hold out of a fit that is made for the scale of the scores alone, part by part.
 
-    Each part is a fifth of the families, drawn at random. There are five, or fewer where these hold enough
-    rows, so that large data sets pay for one fit more and not for five. A single family gives none.
+    Each part is an equal share of the families, drawn at random. Parts that are enough are returned, so that
+    large data sets pay for one fit more and not for five. A single family gives none.
 
     Args:
         families: ``[N]`` see :func:`families_of`.
         seed: of the draw.
+        n_parts: that the families are divided into. With more parts a fit without one has nearly as many rows
+            as the whole.
     """
     names, family = np.unique(families, return_inverse=True)
     if len(names) == 1:
         return []
     # A stream of its own, so that the parts do not follow from what the seed decides elsewhere.
-    part = (np.random.default_rng([seed, 1]).permutation(len(names)) % _PARTS)[family]
-    masks = [part == k for k in range(min(_PARTS, len(names)))]
+    part = (np.random.default_rng([seed, 1]).permutation(len(names)) % n_parts)[family]
+    masks = [part == k for k in range(min(n_parts, len(names)))]
     n_needed = 1 + int(np.searchsorted(np.cumsum([mask.sum() for mask in masks]), _ENOUGH_HELD_OUT))
     return masks[:n_needed]
 

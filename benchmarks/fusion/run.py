@@ -23,6 +23,7 @@ _TABLES = "fusion-tables"
 MEMBERS = (
     "patchcore",
     "deep_svdd",
+    "subspace",
     "knn",
     "mahalanobis",
     "cnn",

@@ -98,6 +98,13 @@ MEMBERS: dict[str, MemberEntry] = {
         summary="Mahalanobis distance of pooled features, with a shrunk covariance (Rippel 2021)",
         seconds_per_row=0.002,
     ),
+    "subspace": MemberEntry(
+        kind="oneclass",
+        member="oneclass.subspace:Subspace",
+        settings="oneclass.subspace:SubspaceSettings",
+        summary="residual of coarsely pooled patches off the majority's principal components (Ahuja 2019)",
+        seconds_per_row=0.002,
+    ),
     "knn": MemberEntry(
         kind="oneclass",
         member="oneclass.neighbours.knn:Knn",
