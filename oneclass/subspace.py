@@ -10,7 +10,7 @@ Adversarial Detection", https://arxiv.org/abs/1909.11786), whose feature reconst
 SubspaceAD (CVPR 2026), which takes it patch by patch. We differ in three ways. Several grids are used
 together: one cell sees the picture's texture, nine also see where it is, and which of the two tells depends
 on the data. The residuals of each grid are put on the scale of :mod:`features.score_scale`, and the larger
-counts. On 25 draws of 16 data sets with 300 normal images that has a mean AUROC of .895; either grid alone
+counts. On 25 draws of 15 data sets with 300 normal images that has a mean AUROC of .895; either grid alone
 has .889 or .834, the mean of the two .882, the root of their sum of squares .889, residuals of single patches
 .72. Deviations have a floor, see :func:`_deviations`.
 
