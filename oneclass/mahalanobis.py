@@ -20,6 +20,7 @@ from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows, MaskArray
 from features.member import FormulaMember
+from features.spread import floored_spread
 from oneclass.collapse import require_distinct_scores
 from oneclass.majority import drawn_rows, families_of, held_out_parts, majority_rows
 
@@ -91,13 +92,10 @@ class Mahalanobis(FormulaMember):
 
 def _gaussian(pooled: Doubles) -> tuple[Doubles, Doubles, float]:
     """Mean ``[D]``, whitening W ``[D, D]`` and shrinkage of ``[N, D]`` rows."""
-    mean, std = pooled.mean(axis=0), pooled.std(axis=0)
-    # A feature that is constant on the majority keeps its own scale. Divided by next to nothing it would
-    # outweigh all others on the first image where it varies.
-    varies = std > _LEAST_STD
+    mean, spread = pooled.mean(axis=0), pooled.std(axis=0)
+    std = floored_spread(spread)
     # A constant feature contributes 0 for images like the training images.
-    std = np.where(varies, std, 1.0)
-    covariance, shrinkage = _shrunk_covariance((pooled - mean) / std, varies)
+    covariance, shrinkage = _shrunk_covariance((pooled - mean) / std, spread > _LEAST_STD)
     # Sigma = L L^T, so W = L^-T has W W^T = Sigma^-1 and |(x - mean) W| is the Mahalanobis distance: one
     # matrix product in the graph. The division by std is folded in.
     return mean, np.linalg.inv(np.linalg.cholesky(covariance)).T / std[:, None], shrinkage

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from contracts.files import Arrays
 from contracts.member import FitContext, MemberInput
 from contracts.rows import ImageRows, LabelArray, MaskArray, real_positions
+from features.spread import floored_spread
 from features.tensors import BackboneFeatures
 from supervised.labels import require_every_class, score_columns
 from supervised.lbfgs import minimise
@@ -30,6 +31,10 @@ _MEAN_EPOCHS = 21
 
 class HeadModule(nn.Module):
     """Standardisation and head.
+
+    Attributes:
+        mean: ``[D]`` of the training rows.
+        std: ``[D]`` that features are divided by; see :mod:`features.spread`.
 
     Args:
         settings: width of the hidden layer.
@@ -60,7 +65,7 @@ class HeadModule(nn.Module):
             self.head = linear
 
     def standardise(self, pooled: Tensor) -> Tensor:
-        """Pooled features scaled so that the training rows have mean 0 and standard deviation 1."""
+        """Pooled features with mean 0 over the training rows, divided by :attr:`std`."""
         return (pooled - self.mean) / self.std
 
     def as_linear(self) -> tuple[Tensor, Tensor]:
@@ -119,10 +124,8 @@ class HeadCnn(LogitMember[HeadModule]):
             torch.manual_seed(context.seed)
             module = HeadModule(self.settings, pooled.shape[1], n_classes).to(context.device)
         module.mean.copy_(real.mean(dim=0))
-        # A constant feature carries no information. Divided by 1 it stays at 0; divided by its own tiny
-        # spread it would be noise of the same size as the others.
-        spread = real.std(dim=0, correction=0)
-        module.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+        spread = floored_spread(real.std(dim=0, correction=0).cpu().numpy())
+        module.std.copy_(torch.from_numpy(spread))
         shown_labels = labels
         if self.settings.synthetic is not None:
             # After the standardisation was set, which stays that of the real rows.

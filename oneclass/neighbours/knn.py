@@ -19,12 +19,12 @@ from contracts.files import Arrays
 from contracts.member import FitContext, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import ImageRows
 from features.member import ModuleMember
+from features.spread import floored_spread
 from features.tensors import BackboneFeatures
 from oneclass.majority import drawn_rows, families_of, majority_rows
 from oneclass.neighbours.nearest import NearestRows
 from oneclass.neighbours.settings import KnnSettings
 
-_LEAST_STD = 1e-6
 _LEAST_LENGTH = 1e-12
 
 
@@ -71,10 +71,7 @@ class Knn(ModuleMember[KnnModule]):
         pooled = torch.from_numpy(kept.pooled())
         scale = torch.ones(pooled.shape[1])
         if self.settings.pooled_scale == "standard":
-            std = pooled.std(dim=0, correction=0)
-            # A feature that is constant on the majority keeps its own scale. Divided by next to nothing it
-            # would outweigh all others on the first image where it varies.
-            scale = torch.where(std > _LEAST_STD, std, torch.ones_like(std))
+            scale = torch.from_numpy(floored_spread(pooled.std(dim=0, correction=0).numpy())).float()
         module = KnnModule(self.settings, scale, to_scale(pooled, scale, self.settings))
         reference = module.nearest.reference(self.name, families_of(kept))
         self._module = module

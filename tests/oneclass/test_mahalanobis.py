@@ -8,6 +8,7 @@ from sklearn.covariance import LedoitWolf
 
 from contracts.errors import MemberCollapsedError
 from contracts.member import FitContext
+from features.spread import floored_spread
 from oneclass.mahalanobis import Mahalanobis, MahalanobisSettings
 from tests.rows import synthetic_rows
 
@@ -20,7 +21,7 @@ def fitted(rows, report=lambda sentence: None, **settings):
 def test_scores_are_scikit_learns(majority):
     rows, new = synthetic_rows((majority, 20)), synthetic_rows((10, 10), seed=1)
     normal = rows.subset(np.flatnonzero(rows.labels == 0)).pooled().astype(np.float64)
-    mean, std = normal.mean(axis=0), normal.std(axis=0)
+    mean, std = normal.mean(axis=0), floored_spread(normal.std(axis=0))
     reference = LedoitWolf().fit((normal - mean) / std)
     expected = np.sqrt(reference.mahalanobis((new.pooled() - mean) / std))
     np.testing.assert_allclose(fitted(rows).raw_score(new)[:, 0], expected, rtol=1e-3)

@@ -27,7 +27,8 @@ from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
 from workflow.settings.registry import BASELINE, entry_of
 
-# Raised when the code of a member changes so that old results should not be reused.
+# Raised when code that all members share changes so that old results must not be reused. Where it is one
+# member's, the revision of its entry in the registry is raised.
 _FITS_VERSION = 5
 FINAL = -1
 _STATE = "state/"
@@ -238,7 +239,7 @@ class FitKeys:
             seed: of the fit.
             more: what else it depends on.
         """
-        spec, contamination = self._config.spec, self._contamination
+        spec, contamination, revision = self._config.spec, self._contamination, entry_of(plan.type).revision
         return digest_of(
             [
                 _FITS_VERSION,
@@ -255,6 +256,7 @@ class FitKeys:
                 *(["scaled"] if spec.scaled_jpeg else []),
                 *([{"targets": self._targets}] if self._targets else []),
                 *([{"contamination": contamination}] if contamination and is_harmed(plan) else []),
+                *([{"revision": revision}] if revision else []),
                 *more,
             ]
         )

@@ -33,6 +33,8 @@ class MemberEntry:
         defaults: settings that this type stands for; a recipe may change each of them.
         seconds_per_row: time per training row of one fit on two cores, for ``--dry-run``. It is rough: it
             tells minutes from hours.
+        revision: raised when the member's code changes so that its old results must not be reused; those of
+            other members stay valid.
     """
 
     kind: MemberKind
@@ -41,6 +43,7 @@ class MemberEntry:
     summary: str
     defaults: dict[str, Any] = field(default_factory=dict)
     seconds_per_row: float = 0.005
+    revision: int = 0
 
 
 def _cnn(summary: str, **defaults: Any) -> MemberEntry:
@@ -53,6 +56,7 @@ def _cnn(summary: str, **defaults: Any) -> MemberEntry:
         summary=summary,
         defaults=defaults,
         seconds_per_row=seconds,
+        revision=1,
     )
 
 
@@ -97,6 +101,7 @@ MEMBERS: dict[str, MemberEntry] = {
         settings="oneclass.mahalanobis:MahalanobisSettings",
         summary="Mahalanobis distance of pooled features, with a shrunk covariance (Rippel 2021)",
         seconds_per_row=0.002,
+        revision=1,
     ),
     "subspace": MemberEntry(
         kind="oneclass",
@@ -111,6 +116,7 @@ MEMBERS: dict[str, MemberEntry] = {
         settings="oneclass.neighbours.settings:KnnSettings",
         summary="mean distance of pooled features to the nearest majority rows (DN2, Bergman 2020)",
         seconds_per_row=0.001,
+        revision=1,
     ),
     "mean_shifted": MemberEntry(
         kind="oneclass",
