@@ -33,7 +33,6 @@ of .04 standard deviations, whatever the data set's size."""
 
 
 _PARTS = 5
-_ENOUGH_HELD_OUT = 256
 
 
 def families_of(rows: ImageRows) -> IndexArray:
@@ -45,7 +44,14 @@ def families_of(rows: ImageRows) -> IndexArray:
     return np.arange(len(rows)) if len(np.unique(groups)) == 1 else np.asarray(groups, dtype=np.int64)
 
 
-def held_out_parts(families: IndexArray, seed: int, n_parts: int = _PARTS) -> list[MaskArray]:
+def held_out_parts(
+    families: IndexArray,
+    seed: int,
+    n_parts: int = _PARTS,
+    *,
+    enough: int = _ENOUGH_HELD_OUT,
+    most: int | None = None,
+) -> list[MaskArray]:
     """``[N]`` rows to hold out of a fit that is made for the scale of the scores alone, part by part.
 
     Each part is an equal share of the families, drawn at random. Parts that are enough are returned, so that
@@ -56,6 +62,8 @@ def held_out_parts(families: IndexArray, seed: int, n_parts: int = _PARTS) -> li
         seed: of the draw.
         n_parts: that the families are divided into. With more parts a fit without one has nearly as many rows
             as the whole.
+        enough: rows to hold out, all parts together.
+        most: parts to return, whether or not they hold enough rows; None for all.
     """
     names, family = np.unique(families, return_inverse=True)
     if len(names) == 1:
@@ -63,7 +71,8 @@ def held_out_parts(families: IndexArray, seed: int, n_parts: int = _PARTS) -> li
     # A stream of its own, so that the parts do not follow from what the seed decides elsewhere.
     part = (np.random.default_rng([seed, 1]).permutation(len(names)) % n_parts)[family]
     masks = [part == k for k in range(min(n_parts, len(names)))]
-    n_needed = 1 + int(np.searchsorted(np.cumsum([mask.sum() for mask in masks]), _ENOUGH_HELD_OUT))
+    n_needed = 1 + int(np.searchsorted(np.cumsum([mask.sum() for mask in masks]), enough))
+    return masks[:n_needed][:most]
     return masks[:n_needed]
 
 

@@ -13,16 +13,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from contracts.files import Arrays
 from contracts.member import FitContext, MemberInput
 from contracts.rows import ImageRows
 from features.tensors import BackboneFeatures
-from features.training import batches_of
 from oneclass.deep.lenet import LeNetForm, encoder, pretrain
+from oneclass.deep.rows import SphereBatch
 from oneclass.deep.settings import DeepSVDDPixelsSettings
-from oneclass.deep.sphere import SphereMember, SphereNetwork, SphereRows, SphereTask
+from oneclass.deep.sphere import SphereMember, SphereNetwork, SphereTask
 
 # ITU-R BT.601, as in Pillow's conversion to grey.
 _LUMA = (0.299, 0.587, 0.114)
@@ -77,23 +77,25 @@ class DeepSVDDPixels(SphereMember[LeNetModule]):
     def _task(self, rows: ImageRows, n_majority: int, context: FitContext) -> SphereTask[LeNetModule]:
         s = self.settings
         low, high = _range_of(rows.subset(np.arange(n_majority)), s)
-        inputs = _PixelInputs(rows, s, low, high)
-        # The autoencoder learns from the majority alone, also where Deep SAD adds minority rows.
-        majority = SphereRows(Subset(inputs, range(n_majority)), torch.zeros(n_majority, dtype=torch.bool))
 
-        def start_from_autoencoder(network: LeNetModule, seed: int) -> None:
+        # The autoencoder learns from the majority alone, also where Deep SAD adds minority rows.
+        def start_from_autoencoder(
+            network: LeNetModule, majority: DataLoader[SphereBatch | None], seed: int
+        ) -> None:
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 pretrain(
                     network.encoder,
                     network.form,
-                    batches_of(majority, s.batch_size, seed),
+                    majority,
                     epochs=s.pretrain_epochs,
                     learning_rate=s.pretrain_learning_rate,
                     weight_decay=s.weight_decay,
                     device=context.device,
                     record=context.record,
                 )
+
+        inputs = _PixelInputs(rows, s, low, high)
 
         def new_network() -> LeNetModule:
             return LeNetModule(s, low, high)

@@ -12,23 +12,24 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from contracts.errors import DataError, MemberCollapsedError
 from contracts.member import FitContext, MemberKind, ScoreMeaning
-from contracts.rows import FloatArray, ImageRows, IndexArray, majority_positions
+from contracts.rows import FloatArray, ImageRows, IndexArray, MaskArray, majority_positions
 from features.apply import score_with_module
 from features.member import ModuleMember
 from features.tensors import BackboneFeatures
 from features.training import batches_of, run_training
 from oneclass.collapse import require_distinct_scores, require_spread_embeddings
+from oneclass.deep.rows import SomeLeftOut, SphereBatch, SphereRows
 from oneclass.deep.settings import SphereSettings
 from oneclass.majority import families_of, held_out_parts, reference_positions
 
@@ -39,6 +40,11 @@ _LEAST_CENTRE_NORM = 1e-3
 # Keeps 1 / d finite for a minority row at the centre; the paper's code uses the same number.
 _EPSILON = 1e-6
 _LEAST_FOR_SPREAD = 3
+# What is left out of further networks, by which the scale of the scores is set: tenths, because with fifths
+# the others are drawn so much closer to the centre that new images seem less odd than they are.
+_LEFT_OUT_PARTS = 10
+_MOST_PARTS = 5
+_ENOUGH_LEFT_OUT = 30
 # Keeps the logarithm of a distance finite.
 _LEAST_DISTANCE = 1e-12
 _ORIGIN = "the centre is the origin, which all-zero weights reach"
@@ -76,38 +82,6 @@ class SphereNetwork(nn.Module):
         return self.squared_distance(self.inputs_of(features)).sqrt()[:, None], None
 
 
-class SphereBatch(NamedTuple):
-    """B rows of a training step.
-
-    Attributes:
-        inputs: ``[B, ...]`` as the network reads them.
-        is_minority: ``[B]`` bool; labelled rows to push away from the centre.
-    """
-
-    inputs: Tensor
-    is_minority: Tensor
-
-
-class SphereRows(Dataset[SphereBatch]):
-    """Inputs with their labels, in whole batches.
-
-    Args:
-        inputs: a dataset whose ``__getitems__`` gives ``[B, ...]``.
-        is_minority: ``[N]`` bool.
-    """
-
-    def __init__(self, inputs: Dataset[Tensor], is_minority: Tensor) -> None:
-        self.inputs, self.is_minority = inputs, is_minority
-
-    def __len__(self) -> int:
-        return len(self.is_minority)
-
-    def __getitems__(self, positions: list[int]) -> SphereBatch:
-        """A batch of B rows; DataLoader calls this once per batch."""
-        inputs: Tensor = self.inputs.__getitems__(positions)  # type: ignore[attr-defined]
-        return SphereBatch(inputs, self.is_minority[positions])
-
-
 NetworkT = TypeVar("NetworkT", bound=SphereNetwork)
 
 
@@ -118,21 +92,22 @@ class SphereTask(Generic[NetworkT]):
     Attributes:
         inputs: of the majority rows, followed by those of the minority rows to learn from.
         new_network: returns an untrained network; torch is seeded when it is called.
-        pretrain: trains a new network on the majority rows before the centre is set (network, seed).
+        pretrain: trains a new network before the centre is set (network, batches of majority rows, seed).
     """
 
     inputs: Dataset[Tensor]
     new_network: Callable[[], NetworkT]
-    pretrain: Callable[[NetworkT, int], None] = lambda _network, _seed: None
+    pretrain: Callable[[NetworkT, DataLoader[SphereBatch | None], int], None] = lambda *_: None
 
 
 class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
     """A member whose raw score is the distance from the centre, 0 or more.
 
     Training draws its own images to the centre, so new ones lie farther from it: by one standard deviation of
-    the logarithm and more. How much farther is measured by networks that lack a fifth of the images and score
-    it. The scale of the scores is that of the whole network's training images, moved and widened by that. So
-    a fit trains up to six networks, and the one that is kept has learnt from all images.
+    the logarithm and more. How much farther is measured by further networks, trained by the same steps
+    without a tenth of the images each: how far these lie from the centre there, compared with where they
+    lie in the whole network, is what not having learnt from an image adds. The scale of the scores is that of
+    the whole network's training images, moved and widened by that.
     """
 
     kind: ClassVar[MemberKind] = "oneclass"
@@ -162,58 +137,59 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
         if len(majority) == 0:
             raise DataError(f"{self.name}: no majority images to learn from. Check the labels.")
         minority = self._minority_positions(rows)
+        used = rows.subset(np.concatenate([majority, minority]))
         with self._threads():
-            network = self._fit_on(rows, majority, minority, context)
-            reference = self._reference(network, rows, majority, minority, context)
+            network = self._fit_on(used, len(majority), np.zeros(len(used), dtype=np.bool_), context)
+            reference = self._reference(network, used, len(majority), context)
         self._module = network
         self._standardise(reference)
         return self
 
     def _fit_on(
-        self, rows: ImageRows, majority: IndexArray, minority: IndexArray, context: FitContext
+        self, rows: ImageRows, n_majority: int, is_left_out: MaskArray, context: FitContext
     ) -> NetworkT:
-        """A network of the rows at these positions."""
-        task = self._task(rows.subset(np.concatenate([majority, minority])), len(majority), context)
-        is_minority = torch.arange(len(majority) + len(minority)) >= len(majority)
-        return self._fit(SphereRows(task.inputs, is_minority), task, context)
+        """A network of the rows that are not left out; of ``rows``, the first are the majority's."""
+        is_minority = np.arange(len(rows)) >= n_majority
+        of_rows = is_minority[~is_left_out]
+        task = self._task(rows.subset(np.flatnonzero(~is_left_out)), int((~of_rows).sum()), context)
+        given = SphereRows(task.inputs, torch.from_numpy(of_rows))
+        return self._fit(SomeLeftOut(given, is_left_out), n_majority, task, context)
 
     def _reference(
-        self,
-        network: NetworkT,
-        rows: ImageRows,
-        majority: IndexArray,
-        minority: IndexArray,
-        context: FitContext,
+        self, network: NetworkT, rows: ImageRows, n_majority: int, context: FitContext
     ) -> FloatArray:
         """``[R, 1]`` raw scores that normal images would have if the network had not learnt from them."""
-        used = np.concatenate([majority, minority])
-        learnt = self._log_scores(network, rows.subset(majority))
-        away = []
-        for part in held_out_parts(families_of(rows.subset(used)), context.seed):
-            out = part[: len(majority)]
-            mine, others = majority[~out], majority[out]
-            if len(mine) < _LEAST_FOR_SPREAD or len(others) == 0:
+        shown = reference_positions(n_majority)
+        log_scores = self._log_scores(network, rows.subset(shown))
+        seen, unseen = [], []
+        for is_left_out in held_out_parts(
+            families_of(rows), context.seed, _LEFT_OUT_PARTS, enough=_ENOUGH_LEFT_OUT, most=_MOST_PARTS
+        ):
+            out = is_left_out[shown]
+            if (~out).sum() < _LEAST_FOR_SPREAD or not out.any():
                 continue
             try:
                 # Nothing of it is kept or reported.
-                of_part = self._fit_on(
-                    rows, mine, minority[~part[len(majority) :]], FitContext(context.seed, context.device)
-                )
+                quiet = FitContext(context.seed, context.device)
+                of_others = self._fit_on(rows, n_majority, is_left_out, quiet)
             except MemberCollapsedError as collapse:
                 context.report(f"{collapse} It was made for the scale of the scores, which does without it.")
                 continue
-            own = self._log_scores(of_part, rows.subset(mine))
-            away.append((self._log_scores(of_part, rows.subset(others)) - own.mean()) / own.std())
-        if away:
-            learnt = learnt.mean() + learnt.std() * np.concatenate(away)
-        return np.exp(learnt)[:, None].astype(np.float32)
+            seen.append(_relative_to_others(log_scores, out))
+            unseen.append(_relative_to_others(self._log_scores(of_others, rows.subset(shown)), out))
+        if unseen:
+            log_scores = _as_if_unseen(log_scores, np.concatenate(seen), np.concatenate(unseen))
+        return np.exp(log_scores)[:, None].astype(np.float32)
 
     def _log_scores(self, network: NetworkT, rows: ImageRows) -> npt.NDArray[np.float64]:
-        """``[R]`` logarithms of a network's raw scores of some of the rows."""
-        scores = score_with_module(network, rows.subset(reference_positions(len(rows))), self.needs)
+        """``[N]`` logarithms of a network's raw scores."""
+        scores = score_with_module(network, rows, self.needs)
         return np.log(scores[:, 0].astype(np.float64) + _LEAST_DISTANCE)
 
-    def _fit(self, rows: SphereRows, task: SphereTask[NetworkT], context: FitContext) -> NetworkT:
+    def _fit(
+        self, rows: SomeLeftOut, n_majority: int, task: SphereTask[NetworkT], context: FitContext
+    ) -> NetworkT:
+        majority = Subset(rows, range(n_majority))
         for attempt in range(self.settings.attempts):
             with torch.random.fork_rng():
                 # Another seed per attempt, or the same collapse would follow.
@@ -221,7 +197,8 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
                 network = task.new_network()
             self._require_no_trivial_solution(network)
             try:
-                task.pretrain(network, context.seed + attempt)
+                seed = context.seed + attempt
+                task.pretrain(network, batches_of(majority, self.settings.batch_size, seed), seed)
                 self._train(network, rows, attempt, context)
             except MemberCollapsedError as collapse:
                 if attempt + 1 == self.settings.attempts:
@@ -244,10 +221,11 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
         if self.settings.centre == "origin":
             raise MemberCollapsedError(f"{self.name}: collapsed, {_ORIGIN}.")
 
-    def _train(self, network: SphereNetwork, rows: SphereRows, attempt: int, context: FitContext) -> None:
+    def _train(self, network: SphereNetwork, rows: SomeLeftOut, attempt: int, context: FitContext) -> None:
         s = self.settings
         seed = context.seed + attempt
-        majority = torch.utils.data.Subset(rows, torch.nonzero(~rows.is_minority)[:, 0].tolist())
+        given = rows.rows
+        majority = Subset(given, torch.nonzero(~given.is_minority)[:, 0].tolist())
         # The centre is the majority's alone: minority rows must not pull it towards them.
         in_order = batches_of(majority, s.batch_size, seed, shuffle=False)
         network.centre.copy_(initial_centre(network, in_order))
@@ -266,6 +244,36 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
         require_spread_embeddings(self.name, embeddings.numpy(), network.centre.numpy())
         # The radius of the last epoch is from weights that still moved; this one is of the final network.
         network.radius.copy_(torch.quantile(distances, 1.0 - s.nu))
+
+
+def _relative_to_others(
+    log_scores: npt.NDArray[np.float64], is_left_out: MaskArray
+) -> npt.NDArray[np.float64]:
+    """Scores of what was left out, in standard deviations of the others' scores from their mean."""
+    others = log_scores[~is_left_out]
+    relative: npt.NDArray[np.float64] = (log_scores[is_left_out] - others.mean()) / others.std()
+    return relative
+
+
+def _as_if_unseen(
+    log_scores: npt.NDArray[np.float64], seen: npt.NDArray[np.float64], unseen: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Move and widen scores of training images as leaving images out moved and widened theirs.
+
+    Pairs cost far fewer networks than unseen images alone would: how odd an image is, which differs much more
+    between images than what learning it does, is on both sides and cancels.
+
+    Args:
+        log_scores: ``[R]`` by the network that learnt from all images.
+        seen: ``[P]`` by the same, of images that other networks lack, relative to the images that they have.
+        unseen: ``[P]`` by these other networks, of the same images.
+    """
+    moved = float((unseen - seen).mean())
+    # A single pair has no spread to compare.
+    widened = float(unseen.std() / seen.std()) if len(seen) > 1 and seen.std() > 0 else 1.0
+    mean = log_scores.mean()
+    as_if: npt.NDArray[np.float64] = mean + moved * log_scores.std() + widened * (log_scores - mean)
+    return as_if
 
 
 class _SphereTraining(LightningModule):

@@ -11,13 +11,14 @@ from contracts.member import FitContext
 from oneclass.deep.deep_sad import DeepSAD, DeepSADPixels
 from oneclass.deep.deep_svdd import DeepSVDD
 from oneclass.deep.deep_svdd_pixels import DeepSVDDPixels
+from oneclass.deep.rows import SphereBatch
 from oneclass.deep.settings import (
     DeepSADPixelsSettings,
     DeepSADSettings,
     DeepSVDDPixelsSettings,
     DeepSVDDSettings,
 )
-from oneclass.deep.sphere import SphereBatch, _SphereTraining
+from oneclass.deep.sphere import _SphereTraining
 from tests.rows import scrambled, synthetic_rows
 
 CELLS = {"hidden": 16, "embedding_dim": 8, "epochs": 6, "batch_size": 16}
