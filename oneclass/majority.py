@@ -33,6 +33,7 @@ of .04 standard deviations, whatever the data set's size."""
 
 
 _PARTS = 5
+_ENOUGH_HELD_OUT = 256
 
 
 def families_of(rows: ImageRows) -> IndexArray:
