@@ -43,7 +43,7 @@ _LEAST_FOR_SPREAD = 3
 # What is left out of further networks, by which the scale of the scores is set: tenths, because with fifths
 # the others are drawn so much closer to the centre that new images seem less odd than they are.
 _LEFT_OUT_PARTS = 10
-_MOST_PARTS = 5
+_MOST_PARTS = 3
 _ENOUGH_LEFT_OUT = 30
 # Keeps the logarithm of a distance finite.
 _LEAST_DISTANCE = 1e-12
@@ -268,7 +268,9 @@ def _as_if_unseen(
         seen: ``[P]`` by the same, of images that other networks lack, relative to the images that they have.
         unseen: ``[P]`` by these other networks, of the same images.
     """
-    moved = float((unseen - seen).mean())
+    # One image's weight in a network of n, and so what learning it does, is in proportion to 1 / n; the others
+    # have so many images fewer.
+    moved = (1.0 - 1.0 / _LEFT_OUT_PARTS) * float((unseen - seen).mean())
     # A single pair has no spread to compare.
     widened = float(unseen.std() / seen.std()) if len(seen) > 1 and seen.std() > 0 else 1.0
     mean = log_scores.mean()
