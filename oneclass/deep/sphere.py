@@ -268,8 +268,7 @@ def _as_if_unseen(
         seen: ``[P]`` by the same, of images that other networks lack, relative to the images that they have.
         unseen: ``[P]`` by these other networks, of the same images.
     """
-    # One image's weight in a network of n, and so what learning it does, is in proportion to 1 / n; the others
-    # have so many images fewer.
+    # What learning one of n images does is in proportion to 1 / n, and the others have so many images fewer.
     moved = (1.0 - 1.0 / _LEFT_OUT_PARTS) * float((unseen - seen).mean())
     # A single pair has no spread to compare.
     widened = float(unseen.std() / seen.std()) if len(seen) > 1 and seen.std() > 0 else 1.0
