@@ -227,6 +227,26 @@ def first_day(
     return make_folders(into, runs)
 
 
+@app.command()
+@answers()
+def kinds(
+    sets: Sets = None,
+    draws: Draws = 1,
+    counts: Annotated[
+        str | None, typer.Option("--counts", help="Numbers of labels over all kinds as a,b,c (default: 30).")
+    ] = None,
+    members: Members = None,
+    markdown: Page = None,
+    data: Data = None,
+    cache: Cache = BENCH_CACHE,
+) -> Any:
+    """Leave out one kind of the minority at a time: what one-class members cost and gain."""
+    from benchmarks.kinds.run import COUNTS, KindsBench, bench_kinds
+
+    numbers = tuple(int(count) for count in _names(counts)) or COUNTS
+    return bench_kinds(KindsBench(data, cache, _names(sets), draws, numbers, _names(members), markdown))
+
+
 @app.command("all")
 def run_all(
     dataset: Annotated[

@@ -53,8 +53,8 @@ class FittedEnsemble:
     together, and the decision rests on p_normal alone.
 
     Attributes:
-        method: ``stack``, ``best_single``, ``plain_mean``, ``greedy`` or ``single:<member>``; without labels
-            ``mean_of_scores`` or ``single:<member>``.
+        method: ``stack``, ``guarded_stack``, ``best_single``, ``plain_mean``, ``greedy`` or
+            ``single:<member>``; without labels ``mean_of_scores`` or ``single:<member>``.
         columns: the M score columns it reads, in order.
         class_names: K names, minority last.
         combination: raw scores → logit; without labels, the mean of standardised scores.

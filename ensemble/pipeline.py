@@ -31,6 +31,7 @@ from ensemble.stacking.stacker import METHODS, Method, best_member, cross_fit, s
 from ensemble.stacking.training_scores import TrainingScores, substitute_sentence
 from ensemble.threshold import fit_threshold
 from ensemble.threshold_rule import ThresholdRule, class_thresholds, parse_rule
+from ensemble.unseen import UnseenKinds, decide_on_unseen
 
 DeploymentPrior = float | Sequence[float] | None
 
@@ -44,6 +45,7 @@ def fit_ensemble(
     deployment_prior: DeploymentPrior = None,
     threshold_rule: str = "min_hter",
     seed: int = 0,
+    unseen: UnseenKinds | None = None,
 ) -> FittedEnsemble:
     """Fit the stack, or the best single member if it is shown to be better.
 
@@ -52,10 +54,12 @@ def fit_ensemble(
         deployment_prior: minority share (K shares for K > 2) where the model is used; None means the table's.
         threshold_rule: see :func:`ensemble.threshold_rule.parse_rule`.
         seed: of the threshold's bootstrap.
+        unseen: rows judged without their kind, which the gate asks as well; None where there are none.
 
     Returns:
-        The ensemble. Its ``method`` is ``stack``, or ``single:<member>`` if the gate preferred the member;
-        then it equals :func:`fit_single` of that member except for the gate's sentence.
+        The ensemble. Its ``method`` is ``stack``, ``guarded_stack`` if the stack is shown to be worse on
+        kinds never seen, or ``single:<member>`` if the gate preferred the member; then it equals
+        :func:`fit_single` of that member except for the gate's sentence.
 
     Raises:
         ModelError: the table is incomplete or inconsistent.
@@ -63,7 +67,7 @@ def fit_ensemble(
         UsageError: prior or rule is invalid.
     """
     training = TrainingScores.from_table(oof)
-    return _gated(oof, training, _Target(deployment_prior, threshold_rule, seed))
+    return _gated(oof, training, _Target(deployment_prior, threshold_rule, seed), unseen)
 
 
 def fit_single(
@@ -123,8 +127,16 @@ def fit_all(
     deployment_prior: DeploymentPrior = None,
     threshold_rule: str = "min_hter",
     seed: int = 0,
+    unseen: UnseenKinds | None = None,
 ) -> dict[str, FittedEnsemble]:
     """Fit every row of the results table.
+
+    Args:
+        oof: see :func:`fit_ensemble`.
+        deployment_prior: see :func:`fit_ensemble`.
+        threshold_rule: see :func:`fit_ensemble`.
+        seed: see :func:`fit_ensemble`.
+        unseen: see :func:`fit_ensemble`.
 
     Returns:
         Each member by its name, then ``best_single``, ``plain_mean`` and ``greedy``, and finally
@@ -139,7 +151,7 @@ def fit_all(
     fitted = {member: _finish(oof, training, _alone(training, member), target) for member in oof.member_names}
     for name in SIMPLE_FUSIONS:
         fitted[name] = _finish(oof, training, _cross_fitted(name, training, METHODS[name]), target)
-    fitted["ensemble"] = _gated(oof, training, target)
+    fitted["ensemble"] = _gated(oof, training, target, unseen)
     return fitted
 
 
@@ -171,12 +183,22 @@ def _alone(training: TrainingScores, member: str) -> _CrossFitted:
     return _cross_fitted(f"single:{member}", training, single_method(training, member))
 
 
-def _gated(oof: ScoreTable, training: TrainingScores, target: _Target) -> FittedEnsemble:
-    """All steps for the stack, or for the best member where the gate prefers it."""
+def _gated(
+    oof: ScoreTable, training: TrainingScores, target: _Target, unseen: UnseenKinds | None
+) -> FittedEnsemble:
+    """All steps for the stack, or for what the gates prefer to it."""
     best = best_member(training)
     stack, alone = _cross_fitted("stack", training, METHODS["stack"]), _alone(training, best)
     gate = decide_gate(training, stack.logits, alone.logits, best, seed=target.seed)
-    return _finish(oof, training, stack if gate.keep_stack else alone, target, (gate.sentence,))
+    preferred = "stack" if gate.keep_stack else alone.name
+    evidence = None if unseen is None else unseen.of_rows(oof)
+    if evidence is None:
+        return _finish(oof, training, stack if gate.keep_stack else alone, target, (gate.sentence,))
+    method, sentence = decide_on_unseen(evidence, preferred, alone.method, seed=target.seed)
+    chosen = {stack.name: stack, alone.name: alone}.get(method) or _cross_fitted(
+        method, training, METHODS[method]
+    )
+    return _finish(oof, training, chosen, target, (gate.sentence, sentence))
 
 
 def _finish(

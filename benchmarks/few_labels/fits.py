@@ -52,23 +52,25 @@ class FewLabels:
     Attributes:
         of: the set.
         draw: the draw.
-        n_labels: minority images trained on.
+        n_labels: minority images drawn to be trained on.
         fold_of_row: ``[n]`` fold of each training row.
+        without: kind of the minority none of whose images is trained on; empty where all are.
     """
 
     of: LabelledSet
     draw: Draw
     n_labels: int
     fold_of_row: npt.NDArray[np.int64]
+    without: str = ""
 
     @classmethod
-    def make(cls, of: LabelledSet, draw: Draw, n_labels: int) -> FewLabels:
+    def make(cls, of: LabelledSet, draw: Draw, n_labels: int, without: str = "") -> FewLabels:
         """Assign folds by the product's rule.
 
         Raises:
             DataError: folds cannot be made.
         """
-        train = np.concatenate([draw.majority, draw.candidates[:n_labels]])
+        train = np.concatenate([draw.majority, draw.candidates[_labelled(of, draw, n_labels, without)]])
         folds = assign_folds(
             labels=of.labels[train],
             groups=of.groups[train],
@@ -77,12 +79,17 @@ class FewLabels:
             seed=draw.seed,
             dataset=of.name,
         )
-        return cls(of, draw, n_labels, folds)
+        return cls(of, draw, n_labels, folds, without)
+
+    @property
+    def labelled(self) -> IndexArray:
+        """Positions among the draw's candidates that are trained on."""
+        return _labelled(self.of, self.draw, self.n_labels, self.without)
 
     @property
     def train(self) -> IndexArray:
         """Positions of the training rows in the set, majority first."""
-        return np.concatenate([self.draw.majority, self.draw.candidates[: self.n_labels]])
+        return np.concatenate([self.draw.majority, self.draw.candidates[self.labelled]])
 
     @property
     def prepared(self) -> PreparedData:
@@ -104,7 +111,13 @@ class FewLabels:
     @property
     def name(self) -> str:
         """Of the problem, as a file is named."""
-        return f"{self.of.name.replace(':', '-')}-d{self.draw.seed}-n{self.n_labels}"
+        without = f"-without-{self.without}" if self.without else ""
+        return f"{self.of.name.replace(':', '-')}-d{self.draw.seed}-n{self.n_labels}{without}"
+
+
+def _labelled(of: LabelledSet, draw: Draw, n_labels: int, without: str) -> IndexArray:
+    drawn = [of.rows[i].subtype for i in draw.candidates[:n_labels]]
+    return np.array([k for k, kind in enumerate(drawn) if not without or kind != without], dtype=np.int64)
 
 
 def scores_of(
@@ -140,8 +153,11 @@ def scores_of(
 
         found = _fit_all(fits, rows_at, scored, data.fold_of_row, problem)
         write_arrays(path, {"folds": found.folds, "test": found.test}, {"collapsed": found.collapsed})
-    # A row's own fold; minority rows behind the majority's are the first of those also scored.
-    folds = found.folds[problem.fold_of_row, np.arange(len(problem.train))]
+    # A row's own fold. What a one-class member also scored are all candidates, whatever is trained on.
+    scored_at = np.arange(len(problem.train))
+    if is_oneclass:
+        scored_at[n_majority:] = n_majority + problem.labelled
+    folds = found.folds[problem.fold_of_row, scored_at]
     return MemberScores(folds, found.test, found.collapsed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class SetPlan:
         minority: the class that is rare; all others together are the majority.
         overrides: as after ``-o``.
         folder: whether ``dataset`` is a folder.
+        majority: the one class that is not rare, where all others are kinds of the minority; empty where
+            ``minority`` says which is rare.
     """
 
     name: str
@@ -44,6 +46,11 @@ class SetPlan:
     minority: str
     overrides: tuple[str, ...] = ()
     folder: bool = False
+    majority: str = ""
+
+    def is_minority(self, label: str) -> bool:
+        """Whether a class of the data set is rare here."""
+        return label != self.majority if self.majority else label == self.minority
 
 
 def _clothes(normal: str, normal_label: int, rare: str, rare_label: int) -> SetPlan:
@@ -81,6 +88,43 @@ PLANS = {
 """All sets by name."""
 
 
+def _others_than(normal: str, label_of_class: dict[str, int]) -> SetPlan:
+    """Clothes of one class, and others as kinds of a minority."""
+    classes = ", ".join(label_of_class)
+    return SetPlan(
+        f"fashion_mnist:{normal}",
+        "fashion_mnist_lt",
+        next(name for name in label_of_class if name != normal),
+        (
+            f"classes=[{classes}]",
+            f"layout.label_of_class={{{', '.join(f'{name}: {k}' for name, k in label_of_class.items())}}}",
+            f"train_counts={{{', '.join(f'{name}: {_KIND_KEPT}' for name in label_of_class)}}}",
+            # The test images of a class would outnumber those that are kept for training.
+            "layout.test=null",
+        ),
+        majority=normal,
+    )
+
+
+# Of each class, all of them training images; a set of six classes is drawn from three thousand.
+_KIND_KEPT = 500
+
+KIND_PLANS = {
+    plan.name: plan
+    for plan in (
+        *(
+            SetPlan(f"neu:{normal}", "neu", next(k for k in _STEEL if k != normal), (), True, normal)
+            for normal in _STEEL
+        ),
+        _others_than("shirt", {"shirt": 6, "t_shirt": 0, "pullover": 2, "dress": 3, "coat": 4, "bag": 8}),
+        SetPlan(
+            "blood_cells:red_cell", "blood_cells", "platelet", (r"group=([^/]+)_\d+\.",), True, "red_cell"
+        ),
+    )
+}
+"""Sets in which one class is the majority and all others are kinds of the minority, by name."""
+
+
 @dataclass(frozen=True)
 class LabelledSet:
     """All usable images of a set, with two classes.
@@ -102,20 +146,24 @@ class LabelledSet:
     groups: npt.NDArray[np.str_]
 
 
-def sets_named(names: Sequence[str]) -> list[SetPlan]:
+def sets_named(names: Sequence[str], plans: Mapping[str, SetPlan] = PLANS) -> list[SetPlan]:
     """Plans by name, or by what stands before the colon; all where none is named.
+
+    Args:
+        names: of sets.
+        plans: to choose among.
 
     Raises:
         UsageError: no such set.
     """
     if not names:
-        return list(PLANS.values())
+        return list(plans.values())
     chosen = []
     for name in names:
-        mine = [plan for plan in PLANS.values() if name in (plan.name, plan.name.partition(":")[0])]
+        mine = [plan for plan in plans.values() if name in (plan.name, plan.name.partition(":")[0])]
         if not mine:
             raise UsageError(
-                f"--sets {name}: not known. Known are {', '.join(PLANS)}.{nearest_match(name, PLANS)}"
+                f"--sets {name}: not known. Known are {', '.join(plans)}.{nearest_match(name, plans)}"
             )
         chosen += mine
     return chosen
@@ -149,7 +197,7 @@ def load_set(plan: SetPlan, data: Path | None, cache: Path, members: Sequence[st
         note(f"{plan.name} is skipped: {missing}")
         return None
     rows = [
-        replace(row, split="train", label=CLASS_NAMES[row.label == plan.minority])
+        replace(row, split="train", label=CLASS_NAMES[plan.is_minority(row.label)], subtype=row.label)
         for row in (*manifest.usable("train"), *manifest.usable("test"))
     ]
     # One order, whichever way the set's images are split.

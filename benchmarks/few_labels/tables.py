@@ -152,12 +152,13 @@ def _problems_of(
     problems = [FewLabels.make(of, draw, n) for n in usable_counts(counts, n_minority)]
     for problem in problems:
         loaded.fill(problem.prepared, [of.rows[i] for i in needed], of.config.decode, "cpu")
-        made = _scores(problem, loaded, cache)
+        made = scores_on(problem, loaded, cache)
         made.write(folder / f"{made.name}.npz")
         yield made
 
 
-def _scores(problem: FewLabels, loaded: BackboneWithStore, cache: Path) -> Problem:
+def scores_on(problem: FewLabels, loaded: BackboneWithStore, cache: Path) -> Problem:
+    """Score tables of a problem, from fits that are cached or made now."""
     columns, oof, test, left_out = [], [], [], {}
     for plan in problem.config.members:
         kind = entry_of(plan.type).kind

@@ -18,7 +18,7 @@ from ensemble.logistic import Float64Array
 from ensemble.stacking.combination import LinearCombination
 from ensemble.stacking.quality import log_loss
 from ensemble.stacking.training_scores import TrainingScores
-from ensemble.stacking.weights import fit_mean, fit_single, fit_stack
+from ensemble.stacking.weights import fit_guarded, fit_mean, fit_single, fit_stack
 
 Method = Callable[[TrainingScores], LinearCombination]
 
@@ -99,6 +99,7 @@ def greedy_selection(training: TrainingScores) -> LinearCombination:
 
 METHODS: dict[str, Method] = {
     "stack": fit_stack,
+    "guarded_stack": fit_guarded,
     "best_single": best_single,
     "plain_mean": fit_mean,
     "greedy": greedy_selection,

@@ -39,6 +39,10 @@ DEVIATION_PRECISION = 10.0
 INTERCEPT_PRECISION = 0.3
 """Of an intercept around the log-odds of the class shares."""
 
+DRAWN_BACK = 0.25
+"""Share of the guarded stack that is its one-class members' alone. A half gains no more on kinds never seen
+and costs more than twice as much on kinds seen."""
+
 SAME_RANKS = 0.98
 """Members whose out-of-fold ranks correlate more (Spearman) count as one: three linear heads on the same
 features would otherwise outvote the rest."""
@@ -53,7 +57,27 @@ def fit_stack(training: TrainingScores) -> LinearCombination:
     Weights are non-negative because a higher score means "more like the minority" by contract. A negative
     weight could only be noise, or two members cancelling each other.
     """
-    singles = list(_singles(training).values())
+    return _stack_of(training, list(_singles(training).values()))
+
+
+def fit_guarded(training: TrainingScores) -> LinearCombination:
+    """The stack drawn back to its one-class members: a quarter of it is the stack of these alone.
+
+    No kind of the minority can surprise a one-class member, which has seen none. Without such members, this
+    is the stack.
+    """
+    stack = fit_stack(training)
+    guards = {column.member for column in training.columns if column.kind == "oneclass"}
+    if not guards:
+        return stack
+    alone = _stack_of(training, [s for name, s in _singles(training).items() if name in guards])
+    weights = (1.0 - DRAWN_BACK) * stack.weights + DRAWN_BACK * alone.weights
+    intercept = (1.0 - DRAWN_BACK) * stack.intercept + DRAWN_BACK * alone.intercept
+    return LinearCombination(stack.transform, weights, intercept)
+
+
+def _stack_of(training: TrainingScores, singles: list[LinearCombination]) -> LinearCombination:
+    """The stack of some members, each given by its own logistic regression."""
     # Each member's log-odds relative to the class shares; [N, M], or [N, M, K].
     base = 0.0 if training.n_classes > 2 else smoothed_log_odds(training.labels)
     by_member = np.stack([single.logits(training.scores) - base for single in singles], axis=1)

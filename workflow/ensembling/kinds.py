@@ -14,7 +14,7 @@ from ensemble.nested import fitted_without
 from evaluation.comparison import Predictions
 from evaluation.kinds import figures_never_seen, recall_by_kind
 from workflow.ensembling.measuring import BASELINE_ROW, Repeat, fit_rows, predictions_of
-from workflow.run.kinds import kind_names, scores_without_kinds
+from workflow.run.kinds import kind_names
 from workflow.run.state import Run
 
 
@@ -102,13 +102,15 @@ def _never_seen(run: Run) -> tuple[ScoreTable, dict[str, Predictions]] | str:
     if run.without_kinds is None:
         again = run.config.options.command("train-all")
         return f"Kinds never seen are not measured yet: {again} adds the fits that leave out a kind."
+    if run.unseen is None:
+        collapsed = {fit.label: result.collapsed for fit, result in run.without_kinds.items()}
+        label = next(
+            label for label, why in collapsed.items() if why and label.partition(",")[0] not in run.left_out
+        )
+        return f"Kinds never seen are not measured: {label}: {collapsed[label]}"
     oof, _ = run.tables_of([0])
-    table, collapsed = scores_without_kinds(oof, folds, run.without_kinds)
-    collapsed = [reason for reason in collapsed if reason.partition(",")[0] not in run.left_out]
-    if collapsed:
-        return f"Kinds never seen are not measured: {collapsed[0]}"
-    n_more = len(oof.row_ids) - len(folds.judged_in)  # feedback images, which are nobody's kind
-    learns = {fold: np.append(folds.learns(fold), np.zeros(n_more, dtype=np.bool_)) for fold in folds.folds}
+    table = run.unseen.judged
+    learns = {fold: np.isin(oof.row_ids, ids) for fold, ids in run.unseen.learns.items()}
     try:
         fitted = fitted_without(oof, learns, table.fold_of_row, partial(fit_rows, run))
     except DataError as error:

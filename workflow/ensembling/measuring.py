@@ -39,6 +39,7 @@ def fit_rows(run: Run, oof: ScoreTable) -> dict[str, FittedEnsemble]:
         deployment_prior=run.prior,
         threshold_rule=run.config.recipe.threshold,
         seed=run.config.seed,
+        unseen=run.unseen,
     )
 
 

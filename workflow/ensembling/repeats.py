@@ -56,6 +56,7 @@ def select_repeats(run: Run) -> Selection:
             deployment_prior=run.prior,
             threshold_rule=recipe.threshold,
             seed=run.config.seed,
+            unseen=run.unseen,
         )
         figures.append(out_of_fold_figure(oof, fitted, recipe.select_by))
     choose = max if HIGHER_IS_BETTER[recipe.select_by] else min

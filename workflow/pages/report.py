@@ -147,7 +147,7 @@ def _stack(run: ComparedRun) -> Any:
             StackRow(each.member, each.weight, each.log_loss_change, each.average_precision_change)
             for each in sorted(members, key=lambda each: -each.weight)
         ],
-        is_kept=ensemble.method == "stack",
+        is_kept=not ensemble.method.startswith("single:"),
         sentences=with_sentence(ensemble, run.data).sentences,
     )
 

@@ -17,6 +17,7 @@ from contracts.files import digest_of
 from contracts.rows import FloatArray
 from contracts.scores import ScoreTable
 from contracts.text import printable
+from ensemble.unseen import UnseenKinds
 from imagedata.kinds import FEWEST_IMAGES, FEWEST_KINDS, NOT_JUDGED, KindFolds, kinds_of
 from imagedata.manifest_row import ManifestRow
 from workflow.run.fits import Fit, FitKeys, FitResult, can_learn
@@ -113,27 +114,21 @@ def without_its_kind(config: RunConfig, data: PreparedData, fit: Fit) -> tuple[F
     return replace(fit, fold=1), np.where(folds.learns(fit.fold), 0, 1).astype(np.int64)
 
 
-def scores_without_kinds(
-    oof: ScoreTable, folds: KindFolds, results: Mapping[Fit, FitResult]
-) -> tuple[ScoreTable, list[str]]:
+def scores_without_kinds(oof: ScoreTable, folds: KindFolds, results: Mapping[Fit, FitResult]) -> ScoreTable:
     """The rows that are judged without their kind, with scores by members that never saw it.
 
     Args:
         oof: ordinary out-of-fold scores of the first repeat; its first N rows are the training rows.
         folds: of the N training rows.
-        results: of the fits without a kind.
+        results: of the fits without a kind, none of them collapsed.
 
     Returns:
-        The table, whose ``fold_of_row`` is the fold that judges a row, and for each of its members that
-        collapsed without a kind the reason why.
+        The table, whose ``fold_of_row`` is the fold that judges a row.
     """
     n_rows = len(folds.judged_in)
     scores: FloatArray = np.array(oof.scores[:n_rows])
-    collapsed = [f"{fit.label}: {result.collapsed}" for fit, result in results.items() if result.collapsed]
     for fit, result in results.items():
         columns = [i for i, column in enumerate(oof.columns) if column.member == fit.member.name]
-        if not columns or result.collapsed:
-            continue
         asked = np.flatnonzero(~folds.learns(fit.fold))
         judged = folds.judged_in[asked] == fit.fold
         scores[np.ix_(asked[judged], columns)] = result.scores[judged]
@@ -146,4 +141,17 @@ def scores_without_kinds(
         fold_of_row=np.where(of_folds, folds.judged_in, NOT_JUDGED),
         scores=scores,
     )
-    return table.rows(of_folds), collapsed
+    return table.rows(of_folds)
+
+
+def unseen_kinds(oof: ScoreTable, folds: KindFolds, results: Mapping[Fit, FitResult]) -> UnseenKinds:
+    """What the gate asks on kinds never seen; arguments as of :func:`scores_without_kinds`.
+
+    Feedback images follow the training rows in the table; nothing is fitted on them here.
+    """
+    ids = oof.row_ids[: len(folds.judged_in)]
+    return UnseenKinds(
+        scores_without_kinds(oof, folds, results),
+        {fold: ids[folds.learns(fold)] for fold in folds.folds},
+        {fold: folds.left_out(fold) for fold in folds.folds},
+    )

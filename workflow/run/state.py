@@ -18,10 +18,11 @@ from contracts.files import digest_of, read_json, sha256_of_file, write_json
 from contracts.scores import ScoreTable
 from ensemble.fitted import FittedEnsemble
 from ensemble.stacking.training_scores import filled_scores
+from ensemble.unseen import UnseenKinds
 from workflow.run.feedback import FeedbackImages
 from workflow.run.feedback_scores import with_feedback
 from workflow.run.fits import Fit, FitResult, fits_of, read_result
-from workflow.run.kinds import Kinds, kind_fits_of, kinds_of_run
+from workflow.run.kinds import Kinds, kind_fits_of, kinds_of_run, unseen_kinds
 from workflow.run.prepared import Measured, PreparedData, load_prepared
 from workflow.run.score_tables import score_tables
 from workflow.run.summary import deployment_prior
@@ -163,6 +164,22 @@ class Run:
         fits = kind_fits_of(self.config, self.data, self.config.members)
         results = {fit: result for fit in fits if (result := read_result(fit)) is not None}
         return results if len(results) == len(fits) else None
+
+    @cached_property
+    def unseen(self) -> UnseenKinds | None:
+        """Training rows judged without their kind, of the first repeat; None where there are no such fits.
+
+        Raises:
+            ModelError: members are missing.
+        """
+        folds = self.kinds.folds
+        if folds is None or self.without_kinds is None:
+            return None
+        oof, _ = self.tables_of([0])
+        kept = {f: r for f, r in self.without_kinds.items() if f.member.name not in self.left_out}
+        if any(result.collapsed for result in kept.values()):
+            return None
+        return unseen_kinds(oof, folds, kept)
 
     @property
     def prior(self) -> float | tuple[float, ...]:

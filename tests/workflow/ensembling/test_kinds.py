@@ -80,7 +80,7 @@ def test_figures_by_kind_are_those_of_the_judged_rows(run: Run):
     folds, results = there.kinds.folds, there.without_kinds
     assert folds is not None
     assert results is not None
-    table, _ = scores_without_kinds(there.oof, folds, results)
+    table = scores_without_kinds(there.oof, folds, results)
     assert len(table.row_ids) == 35
     for row in rows:
         recalls = row["recall_by_kind"]

@@ -1,0 +1,1 @@
+"""What models are worth on kinds of the minority that they never saw, and what the guard against it costs."""
