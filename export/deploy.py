@@ -136,6 +136,7 @@ def _card(model: ScoringModel) -> dict[str, Any]:
             (printable(kind).replace("|", "\\|"), found)
             for kind, found in metrics.get("recall_by_kind", {}).items()
         ],
+        "stability": document.get("stability"),
         "student": document.get("student"),
         "against": [(titles[name], found) for name, found in document.get("figures", {}).items()],
         "has_map": any(output.name == "anomaly_map" for output in model.outputs),

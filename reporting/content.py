@@ -143,6 +143,40 @@ class Localised:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """An image whose answer moved under a change that no eye sees.
+
+    Attributes:
+        path: relative to the data set's root; hostile text.
+        title: of the perturbation.
+        before: the minority's probability, or p_normal.
+        after: the same of the changed image.
+        pixels: ``[S, S, 3]`` uint8 RGB as it is.
+        changed_pixels: the changed image.
+    """
+
+    path: str
+    title: str
+    before: float
+    after: float
+    pixels: ImageArray
+    changed_pixels: ImageArray
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How much the answer changes where the image hardly does.
+
+    Attributes:
+        document: under ``stability`` in the document of ``ensemble``.
+        pictures: of the images that moved most; none where pictures are left out.
+    """
+
+    document: Mapping[str, Any]
+    pictures: Sequence[Moved] = ()
+
+
+@dataclass(frozen=True)
 class Origin:
     """How to make the run again.
 
@@ -185,6 +219,7 @@ class Report:
         origin: how to make it again.
         localised: how well the map finds what masks mark; None where the data set has no masks.
         learning_curve: the document of ``learning_curve.json``; None where the run has no labels.
+        stability: of the shipped ensemble; None where that is of other members or settings.
     """
 
     title: str
@@ -204,6 +239,7 @@ class Report:
     origin: Origin
     localised: Localised | None = None
     learning_curve: Mapping[str, Any] | None = None
+    stability: Stability | None = None
 
     @property
     def n_repeats(self) -> int:

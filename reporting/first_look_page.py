@@ -11,10 +11,10 @@ import numpy as np
 from contracts.regime import Regime
 from contracts.rows import FloatArray, ImageArray
 from evaluation.rows import Float64Array
-from reporting.content import Localised, Origin
+from reporting.content import Localised, Origin, Stability
 from reporting.drawing import Drawing
 from reporting.figures import score_histogram
-from reporting.page import masked_pictures
+from reporting.page import masked_pictures, moved_pictures
 from reporting.pictures import SIDE, heat_scale, jpeg_uri, overlay, svg_uri
 from reporting.templating import page_style, template_environment
 
@@ -72,6 +72,7 @@ class FirstLookPage:
         left_out_images: status → first few ``(path, reason)`` of images that stay out.
         origin: how to make it again.
         localised: how well the map finds what masks mark; None where the data set has no masks.
+        stability: of the ensemble.
     """
 
     dataset: str
@@ -95,6 +96,7 @@ class FirstLookPage:
     left_out_images: Mapping[str, Sequence[tuple[str, str]]]
     origin: Origin
     localised: Localised | None = None
+    stability: Stability | None = None
 
     @property
     def has_pictures(self) -> bool:
@@ -116,6 +118,7 @@ def render_first_look(report: FirstLookPage) -> str:
             histogram=_histogram(report),
             images=_pictures(report),
             masked=masked_pictures(report.localised),
+            moved=moved_pictures(report.stability),
             side=SIDE,
         )
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contracts.text import printable
 from evaluation.metrics import METRICS
 from reporting.content import BY_KIND, KIND_COLUMNS, NEVER_SEEN, Figures, KindTables
-from reporting.wording import best_first, capitalised
+from reporting.wording import (
+    STABILITY,
+    STABILITY_COLUMNS,
+    best_first,
+    capitalised,
+    stability_rows,
+    stability_sentence,
+)
 
 
 def markdown_page(document: dict[str, Any], command: str, footnote: str) -> str:
@@ -53,6 +60,7 @@ def markdown_page(document: dict[str, Any], command: str, footnote: str) -> str:
             ["technique", "value", "difference", "adjusted p", "verdict", "seconds", "ms/image"], verdicts
         ),
         *_of_kinds(document),
+        *_of_stability(document),
         footnote,
         *([worth["sentence"]] if worth else []),
         *(["\n".join(left_out)] if left_out else []),
@@ -83,6 +91,18 @@ def _of_kinds(document: dict[str, Any]) -> list[str]:
     ]
     parts += [f"## {BY_KIND}", _table(["kind", "training images", *KIND_COLUMNS], rows)]
     return [*parts, *([_safe(found.sentence)] if found.sentence else [])]
+
+
+def _of_stability(document: Mapping[str, Any]) -> list[str]:
+    """The ensemble's stability as paragraphs of Markdown; none where it is not known."""
+    stability = document.get("stability")
+    if not stability:
+        return []
+    return [
+        f"## {STABILITY}",
+        stability_sentence(stability),
+        _table(STABILITY_COLUMNS, [list(cells) for cells in stability_rows(stability)]),
+    ]
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

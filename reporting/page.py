@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics import METRICS
-from reporting.content import KIND_COLUMNS, Gallery, KindTables, Localised, MaskedPicture, Model, Report
+from reporting.content import (
+    KIND_COLUMNS,
+    Gallery,
+    KindTables,
+    Localised,
+    MaskedPicture,
+    Model,
+    Moved,
+    Report,
+    Stability,
+)
 from reporting.learning_curve import learning_curves
 from reporting.page_figures import (
     calibration_figures,
@@ -99,6 +109,7 @@ def render(report: Report) -> str:
             ],
             galleries=_galleries(report),
             masked=masked_pictures(report.localised),
+            moved=moved_pictures(report.stability),
             learning_curves=learning_curves(report.learning_curve) if report.learning_curve else [],
             side=SIDE,
         )
@@ -185,6 +196,12 @@ def _galleries(report: Report) -> list[tuple[Gallery, list[dict[str, Any]]]]:
         )
         for gallery in report.galleries
     ]
+
+
+def moved_pictures(stability: Stability | None) -> list[tuple[Moved, str, str]]:
+    """Each image that moved, before and after its change, as data URIs."""
+    pictures = stability.pictures if stability else ()
+    return [(each, jpeg_uri(each.pixels), jpeg_uri(each.changed_pixels)) for each in pictures]
 
 
 def masked_pictures(localised: Localised | None) -> list[tuple[MaskedPicture, str, str]]:

@@ -13,7 +13,14 @@ from evaluation.metric import Metric
 from evaluation.metrics import METRICS
 from reporting.content import BY_KIND, KIND_COLUMNS, NEVER_SEEN, Figures, KindTables
 from reporting.terminal import console, note
-from reporting.wording import best_first, where_measured
+from reporting.wording import (
+    STABILITY,
+    STABILITY_COLUMNS,
+    best_first,
+    stability_rows,
+    stability_sentence,
+    where_measured,
+)
 
 # Characters: of the first column at least, of what it needs beyond the longest name, and of a metric.
 _NAME_WIDTH, _NAME_MARGIN, _CELL_WIDTH = 18, 5, 14
@@ -30,6 +37,7 @@ def print_results(document: dict[str, Any], sentences: Sequence[str]) -> None:
     rows = document["rows"]
     if not rows:
         # Without a labelled minority image there is nothing to measure.
+        print_stability(document)
         for sentence in sentences:
             note(sentence)
         return
@@ -43,6 +51,7 @@ def print_results(document: dict[str, Any], sentences: Sequence[str]) -> None:
     console.print(table)
     print_class_recalls(rows)
     print_kinds(document)
+    print_stability(document)
     for sentence in sentences:
         note(sentence)
 
@@ -147,6 +156,18 @@ def print_kinds(document: Mapping[str, Any]) -> None:
     console.print(table)
     if found.sentence:
         note(found.sentence)
+
+
+def print_stability(document: Mapping[str, Any]) -> None:
+    """Print how much the ensemble's answers change under changes of images that no eye sees."""
+    stability = document["stability"]
+    table = Table(title=STABILITY, padding=(0, 1))
+    for heading in STABILITY_COLUMNS:
+        table.add_column(heading, justify="left" if heading == STABILITY_COLUMNS[0] else "right")
+    for cells in stability_rows(stability):
+        table.add_row(*cells)
+    console.print(table)
+    note(stability_sentence(stability))
 
 
 def _table_of(title: str, shown: list[Metric]) -> Table:

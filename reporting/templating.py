@@ -8,7 +8,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from contracts.text import printable
-from reporting.wording import interval, probability
+from reporting.wording import (
+    STABILITY,
+    STABILITY_COLUMNS,
+    interval,
+    probability,
+    stability_rows,
+    stability_sentence,
+)
 
 
 def template_environment() -> Environment:
@@ -21,8 +28,14 @@ def template_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        interval=interval, probability=probability, breakable=_breakable, printable=_printable
+        interval=interval,
+        probability=probability,
+        breakable=_breakable,
+        printable=_printable,
+        stability_rows=stability_rows,
+        stability_sentence=stability_sentence,
     )
+    environment.globals.update(stability_title=STABILITY, stability_columns=STABILITY_COLUMNS)
     return environment
 
 

@@ -181,3 +181,28 @@ def counted(count: int, thing: str) -> str:
 def _with_difference(row: Mapping[str, Any], metric: str) -> str:
     estimate, low, high = row["minus_baseline"][metric]
     return f"{row['name']} ({estimate:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
+
+
+STABILITY = "Changes that no eye sees"
+STABILITY_COLUMNS = ("change of the image", "changed decisions", "largest change", "median change")
+
+
+def stability_sentence(stability: Mapping[str, Any]) -> str:
+    """What the table of stability shows, and on which images.
+
+    Args:
+        stability: under that key in the document of ``ensemble``.
+    """
+    quantity = "the probability" if stability["quantity"] == "probability" else "p_normal"
+    return (
+        f"How the ensemble's decisions and {quantity} change where the image hardly does, on "
+        f"{stability['images']} {stability['of']}."
+    )
+
+
+def stability_rows(stability: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Cells of :data:`STABILITY_COLUMNS`, a row per perturbation."""
+    return [
+        (each["title"], str(each["changed"]), f"{each['largest']:.3f}", f"{each['median']:.4f}")
+        for each in stability["changes"]
+    ]

@@ -51,7 +51,8 @@ def compare(
 
     Returns:
         ``{dataset, recipe, key, members, metric, level, correction, repeats, rows, left_out}`` and, where
-        kinds of the minority are known, ``kinds``; a row is the ensemble table's, with ``verdict``,
+        kinds of the minority are known, ``kinds``; ``stability`` is the ensemble's, None where that is not
+        finished or of other members. A row is the ensemble table's, with ``verdict``,
         ``adjusted_p``, ``thresholds`` (one per repeat), ``train_seconds`` and ``score_ms`` (milliseconds per
         image beyond the backbone's; None for rows that are no member).
 
@@ -133,6 +134,7 @@ def comparison_of(run: ComparedRun, metric: str) -> dict[str, Any]:
         "rows": _judge(rows, thresholds_of(run), run.results, metric, higher_is_better),
         "left_out": run.left_out,
         "worth_of_oneclass": worth_of_oneclass(run, metric),
+        "stability": run.stability,
         **by_kind,
     }
 

@@ -27,6 +27,7 @@ from workflow.ensembling.measuring import (
     measure_repeats,
 )
 from workflow.ensembling.repeats import select_repeats
+from workflow.ensembling.stability import measure_stability
 from workflow.run.feedback_scores import note_unusable_feedback, with_sentence
 from workflow.run.regime import regime_sentences
 from workflow.run.score_tables import probability_columns, write_score_table
@@ -82,6 +83,7 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     _write_test_table(run, stack, test)
     # Kept before the export, which may fail; a run without a file still has its figures.
     run.keep_ensemble(stack, document)
+    document["stability"] = measure_stability(run)
     print_results(document, stack.sentences)
     _print_first_look(run, document)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class GateImages:
         member_scores: ``[N, M]`` by the final members.
         spreads: ``[M]`` standard deviation of each column, over the test set where there is one.
         what: ``test images`` or ``mirrored training images``, for people.
+        rows: their rows of the manifest.
     """
 
     images: ImageArray
@@ -45,6 +46,7 @@ class GateImages:
     member_scores: FloatArray
     spreads: npt.NDArray[np.float64]
     what: str
+    rows: Sequence[ManifestRow]
 
 
 def gate_images(system: TrainedSystem, most: int) -> GateImages:
@@ -60,14 +62,14 @@ def gate_images(system: TrainedSystem, most: int) -> GateImages:
         rows = [data.test[i] for i in chosen]
         scores, spreads = test.scores[chosen], test.scores.std(axis=0, dtype=np.float64)
         images = decode_rows(config, data, rows, "decoding test images")
-        return GateImages(images, test.labels[chosen], scores, spreads, "test images")
+        return GateImages(images, test.labels[chosen], scores, spreads, "test images", rows)
     labels = data.labels(data.train)
     chosen = evenly_chosen(labels, most)
     rows = [data.train[i] for i in chosen]
-    images = np.ascontiguousarray(decode_rows(config, data, rows, "decoding training images")[:, :, ::-1])
-    scores = _scores_of(system, images)
+    images = mirrored(decode_rows(config, data, rows, "decoding training images"))
+    scores = member_scorer(system)(images)
     spreads = scores.std(axis=0, dtype=np.float64)
-    return GateImages(images, labels[chosen], scores, spreads, "mirrored training images")
+    return GateImages(images, labels[chosen], scores, spreads, "mirrored training images", rows)
 
 
 def evenly_chosen(labels: LabelArray, most: int) -> npt.NDArray[np.int64]:
@@ -96,8 +98,17 @@ def decode_rows(
     return np.stack(images)
 
 
-def _scores_of(system: TrainedSystem, images: ImageArray) -> FloatArray:
-    """``[N, M]`` scores by the final members, the mean over repeats, by way of files as in training."""
+def mirrored(images: ImageArray) -> ImageArray:
+    """``[N, S, S, 3]`` images with left and right exchanged."""
+    return np.ascontiguousarray(images[:, :, ::-1])
+
+
+def member_scorer(system: TrainedSystem) -> Callable[[ImageArray], FloatArray]:
+    """What gives images at working size ``[N, S, S, 3]`` their scores ``[N, M]``.
+
+    Scores are of the final members, the mean over repeats, by way of files as in training. Members and
+    backbones are loaded once, here.
+    """
     # torch is imported from here on.
     from features.cache import PassingStore
     from features.extract import ImageFile, extract_features
@@ -107,37 +118,41 @@ def _scores_of(system: TrainedSystem, images: ImageArray) -> FloatArray:
     members = final_members(system)
     read = backbones_read_by(fit.member for fit, _ in members.values())
     backbones = load_backbones(system.config, {fit.member.backbone for fit, _ in members.values()})
-    rows: dict[BackboneSettings, CachedRows] = {}
-    columns: list[FloatArray] = []
-    # Mirrored pixels are at working size already; lossless files of them decode to the bit, without a window
-    # for 16-bit values and without reduction.
+    # The pixels are at working size already; lossless files of them decode to the bit, without a window for
+    # 16-bit values and without reduction.
     decode = DecodeSettings(size=system.config.decode.size)
-    with tempfile.TemporaryDirectory() as folder:
-        files = [_written(Path(folder), pixels) for pixels in images]
-        for settings, loaded in backbones.items():
-            store = PassingStore(loaded.store)
-            if settings in read:
-                given = [ImageFile(digest, path) for digest, path in files]
-                extract_features(loaded.backbone, store, given, decode, "cpu")
-            rows[settings] = CachedRows(
-                store,
-                [digest for digest, _ in files],
-                [path for _, path in files],
-                np.zeros(len(images), dtype=np.int64),  # nobody reads labels in scoring
-                system.fitted.n_classes,
-                decode,
-            )
-        for fit, of_repeats in members.values():
-            scores = [member.score(rows[fit.member.backbone]) for member in of_repeats]
-            mean: FloatArray = np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
-            columns.append(mean)
-    return np.concatenate(columns, axis=1)
+
+    def scores_of(images: ImageArray) -> FloatArray:
+        rows: dict[BackboneSettings, CachedRows] = {}
+        columns: list[FloatArray] = []
+        with tempfile.TemporaryDirectory() as folder:
+            files = [_written(Path(folder), pixels) for pixels in images]
+            for settings, loaded in backbones.items():
+                store = PassingStore(loaded.store)
+                if settings in read:
+                    given = [ImageFile(digest, path) for digest, path in files]
+                    extract_features(loaded.backbone, store, given, decode, "cpu")
+                rows[settings] = CachedRows(
+                    store,
+                    [digest for digest, _ in files],
+                    [path for _, path in files],
+                    np.zeros(len(images), dtype=np.int64),  # nobody reads labels in scoring
+                    system.fitted.n_classes,
+                    decode,
+                )
+            for fit, of_repeats in members.values():
+                scores = [member.score(rows[fit.member.backbone]) for member in of_repeats]
+                mean: FloatArray = np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
+                columns.append(mean)
+        return np.concatenate(columns, axis=1)
+
+    return scores_of
 
 
 def _written(folder: Path, pixels: ImageArray) -> tuple[str, Path]:
     """Write one image without loss; its SHA-256 and its file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     path = folder / f"{digest}.png"
     path.write_bytes(buffer.getvalue())

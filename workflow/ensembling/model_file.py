@@ -56,7 +56,7 @@ def export_model(run: Run, output: Path | None = None) -> dict[str, Any]:
     from export.scoring import load_model
 
     config, target = run.config, output or run.model
-    parity, what = write_gated(run, target)
+    parity, what = write_gated(run, target, run.document["stability"])
     deployed = write_deploy_folder(load_model(target), target.parent / "deploy")
     size = target.stat().st_size
     document = {
@@ -84,11 +84,18 @@ def parity_sentence(parity: ParityReport, what: str) -> str:
     return f"Parity on {parity.images} {what} at batches 1, 2 and 7: {figure}."
 
 
-def write_gated(system: TrainedSystem, target: Path) -> tuple[ParityReport, str]:
+def write_gated(
+    system: TrainedSystem, target: Path, stability: dict[str, Any] | None = None
+) -> tuple[ParityReport, str]:
     """Write a file that repeats the trained system's numbers, or none.
 
     The numbers are those of test images. Where every image was needed for training, they are those that the
     trained system gives to mirrored training images; see :mod:`workflow.ensembling.gate_images`.
+
+    Args:
+        system: trained.
+        target: the file.
+        stability: what :func:`workflow.ensembling.stability.measure_stability` found, if it was measured.
 
     Returns:
         What the parity gate found, and on which images.
@@ -109,6 +116,9 @@ def write_gated(system: TrainedSystem, target: Path) -> tuple[ParityReport, str]
         graph = fused_graph(system)
         metadata = _metadata(system)
         metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
+        if stability is not None:
+            # Without the names of images, which the file's users have no business with.
+            metadata["stability"] = {key: value for key, value in stability.items() if key != "moved"}
         if system.data.n_repeats > 1:
             metadata["repeats"] = list(system.repeats)
     gate = gate_images(system, _PARITY_IMAGES)

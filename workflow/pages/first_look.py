@@ -12,6 +12,7 @@ from ensemble.fitted import FittedEnsemble
 from features.rows import read_pixels
 from reporting.first_look_page import FirstLookPage, LookedAt, render_first_look
 from workflow.ensembling.first_look import Candidate, choose_first_look
+from workflow.ensembling.stability import stability_of
 from workflow.pages.localisation import localised
 from workflow.pages.maps import maps_of
 from workflow.pages.origin import left_out_images, origin_of
@@ -76,6 +77,7 @@ def first_look_page(run: Run, output: Path | None, pictures: bool) -> str:
                 run, [command("train-all"), command("ensemble"), command("report", *arguments)], {}
             ),
             localised=localised(run, pictures),
+            stability=stability_of(run, pictures),
         )
     )
 

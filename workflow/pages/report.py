@@ -9,12 +9,13 @@ from contracts.errors import ModelError, UsageError
 from contracts.files import read_json, write_text
 from ensemble.stacking.contribution import contributions
 from evaluation.metrics import default_metric
-from reporting.content import Localised
+from reporting.content import Localised, Stability
 from reporting.terminal import console, note
 from workflow.comparing.compare import comparison_of
 from workflow.comparing.learning_curve import learning_curve
 from workflow.ensembling.compared_run import ComparedRun
 from workflow.ensembling.measuring import ENSEMBLE_ROW
+from workflow.ensembling.stability import stability_of
 from workflow.pages.first_look import first_look_page
 from workflow.pages.localisation import localised
 from workflow.pages.models import models
@@ -66,7 +67,9 @@ def _text(config: RunConfig, output: Path | None, pictures: bool) -> str:
     curve = learning_curve(run)
     with console.status("drawing", spinner="dots"):
         commands = _commands(config.options, config, comparison, output, pictures)
-        text = _page(run, comparison, commands, pictures, localised(alone, pictures), curve)
+        found = localised(alone, pictures)
+        stability = stability_of(alone, pictures)
+        text = _page(run, comparison, commands, pictures, found, curve, stability)
     note(curve["sentence"])
     return text
 
@@ -106,6 +109,7 @@ def _page(
     pictures: bool,
     found_by_map: Localised | None,
     curve: dict[str, Any],
+    stability: Stability | None,
 ) -> str:
     from reporting.content import Report
     from reporting.page import render
@@ -131,6 +135,7 @@ def _page(
         origin=origin_of(run, commands, {"members and settings": str(comparison["key"])}),
         localised=found_by_map,
         learning_curve=curve,
+        stability=stability,
     )
     return render(report)
 

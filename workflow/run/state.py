@@ -30,7 +30,7 @@ from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
 
 # Raised when the fitting or the measuring changes, so that finished ensembles are fitted again.
-_ENSEMBLE_VERSION = 5
+_ENSEMBLE_VERSION = 6
 
 
 class Run:
@@ -267,6 +267,15 @@ class Run:
             )
         document: dict[str, Any] = saved["document"]
         return document
+
+    @property
+    def stability(self) -> dict[str, Any] | None:
+        """How much the ensemble's answers change where images hardly do; None where it is not finished.
+
+        See :func:`workflow.ensembling.stability.measure_stability`.
+        """
+        finished = self.finished
+        return None if finished is None else finished["stability"]
 
     def require_ensemble(self) -> Self:
         """Return the run itself if its ensemble is fitted.
