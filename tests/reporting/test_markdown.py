@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.metrics import METRICS, metrics_for
 from reporting.markdown import markdown_page
-from tests.reporting.made_up import comparison_of
+from tests.reporting.made_up import comparison_of, stability
 
 
 def tables_of(page: str) -> list[list[list[str]]]:
@@ -46,3 +46,9 @@ def test_rows_are_best_first_where_lower_is_better():
     values = {row["name"]: row["brier"] for row in document["rows"]}
     assert not METRICS["brier"].higher_is_better
     assert [values[name] for name in names] == sorted(values.values())
+
+
+def test_the_ensembles_stability_is_a_table():
+    page = markdown_page(comparison_of(2) | {"stability": stability()}, "c", "f")
+    assert tables_of(page)[2][2] == ["a little noise", "7", "0.247", "0.0097"]
+    assert "on 64 test images." in page

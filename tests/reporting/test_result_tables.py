@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from evaluation.metrics import METRICS, metrics_for
 from reporting import result_tables
 from reporting.terminal import console
-from tests.reporting.made_up import class_names, comparison_of
+from tests.reporting.made_up import class_names, comparison_of, stability
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def test_the_metric_of_the_verdicts_stands_first(monkeypatch):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_every_metric_is_printed_with_its_interval_and_its_difference(capsys, wide, n_classes):
-    document = comparison_of(n_classes)
+    document = comparison_of(n_classes) | {"stability": stability()}
     text = printed(capsys, result_tables.print_results, document, ["A sentence."])
     ensemble = document["rows"][-1]
     for name in metrics_for(n_classes):
@@ -45,6 +47,8 @@ def test_every_metric_is_printed_with_its_interval_and_its_difference(capsys, wi
         assert f"{low:.3f} {high:.3f}".replace("0.", ".") in text
         assert f"{ensemble['minus_baseline'][name][0]:+.3f}" in text
     assert "A sentence." in text
+    assert re.search(r"a little noise +│ +7 │ +0.247 │ +0.0097", text)
+    assert "on 64 test images" in text
     assert ("Recall of each class" in text) == (n_classes > 2)
 
 

@@ -56,7 +56,8 @@ def export_model(run: Run, output: Path | None = None) -> dict[str, Any]:
     from export.scoring import load_model
 
     config, target = run.config, output or run.model
-    parity, what = write_gated(run, target, run.document["stability"])
+    # An ensemble that was interrupted before it was measured has figures already, and can be exported.
+    parity, what = write_gated(run, target, run.document.get("stability"))
     deployed = write_deploy_folder(load_model(target), target.parent / "deploy")
     size = target.stat().st_size
     document = {

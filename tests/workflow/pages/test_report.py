@@ -125,6 +125,8 @@ def test_of_a_run_that_only_ensemble_finished(fitted: tuple[Run, Outcome], tmp_p
     words = Page(target.read_text()).text
     assert "by the anomaly map of model.onnx" in words
     assert "model.onnx (SHA-256)" in words
+    assert "decisions and the probability change where the image hardly does, on 20 test images." in words
+    assert "Images that moved most" in words
 
 
 def test_of_some_members(trained: Run, tmp_path):

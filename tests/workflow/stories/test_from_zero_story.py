@@ -18,6 +18,8 @@ from imagedata.decoding.decode import decode_file
 from tests.conftest import TINY_RECIPE, Outcome, Run, run_command
 from tests.pictures import write_pictures
 from workflow.ensembling.gate_images import gate_images
+from workflow.ensembling.perturbations import PERTURBATIONS
+from workflow.ensembling.stability import stability_of
 from workflow.run.state import Run as OpenedRun
 from workflow.settings.config import RunOptions
 
@@ -94,6 +96,25 @@ def test_the_file_is_held_to_mirrored_training_images(normal_only: tuple[Run, Ou
     np.testing.assert_allclose(of_file, shown.member_scores, atol=0.05 * shown.spreads.max())
     of_known = load_model(run.folder / "model.onnx").run(shown.images[:, :, ::-1]).member_scores
     assert np.abs(of_known - of_file).max() > 0.05 * shown.spreads.max()
+
+
+def test_its_stability_is_that_of_the_file(normal_only: tuple[Run, Outcome, Outcome]):
+    """What the trained system says of perturbed images, the exported file says as well."""
+    run, _, fitted = normal_only
+    stability = fitted.json["stability"]
+    assert (stability["images"], stability["of"]) == (N_NORMAL, "mirrored training images")
+    assert stability["quantity"] == "p_normal"
+    assert [each["name"] for each in stability["changes"]] == list(PERTURBATIONS)
+    opened = OpenedRun.open(RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs))
+    most = stability_of(opened, pictures=True).pictures[0]
+    file = load_model(run.folder / "model.onnx")
+    p_normal = file.run(np.stack([most.pixels, most.changed_pixels])).p_normal
+    np.testing.assert_allclose(p_normal, [most.before, most.after], atol=1.5 / (N_NORMAL + 1))
+    largest = max(each["largest"] for each in stability["changes"])
+    assert abs(most.after - most.before) == pytest.approx(largest)
+    assert "Changes that no eye sees" in fitted.err
+    card = (run.folder / "deploy" / "README.md").read_text()
+    assert f"| stability | On {N_NORMAL} mirrored training images: saved again as JPEG 95: " in card
 
 
 def test_variants_are_judged_by_decisions_and_ranks(

@@ -40,7 +40,7 @@ def scores_of(run: Run, fit: str) -> np.ndarray:
 def test_json_of_the_ensemble_has_its_documented_shape(fitted: tuple[Run, Outcome]):
     run, outcome = fitted
     document = outcome.json
-    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "rows"]
+    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "rows", "stability"]
     assert list(document) == keys
     assert (document["regime"], document["measured"]) == ("labelled", "test_set")
     assert (document["dataset"], document["recipe"]) == ("blotches", "tiny")
@@ -69,6 +69,10 @@ def test_json_of_the_ensemble_has_its_documented_shape(fitted: tuple[Run, Outcom
             assert below <= above
             assert estimate == pytest.approx(row[metric] - document["rows"][0][metric])
         assert row["hter"] == pytest.approx(1 - row["balanced_accuracy"])
+    changes = document["stability"]["changes"]
+    assert [each["name"] for each in changes] == ["jpeg_95", "noise", "shift", "brighter"]
+    assert all(0 <= each["median"] <= each["largest"] <= 1 for each in changes)
+    assert document["stability"]["images"] == 20
     assert json.loads((run.folder / "metrics.json").read_text())["document"] == document
 
 
