@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.dataset as pads
@@ -14,6 +15,9 @@ from PIL import Image
 from contracts.errors import MemberCollapsedError
 from contracts.files import read_arrays
 from tests.conftest import Outcome, Run, run_command
+from workflow.run.state import Run as OpenedRun
+from workflow.settings.config import RunOptions
+from workflow.settings.registry import MEMBERS as MEMBERS_BY_TYPE
 from workflow.training import train as train_all
 
 METRICS = [
@@ -203,6 +207,15 @@ def test_changed_setting_retrains_that_member_alone(trained: Run, tmp_path):
     stale = run.command("ensemble")
     assert stale.code == 5
     assert "trained with members.patchcore.bank_size=50, but now members.patchcore.bank_size=60" in stale.said
+
+
+def test_a_members_revision_makes_its_own_results_stale(trained: Run, monkeypatch):
+    options = RunOptions(str(trained.dataset), recipe=str(trained.recipe), runs=trained.runs)
+    before = {fit.label: fit.key for fit in OpenedRun.open(options).every_fit}
+    monkeypatch.setitem(MEMBERS_BY_TYPE, "cnn", replace(MEMBERS_BY_TYPE["cnn"], revision=99))
+    stale = [fit for fit in OpenedRun.open(options).every_fit if fit.key != before[fit.label]]
+    assert {fit.member.name for fit in stale} == {"cnn"}
+    assert len(stale) == 4
 
 
 @pytest.mark.parametrize("torn", [b"", b"PK\x03\x04", None])
