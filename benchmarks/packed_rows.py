@@ -143,7 +143,7 @@ def fill_store(
     missing = list(place_of)
     if not missing:
         return 0
-    run = backbone_runner(backbone, store.folder / "backbone.onnx", device)
+    run = backbone_runner(backbone, store.folder, device)
     with progress_bar(f"backbone {backbone.settings.name}", len(missing)) as bar:
         for start in range(0, len(missing), _SHARD):
             shard = missing[start : start + _SHARD]

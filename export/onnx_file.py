@@ -12,9 +12,10 @@ import onnx
 import torch
 from onnx import numpy_helper
 
+from contracts.backbone_graph import PATCHES, PIXELS, POOLED
 from contracts.errors import ModelError
 from contracts.files import atomic_writer
-from export.backbone_graph import PATCHES, PIXELS, POOLED, backbone_graph, name_scopes
+from export.backbone_graph import backbone_graph, name_scopes
 from export.graph import FusedGraph, GraphBesideBackbones, outputs_of, resized, scores_of
 from export.scoring.model import METADATA_KEY, NEWEST_FORMAT
 from export.scoring.training_images import METADATA_KEY as TRAINING_IMAGES_KEY
@@ -41,7 +42,7 @@ def write_onnx(
     prior: np.ndarray | None,
     threshold: np.ndarray | float,
     metadata: dict[str, Any],
-    backbone_folders: Mapping[str, Path] | None = None,
+    backbone_graphs: Mapping[str, onnx.ModelProto] | None = None,
     training_images: TrainingImages | None = None,
 ) -> None:
     """Trace ``graph`` and write it as a single file without external data.
@@ -57,7 +58,8 @@ def write_onnx(
         threshold: ``[]`` default decision threshold, 0…1, or ``[K]`` of them.
         metadata: JSON-serialisable facts; stored under the key ``outnumbered``.
         training_images: what tells the images that the graph was trained on, for the scorer; None for none.
-        backbone_folders: key of a backbone → folder in which its graph is kept for the next export.
+        backbone_graphs: key of a backbone → its graph (:mod:`contracts.backbone_graph`), where there is one,
+            so that it is not traced here. None are changed.
 
     Raises:
         ModelError: the graph is too large for one file, could not be traced or is not valid ONNX.
@@ -73,7 +75,7 @@ def write_onnx(
         **({} if prior is None else {"prior": np.asarray(prior, dtype=np.float32)}),
         "threshold": np.asarray(threshold, dtype=np.float32),
     }
-    model = _traced(graph.eval(), defaults, backbone_folders or {})
+    model = _traced(graph.eval(), defaults, backbone_graphs or {})
     # An initialiser that is also an input is ONNX's way to give an input a default.
     for name, value in defaults.items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
@@ -94,7 +96,7 @@ def write_onnx(
 
 
 def _traced(
-    graph: FusedGraph, defaults: Mapping[str, np.ndarray], backbone_folders: Mapping[str, Path]
+    graph: FusedGraph, defaults: Mapping[str, np.ndarray], backbone_graphs: Mapping[str, onnx.ModelProto]
 ) -> onnx.ModelProto:
     """The whole graph: the backbones, as kept or traced, in what is traced around them."""
     size = graph.image_size
@@ -125,10 +127,17 @@ def _traced(
         ),
     )
     for number, (key, backbone) in enumerate(zip(graph.backbone_keys, graph.backbones, strict=True)):
-        part = backbone_graph(backbone, size, backbone_folders.get(key))
+        kept = backbone_graphs.get(key)
+        part = backbone_graph(backbone, size) if kept is None else _copied(kept)
         # Before joining, so that every node can still say which backbone it came from.
         name_scopes(part.graph, number)
         put_into(model, part, prefixes[number], {PIXELS: PIXELS})
     # The resized pixels were an output only to connect the backbones; the file does not promise them.
     keep_outputs(model.graph, outputs)
     return model
+
+
+def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy

@@ -13,9 +13,8 @@ import onnx.compose
 import torch
 from torch import nn
 
+from contracts.backbone_graph import OPSET
 from contracts.errors import ModelError
-
-OPSET = 18
 
 
 def trace(

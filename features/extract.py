@@ -51,7 +51,7 @@ def extract_features(
     missing = list({file.sha256: file for file in files if file.sha256 not in store}.values())
     if not missing:
         return 0
-    run = backbone_runner(backbone, store.folder / "backbone.onnx", device)
+    run = backbone_runner(backbone, store.folder, device)
     batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
     digests: list[str] = []
     pooled: list[np.ndarray] = []

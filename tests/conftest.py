@@ -192,18 +192,6 @@ def tiny(of_all_workers: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder / "blotches", folder / "tiny.yaml", tmp_path_factory.mktemp("tiny") / "runs")
 
 
-def keep_backbone_graphs(run: Run) -> None:
-    """Trace a run's backbones as its first export would, so that copies of it export in half the time."""
-    from export.backbone_graph import backbone_graph
-    from workflow.run.features import backbones_read_by, feature_folder, load_backbones
-    from workflow.settings.config import RunOptions, resolve_config
-
-    config = resolve_config(RunOptions(str(run.dataset), recipe=str(run.recipe), runs=run.runs))
-    for loaded in load_backbones(config, backbones_read_by(config.members)).values():
-        backbone = loaded.backbone
-        backbone_graph(backbone, backbone.settings.image_size, feature_folder(config, backbone))
-
-
 @pytest.fixture(scope="session")
 def trained(tiny: Run, of_all_workers: Path) -> Run:
     """``tiny`` after ``train-all``; not to be changed."""
@@ -214,7 +202,6 @@ def trained(tiny: Run, of_all_workers: Path) -> Run:
         assert outcome.code == 0, outcome.err
         assert outcome.json["fits_run"] == 16
         assert outcome.json["left_out"] == {}
-        keep_backbone_graphs(run)
 
     made = made_once(of_all_workers / "trained", make)
     # A copy for this process: commands that only read still add to the run's journals.

@@ -107,6 +107,7 @@ def write_gated(
     # torch and the exporter are imported here, when there is something to export.
     from export.onnx_file import write_onnx
     from export.parity import check_parity
+    from features.backbone_graph import backbone_graph
     from features.backbones import Backbone
     from workflow.run.features import feature_folder
 
@@ -132,7 +133,7 @@ def write_gated(
                 np.asarray(fitted.threshold),
                 metadata,
                 {
-                    key: feature_folder(config, backbone)
+                    key: backbone_graph(backbone, feature_folder(config, backbone))
                     for key, backbone in zip(graph.backbone_keys, graph.backbones, strict=True)
                     if isinstance(backbone, Backbone)
                 },

@@ -91,7 +91,7 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Fit]
         missing = {row.sha256 for row in rows if row.sha256 not in loaded.store}
         side = config.decode.size
         images = np.zeros((_PROBE_IMAGES, side, side, 3), dtype=np.uint8)
-        run = backbone_runner(loaded.backbone, loaded.store.folder / "backbone.onnx", device)
+        run = backbone_runner(loaded.backbone, loaded.store.folder, device)
         run(images)
         started = time.perf_counter()
         run(images)

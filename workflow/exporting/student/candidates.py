@@ -12,11 +12,11 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from contracts.backbone_graph import OPSET
 from contracts.errors import UsageError
 from export.scoring.model import load_model
 from export.scoring.runtimes.sessions import open_onnxruntime
 from export.timing import Timed, as_timed, milliseconds_an_image
-from export.tracing import OPSET
 from features.settings import BackboneSettings
 from reporting.terminal import console, note, progress_bar
 from supervised.whole_cnn.module import TunedModule

@@ -1,0 +1,136 @@
+"""A backbone as an ONNX graph of its own, traced once and kept beside its features.
+
+Tracing takes longer than computing the features of hundreds of images, and it is the same for every run,
+update and export: none of them changes a backbone. So one graph computes the features for training and goes
+into every exported file.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from contracts.backbone_graph import OPSET, PATCHES, PIXELS, POOLED
+from contracts.errors import ModelError
+from contracts.files import atomic_writer, digest_of
+from features.backbones import Backbone
+
+# Raised when the graph of one and the same backbone changes by our own doing.
+_VERSION = 2
+_TRACERS = ("torch", "onnx", "onnxscript")
+IMAGES, HALVES = "images", "halves"
+"""Input and second output of :func:`from_bytes_to_halves`."""
+
+
+class _BackboneAlone(nn.Module):
+    """A backbone with names for its outputs."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        _, pooled, patches = self.backbone(pixels)
+        return pooled, patches
+
+
+def backbone_graph(backbone: Backbone, folder: Path) -> onnx.ModelProto:
+    """From pixels to pooled and patch features; names and shapes as in :mod:`contracts.backbone_graph`.
+
+    Args:
+        backbone: in evaluation mode, on the CPU.
+        folder: of this very backbone, in which its graph is kept.
+
+    Raises:
+        ModelError: the backbone cannot be traced.
+    """
+    path = folder / f"graph-{_tracers()}.onnx"
+    kept = _read(path)
+    if kept is not None:
+        return kept
+    graph = _traced(backbone)
+    with atomic_writer(path) as handle:
+        handle.write(graph.SerializeToString())
+    return graph
+
+
+def from_bytes_to_halves(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a backbone's graph from ``[N, S, S, 3]`` uint8 to what the feature store keeps.
+
+    Its outputs are the pooled features, and the patches in half precision, to which the backbone itself has
+    rounded them.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(graph)
+    inner = model.graph
+    [pixels] = inner.input
+    batch, channels, height, width = pixels.type.tensor_type.shape.dim
+    shape = [dim.dim_param or dim.dim_value for dim in (batch, height, width, channels)]
+    nodes = [
+        helper.make_node("Transpose", [IMAGES], ["pixels_uint8"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["pixels_uint8"], [PIXELS], to=TensorProto.FLOAT),
+        *inner.node,
+        helper.make_node("Cast", [PATCHES], [HALVES], to=TensorProto.FLOAT16),
+    ]
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    [patches] = [each for each in inner.output if each.name == PATCHES]
+    halves = onnx.ValueInfoProto.FromString(patches.SerializeToString())
+    halves.name, halves.type.tensor_type.elem_type = HALVES, TensorProto.FLOAT16
+    del inner.node[:], inner.input[:]
+    inner.node.extend(nodes)
+    inner.input.append(helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, shape))
+    inner.output.remove(patches)
+    inner.output.append(halves)
+    return model
+
+
+def _traced(backbone: Backbone) -> onnx.ModelProto:
+    size = backbone.settings.image_size
+    # Two images: torch.export takes a size of 1 for a constant.
+    sample = torch.zeros(2, 3, size, size)
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            program = torch.onnx.export(
+                _BackboneAlone(backbone).eval(),
+                (sample,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[PIXELS],
+                output_names=[POOLED, PATCHES],
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                verbose=False,
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"backbone '{backbone.settings.name}': it cannot be traced to ONNX ({type(error).__name__}: "
+            f"{reason}), so no ensemble with it could be exported. Choose another, such as resnet18."
+        ) from error
+    if program is None:
+        raise ModelError(f"backbone '{backbone.settings.name}': the ONNX exporter gave no program.")
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _read(path: Path) -> onnx.ModelProto | None:
+    """A kept graph; None where there is none, or its file is damaged, so that it is made again."""
+    try:
+        graph = onnx.load(str(path), load_external_data=False)
+    except (FileNotFoundError, DecodeError):
+        return None
+    return graph if [each.name for each in graph.graph.output] == [POOLED, PATCHES] else None
+
+
+def _tracers() -> str:
+    """Digest of all besides the backbone that its graph follows from."""
+    return digest_of([_VERSION, OPSET, *(metadata.version(name) for name in _TRACERS)])
