@@ -83,7 +83,9 @@ class HeadModule(nn.Module):
 class HeadCnn(LogitMember[HeadModule]):
     """A CNN member with ``tune: head``: a head on the frozen backbone's pooled features."""
 
+    name = "cnn"
     needs: ClassVar[frozenset[MemberInput]] = frozenset({"pooled"})
+    settings: CnnSettings
 
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
         """Fit standardisation and head on the rows.

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Generic
 from contracts.files import Arrays
 from contracts.member import MemberKind, ScoreMeaning
 from features.member import ModuleMember, ModuleT
-from supervised.settings import CnnSettings
 
 
 class LogitMember(ModuleMember[ModuleT], Generic[ModuleT]):
@@ -16,10 +15,8 @@ class LogitMember(ModuleMember[ModuleT], Generic[ModuleT]):
     Its module has an attribute ``n_classes``.
     """
 
-    name = "cnn"
     kind: ClassVar[MemberKind] = "supervised"
     score_meaning: ClassVar[ScoreMeaning] = "logit"
-    settings: CnnSettings
     # JSON form of the supervised.objective.PriorLedger of the fit.
     _ledger: dict[str, Any]
 

@@ -18,6 +18,7 @@ from supervised.labels import require_every_class, rows_to_stop_by
 from supervised.logit_member import LogitMember
 from supervised.objective import PriorLedger
 from supervised.samplers import EpochSampler, class_quotas
+from supervised.settings import CnnSettings
 from supervised.synthetic.generate import generated_rows
 from supervised.whole_cnn.last_layer import frozen_features, last_linear, put_last_linear
 from supervised.whole_cnn.module import TunedModule
@@ -32,7 +33,9 @@ _LEAST_PER_CLASS = 5
 class TunedCnn(LogitMember[TunedModule]):
     """A CNN member with ``tune: full``: a whole CNN, trained or fine-tuned."""
 
+    name = "cnn"
     needs: ClassVar[frozenset[MemberInput]] = frozenset({"images"})
+    settings: CnnSettings
 
     @property
     def own_network(self) -> BackboneSettings:

@@ -129,6 +129,13 @@ MEMBERS: dict[str, MemberEntry] = {
         summary="nearest majority rows, after the backbone's last stage is adapted by contrast (Reiss 2021)",
         seconds_per_row=0.3,
     ),
+    "patch_head": MemberEntry(
+        kind="supervised",
+        member="supervised.patch_head.member:PatchHead",
+        settings="supervised.patch_head.settings:PatchHeadSettings",
+        summary="a small network on each patch and its residual off normal ones; the highest patches count",
+        seconds_per_row=0.03,
+    ),
     "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the calibrated baseline"),
     "cnn_weighted": _cnn("cross-entropy with inverse-frequency class weights", loss="weighted_cross_entropy"),
     "cnn_effective": _cnn(
