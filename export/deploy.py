@@ -128,6 +128,7 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         "figures": [
             (title, metrics[name], intervals.get(name)) for name, title in titles.items() if name in metrics
         ],
+        "kind": "kind" if metrics.get("kinds_are_named", True) else "cluster",
         "never_seen": [
             (title, metrics["never_seen"][name]) for name, title in _NEVER_SEEN if "never_seen" in metrics
         ],

@@ -281,7 +281,10 @@ class Report:
 Figures = Sequence[float]
 """A value with its interval."""
 
-NEVER_SEEN, BY_KIND = "Kinds never seen in training", "Recall by kind"
+_HEADINGS = {
+    True: ("Kinds never seen in training", "Recall by kind"),
+    False: ("Clusters never seen in training (not named kinds)", "Recall by cluster (not a named kind)"),
+}
 KIND_COLUMNS = ("baseline", "baseline, kind never seen", "ensemble", "ensemble, kind never seen")
 """Of the table by kind; an image counts as seen where other images of its kind were learnt from."""
 
@@ -291,6 +294,8 @@ class KindTables:
     """What a document says by kind.
 
     Attributes:
+        heading_never_seen: of the one table.
+        heading_by_kind: of the other; both say where kinds are clusters.
         sentence: on which images the figures on kinds never seen stand, or why there are none.
         headings: of the figures on kinds never seen.
         never_seen: row of the results table → those figures; empty where none were measured.
@@ -298,6 +303,8 @@ class KindTables:
             nothing was measured.
     """
 
+    heading_never_seen: str
+    heading_by_kind: str
     sentence: str
     headings: Sequence[str]
     never_seen: Mapping[str, Sequence[Figures]]
@@ -313,6 +320,7 @@ class KindTables:
         names = {name: None for row in shown for name in row["recall_by_kind"]}
         images = kinds["images"]
         return cls(
+            *_HEADINGS[rows[0]["kinds_are_named"]],
             kinds["sentence"],
             tuple(FIGURES.values()),
             {row["name"]: [row["never_seen"][f] for f in FIGURES] for row in rows if "never_seen" in row},

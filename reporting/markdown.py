@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts.text import printable
 from evaluation.metrics import METRICS
-from reporting.content import BY_KIND, KIND_COLUMNS, NEVER_SEEN, Figures, KindTables
+from reporting.content import KIND_COLUMNS, Figures, KindTables
 from reporting.wording import (
     STABILITY,
     STABILITY_COLUMNS,
@@ -84,12 +84,12 @@ def _of_kinds(document: dict[str, Any]) -> list[str]:
     parts = []
     if found.never_seen:
         rows = [[name, *(_known(each) for each in figures)] for name, figures in found.never_seen.items()]
-        parts += [f"## {NEVER_SEEN}", _table(["technique", *found.headings], rows)]
+        parts += [f"## {found.heading_never_seen}", _table(["technique", *found.headings], rows)]
     rows = [
         [_safe(kind), str(count), *(_known(each) for each in recalls)]
         for kind, (count, recalls) in found.by_kind.items()
     ]
-    parts += [f"## {BY_KIND}", _table(["kind", "training images", *KIND_COLUMNS], rows)]
+    parts += [f"## {found.heading_by_kind}", _table(["kind", "training images", *KIND_COLUMNS], rows)]
     return [*parts, *([_safe(found.sentence)] if found.sentence else [])]
 
 

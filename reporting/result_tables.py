@@ -11,7 +11,7 @@ from rich.table import Table
 from contracts.text import printable
 from evaluation.metric import Metric
 from evaluation.metrics import METRICS
-from reporting.content import BY_KIND, KIND_COLUMNS, NEVER_SEEN, Figures, KindTables
+from reporting.content import KIND_COLUMNS, Figures, KindTables
 from reporting.terminal import console, note
 from reporting.wording import (
     STABILITY,
@@ -139,7 +139,7 @@ def print_kinds(document: Mapping[str, Any]) -> None:
     if found is None:
         return
     if found.never_seen:
-        table = Table(title=f"{NEVER_SEEN}, with 95 % intervals", padding=(0, 1))
+        table = Table(title=f"{found.heading_never_seen}, with 95 % intervals", padding=(0, 1))
         table.add_column("name", no_wrap=True)
         for heading in found.headings:
             table.add_column(heading, justify="right", no_wrap=True)
@@ -147,7 +147,7 @@ def print_kinds(document: Mapping[str, Any]) -> None:
             style = "bold" if name == "ensemble" else None
             table.add_row(escape(printable(name)), *(_known(each) for each in figures), style=style)
         console.print(table)
-    table = Table(title=f"{BY_KIND}, with 95 % intervals", padding=(0, 1))
+    table = Table(title=f"{found.heading_by_kind}, with 95 % intervals", padding=(0, 1))
     table.add_column("kind", no_wrap=True)
     for heading in KIND_COLUMNS:
         table.add_column(heading.replace(", ", ",\n"), justify="right")

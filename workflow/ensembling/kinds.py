@@ -14,7 +14,6 @@ from ensemble.nested import fitted_without
 from evaluation.comparison import Predictions
 from evaluation.kinds import figures_never_seen, recall_by_kind
 from workflow.ensembling.measuring import BASELINE_ROW, Repeat, fit_rows, predictions_of
-from workflow.run.kinds import kind_names
 from workflow.run.state import Run
 
 
@@ -22,7 +21,8 @@ def add_kinds(run: Run, repeats: Sequence[Repeat], rows: list[dict[str, Any]]) -
     """Add what is known by kind to the rows of a results table.
 
     A row gets ``recall_by_kind``, kind → ``{"seen": [recall, low, high], "never_seen": ...}`` with what was
-    measured of the two, and ``never_seen``, the figures of :func:`evaluation.kinds.figures_never_seen`.
+    measured of the two, and ``never_seen``, the figures of :func:`evaluation.kinds.figures_never_seen`. Where
+    kinds are not named, clusters of the training images stand in for them and ``kinds_are_named`` is False.
     Nothing is added where the minority has no known kinds.
 
     Args:
@@ -66,16 +66,13 @@ def add_kinds(run: Run, repeats: Sequence[Repeat], rows: list[dict[str, Any]]) -
             row["never_seen"] = figures[row["name"]]
             _add_recalls(of_row[row["name"]], "never_seen", kinds, table, [said[row["name"]]])
     for row in rows:
-        row["recall_by_kind"] = of_row[row["name"]]
+        row["recall_by_kind"], row["kinds_are_named"] = of_row[row["name"]], run.kinds.are_named
     return {"kinds": {"images": dict(run.kinds.images), "left_out": left_out, "sentence": sentence}}
 
 
 def _kinds_of_judged(run: Run, judged: ScoreTable) -> np.ndarray:
-    """``[N]`` kind of each judged row, by its path."""
-    data_rows = {row.path: row for row in [*run.data.train, *run.data.test, *run.data.added]}
-    return np.array(
-        kind_names(run.data, [data_rows[path] for path in judged.row_ids.tolist()]), dtype=np.str_
-    )
+    """``[N]`` kind of each judged row; empty for the rest."""
+    return np.array([run.kinds.of_path.get(path, "") for path in judged.row_ids.tolist()], dtype=np.str_)
 
 
 def _add_recalls(
@@ -131,8 +128,9 @@ def _sentence(run: Run, table: ScoreTable) -> str:
         if missing
         else ""
     )
+    what, one = ("kinds", "kind") if run.kinds.are_named else ("clusters (not named kinds)", "cluster")
     return (
-        f"Kinds never seen: {n_minority} images of {len(folds.kinds)} kinds and {n_rest} others of the "
-        "training set. Members, stacker, calibrator and threshold that judge an image were fitted without "
-        f"its kind and without the others of its fold.{more}"
+        f"{what.capitalize()} never seen: {n_minority} images of {len(folds.kinds)} {one}s and {n_rest} "
+        "others of the training set. Members, stacker, calibrator and threshold that judge an image were "
+        f"fitted without its {one} and without the others of its fold.{more}"
     )

@@ -19,7 +19,8 @@ from contracts.scores import ScoreTable
 from contracts.text import printable
 from ensemble.unseen import UnseenKinds
 from imagedata.kinds import FEWEST_IMAGES, FEWEST_KINDS, NOT_JUDGED, KindFolds, kinds_of
-from imagedata.manifest_row import ManifestRow
+from workflow.run.clusters import FEWEST_IMAGES as FEWEST_CLUSTERED
+from workflow.run.clusters import read_clusters
 from workflow.run.fits import Fit, FitKeys, FitResult, can_learn
 from workflow.run.prepared import PreparedData, group_numbers, seed_of
 from workflow.settings.config import RunConfig
@@ -29,23 +30,21 @@ from workflow.settings.registry import entry_of
 
 @dataclass(frozen=True)
 class Kinds:
-    """Kinds of a run's minority.
+    """Kinds of a run's minority, or the clusters that stand in for them.
 
     Attributes:
-        images: known kind → number of training images, most first.
+        of_path: path of a minority image → its kind; images of unknown kinds are not there.
+        images: kind → number of training images, most first.
+        are_named: False where they are clusters (:mod:`workflow.run.clusters`), of training images alone.
         folds: which fold leaves out which kind; None where none is left out.
         sentence: what is done, or why nothing is; empty where there is nothing to say.
     """
 
+    of_path: Mapping[str, str]
     images: Mapping[str, int]
+    are_named: bool
     folds: KindFolds | None
     sentence: str
-
-
-def kind_names(data: PreparedData, rows: list[ManifestRow]) -> list[str]:
-    """Each row's kind, empty where it is unknown and for rows that are not of the minority."""
-    minority = data.manifest.class_names[-1]
-    return [row.subtype or "" if row.label == minority else "" for row in rows]
 
 
 def learns_kinds(plan: MemberPlan) -> bool:
@@ -53,36 +52,66 @@ def learns_kinds(plan: MemberPlan) -> bool:
     return entry_of(plan.type).kind != "oneclass"
 
 
+def wants_clusters(config: RunConfig, data: PreparedData) -> bool:
+    """Whether clusters stand in for kinds: none are named, and there are enough images, and it is cheap."""
+    minority = data.manifest.class_names[-1]
+    return (
+        config.recipe.kinds == "auto"
+        and data.targets is None
+        and len(kinds_of(list(_named(data).values()))) < FEWEST_KINDS
+        and sum(row.label == minority for row in data.train) >= FEWEST_CLUSTERED
+        and not _slow_members(config)
+    )
+
+
 def kinds_of_run(config: RunConfig, data: PreparedData) -> Kinds:
     """Kinds of the minority, and what the recipe does with them."""
-    names = kind_names(data, data.train)
-    images = kinds_of(names)
+    of_path: Mapping[str, str] = _named(data)
+    are_named = not wants_clusters(config, data)
+    if not are_named:
+        of_path = read_clusters(config, data)
+    images = kinds_of([of_path.get(row.path, "") for row in data.train])
     if config.recipe.kinds == "off" or data.targets is not None or len(images) < FEWEST_KINDS:
-        return Kinds(images, None, "")
-    minority = data.manifest.class_names[-1]
-    are = f"Kinds of {printable(minority)}: {', '.join(f'{printable(k)} ({n})' for k, n in images.items())}."
-    slow = [p.name for p in config.members if learns_kinds(p) and not p.reads_cached_features]
+        return Kinds(of_path, images, are_named, None, "")
+    minority = printable(data.manifest.class_names[-1])
+    what = "Kinds" if are_named else "Clusters (not named kinds)"
+    are = f"{what} of {minority}: {', '.join(f'{printable(k)} ({n})' for k, n in images.items())}."
+    slow = _slow_members(config)
     if slow and config.recipe.kinds == "auto":
         return Kinds(
+            of_path,
             images,
+            are_named,
             None,
             f"{are} What the model is worth on kinds it has never seen is not measured, because "
             f"{', '.join(slow)} would be trained once more on every fold: -o kinds=named does it.",
         )
     folds = KindFolds.make(
-        np.array(names),
+        np.array([of_path.get(row.path, "") for row in data.train]),
         data.fold_of_row,
         group_numbers(data.train),
         data.labels(data.train) == len(data.manifest.class_names) - 1,
     )
     if folds is None:
-        return Kinds(
-            images,
-            None,
-            f"{are} None is left out: it takes {FEWEST_KINDS} kinds of {FEWEST_IMAGES} images or more.",
-        )
+        why = f"{are} None is left out: it takes {FEWEST_KINDS} kinds of {FEWEST_IMAGES} images or more."
+        return Kinds(of_path, images, are_named, None, why)
     many = f"the {len(folds.kinds)} largest are" if len(folds.kinds) < len(images) else "each is"
-    return Kinds(images, folds, f"{are} To measure kinds never seen, {many} left out in turn.")
+    never_seen = "kinds never seen" if are_named else "clusters never seen"
+    return Kinds(
+        of_path, images, are_named, folds, f"{are} To measure {never_seen}, {many} left out in turn."
+    )
+
+
+def _named(data: PreparedData) -> dict[str, str]:
+    """Path of each minority image whose kind is known → the kind."""
+    minority = data.manifest.class_names[-1]
+    rows = [*data.train, *data.test, *data.added]
+    return {row.path: row.subtype for row in rows if row.label == minority and row.subtype}
+
+
+def _slow_members(config: RunConfig) -> list[str]:
+    """Members that would take long to be fitted again without a kind."""
+    return [plan.name for plan in config.members if learns_kinds(plan) and not plan.reads_cached_features]
 
 
 def kind_fits_of(config: RunConfig, data: PreparedData, members: tuple[MemberPlan, ...]) -> list[Fit]:

@@ -18,6 +18,7 @@ from contracts.member import FitContext, Member
 from contracts.rows import FloatArray, ImageRows
 from features.devices import pick_device
 from reporting.terminal import console, note, progress_bar
+from workflow.run.clusters import read_clusters, write_clusters
 from workflow.run.feedback import FeedbackImages
 from workflow.run.fits import (
     FINAL,
@@ -29,7 +30,7 @@ from workflow.run.fits import (
     learns_from_copies,
     read_result,
 )
-from workflow.run.kinds import kind_fits_of, kinds_of_run, without_its_kind
+from workflow.run.kinds import kind_fits_of, kinds_of_run, wants_clusters, without_its_kind
 from workflow.run.prepared import PreparedData, prepare_data, save_prepared
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import print_data_facts
@@ -112,6 +113,8 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         run_fits(config, data, pending)
     else:
         note(f"Nothing to do: all {len(fits)} fits of {config.folder} are trained.")
+    if wants_clusters(config, data) and not read_clusters(config, data):
+        _cluster(config, data)
     kind_fits = kind_fits_of(config, data, members)
     pending_kinds = [fit for fit in kind_fits if read_result(fit) is None]
     if sentence := kinds_of_run(config, data).sentence:
@@ -133,6 +136,16 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         images_of_other_endings=facts["images_of_other_endings"],
         **reading,
     )
+
+
+def _cluster(config: RunConfig, data: PreparedData) -> None:
+    """Cluster the minority's training rows; the features are there, or are computed now."""
+    from workflow.run.features import load_backbones
+
+    [loaded] = load_backbones(config, {config.recipe.backbone}).values()
+    rows = [row for row in data.train if row.label == data.manifest.class_names[-1]]
+    loaded.fill(data, rows, config.decode, pick_device(config.options.device))
+    write_clusters(config, data, loaded.rows(data, rows, config.decode).pooled())
 
 
 def run_fits(config: RunConfig, data: PreparedData, pending: list[Fit]) -> None:

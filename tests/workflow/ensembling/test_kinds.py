@@ -160,6 +160,37 @@ def test_whole_networks_are_fitted_without_kinds_only_when_asked(run: Run):
     assert kinds_of_run(named, there.data).folds is not None
 
 
+def test_clusters_stand_in_for_kinds_and_are_called_so(trained: Run, tmp_path: Path):
+    """Without names, and with 20 images or more, the minority is clustered once for all."""
+    write_pictures(tmp_path / "parts" / "good", 24, odd=False, seed=1)
+    write_pictures(tmp_path / "parts" / "odd", 20, odd=True, seed=2)
+    run = Run(tmp_path / "parts", trained.recipe, tmp_path / "runs")
+    trained.give_traced_backbones(run.runs)
+    options = ["--minority", "odd", *OPTIONS[2:]]
+    outcome = run.command("train-all", *options, "--json")
+    assert outcome.code == 0, outcome.err
+    assert "Clusters (not named kinds) of odd: cluster 1 (" in outcome.said
+    assert "To measure clusters never seen, each is left out in turn." in outcome.said
+    before = (run.folder / "clusters.json").read_bytes()
+    again = run.command("train-all", *options, "--json")
+    assert again.json["fits_run"] == 0
+    assert (run.folder / "clusters.json").read_bytes() == before
+    there = ComparedRun.open(
+        RunOptions(
+            str(run.dataset), recipe=str(run.recipe), runs=run.runs, minority="odd", overrides=LEFT_OUT
+        )
+    )
+    rows, document = figures_of(there)
+    assert sum(document["kinds"]["images"].values()) == 20
+    assert "20 images of 2 clusters and 24 others" in document["kinds"]["sentence"]
+    tables = KindTables.of({"rows": rows, **document})
+    assert tables is not None
+    assert tables.heading_never_seen == "Clusters never seen in training (not named kinds)"
+    assert set(tables.by_kind) == {"cluster 1", "cluster 2"}
+    named = replace(there.config, recipe=there.config.recipe.model_copy(update={"kinds": "named"}))
+    assert kinds_of_run(named, there.data).images == {}
+
+
 def test_the_comparison_says_it_everywhere(run: Run, capsys):
     there = opened(run)
     document = compared(there, "average_precision")
@@ -188,7 +219,7 @@ def _with_kinds_of(document: dict[str, Any]) -> Report:
     report = report_of(2)
     of_row = {row["name"]: row for row in document["rows"]}
     rows = [
-        row | {key: of_row[row["name"]][key] for key in ("recall_by_kind", "never_seen")}
+        row | {key: of_row[row["name"]][key] for key in ("recall_by_kind", "never_seen", "kinds_are_named")}
         for row in report.comparison["rows"]
     ]
     return replace(report, comparison={**report.comparison, "rows": rows, "kinds": document["kinds"]})
