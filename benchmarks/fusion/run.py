@@ -29,6 +29,7 @@ MEMBERS = (
     "cnn",
     "cnn_weighted",
     "cnn_focal",
+    "patch_head",
     "deep_sad",
 )
 

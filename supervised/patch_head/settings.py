@@ -29,13 +29,13 @@ class PatchHeadSettings(Settings):
             bounds memory and time.
     """
 
-    bank_patches: int = Field(default=1000, ge=1)
+    bank_patches: int = Field(default=500, ge=1)
     softness: float = Field(default=0.15, gt=0.0)
     hidden: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
     top_share: float = Field(default=0.05, gt=0.0, le=1.0)
-    networks: int = Field(default=3, ge=1)
-    epochs: int = Field(default=10, ge=1)
+    networks: int = Field(default=2, ge=1)
+    epochs: int = Field(default=8, ge=1)
     least_steps: int = Field(default=100, ge=1)
     batch_size: int = Field(default=64, ge=2)
     minority_share: float = Field(default=0.25, gt=0.0, lt=1.0)
