@@ -44,9 +44,9 @@ members:
 """
 
 
-# Folders whose files train whole runs: few tests, many seconds. They begin first, or one worker would still
-# be at them when the other has nothing left.
-_LONG = ("workflow", "contributing", "oneclass/from_anomalib", "benchmarks")
+# Folders whose files train whole runs, or every member there is. They begin first, or one worker would be
+# still at them when the other has nothing left.
+_LONG = ("workflow", "members", "contributing", "oneclass/from_anomalib", "benchmarks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -82,6 +82,7 @@ def synthetic_rows(
     *,
     seed: int = 0,
     strength: float = 1.5,
+    shared: float = 0.3,
     pooled_dim: int = 12,
     patch_channels: int = 8,
     grid: int = 6,
@@ -93,6 +94,7 @@ def synthetic_rows(
         counts: rows of each class, minority last.
         seed: of the rows. What tells the classes apart does not depend on it.
         strength: how far the classes lie apart, in standard deviations; 0 makes them alike.
+        shared: standard deviation of what all patches of an image have in common, as lighting is.
     """
     directions = np.random.default_rng(1234)
     rng = np.random.default_rng(seed)
@@ -100,8 +102,7 @@ def synthetic_rows(
     n = len(labels)
     pooled = 2.0 + rng.normal(size=(n, pooled_dim))
     patches = 2.0 + rng.normal(size=(n, patch_channels, grid, grid))
-    # What a whole image shares makes images differ from each other, as lighting does.
-    patches += 0.3 * rng.normal(size=(n, patch_channels, 1, 1))
+    patches += shared * rng.normal(size=(n, patch_channels, 1, 1))
     images = rng.normal(110.0, 20.0, size=(n, image_size, image_size, 3))
     for label in range(1, len(counts)):
         mine = labels == label

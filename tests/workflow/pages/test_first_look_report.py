@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts.files import read_json
-from tests.conftest import Outcome, run_command
+from tests.conftest import Outcome, Run, run_command
 from tests.pages import Page, measure_in_browser, scale_in_print
 from tests.pictures import write_pictures
 
@@ -62,9 +62,11 @@ class Heap:
 
 
 @pytest.fixture(scope="module")
-def heap(tmp_path_factory: pytest.TempPathFactory) -> tuple[Heap, Outcome]:
+def heap(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Heap, Outcome]:
     """A finished run, and what ``ensemble --json`` said."""
-    heap = Heap(tmp_path_factory.mktemp("heap"))
+    folder = tmp_path_factory.mktemp("heap")
+    heap = Heap(folder)
+    trained.give_traced_backbones(folder / "runs")
     outcome = heap.command("train-all")
     assert outcome.code == 0, outcome.err
     outcome = heap.command("ensemble", "--json")

@@ -26,13 +26,18 @@ from workflow.settings.config import RunOptions
 N_NORMAL = 30
 
 
-def start(folder: Path, images: str, **pictures: tuple[int, bool]) -> Run:
-    """A run on ``folder/parts``, of which nothing is trained yet; ``images`` is the folder of normal ones."""
+def start(folder: Path, images: str, trained: Run, **pictures: tuple[int, bool]) -> Run:
+    """A run on ``folder/parts``, of which nothing is trained yet; ``images`` is the folder of normal ones.
+
+    Its backbone's graph is that of ``trained``, which is not what this is about.
+    """
     (folder / "tiny.yaml").write_text(TINY_RECIPE)
     write_pictures(folder / "parts" / images, N_NORMAL, odd=False, seed=0)
     for name, (count, odd) in pictures.items():
         write_pictures(folder / "parts" / name, count, odd, seed=5)
-    return Run(folder / "parts", folder / "tiny.yaml", folder / "runs")
+    run = Run(folder / "parts", folder / "tiny.yaml", folder / "runs")
+    trained.give_traced_backbones(run.runs)
+    return run
 
 
 def done(outcome: Outcome) -> Outcome:
@@ -52,8 +57,8 @@ def scored(run: Run, images: Path) -> dict[str, list]:
 
 
 @pytest.fixture(scope="module")
-def normal_only(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Outcome, Outcome]:
-    run = start(tmp_path_factory.mktemp("normal"), "good")
+def normal_only(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Outcome, Outcome]:
+    run = start(tmp_path_factory.mktemp("normal"), "good", trained)
     return run, done(run.command("train-all")), done(run.command("ensemble", "--json"))
 
 
@@ -224,8 +229,8 @@ def test_going_back_by_deleting_what_was_added(taught: tuple[Run, Outcome], tmp_
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_one_or_two_defects_are_enough_to_begin(count: int, tmp_path: Path):
-    run = start(tmp_path, "good", scratched=(count, True))
+def test_one_or_two_defects_are_enough_to_begin(count: int, trained: Run, tmp_path: Path):
+    run = start(tmp_path, "good", trained, scratched=(count, True))
     done(run.command("train-all", "-o", "repeats=1"))
     outcome = done(run.command("ensemble", "--json", "-o", "repeats=1"))
     assert outcome.json["measured"] == "cross_validation"
@@ -233,8 +238,8 @@ def test_one_or_two_defects_are_enough_to_begin(count: int, tmp_path: Path):
     assert outputs_of(run)[:2] == ["probability", "p_normal"]
 
 
-def test_a_flat_folder_that_nobody_labelled_becomes_a_ranking(tmp_path: Path):
-    run = start(tmp_path, "")
+def test_a_flat_folder_that_nobody_labelled_becomes_a_ranking(trained: Run, tmp_path: Path):
+    run = start(tmp_path, "", trained)
     hidden = write_pictures(tmp_path / "parts", 3, odd=True, seed=3, start=500)
     done(run.command("train-all", "-o", "contamination=0.1"))
     outcome = done(run.command("ensemble", "--json", "-o", "contamination=0.1"))
@@ -244,8 +249,8 @@ def test_a_flat_folder_that_nobody_labelled_becomes_a_ranking(tmp_path: Path):
     assert {path.name for path in hidden} & set(ranking["path"][:6])
 
 
-def test_a_recipe_without_one_class_members_is_refused_without_labels(tmp_path: Path):
-    run = start(tmp_path, "good")
+def test_a_recipe_without_one_class_members_is_refused_without_labels(trained: Run, tmp_path: Path):
+    run = start(tmp_path, "good", trained)
     without = ("-o", "members.patchcore=false", "-o", "members.deep_svdd=false")
     outcome = run.command("train-all", *without)
     assert outcome.code == 2
@@ -253,8 +258,8 @@ def test_a_recipe_without_one_class_members_is_refused_without_labels(tmp_path: 
     assert "-o members.patchcore={}" in outcome.said
 
 
-def test_a_test_set_is_held_out_where_it_is_asked_for(tmp_path: Path):
-    run = start(tmp_path, "good", scratched=(9, True))
+def test_a_test_set_is_held_out_where_it_is_asked_for(trained: Run, tmp_path: Path):
+    run = start(tmp_path, "good", trained, scratched=(9, True))
     outcome = done(run.command("train-all", "--dry-run", "--json", "-o", "test_share=0.3"))
     assert outcome.json["test"] == {"good": 9, "scratched": 3}
     outcome = done(run.command("train-all", "--dry-run", "--json"))
