@@ -23,6 +23,12 @@ ANOMALY_CASES = [
 ]
 # Those that are fitted in a few milliseconds, so that many sets can be drawn.
 QUICK = ("knn", "mahalanobis", "subspace")
+# Without a projection to 4 dimensions, which these rows' 8 channels do not fit into.
+BANK_CASES = [
+    replace(c, settings={**c.settings, "pca_dim": None} if c.id == "patchcore" else c.settings)
+    for c in ANOMALY_CASES
+    if c.id in {"patchcore", "patchcore-reweighted", "patchcore-knn-whitened"}
+]
 
 
 def held_out_and_new_scores(
@@ -69,13 +75,13 @@ def test_of_many_sets_the_scales_differ_by_less_than_a_tenth(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [c for c in ANOMALY_CASES if c.type == "patchcore"], ids=lambda c: c.id)
+@pytest.mark.parametrize("case", BANK_CASES, ids=lambda c: c.id)
 def test_of_many_sets_of_unlike_images_the_scales_of_banks_differ_by_less_than_a_tenth(case):
     """Five folds as in use, and images that differ as a whole by as much as their patches do.
 
     Where patches are noise of their own, the bank keeps the most unusual of each image, and without those the
-    image looks odder than a new one: by more, the fewer images there are. Of many sets as above, folds score up
-    to a third of a deviation too low on average; three of them are within the rougher bound.
+    image looks odder than a new one: by more, the fewer images there are. Of many sets as above, folds score
+    up to a third of a deviation too low on average; three of them are within the rougher bound.
     """
     drift, mean, spread = drift_mean_and_spread(case, range(40), folds=5, shared=1.0)
     assert abs(drift) < 0.1
