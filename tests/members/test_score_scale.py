@@ -59,7 +59,15 @@ def drift_mean_and_spread(case: Case, seeds: Iterable[int], folds: int, shared: 
     return np.mean(found, axis=0)
 
 
-@pytest.mark.parametrize("case", [c for c in ANOMALY_CASES if c.type not in QUICK], ids=lambda c: c.id)
+@pytest.mark.parametrize(
+    "case",
+    [
+        # Their scale is taken as that of the case without the suffix.
+        pytest.param(c, id=c.id, marks=[pytest.mark.slow] if c.id.endswith(("-gray", "-soft")) else [])
+        for c in ANOMALY_CASES
+        if c.type not in QUICK
+    ],
+)
 def test_out_of_fold_scores_and_those_of_new_images_are_on_one_scale(case):
     drift, mean, spread = drift_mean_and_spread(case, range(3), folds=3, shared=0.3)
     # anomalib's members take their scale from mirrored training images, which is a rougher reference.
