@@ -7,6 +7,7 @@ into every exported file.
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from importlib import metadata
@@ -101,7 +102,7 @@ def _traced(backbone: Backbone) -> onnx.ModelProto:
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             program = torch.onnx.export(
-                _BackboneAlone(backbone).eval(),
+                _BackboneAlone(_without_inplace(backbone)).eval(),
                 (sample,),
                 dynamo=True,
                 opset_version=OPSET,
@@ -120,6 +121,19 @@ def _traced(backbone: Backbone) -> onnx.ModelProto:
         raise ModelError(f"backbone '{backbone.settings.name}': the ONNX exporter gave no program.")
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+def _without_inplace(backbone: Backbone) -> Backbone:
+    """A copy whose activations make new values: the same graph, in a little more than half the time.
+
+    The tracer takes an operation in place apart into primitives, with the free batch size in each of them,
+    only to put it together again.
+    """
+    plain = copy.deepcopy(backbone)
+    for module in plain.modules():
+        if getattr(module, "inplace", False) is True:
+            setattr(module, "inplace", False)  # noqa: B010  # typed as a tensor or module
+    return plain
 
 
 def _read(path: Path) -> onnx.ModelProto | None:

@@ -34,6 +34,13 @@ def test_a_kept_graph_is_read_and_not_traced_again(kept, backbone, monkeypatch):
     assert graphs.backbone_graph(backbone, kept).SerializeToString() == path.read_bytes()
 
 
+def test_tracing_leaves_the_backbone_as_it_is(kept, backbone):
+    assert kept.is_dir()
+    in_place = [module for module in backbone.modules() if hasattr(module, "inplace")]
+    assert in_place
+    assert all(module.inplace for module in in_place)
+
+
 def test_a_damaged_kept_graph_is_traced_anew(kept, backbone, tmp_path):
     [whole] = kept.iterdir()
     damaged = tmp_path / whole.name

@@ -49,12 +49,15 @@ class GateImages:
     rows: Sequence[ManifestRow]
 
 
-def gate_images(system: TrainedSystem, most: int) -> GateImages:
+def gate_images(
+    system: TrainedSystem, most: int, scorer: Callable[[ImageArray], FloatArray] | None = None
+) -> GateImages:
     """Choose images, as many of each class as far as there are any, and score them.
 
     Args:
         system: trained.
         most: images at most.
+        scorer: of the system, where there is one already; see :func:`member_scorer`.
     """
     config, data, test = system.config, system.data, system.test
     if len(test.labels):
@@ -67,7 +70,7 @@ def gate_images(system: TrainedSystem, most: int) -> GateImages:
     chosen = evenly_chosen(labels, most)
     rows = [data.train[i] for i in chosen]
     images = mirrored(decode_rows(config, data, rows, "decoding training images"))
-    scores = member_scorer(system)(images)
+    scores = (scorer or member_scorer(system))(images)
     spreads = scores.std(axis=0, dtype=np.float64)
     return GateImages(images, labels[chosen], scores, spreads, "mirrored training images", rows)
 

@@ -26,6 +26,8 @@ from workflow.run.prepared import seed_of
 from workflow.run.state import Run
 
 MOST_IMAGES = 64
+MOST_UNLABELLED = 32
+"""Images where no minority image is labelled: one class is enough to say what a step of p_normal does."""
 _MIRRORED = "mirrored training images"
 _MOST_MOVED = 6
 Float64Array = npt.NDArray[np.float64]
@@ -44,8 +46,8 @@ def measure_stability(run: Run) -> dict[str, Any]:
         K > 2 probabilities that of the class that moves most. ``moved`` are the images that moved most:
         ``{path, name, before, after, changed}``, with the minority's probability or p_normal.
     """
-    gate = gate_images(run, MOST_IMAGES)
     fitted, scorer = run.fitted, member_scorer(run)
+    gate = gate_images(run, MOST_IMAGES if fitted.has_probability else MOST_UNLABELLED, scorer)
     before = _Answers(fitted, gate.member_scores)
     changes: list[dict[str, Any]] = []
     moved: list[tuple[float, dict[str, Any]]] = []
