@@ -122,9 +122,10 @@ def _sentence(run: Run, table: ScoreTable) -> str:
     minority = len(table.class_names) - 1
     n_minority, n_rest = int((table.labels == minority).sum()), int((table.labels != minority).sum())
     missing = int(folds.is_minority.sum()) - n_minority
+    which = "1 image is" if missing == 1 else f"{missing} images are"
     more = (
-        f" {missing} images are not judged so: their kind is unknown, too small or too many, or their group "
-        "has images among those learnt from."
+        f" {which} not judged so: of no known kind, of a kind with too few images or beyond the largest, or "
+        "in a group with images among those learnt from."
         if missing
         else ""
     )

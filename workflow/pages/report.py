@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,23 @@ def _compared_run(config: RunConfig) -> tuple[ComparedRun, dict[str, Any]]:
             )
         return run, saved
     if not (config.folder / "metrics.json").exists():
-        raise ModelError(f"{config.folder}: nothing compared there yet. First run: {again}")
+        raise ModelError(f"{config.folder}: nothing compared there yet. First run: {again}{_others(config)}")
     run = ComparedRun(config).fit()
     if run.finished is None:
         raise ModelError(f"{config.folder}: its ensemble is of other members or settings. Run: {again}")
     return run, comparison_of(run, default_metric(len(config.spec.classes)))
+
+
+def _others(config: RunConfig) -> str:
+    """Which other recipes of the data set a report could be written of, as an end of a sentence."""
+    documents = ("metrics.json", "comparison.json")
+    finished = sorted(
+        {path.parent.name for name in documents for path in config.folder.parent.glob(f"*/{name}")}
+    )
+    if not finished:
+        return ""
+    command = replace(config.options, recipe=finished[0]).command("report")
+    return f" Finished there: recipe {' and '.join(finished)}; for its report: {command}"
 
 
 def _page(

@@ -182,6 +182,16 @@ def test_says_what_to_run_first(tiny: Run, trained: Run, tmp_path):
     assert "nothing compared there yet. First run: python cli.py compare" in outcome.said
 
 
+def test_names_the_recipe_that_is_finished(reported, tmp_path):
+    """Who ran `ensemble` with one recipe and asks for the report of another learns which one there is."""
+    run, _ = reported
+    shutil.copytree(run.folder, tmp_path / run.folder.parent.name / "other")
+    outcome = Run(run.dataset, run.recipe, tmp_path).command("report")
+    assert outcome.code == 5
+    assert "Finished there: recipe other; for its report: python cli.py report" in outcome.said
+    assert "--recipe other" in outcome.said
+
+
 def test_refuses_what_does_not_fit_together(reported, tmp_path):
     run = reported[0].copy(tmp_path)
     outcome = run.command("report", "-o", "threshold=max_f1")
