@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from contracts.errors import UsageError
+from features.spread import floored_spread
 from supervised.whole_cnn.representation_settings import RetrainSettings
 from supervised.whole_cnn.retrain import (
     TAU_GRID,
@@ -157,7 +158,7 @@ def test_crt_is_a_class_balanced_logistic_regression_on_standardised_features():
     rows = rows_of()
     _, _, refitted = build("crt", rows, l2=4.0)
     features = rows.features.double().numpy()
-    mean, std = features.mean(axis=0), features.std(axis=0)
+    mean, std = features.mean(axis=0), floored_spread(features.std(axis=0))
     slow = LogisticRegression(C=1 / 4.0, class_weight="balanced", max_iter=5000, tol=1e-8).fit(
         (features - mean) / std, rows.labels.numpy()
     )

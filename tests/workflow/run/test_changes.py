@@ -100,7 +100,7 @@ def test_nothing_is_said_of_an_unchanged_data_set_and_no_file_is_read(run: Run, 
     monkeypatch.setattr(inspection, "sha256_of_file", never)
     outcome = run.command("ensemble", "--json")
     assert changed(outcome) is None
-    assert "changed" not in outcome.said
+    assert "The data set changed" not in outcome.said
 
 
 def test_touched_files_and_files_that_are_no_images_are_no_change(run: Run, monkeypatch):

@@ -82,7 +82,7 @@ def test_members_are_trained_and_shown(story):
 def test_the_table_has_its_documented_shape(story):
     there, _, fitted = story
     document = fitted.json
-    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "rows"]
+    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "rows", "stability"]
     assert list(document) == keys
     assert (document["regime"], document["measured"]) == ("labelled", "test_set")
     assert document["prior"] == pytest.approx([20 / 37, 12 / 37, 5 / 37])  # as in training
