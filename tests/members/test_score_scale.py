@@ -23,11 +23,12 @@ ANOMALY_CASES = [
 ]
 # Those that are fitted in a few milliseconds, so that many sets can be drawn.
 QUICK = ("knn", "mahalanobis", "subspace")
-# Without a projection to 4 dimensions, which these rows' 8 channels do not fit into.
-BANK_CASES = [
+# All others but one form of PatchCore: without the images that it leaves out of its bank, folds score a sixth
+# of a deviation too low. The plain form has no projection to 4 dimensions, into which 8 channels do not fit.
+SLOW_CASES = [
     replace(c, settings={**c.settings, "pca_dim": None} if c.id == "patchcore" else c.settings)
     for c in ANOMALY_CASES
-    if c.id in {"patchcore", "patchcore-reweighted", "patchcore-knn-whitened"}
+    if c.type not in QUICK and c.id != "patchcore-contamination"
 ]
 
 
@@ -83,11 +84,11 @@ def test_of_many_sets_the_scales_differ_by_less_than_a_tenth(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", BANK_CASES, ids=lambda c: c.id)
-def test_of_many_sets_of_unlike_images_the_scales_of_banks_differ_by_less_than_a_tenth(case):
+@pytest.mark.parametrize("case", SLOW_CASES, ids=lambda c: c.id)
+def test_of_many_sets_of_unlike_images_the_scales_differ_by_less_than_a_tenth(case):
     """Five folds as in use, and images that differ as a whole by as much as their patches do.
 
-    Where patches are noise of their own, the bank keeps the most unusual of each image, and without those the
+    It is PatchCore that needs them. Where patches are noise of their own, the bank keeps the most unusual of each image, and without those the
     image looks odder than a new one: by more, the fewer images there are. Of many sets as above, folds score
     up to a third of a deviation too low on average; three of them are within the rougher bound.
     """
