@@ -88,9 +88,10 @@ def test_of_many_sets_the_scales_differ_by_less_than_a_tenth(case):
 def test_of_many_sets_of_unlike_images_the_scales_differ_by_less_than_a_tenth(case):
     """Five folds as in use, and images that differ as a whole by as much as their patches do.
 
-    It is PatchCore that needs them. Where patches are noise of their own, the bank keeps the most unusual of each image, and without those the
-    image looks odder than a new one: by more, the fewer images there are. Of many sets as above, folds score
-    up to a third of a deviation too low on average; three of them are within the rougher bound.
+    It is PatchCore that needs them. Where patches are noise of their own, the bank keeps the most unusual of
+    each image, and without those the image looks odder than a new one: by more, the fewer images there are.
+    Of many sets as above, folds score up to a third of a deviation too low on average; three of them are
+    within the rougher bound.
     """
     drift, mean, spread = drift_mean_and_spread(case, range(40), folds=5, shared=1.0)
     assert abs(drift) < 0.1
