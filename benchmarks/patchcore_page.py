@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.pages import opening
+
 RATIO = 0.1
 """Share of all patches that a bank at anomalib's settings keeps."""
 
@@ -69,14 +71,7 @@ def _same_bank_sentence(figures: dict[str, Any]) -> str:
 def as_markdown(all_figures: list[dict[str, Any]], command: str, note: str = "") -> str:
     """The page of the documentation."""
     lines = [
-        "# PatchCore, ours and anomalib's",
-        "",
-        "Made by",
-        "",
-        "```sh",
-        command,
-        "```",
-        "",
+        *opening("PatchCore, ours and anomalib's", command),
         *_METHOD.format(ratio=RATIO, neighbours=NEIGHBOURS).strip().splitlines(),
         *([note] if note else []),
         "",

@@ -19,10 +19,9 @@ from ensemble.conformal import fused_score
 from ensemble.logistic import Float64Array
 from ensemble.stacking.stacker import METHODS, Method
 from ensemble.stacking.training_scores import TrainingScores
-from evaluation.bootstrap import replicate_weights
+from evaluation.bootstrap import central_interval, replicate_weights
 from evaluation.ranking import Ranking
 
-CONFIDENCE = 0.95
 N_REPLICATES = 1000
 FEWEST_GROUPS = 10
 """Independent minority images below which no interval counts as evidence."""
@@ -131,8 +130,7 @@ class UnseenEvidence:
         classes = (number + len(names) * self.is_minority).astype(np.int64)
         blocks = replicate_weights(classes, self.judged.groups, n_replicates=N_REPLICATES, seed=seed)
         drawn = np.concatenate([change(np.ascontiguousarray(weights.T)) for weights in blocks])
-        tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
-        low, high = np.percentile(drawn, [tail, 100.0 - tail])
+        low, high = central_interval(drawn)
         return float(change(np.ones((len(fused), 1)))[0]), float(low), float(high)
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata, spearmanr, t
 
 from contracts.rows import LabelArray
+from evaluation.bootstrap import CONFIDENCE
 
 MOST_AUROC_LOSS = 0.002
 """Loss of AUROC that is tolerated; refused is what loses more over the whole interval of the difference."""
@@ -29,7 +30,6 @@ LEAST_RANK_CORRELATION = 0.8
 """Least rank correlation of a member's scores between two runtimes that read the same file. Runtimes that
 round differently keep 0.99 and more; below 0.8, one of them computes something else."""
 
-CONFIDENCE = 0.95
 
 Numbers = npt.NDArray[np.floating[Any]]
 

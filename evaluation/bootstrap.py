@@ -16,6 +16,9 @@ import numpy.typing as npt
 from contracts.rows import LabelArray
 from evaluation.rows import Float64Array
 
+CONFIDENCE = 0.95
+"""Of every interval that is read off replicates."""
+
 # 2**21 float64 weights are 16 MiB; a handful of such arrays live at once.
 WEIGHTS_PER_BLOCK = 2**21
 
@@ -72,3 +75,18 @@ def replicate_weights(
             drawn = rng.integers(0, n, size=(b, n)) + np.arange(b)[:, None] * n
             multiplicity[:, members] = np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n)
         yield multiplicity[:, group_of_row]
+
+
+def central_interval(replicates: npt.ArrayLike, axis: int = 0) -> tuple[Float64Array, Float64Array]:
+    """The central 95 % of replicates: what a bootstrap says of the figure that they replicate.
+
+    Args:
+        replicates: ``[B, ...]`` one figure for each replicate; NaN says nothing.
+        axis: of the replicates.
+
+    Returns:
+        Lower and upper end, without that axis.
+    """
+    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
+    low, high = np.nanpercentile(replicates, [tail, 100.0 - tail], axis=axis)
+    return low, high

@@ -12,7 +12,7 @@ from scipy.stats import beta
 
 from contracts.errors import ModelError, nearest_match
 from contracts.rows import LabelArray
-from evaluation.bootstrap import replicate_weights
+from evaluation.bootstrap import CONFIDENCE, central_interval, replicate_weights
 from evaluation.metrics import metrics_for
 from evaluation.rows import Float64Array, Rows
 from evaluation.small_samples import auroc_interval, average_precision_interval
@@ -20,7 +20,6 @@ from evaluation.sums import WEIGHTS_PER_BLOCK, Sums, WeightedRows
 from evaluation.verdict import bootstrap_p_value
 
 N_REPLICATES = 2000
-CONFIDENCE = 0.95
 FEWEST_TWO_SIDED = 3
 """Independent minority images from which on a cross-validated ranking figure has an upper end below 1."""
 
@@ -308,6 +307,5 @@ def _values(sums: Sums) -> dict[str, Float64Array]:
 
 def _percentiles(values: Float64Array) -> list[float]:
     """The central 95 % of the replicates, [low, high]."""
-    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    low, high = np.percentile(values, [tail, 100.0 - tail])
+    low, high = central_interval(values)
     return [float(low), float(high)]

@@ -20,8 +20,7 @@ from scipy.sparse import csr_array
 
 from contracts.errors import UsageError
 from contracts.rows import LabelArray
-from evaluation.bootstrap import replicate_weights
-from evaluation.comparison import CONFIDENCE
+from evaluation.bootstrap import central_interval, replicate_weights
 from evaluation.ranking import ranking_figures
 from evaluation.rows import Float64Array, Rows, calibrated_event, ece_bin_of_row
 from evaluation.sums import WEIGHTS_PER_BLOCK, binned
@@ -303,10 +302,8 @@ def _banded(
 
 def central_band(x: Float64Array, y: Float64Array, replicates: Float64Array) -> Band:
     """The central 95 % of ``[B, G]`` replicates around a curve; NaN replicates say nothing."""
-    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
     # A bin is empty in some replicates, never in all: every row is drawn in most of them.
-    low, high = np.nanpercentile(replicates, [tail, 100.0 - tail], axis=0)
-    return Band(x, y, low, high)
+    return Band(x, y, *central_interval(replicates))
 
 
 def _count_at_least(descending: Float64Array, thresholds: Float64Array) -> npt.NDArray[np.int64]:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from contracts.errors import DataError
+from evaluation.bootstrap import CONFIDENCE, central_interval
 from evaluation.rows import Float64Array
 
 FIGURES = ("average_precision", "auroc")
 """Figures that curves are made of, the one that a rare class is felt in first."""
 
-CONFIDENCE = 0.95
 N_REPLICATES = 4000
 CEILING = 0.005
 """An error below this leaves nothing worth labelling for."""
@@ -108,9 +108,8 @@ def extrapolate(
     growth = (n + more) / n
     spread = np.sqrt(_variance(n_labels, figures_DS) * more / (n + more) + 2.0 * _of_folds(figures_DS[:, -1]))
     then = np.clip(now * growth**-exponents + rng.normal(0.0, spread, N_REPLICATES), 0.0, 1.0)
-    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    low, high = np.percentile(1.0 - then, [tail, 100.0 - tail])
-    low_exponent, high_exponent = np.percentile(exponents, [tail, 100.0 - tail])
+    low, high = central_interval(1.0 - then)
+    low_exponent, high_exponent = central_interval(exponents)
     expected = 1.0 - min(1.0, now * growth**-exponent)
     return Extrapolation(
         now=1.0 - now,

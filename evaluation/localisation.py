@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from contracts.rows import FloatArray, LabelArray, MaskArray
-from evaluation.bootstrap import replicate_weights
+from evaluation.bootstrap import central_interval, replicate_weights
 from evaluation.rows import Float64Array
 
 FPR_LIMIT = 0.3
@@ -187,7 +187,7 @@ class PixelCounts:
 
 def _figure(values: Float64Array) -> Figure:
     """The first value is the whole sample's; the others are replicates."""
-    low, high = np.percentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (np.nan, np.nan)
+    low, high = central_interval(values[1:]) if len(values) > 1 else (np.nan, np.nan)
     return Figure(float(values[0]), float(low), float(high))
 
 

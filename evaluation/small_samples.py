@@ -12,7 +12,7 @@ import math
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-CONFIDENCE = 0.95
+from evaluation.bootstrap import CONFIDENCE
 
 
 def auroc_interval(

@@ -15,6 +15,7 @@ from benchmarks.few_labels.intervals import Interval, interval_of
 from benchmarks.few_labels.tables import Problem
 from benchmarks.fusion.judge import SOLVED, Figures
 from benchmarks.fusion.rules import BEST_MEMBER, CALIBRATED_BASELINE, ENSEMBLE, FORMER, MEAN, Rule
+from benchmarks.pages import opening
 from contracts.files import write_text
 
 PAGE = Path("docs/results/fusion.md")
@@ -93,14 +94,7 @@ def as_markdown(verdicts: Verdicts, rules: Mapping[str, Rule], command: str, not
     sets = list(dict.fromkeys(verdicts.data_sets))
     counts = sorted({problem.n_labels for problem in verdicts.problems})
     lines = [
-        "# Rules of fusion on few labels",
-        "",
-        "Made by",
-        "",
-        "```sh",
-        command,
-        "```",
-        "",
+        *opening("Rules of fusion on few labels", command),
         f"{len(verdicts.problems)} problems: {len(sets)} data sets in which one class is made rare "
         f"({', '.join(str(count) for count in counts)} minority images as far as they leave as many, or 30, "
         "to judge on), in several draws.",

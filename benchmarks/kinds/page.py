@@ -14,6 +14,7 @@ import numpy.typing as npt
 from benchmarks.few_labels.draws import MOST_MAJORITY, MOST_TEST
 from benchmarks.few_labels.intervals import Interval, interval_of
 from benchmarks.kinds.judge import ENSEMBLE, UNGUARDED, WAYS, WITHOUT, Judged
+from benchmarks.pages import opening
 from contracts.files import write_text
 
 SOLVED = 1e-3
@@ -74,14 +75,7 @@ def as_markdown(verdicts: Verdicts, command: str) -> str:
     sets = list(dict.fromkeys(verdicts.data_sets))
     n_back = sum(each.drawn_back for each in verdicts.judged)
     lines = [
-        "# Kinds never seen",
-        "",
-        "Made by",
-        "",
-        "```sh",
-        command,
-        "```",
-        "",
+        *opening("Kinds never seen", command),
         f"{len(sets)} data sets in which one class is the majority and all others are kinds of the minority. "
         f"At most {MOST_MAJORITY} majority images and {', '.join(map(str, verdicts.counts))} images of the "
         "minority train, drawn over",

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.few_labels.draws import MOST_MAJORITY, MOST_TEST
 from benchmarks.label_curve.measure import ENSEMBLE, MEAN, SUPERVISED
 from benchmarks.label_curve.summary import ANOMALY, FIGURES, WAYS, Curves, coverage_of, validity_of
+from benchmarks.pages import opening
 from contracts.files import write_text
 from reporting.drawing import as_svg, our_style
 
@@ -43,14 +44,7 @@ def as_markdown(curves: Curves, command: str, picture: str, notes: str) -> str:
     """The page."""
     draws = len({document["draw"] for document in curves.documents})
     lines = [
-        "# From no label to fifty",
-        "",
-        "Made by",
-        "",
-        "```sh",
-        command,
-        "```",
-        "",
+        *opening("From no label to fifty", command),
         f"Each data set has a class made rare. A draw takes at most {MOST_MAJORITY} majority images and the "
         f"first n minority images of a seeded order for training; "
         f"{draws} draw{'s' if draws > 1 else ''} of each set at most.",

@@ -15,9 +15,7 @@ from ensemble.logistic import Float64Array
 from ensemble.stacking.quality import Quality, quality, row_losses
 from ensemble.stacking.stacker import METHODS, cross_fit
 from ensemble.stacking.training_scores import TrainingScores, blocks_of
-from evaluation.bootstrap import replicate_weights
-
-CONFIDENCE = 0.95
+from evaluation.bootstrap import central_interval, replicate_weights
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,7 @@ def _intervals(
     by_row = np.stack(list(differences.values()), axis=1)
     blocks = replicate_weights(training.labels, training.groups, n_replicates=n_replicates, seed=seed)
     means = np.concatenate([weights @ by_row / weights.sum(axis=1, keepdims=True) for weights in blocks])
-    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    low, high = np.percentile(means, [tail, 100.0 - tail], axis=0)
+    low, high = central_interval(means)
     return {
         name: (float(by_row[:, i].mean()), float(low[i]), float(high[i]))
         for i, name in enumerate(differences)

@@ -14,9 +14,8 @@ import numpy as np
 from ensemble.logistic import Float64Array
 from ensemble.stacking.quality import Quality, quality, row_losses
 from ensemble.stacking.training_scores import TrainingScores
-from evaluation.bootstrap import replicate_weights
+from evaluation.bootstrap import central_interval, replicate_weights
 
-CONFIDENCE = 0.95
 N_REPLICATES = 1000
 
 LEAST_GROUPS = 10
@@ -97,6 +96,5 @@ def _interval(values: Float64Array, training: TrainingScores, seed: int) -> tupl
     """Central 95 % of the mean of ``[N]`` values over bootstrap replicates; groups are drawn whole."""
     blocks = replicate_weights(training.labels, training.groups, n_replicates=N_REPLICATES, seed=seed)
     means = np.concatenate([weights @ values / weights.sum(axis=1) for weights in blocks])
-    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    low, high = np.percentile(means, [tail, 100.0 - tail])
+    low, high = central_interval(means)
     return float(low), float(high)

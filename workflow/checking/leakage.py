@@ -110,7 +110,7 @@ def _inflation(
     """Both figures and their paired difference, groups drawn whole."""
     from sklearn.metrics import roc_auc_score
 
-    from evaluation.bootstrap import replicate_weights
+    from evaluation.bootstrap import central_interval, replicate_weights
 
     is_minority = (labels == len(data.manifest.class_names) - 1).astype(np.int64)
     figures = {name: float(roc_auc_score(is_minority, s)) for name, s in scores.items()}
@@ -124,6 +124,6 @@ def _inflation(
                 for name in ("random", "grouped")
             )
             differences.append(random - grouped)
-    low, high = np.percentile(differences, [2.5, 97.5])
+    low, high = central_interval(differences)
     inflation = figures["random"] - figures["grouped"]
     return {**figures, "inflation": inflation, "interval": [float(low), float(high)]}
