@@ -77,7 +77,9 @@ def replicate_weights(
         yield multiplicity[:, group_of_row]
 
 
-def central_interval(replicates: npt.ArrayLike, axis: int = 0) -> tuple[Float64Array, Float64Array]:
+def central_interval(
+    replicates: Float64Array | list[float], axis: int = 0
+) -> tuple[Float64Array, Float64Array]:
     """The central 95 % of replicates: what a bootstrap says of the figure that they replicate.
 
     Args:
