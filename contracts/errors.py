@@ -44,7 +44,8 @@ class ImageError(DataError):
 
     Attributes:
         rule: short name of what is wrong: ``unreadable``, ``empty``, ``not_an_image``, ``bomb``,
-            ``too_small``, ``truncated``, or ``broken`` for whatever else a decoder refuses.
+            ``too_small``, ``truncated``, ``region`` (of another shape than the mask of the region of
+            interest), or ``broken`` for whatever else a decoder refuses.
     """
 
     def __init__(self, message: str, rule: str = "broken") -> None:

@@ -14,6 +14,10 @@ import jinja2
 from contracts.files import atomic_writer
 from contracts.text import printable
 from export.scoring.model import NO_PROBABILITY, ScoringModel
+from imagedata.decoding.shape import GREY, shape_sentence
+
+MASK = "roi.png"
+"""File of the region's mask, where the file has one: white where pictures are looked at."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NEVER_SEEN = (("auroc", "AUROC"), ("average_precision", "average precision"), ("recall", "recall"))
@@ -42,13 +46,19 @@ def write_deploy_folder(model: ScoringModel, folder: Path) -> list[Path]:
             file=model.path.name,
             classes_json=json.dumps(list(model.classes)),
             judged="probability" if model.has_probability else "p_normal",
+            region=model.decode.region,
+            mask=MASK,
+            grey=GREY,
         )
+    contents = {name: text.encode() for name, text in files.items()}
+    if model.decode.region is not None and model.decode.region.mask:
+        contents[MASK] = model.decode.region.mask
     written = []
-    for name, content in files.items():
+    for name, content in contents.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_writer(path) as handle:
-            handle.write(content.encode())
+            handle.write(content)
         written.append(path)
     return written
 
@@ -89,7 +99,7 @@ def _config(model: ScoringModel) -> dict[str, Any]:
 
 def _preprocessor(model: ScoringModel) -> dict[str, Any]:
     """Only decoding happens outside the graph; resizing to the working size there saves memory."""
-    size = model.decode.size
+    size, region = model.decode.size, model.decode.region
     return {
         "image_processor_type": "OutnumberedImageProcessor",
         "data_format": "channels_last",
@@ -104,6 +114,11 @@ def _preprocessor(model: ScoringModel) -> dict[str, Any]:
         "window": None if model.decode.window is None else list(model.decode.window),
         # Trained on JPEGs that were reduced while they were decoded; see imagedata.decoding.decode.
         **({"scaled_jpeg": True} if model.decode.scaled else {}),
+        # What becomes of pictures that are no squares; the graph does it.
+        "fit": model.decode.fit,
+        # Left, top, right and bottom in shares of the sides, or the mask beside this file. Whoever decodes
+        # cuts pictures to it, and paints what the mask leaves out in the grey level given here.
+        **({} if region is None else {"roi": list(region.box) if region.box else MASK, "roi_grey": GREY}),
     }
 
 
@@ -138,6 +153,11 @@ def _card(model: ScoringModel) -> dict[str, Any]:
             for kind, found in metrics.get("recall_by_kind", {}).items()
         ],
         "stability": document.get("stability"),
+        "region": model.decode.region,
+        "fit": model.decode.fit,
+        "shape": shape_sentence(model.decode.fit),
+        "mask": MASK,
+        "grey": GREY,
         "student": document.get("student"),
         "against": [(titles[name], found) for name, found in document.get("figures", {}).items()],
         "has_map": any(output.name == "anomaly_map" for output in model.outputs),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+
+from imagedata.decoding.shape import GREY, Fit
 
 
 class GraphOutputs(NamedTuple):
@@ -76,7 +78,10 @@ class FusedGraph(nn.Module):
         ensemble: ``forward(scores, prior, threshold) -> (probability, p_normal, decision)``; without labels
             ``forward(scores, threshold)``, and the probability is None.
         image_size: working size S in pixels.
+        fit: how images that are no squares become one.
     """
+
+    seen: Tensor | None
 
     def __init__(
         self,
@@ -84,6 +89,7 @@ class FusedGraph(nn.Module):
         members: Sequence[GraphMember],
         ensemble: nn.Module,
         image_size: int,
+        fit: Fit = "squeeze",
     ) -> None:
         super().__init__()
         self.backbone_keys = tuple(backbones)
@@ -91,11 +97,16 @@ class FusedGraph(nn.Module):
         self.members = nn.ModuleList(member.module for member in members)
         self.backbone_of_member = tuple(self.backbone_keys.index(member.backbone) for member in members)
         self.ensemble = ensemble
-        self.image_size = image_size
+        self.image_size, self.fit = image_size, fit
+        self.register_buffer("seen", None)
+
+    def show_only(self, seen: Tensor) -> None:
+        """Leave the map outside of a region empty; ``seen`` ``[h, w]`` is bool, of the map's own size."""
+        self.seen = seen
 
     def member_scores(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scores ``[N, M]`` and the first map ``[N, h, w]`` of uint8 images ``[N, H, W, 3]``."""
-        pixels = resized(images, self.image_size)
+        pixels = resized(images, self.image_size, self.fit)
         return scores_of(
             self.members, self.backbone_of_member, [backbone(pixels) for backbone in self.backbones]
         )
@@ -113,7 +124,8 @@ class FusedGraph(nn.Module):
         Returns:
             The outputs of the file that are there, in the order of :class:`GraphOutputs`.
         """
-        return tuple(outputs_of(self.ensemble, *self.member_scores(images), settings).present.values())
+        scores, anomaly_map = self.member_scores(images)
+        return tuple(outputs_of(self.ensemble, scores, anomaly_map, settings, self.seen).present.values())
 
 
 class GraphBesideBackbones(nn.Module):
@@ -127,26 +139,47 @@ class GraphBesideBackbones(nn.Module):
         features: the backbones' named tuples, ``(images, pooled, patches)``.
     """
 
+    seen: Tensor | None
+
     def __init__(self, graph: FusedGraph, features: Sequence[type]) -> None:
         super().__init__()
         # Under the same names, by which nodes and weights say where they belong.
         self.members, self.ensemble = graph.members, graph.ensemble
-        self.backbone_of_member, self.image_size = graph.backbone_of_member, graph.image_size
-        self.features = tuple(features)
+        self.backbone_of_member, self.features = graph.backbone_of_member, tuple(features)
+        self.image_size, self.fit = graph.image_size, graph.fit
+        self.register_buffer("seen", graph.seen)
 
     def forward(
         self, images: Tensor, settings: Sequence[Tensor], of_backbones: Sequence[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, ...]:
         """See :class:`FusedGraph`; of each backbone ``[N, D]`` pooled and ``[N, C, g, g]`` patch features."""
-        pixels = resized(images, self.image_size)
+        pixels = resized(images, self.image_size, self.fit)
         given = [kind(pixels, *parts) for kind, parts in zip(self.features, of_backbones, strict=True)]
         scores = scores_of(self.members, self.backbone_of_member, given)
-        return (pixels, *outputs_of(self.ensemble, *scores, settings).present.values())
+        return (pixels, *outputs_of(self.ensemble, *scores, settings, self.seen).present.values())
 
 
-def resized(images: Tensor, image_size: int) -> Tensor:
-    """``[N, 3, S, S]`` float32 pixels 0…255 of uint8 images ``[N, H, W, 3]``, as backbones take them."""
+def resized(images: Tensor, image_size: int, fit: Fit = "squeeze") -> Tensor:
+    """``[N, 3, S, S]`` float32 pixels 0…255 of uint8 images ``[N, H, W, 3]``, as backbones take them.
+
+    The twin of :func:`imagedata.decoding.shape.in_square`, with sides that may be symbols of the tracer.
+    """
     pixels = images.permute(0, 3, 1, 2).float()
+    # Any: symbols while it is traced.
+    height, width = sides = cast("tuple[Any, Any]", pixels.shape[2:])
+    if fit == "crop":
+        above, left = torch.sym_max(height - width, 0), torch.sym_max(width - height, 0)
+        # Negative padding cuts; slices of such lengths cannot be traced.
+        cut: Any = (-(left // 2), left // 2 - left, -(above // 2), above // 2 - above)
+        pixels = nn.functional.pad(pixels, cut)
+    if fit == "pad":
+        longer = torch.sym_max(height, width)
+        inner: Any = [torch.sym_max((2 * side * image_size + longer) // (2 * longer), 1) for side in sides]
+        pixels = nn.functional.interpolate(pixels, size=inner, mode="bilinear", antialias=True)
+        (top, bottom), (start, end) = (
+            ((image_size - side) // 2, image_size - side - (image_size - side) // 2) for side in inner
+        )
+        return nn.functional.pad(pixels, (start, end, top, bottom), value=float(GREY))
     # Exact where the image already has the working size; antialiased as in training where not.
     return nn.functional.interpolate(pixels, size=(image_size, image_size), mode="bilinear", antialias=True)
 
@@ -169,8 +202,21 @@ def scores_of(
 
 
 def outputs_of(
-    ensemble: nn.Module, scores: Tensor, anomaly_map: Tensor | None, settings: Sequence[Tensor]
+    ensemble: nn.Module,
+    scores: Tensor,
+    anomaly_map: Tensor | None,
+    settings: Sequence[Tensor],
+    seen: Tensor | None = None,
 ) -> GraphOutputs:
-    """What the graph says; see :class:`FusedGraph` for the settings."""
+    """What the graph says; see :class:`FusedGraph` for the settings, and for ``seen``."""
+    if anomaly_map is not None and seen is not None:
+        anomaly_map = _only_where(seen, anomaly_map)
     probability, p_normal, decision = ensemble(scores, *settings)
     return GraphOutputs(probability, p_normal, decision, scores, anomaly_map)
+
+
+def _only_where(seen: Tensor, maps: Tensor) -> Tensor:
+    """Maps ``[N, h, w]`` which outside of the region are as low as their lowest place within it."""
+    # Not zero: of a logit that would be much.
+    lowest = maps.masked_fill(~seen, torch.inf).amin(dim=(1, 2), keepdim=True)
+    return torch.where(seen, maps, lowest)

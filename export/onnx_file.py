@@ -104,13 +104,13 @@ def _traced(
     images = torch.zeros(2, size + 16, size + 8, 3, dtype=torch.uint8)
     given = [torch.from_numpy(value.copy()) for value in defaults.values()]
     with torch.inference_mode():
-        features = [backbone(resized(images, size)) for backbone in graph.backbones]
+        features = [backbone(resized(images, size, graph.fit)) for backbone in graph.backbones]
     beside = GraphBesideBackbones(graph, [type(each) for each in features]).eval()
     # The backbones' real outputs: the tracer takes dtypes and fixed sizes from them.
     of_backbones = [(pooled, patches) for _, pooled, patches in features]
     with torch.inference_mode():
         scores = scores_of(graph.members, graph.backbone_of_member, features)
-        outputs = list(outputs_of(graph.ensemble, *scores, given).present)
+        outputs = list(outputs_of(graph.ensemble, *scores, given, graph.seen).present)
     prefixes = [f"backbones.{number}/" for number in range(len(features))]
     taken = [prefix + name for prefix in prefixes for name in (POOLED, PATCHES)]
     batch, height, width = (torch.export.Dim(name) for name in ("N", "H", "W"))

@@ -25,7 +25,7 @@ from contracts.rows import FloatArray, ImageArray
 from export.scoring.model import Scores, load_model
 from export.scoring.plan import Override
 from export.scoring.shard import DEFAULT_BATCH_SIZE
-from imagedata.decoding.decode import DecodedImage, decode_bytes, decode_file
+from imagedata.decoding.decode import DecodedImage, decode_bytes, decode_file, pixels_at_working_size
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,28 @@ class Scorer:
 
         Args:
             images: ``[N, H, W, 3]`` uint8 RGB, upright; exact at the file's working size, resized inside
-                otherwise.
+                otherwise. A file with a region of interest takes what :meth:`pixels_of` gives and no other.
 
         Raises:
+            UsageError: whole pictures for a file with a region of interest.
             ModelError: the graph fails on them.
         """
         return self._model.run(images, self._prior, self._threshold)
+
+    def pixels_of(self, picture: ImageArray) -> ImageArray:
+        """A picture that is decoded already, as the file's own decoding would have made it.
+
+        Args:
+            picture: ``[H, W, 3]`` uint8 RGB, upright, as large as it is.
+
+        Returns:
+            ``[S, S, 3]`` uint8: the region of interest, where the file has one, at the working size. Stacked,
+            they are what :meth:`score_pixels` takes.
+
+        Raises:
+            ImageError: the picture has not the proportions of the region's mask.
+        """
+        return pixels_at_working_size(picture, self._model.decode)
 
     def score_files(
         self, paths: Iterable[str | Path], batch_size: int = DEFAULT_BATCH_SIZE

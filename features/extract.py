@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from contracts.rows import ImageArray
 from features.backbones import Backbone
 from features.cache import FeatureStore
 from features.rows import read_pixels
@@ -21,10 +22,11 @@ _SHARD = 256
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image, identified by its content, and where it is."""
+    """An image, identified by its content, where it is, and whether it was cut to the region already."""
 
     sha256: str
     path: Path
+    is_cut: bool = False
 
 
 def extract_features(
@@ -58,11 +60,11 @@ def extract_features(
     patches: list[np.ndarray] = []
     # One thread decodes the next batch while the backbone computes this one.
     with ThreadPoolExecutor(max_workers=1) as reader:
-        ahead = reader.submit(read_pixels, [file.path for file in batches[0]], decode)
+        ahead = reader.submit(_pixels_of, batches[0], decode)
         for number, batch in enumerate(batches):
             pixels = ahead.result()
             if number + 1 < len(batches):
-                ahead = reader.submit(read_pixels, [file.path for file in batches[number + 1]], decode)
+                ahead = reader.submit(_pixels_of, batches[number + 1], decode)
             batch_pooled, batch_patches = run(pixels)
             digests.extend(file.sha256 for file in batch)
             pooled.append(batch_pooled)
@@ -72,3 +74,7 @@ def extract_features(
                 store.append(digests, np.concatenate(pooled), np.concatenate(patches))
                 digests, pooled, patches = [], [], []
     return len(missing)
+
+
+def _pixels_of(files: Sequence[ImageFile], decode: DecodeSettings) -> ImageArray:
+    return read_pixels([file.path for file in files], decode, [file.is_cut for file in files])

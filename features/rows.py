@@ -14,16 +14,25 @@ from features.cache import FeatureStore
 from imagedata.decoding.decode import DecodeSettings, decode_file
 
 
-def read_pixels(paths: Sequence[Path], decode: DecodeSettings) -> ImageArray:
+def read_pixels(
+    paths: Sequence[Path], decode: DecodeSettings, is_cut: Sequence[bool] | MaskArray | None = None
+) -> ImageArray:
     """``[n, S, S, 3]`` uint8 pixels of files that could be decoded when the data set was inspected.
+
+    Args:
+        paths: the files.
+        decode: working size, window, region and fit.
+        is_cut: whether a file was written of pixels that were cut to the region already, as augmented copies
+            are; None where none was.
 
     Raises:
         DataError: a file is missing or has changed since; the message names it.
     """
     pixels = []
-    for path in paths:
+    for place, path in enumerate(paths):
         try:
-            pixels.append(decode_file(path, decode).pixels)
+            settings = decode.without_region if is_cut is not None and is_cut[place] else decode
+            pixels.append(decode_file(path, settings).pixels)
         except ImageError as error:
             raise DataError(
                 f"{path}: {error} It could be read when the data set was inspected. "
@@ -124,4 +133,4 @@ class CachedRows:
 
     def images(self, positions: IndexArray) -> ImageArray:
         """``[B, S, S, 3]`` uint8 RGB pixels at the working size."""
-        return read_pixels([self._paths[i] for i in positions], self._decode)
+        return read_pixels([self._paths[i] for i in positions], self._decode, self._is_copy[positions])

@@ -179,7 +179,8 @@ class InspectionJournal:
 
 def _key(file: str, stat: os.stat_result, settings: DecodeSettings) -> str:
     """What a finding depends on: another size or time may be another file."""
-    return f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{settings.window}"
+    region = f"|{settings.region.digest}" if settings.region else ""
+    return f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{settings.window}{region}"
 
 
 def _readable_digest(file: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from contracts.errors import UsageError, nearest_match
+from imagedata.decoding.region import Box, Region
 from imagedata.layouts.listed_image import ListedImage
 from imagedata.layouts.registry import Layout
 from imagedata.settings import Settings
@@ -143,6 +144,7 @@ class DataSpec(Settings):
     near_duplicates: str | None = None
     window: tuple[float, float] | None = None
     scaled_jpeg: bool = False
+    roi: Box | str | None = None
     unlabelled: bool = False
     augment_minority: MinorityCopies | None = None
 
@@ -173,6 +175,23 @@ class DataSpec(Settings):
         if value is not None and not value[0] < value[1]:
             raise ValueError(f"window {list(value)} must rise: [low, high] with low < high")
         return value
+
+    @field_validator("roi", mode="before")
+    @classmethod
+    def _rectangle_or_path(cls, value: object) -> object:
+        shares: object = value
+        if isinstance(value, str):
+            try:
+                shares = [float(part) for part in value.split(",")]
+            except ValueError:
+                return value  # the path of a mask
+        if value is None:
+            return None
+        if not isinstance(shares, list | tuple) or not all(isinstance(each, int | float) for each in shares):
+            raise ValueError("it is a rectangle, left,top,right,bottom, or the path of a mask")
+        if len(shares) != 4:
+            raise ValueError(f"a rectangle has 4 numbers, left,top,right,bottom; this has {len(shares)}")
+        return Region(tuple(float(each) for each in shares)).box  # type: ignore[arg-type]
 
     @model_validator(mode="after")
     def _classes_fit_together(self) -> Self:

@@ -92,6 +92,7 @@ class Explanation:
         contributions: member → its part, against an average image.
         unit: of the parts.
         patches: each deciding patch with its nearest normal patches.
+        whole: ``[H, W, 3]`` the whole picture, dark outside of the region of interest; None without a region.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Explanation:
     contributions: Sequence[tuple[str, float]]
     unit: str
     patches: Sequence[tuple[ShownPatch, Sequence[ShownPatch]]]
+    whole: ImageArray | None = None
 
 
 def draw(explanation: Explanation) -> bytes:
@@ -117,10 +119,15 @@ def draw(explanation: Explanation) -> bytes:
             fontsize=10.5,
         )
         rows = figure.add_gridspec(1 + n_rows, 1, height_ratios=[_TOP_ROW] + [_PATCH_ROW] * n_rows)
-        top = rows[0].subgridspec(1, 3)
-        _draw_image(figure.add_subplot(top[0]), explanation)
-        _draw_heat(figure, figure.add_subplot(top[1]), explanation)
-        _draw_contributions(figure.add_subplot(top[2]), explanation.contributions, explanation.unit)
+        n_whole = 0 if explanation.whole is None else 1
+        top = rows[0].subgridspec(1, 3 + n_whole)
+        if explanation.whole is not None:
+            axes = figure.add_subplot(top[0])
+            axes.imshow(explanation.whole)
+            _bare(axes, "the region of interest")
+        _draw_image(figure.add_subplot(top[n_whole]), explanation)
+        _draw_heat(figure, figure.add_subplot(top[n_whole + 1]), explanation)
+        _draw_contributions(figure.add_subplot(top[n_whole + 2]), explanation.contributions, explanation.unit)
         for number, (patch, neighbours) in enumerate(explanation.patches):
             cells = rows[1 + number].subgridspec(1, 1 + n_neighbours)
             colour = _PATCH_COLOURS[number % len(_PATCH_COLOURS)]

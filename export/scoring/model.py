@@ -158,6 +158,17 @@ class ScoringModel:
                     f"Leave {name} out."
                 )
 
+    def _check_region(self, images: ImageArray) -> None:
+        """Refuse pixels that cannot have been cut to the region: the graph would look at all of them."""
+        size = self.decode.size
+        if self.decode.region is None or images.shape[1:3] == (size, size):
+            return
+        raise UsageError(
+            f"{self.path}: images of shape {tuple(images.shape)}, but this file looks at a region of "
+            f"interest only, to which decoding cuts pictures. Give [N, {size}, {size}, 3] that "
+            "Scorer.pixels_of made of whole pictures, or score files."
+        )
+
     @property
     def threshold_meaning(self) -> str:
         """What the threshold is on: a probability, or the share of normal images decided otherwise."""
@@ -181,7 +192,8 @@ class ScoringModel:
         """Score pixels.
 
         Args:
-            images: ``[N, H, W, 3]`` uint8 RGB; exact at working size, resized inside otherwise.
+            images: ``[N, H, W, 3]`` uint8 RGB; exact at working size, resized inside otherwise. A file
+                with a region of interest takes them at working size, as decoding gives them.
             prior: share of the minority where the images come from, 0…1 exclusive (of every class for K > 2);
                 None for the file's own.
             threshold: probability at and above which the minority is decided (for K > 2 one a class, and
@@ -189,10 +201,11 @@ class ScoringModel:
                 it is; None for the file's own.
 
         Raises:
-            UsageError: see :meth:`check_overrides`.
+            UsageError: see :meth:`check_overrides`; or whole pictures for a file with a region of interest.
             ModelError: the graph fails on these pixels.
         """
         self.check_overrides(prior, threshold)
+        self._check_region(images)
         feeds: dict[str, npt.NDArray[Any]] = {"images": np.ascontiguousarray(images)}
         shape = () if len(self.classes) == 2 else (len(self.classes),)
         if prior is not None:

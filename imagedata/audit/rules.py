@@ -70,6 +70,9 @@ RULES: dict[str, Rule] = {
         Rule("broken", "Broken", "warning", f"The decoder refuses it. {_REFUSED}"),
         Rule("bomb", "Too large to open", "warning", f"Its header or size would exhaust memory. {_REFUSED}"),
         Rule("too_small", "Too small", "warning", f"Below the least size that is decoded. {_REFUSED}"),
+        Rule(
+            "region", "Not of the mask's shape", "warning", f"Another shape than the mask of roi. {_REFUSED}"
+        ),
         Rule("crashed", "Crashes its reader", "invalid", "It ended the process that read it; remove it."),
         Rule("stalled", "Never ends", "invalid", "It kept its reader busy until it was killed; remove it."),
         Rule("lacks_end", "Lacks its end mark", "warning", "All pixels are there; a copy was cut short."),

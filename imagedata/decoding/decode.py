@@ -11,7 +11,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from contracts.rows import ImageArray
 from imagedata.decoding.deep_tiff import deep_tiff, is_deep_colour
 from imagedata.decoding.dicom import is_dicom, open_dicom
 from imagedata.decoding.formats import formats_for
+from imagedata.decoding.region import Region
+from imagedata.decoding.shape import FITS, MIN_SIDE, Fit, in_square
 from imagedata.decoding.truncation import require_whole
 
 MAX_PIXELS = 100_000_000
@@ -30,9 +32,6 @@ MAX_PIXELS = 100_000_000
 
 MAX_FILE_BYTES = 1 << 30
 """Largest file that is read."""
-
-MIN_SIDE = 8
-"""Smallest width and height, in pixels, that can carry evidence after resizing."""
 
 _BLOCK_BYTES, _BLOCKS_KEPT = 1 << 20, 8
 """Of Pillow's own memory, see :func:`reuse_pixel_memory`."""
@@ -53,25 +52,44 @@ class DecodeSettings:
             1,024 px at 224 and 256 px, pixels differ from the ordinary ones by 1 to 1.5 of 255 levels in the
             mean (3 on a field of stars), 99 of 100 by at most 12, single ones by up to 50. A property of the
             model, never of a run: what it was trained on is what it is to score.
+        fit: how a picture that is no square becomes one; see :data:`imagedata.decoding.shape.Fit`.
+        region: the part of the picture that is looked at, before it is resized; None for all of it.
 
     Raises:
-        UsageError: low is not below high.
+        UsageError: low is not below high; no such fit; a region of JPEGs that are reduced while they are
+            decoded, which would mix pixels across its border.
     """
 
     size: int
     window: tuple[float, float] | None = None
     scaled: bool = False
+    fit: Fit = "squeeze"
+    region: Region | None = None
 
     def __post_init__(self) -> None:
         """Refuse a window that has no width: every pixel would be a division by zero."""
         if self.window is not None and not self.window[0] < self.window[1]:
             raise UsageError(f"window is {list(self.window)}; give [low,high] with low below high.")
+        if self.fit not in FITS:
+            raise UsageError(f"fit is '{self.fit}'; it is one of {', '.join(FITS)}.")
+        if self.scaled and self.region is not None:
+            raise UsageError(
+                "scaled_jpeg and roi: JPEGs that are reduced while they are decoded mix pixels across the "
+                "border of the region. Leave one of the two out."
+            )
+
+    @property
+    def without_region(self) -> DecodeSettings:
+        """Of pictures that were cut to the region before they were written."""
+        return self if self.region is None else replace(self, region=None)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON facts."""
         facts: dict[str, Any] = {"size": self.size, "window": list(self.window) if self.window else None}
         # Named where it is on only, so that digests of all that was made without it stay what they were.
-        return facts | ({"scaled": True} if self.scaled else {})
+        facts |= {"scaled": True} if self.scaled else {}
+        facts |= {"fit": self.fit} if self.fit != "squeeze" else {}
+        return facts | ({"region": self.region.to_json()} if self.region else {})
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> DecodeSettings:
@@ -81,6 +99,8 @@ class DecodeSettings:
             size=int(document["size"]),
             window=(float(window[0]), float(window[1])) if window else None,
             scaled=bool(document.get("scaled", False)),
+            fit=document.get("fit", "squeeze"),
+            region=Region.from_json(document["region"]) if document.get("region") else None,
         )
 
 
@@ -138,11 +158,11 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
 
     Steps, in order: header checks, strict decoding of the first frame (of large JPEGs at a fraction of their
     size, where the settings say so), EXIF orientation, 16-bit
-    windowing, alpha onto black, RGB, antialiased bilinear resize to a square (aspect ratio is not kept).
+    windowing, alpha onto black, RGB, the region of interest, antialiased bilinear resize to a square.
 
     Args:
         data: the whole file.
-        settings: working size and window.
+        settings: working size, window, region and fit.
 
     Returns:
         The pixels and the stored size and mode.
@@ -150,7 +170,25 @@ def decode_bytes(data: bytes, settings: DecodeSettings) -> DecodedImage:
     Raises:
         ImageError: not an image, truncated, damaged, too large, too small, or without a defined range.
     """
-    return _decode(data, settings.window, settings.size, scaled=settings.scaled)[0]
+    scaled_to = settings.size if settings.scaled else None
+    with _upright(data, settings.window, scaled_to) as (shown, width, height, mode):
+        return DecodedImage(_at_working_size(shown, settings), width, height, mode)
+
+
+def pixels_at_working_size(pixels: ImageArray, settings: DecodeSettings) -> ImageArray:
+    """What :func:`decode_bytes` makes of a file, of pixels that are decoded already.
+
+    Args:
+        pixels: ``[H, W, 3]`` uint8 RGB, upright, at the size in which they are stored.
+        settings: working size, region and fit.
+
+    Returns:
+        ``[S, S, 3]`` uint8 RGB.
+
+    Raises:
+        ImageError: they have not the proportions of the region's mask, or too little lies in the region.
+    """
+    return _at_working_size(Image.fromarray(pixels), settings)
 
 
 def decode_at_stored_size(data: bytes, window: tuple[float, float] | None) -> Image.Image:
@@ -159,24 +197,31 @@ def decode_at_stored_size(data: bytes, window: tuple[float, float] | None) -> Im
     Raises:
         ImageError: as :func:`decode_bytes`.
     """
-    return _decode(data, window, None)[1]
+    with _upright(data, window) as (shown, *_):
+        return shown.copy()
 
 
-def _decode(
-    data: bytes, window: tuple[float, float] | None, size: int | None, *, scaled: bool = False
-) -> tuple[DecodedImage, Image.Image]:
-    """Pixels with facts, and the same as an image; ``size`` None keeps the stored size."""
+@contextmanager
+def _upright(
+    data: bytes, window: tuple[float, float] | None, scaled_to: int | None = None
+) -> Iterator[tuple[Image.Image, int, int, str]]:
+    """The upright RGB picture, and stored width, height and mode; ``scaled_to`` lets JPEGs be reduced."""
     with opened_image(data) as image:
         width, height, mode = image.width, image.height, image.mode
-        if scaled and size:  # after the check: the header alone decides what is refused
-            image.draft(None, (size, size))
+        if scaled_to:  # after the check: the header alone decides what is refused
+            image.draft(None, (scaled_to, scaled_to))
         is_deep = window is not None and is_deep_colour(image)
         load_whole(image, data)
         shown = _deep_colour(data, image, window) if window and is_deep else image
         ImageOps.exif_transpose(shown, in_place=True)  # a copy would cost a tenth of decoding
-        rgb = to_rgb(shown, window)
-        resized = rgb.resize((size, size), Image.Resampling.BILINEAR) if size else rgb.copy()
-    return DecodedImage(np.array(resized, dtype=np.uint8), width, height, mode), resized
+        yield to_rgb(shown, window), width, height, mode
+
+
+def _at_working_size(shown: Image.Image, settings: DecodeSettings) -> ImageArray:
+    """``[S, S, 3]`` of an upright RGB picture."""
+    if settings.region is not None:
+        shown = settings.region.cut(shown)
+    return np.array(in_square(shown, settings.size, settings.fit), dtype=np.uint8)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from contracts.errors import DataError
 from contracts.rows import LabelArray
-from imagedata.decoding.decode import MIN_SIDE
+from imagedata.decoding.shape import MIN_SIDE
 
 PackFormat = Literal["idx", "cifar", "svhn"]
 PixelArray = npt.NDArray[np.uint8]

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -20,10 +21,11 @@ from ensemble.fitted import FittedEnsemble  # noqa: E402
 from ensemble.module import EnsembleModule  # noqa: E402
 from ensemble.pipeline import fit_fusion  # noqa: E402
 from export import onnx_file, parity  # noqa: E402
-from export.graph import FusedGraph, GraphMember  # noqa: E402
+from export.graph import FusedGraph, GraphMember, resized  # noqa: E402
 from export.onnx_file import write_onnx  # noqa: E402
 from export.parity import check_parity  # noqa: E402
 from export.scoring.model import NEWEST_FORMAT, load_model  # noqa: E402
+from export.tracing import trace  # noqa: E402
 from features.backbones import Backbone  # noqa: E402
 from features.settings import BackboneSettings  # noqa: E402
 from features.tensors import BackboneFeatures  # noqa: E402
@@ -159,6 +161,28 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     # Half-precision rounding of the patches may go the other way where the engines differ in a last digit.
     np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(ours.anomaly_map, patch_map, rtol=5e-3, atol=1e-3)
+
+
+class _Resized(torch.nn.Module):
+    def __init__(self, fit):
+        super().__init__()
+        self.fit = fit
+
+    def forward(self, images):
+        return resized(images, 32, self.fit)
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+def test_pictures_keep_their_shape_in_onnx_runtime(fit):
+    """Any size and batch, with sides that only running tells."""
+    axes = ({number: torch.export.Dim(name) for number, name in enumerate("NHW")},)
+    given = torch.zeros(2, 48, 40, 3, dtype=torch.uint8)
+    model = trace(_Resized(fit).eval(), (given,), ["images"], ["pixels"], axes)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for batch, shape in enumerate([(32, 32), (40, 48), (91, 32), (9, 300), (257, 300)], 1):
+        images = np.random.default_rng(batch).integers(0, 256, (batch, *shape, 3), dtype=np.uint8)
+        [found] = session.run(None, {"images": images})
+        np.testing.assert_allclose(found, _Resized(fit)(torch.from_numpy(images)).numpy(), atol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from features.extract import ImageFile, extract_features
 from features.rows import CachedRows
 from features.runner import backbone_runner
 from features.settings import BackboneSettings
-from imagedata.decoding.decode import DecodeSettings
+from imagedata.decoding.decode import DecodeSettings, decode_file
+from imagedata.decoding.region import Region
 
 DECODE = DecodeSettings(size=32)
 
@@ -178,3 +179,25 @@ def test_a_file_that_broke_since_it_was_looked_at_is_named(tmp_path):
     broken.write_bytes(b"no image any more")
     with pytest.raises(DataError, match=r"gone\.png: not an image.*run the same command again"):
         read_pixels([broken], DecodeSettings(32))
+
+
+def test_copies_are_not_cut_to_the_region_twice(backbone, tmp_path):
+    """A copy was made of pixels of the region, at the working size."""
+    half = DecodeSettings(32, region=Region((0.0, 0.0, 0.5, 1.0)))
+    source, copy = tmp_path / "source.png", tmp_path / "copy.png"
+    Image.fromarray(np.random.default_rng(6).integers(0, 256, (40, 80, 3), dtype=np.uint8)).save(source)
+    Image.fromarray(decode_file(source, half).pixels).save(copy)
+    store = FeatureStore(tmp_path / "features", backbone.shapes)
+    extract_features(backbone, store, [ImageFile("s", source), ImageFile("c", copy, True)], half, "cpu")
+    rows = CachedRows(
+        store,
+        ["s", "c"],
+        [source, copy],
+        np.zeros(2, dtype=np.int64),
+        2,
+        half,
+        is_copy=np.array([False, True]),
+    )
+    of_source, of_copy = rows.images(np.arange(2))
+    assert np.array_equal(of_source, of_copy)
+    np.testing.assert_allclose(*rows.pooled(), rtol=1e-4, atol=1e-5)

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from contracts.errors import DataError
+from contracts.errors import DataError, ImageError
 from imagedata.audit.fact_table import FactTable
+from imagedata.audit.facts import FileFacts
 from imagedata.audit.pool import look_at_files
 from imagedata.audit.result import Audit
 from imagedata.audit.verdicts import problems_of, problems_of_leak
+from imagedata.decoding.region import Region
 from imagedata.layouts.listed_image import ListedImage
 from imagedata.near_duplicates import write_near_duplicates
 from reporting.terminal import note, progress_bar
@@ -79,6 +81,8 @@ def check(
         document |= reading_of(config)
         curve = document["learning_curve"] = kept_curve(config)
         write_page(audit, problems, document)
+        if config.region is not None:
+            note(f"{config.region.sentence} Copies and shortcuts are looked for in whole pictures.")
         print_reading(document)
         print_results(config.options, audit, problems, document)
         if curve is not None:
@@ -118,10 +122,23 @@ def _look_at(config: RunConfig, root: Path, images: list[ListedImage], facts: Fa
     del first_of
     with progress_bar(f"looking at {len(paths)} files", len(paths)) as bar:
         for number, seen in look_at_files(paths, config.spec.window, root=root):
-            facts.put(int(places[number]), seen)
+            facts.put(int(places[number]), _within(config.region, seen))
             bar.advance()
     for place, first in again:
         facts.put(place, facts[first])
+
+
+def _within(region: Region | None, seen: FileFacts) -> FileFacts:
+    """What was found of a file, refused where it has not the shape of the region of interest."""
+    if region is None or not seen.is_usable:
+        return seen
+    # From 5 on, EXIF orientations exchange width and height.
+    size = (seen.height, seen.width) if seen.orientation in range(5, 9) else (seen.width, seen.height)
+    try:
+        region.bounds(size)
+    except ImageError as error:
+        return FileFacts(seen.sha256, seen.n_bytes, error.rule, str(error), file_format=seen.file_format)
+    return seen
 
 
 def _leak(config: RunConfig, audit: Audit) -> dict[str, Any]:

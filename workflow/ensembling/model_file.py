@@ -177,13 +177,22 @@ def _blame_members(system: TrainedSystem, error: ModelError) -> None:
 
 def fused_graph(system: TrainedSystem) -> Any:
     """The whole trained system as one torch module."""
+    import torch
+
     from ensemble.module import EnsembleModule
     from export.graph import FusedGraph
 
     backbones, members = _graph_parts(system)
-    return FusedGraph(
-        backbones, members, EnsembleModule(system.fitted), system.config.recipe.backbone.image_size
-    )
+    decode = system.config.decode
+    graph = FusedGraph(backbones, members, EnsembleModule(system.fitted), decode.size, decode.fit)
+    if decode.region is not None:
+        # Of the map's size, which an image tells.
+        with torch.inference_mode():
+            _, patch_map = graph.eval().member_scores(torch.zeros(1, decode.size, decode.size, 3).byte())
+        seen = None if patch_map is None else decode.region.seen(patch_map.shape[-1], decode.fit)
+        if seen is not None:
+            graph.show_only(torch.from_numpy(seen))
+    return graph
 
 
 def _graph_parts(system: TrainedSystem) -> tuple[dict[str, Any], list[Any]]:

@@ -89,7 +89,7 @@ def evidence_of(run: Run, images: Sequence[tuple[Path, str, ImageArray]], n_near
     # One map per image: the first member that has one, in the order of how much can be said with it.
     for name in _by_weight(run, names, restored):
         rows = rows_of_backbone[backbone_of[name]]
-        maps = [_mean_maps(restored[name], rows.subset(np.array([i]))) for i in range(len(rows))]
+        maps = [_mean_maps(run, restored[name], rows.subset(np.array([i]))) for i in range(len(rows))]
         if maps[0] is not None:
             heat = np.concatenate([each for each in maps if each is not None])
             heat_of, usual = name, _usual(run, restored[name], backbones[backbone_of[name]])
@@ -147,8 +147,8 @@ def _mean_scores(members: list[Member], rows: CachedRows) -> FloatArray:
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
 
 
-def _mean_maps(members: list[Member], rows: CachedRows) -> FloatArray | None:
-    """``[n, g, g]``, or None where the member has no map.
+def _mean_maps(run: Run, members: list[Member], rows: CachedRows) -> FloatArray | None:
+    """``[n, g, g]``, lowest outside of the region of interest, or None where the member has no map.
 
     Training images are mapped as if the member had not learned from them, where it can do so.
     """
@@ -163,7 +163,8 @@ def _mean_maps(members: list[Member], rows: CachedRows) -> FloatArray | None:
         if found[0] is None:
             return None
         maps.append(torch.cat(found).float())
-    return np.asarray(torch.stack(maps).mean(dim=0).numpy())
+    mean, decode = np.asarray(torch.stack(maps).mean(dim=0).numpy()), run.config.decode
+    return mean if decode.region is None else decode.region.within(mean, decode.fit)
 
 
 def _by_weight(run: Run, names: list[str], fits: dict[str, list[Member]]) -> list[str]:
@@ -179,7 +180,7 @@ def _usual(run: Run, members: list[Member], backbone: BackboneWithStore) -> tupl
     # Evenly spaced rather than the first, which may all be of one group.
     rows = rows[:: max(1, len(rows) // _USUAL_ROWS)][:_USUAL_ROWS]
     backbone.fill(run.data, rows, run.config.decode, "cpu")
-    maps = _mean_maps(members, backbone.rows(run.data, rows, run.config.decode))
+    maps = _mean_maps(run, members, backbone.rows(run.data, rows, run.config.decode))
     assert maps is not None  # the caller has seen one
     median, most = np.percentile(maps, [50.0, 99.5])
     return float(median), float(most)

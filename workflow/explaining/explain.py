@@ -16,7 +16,7 @@ from contracts.files import atomic_writer
 from contracts.rows import FloatArray, ImageArray
 from contracts.text import printable
 from ensemble.explanation import MemberShare, member_shares
-from imagedata.decoding.decode import decode_bytes, decode_file, read_image_bytes
+from imagedata.decoding.decode import decode_at_stored_size, decode_bytes, decode_file, read_image_bytes
 from imagedata.decoding.formats import IMAGE_SUFFIXES
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from workflow.explaining.attribution import AllEvidence, Evidence
 
 _NEAREST = 3
+_LONGEST_WHOLE = 640  # pixels
 _OF_SPLIT = {
     "train": "a training image: the members have learned from it, so their scores are too optimistic",
     "test": "a test image",
@@ -39,11 +40,12 @@ _OUT_OF_FOLD = "a training image: its scores are by members that did not see it"
 
 @dataclass(frozen=True)
 class _Image:
-    """An image to be explained."""
+    """An image to be explained; ``whole`` shows where the region of interest lies, if there is one."""
 
     path: Path
     sha256: str
     pixels: ImageArray
+    whole: ImageArray | None = None
 
 
 def explain(options: RunOptions, images: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def explain(options: RunOptions, images: Sequence[Path], output: Path | None = N
         and no test set), probability (None without labels), p_normal, decision, members (score, contribution,
         shares of rows that score lower), map (member, largest value, usual values), patches (place and
         distance, with the nearest normal patches: path, place, distance) and picture. Places are rows and
-        columns from 0, and a box as shares of the sides.
+        columns from 0, and a box as shares of the sides of what the model sees.
 
     Raises:
         UsageError: no image named, or one that does not exist.
@@ -120,11 +122,23 @@ def _read(run: Run, images: Sequence[Path]) -> tuple[list[_Image], list[dict[str
         try:
             content = read_image_bytes(path)
             pixels = decode_bytes(content, run.config.decode).pixels
+            whole = _whole(run, content)
         except ImageError as error:
             failed.append({"path": str(path), "reason": str(error)})
         else:
-            usable.append(_Image(path, hashlib.sha256(content).hexdigest(), pixels))
+            usable.append(_Image(path, hashlib.sha256(content).hexdigest(), pixels, whole))
     return usable, failed
+
+
+def _whole(run: Run, content: bytes) -> ImageArray | None:
+    """The whole picture with its region of interest, small enough for a page; None without a region."""
+    region = run.config.region
+    if region is None:
+        return None
+    picture = decode_at_stored_size(content, run.config.spec.window)
+    region.bounds(picture.size)
+    picture.thumbnail((_LONGEST_WHOLE, _LONGEST_WHOLE))
+    return region.drawn_on(picture)
 
 
 @dataclass(frozen=True)
@@ -191,6 +205,7 @@ def _explained(
             name=image.path.name,
             verdict=_verdict(run, probability, p_normal, decision),
             pixels=image.pixels,
+            whole=image.whole,
             heat=found.heat,
             heat_of=evidence.heat_of,
             usual=evidence.usual,

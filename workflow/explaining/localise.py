@@ -16,7 +16,9 @@ from contracts.files import write_json
 from contracts.rows import FloatArray, MaskArray
 from evaluation.localisation import FPR_LIMIT, Figure, Localisation, PixelCounts, thresholds_of
 from features.rows import read_pixels
+from imagedata.decoding.decode import DecodeSettings
 from imagedata.decoding.masks import read_mask
+from imagedata.decoding.shape import middle
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note, progress_bar
 from workflow.run.prepared import group_numbers
@@ -61,7 +63,7 @@ def localise(options: RunOptions) -> dict[str, Any]:
     with progress_bar(f"comparing {len(rows)} maps with masks", len(rows)) as bar:
         for row, mask, heat in zip(rows, masks, maps, strict=True):
             # A mask is read twice, so that no more than one is in memory.
-            counts.add(*_at_one_size(heat, row, None if mask is None else read_mask(mask)))
+            counts.add(*_at_one_size(heat, row, None if mask is None else read_mask(mask), config.decode))
             bar.advance()
     kinds = _measure(config, rows, masks, counts)
     document: dict[str, Any] = {
@@ -100,7 +102,7 @@ def _usable(run: Run) -> tuple[list[ManifestRow], list[Path | None], list[dict[s
         if row.mask is not None:
             try:
                 # Read once here and thrown away: a broken mask must be named before minutes of mapping.
-                read_mask(run.data.manifest.root / row.mask)
+                reason = _unseen(run.config.decode, row, read_mask(run.data.manifest.root / row.mask))
             except ImageError as error:
                 reason = f"{row.mask}: {error}"
         if reason:
@@ -143,13 +145,40 @@ def _maps(run: Run, rows: list[ManifestRow]) -> tuple[FloatArray, str]:
     return np.concatenate(maps), model.sha256
 
 
-def _at_one_size(heat: FloatArray, row: ManifestRow, mask: MaskArray | None) -> tuple[FloatArray, MaskArray]:
-    """A map stretched bilinearly to its mask's size; a normal image is all normal at its own size."""
+def _at_one_size(
+    heat: FloatArray, row: ManifestRow, mask: MaskArray | None, decode: DecodeSettings
+) -> tuple[FloatArray, MaskArray]:
+    """A map stretched bilinearly to its mask's size, and the mask; both as far as the model looks.
+
+    A normal image is all normal at its own size.
+    """
     if mask is None:
-        mask = np.zeros((row.height, row.width), dtype=np.bool_)
-    size = (mask.shape[1], mask.shape[0])
-    stretched = Image.fromarray(np.ascontiguousarray(heat)).resize(size, Image.Resampling.BILINEAR)
+        own = decode.region.mask_size if decode.region is not None else None
+        width, height = own or (row.width, row.height)
+        mask = np.zeros((height, width), dtype=np.bool_)
+    if decode.region is not None:
+        mask = decode.region.cut_mask(mask)
+    height, width = mask.shape
+    if decode.fit == "crop":
+        left, top, right, bottom = middle(width, height)
+        mask = mask[top:bottom, left:right]
+        height, width = mask.shape
+    box = None
+    if decode.fit == "pad":
+        # The part of the map that shows the picture and not the bars beside it.
+        inner = [side / max(width, height) * heat.shape[0] for side in (width, height)]
+        left, top = ((heat.shape[0] - side) / 2 for side in inner)
+        box = (left, top, left + inner[0], top + inner[1])
+    stretched = Image.fromarray(np.ascontiguousarray(heat)).resize(
+        (width, height), Image.Resampling.BILINEAR, box=box
+    )
     return np.asarray(stretched, dtype=np.float32), mask
+
+
+def _unseen(decode: DecodeSettings, row: ManifestRow, mask: MaskArray) -> str:
+    """Why an anomaly cannot be found, as the model does not look where it is; empty where it can."""
+    blank = np.zeros((1, 1), dtype=np.float32)
+    return "" if _at_one_size(blank, row, mask, decode)[1].any() else "it lies outside of what is looked at."
 
 
 def _measure(

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from contracts.errors import UsageError
 from export.scoring.model import NO_PROBABILITY
+from imagedata.decoding.region import Region
+from imagedata.decoding.shape import shape_sentence
 from reporting.terminal import console, note
 
 
@@ -75,6 +77,14 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
             f"JPEGs of at least {2 * int(decode['size'])} px on both sides are reduced while they are "
             "decoded (scaled_jpeg), in scoring as in training: whoever decodes for this file in another way "
             "feeds it other pixels."
+        )
+    # Of files that name neither, nothing was said before there were such keys either.
+    if "fit" in decode:
+        sentences.append(shape_sentence(decode["fit"]))
+    if "region" in decode:
+        sentences.append(
+            f"{Region.from_json(decode['region']).sentence} Files are cut to it when they are decoded; "
+            "arrays are to be cut by whoever gives them, as Scorer.pixels_of does."
         )
     if "student" in metadata:
         metric, of_metric = next(iter(metadata["figures"].items()))

@@ -30,12 +30,11 @@ def maps_of(run: Run, rows: Sequence[ManifestRow], pixels: ImageArray) -> tuple[
     Returns:
         None and an empty text where no member has such a map.
     """
-    if rows[0].split != "test":
-        return _maps_without_own(run, rows)
-    from_file = _maps_of_model(run, pixels)
-    if from_file is not None:
+    if rows[0].split == "test" and (from_file := _maps_of_model(run, pixels)) is not None:
         return from_file, "the anomaly map of model.onnx"
-    return _maps_of_member(run, rows)
+    maps, origin = _maps_of_member(run, rows) if rows[0].split == "test" else _maps_without_own(run, rows)
+    region, fit = run.config.region, run.config.recipe.fit
+    return (maps if maps is None or region is None else region.within(maps, fit)), origin
 
 
 def _maps_of_model(run: Run, pixels: ImageArray) -> FloatArray | None:

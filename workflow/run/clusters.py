@@ -62,7 +62,8 @@ def write_clusters(config: RunConfig, data: PreparedData, pooled: FloatArray) ->
 
 
 def _key(config: RunConfig, data: PreparedData) -> str:
-    return digest_of([data.train_digest, config.recipe.backbone.identity(), config.seed])
+    shape = [config.shape_key] if config.shape_key else []
+    return digest_of([data.train_digest, config.recipe.backbone.identity(), config.seed, *shape])
 
 
 def _minority_rows(data: PreparedData) -> list[str]:

@@ -31,7 +31,8 @@ class BackboneWithStore:
 
     def fill(self, data: PreparedData, rows: list[ManifestRow], decode: DecodeSettings, device: str) -> int:
         """Compute the features of rows that the store lacks; returns how many."""
-        files = [ImageFile(row.sha256, data.file_of(row)) for row in rows]
+        # Augmented copies were made of pixels at the working size.
+        files = [ImageFile(row.sha256, data.file_of(row), row.split == "augmented") for row in rows]
         # Distinct bytes: equal files share one entry of the store.
         n_missing = len({file.sha256 for file in files if file.sha256 not in self.store})
         if n_missing == 0:
@@ -96,4 +97,6 @@ def feature_folder(config: RunConfig, backbone: Backbone) -> Path:
         name += f"-window-{low:g}-{high:g}"
     if config.spec.scaled_jpeg:
         name += "-scaled"
+    for key, value in config.shape_key.items():
+        name += f"-{key}-{value}"
     return config.options.runs / "features" / name

@@ -227,6 +227,7 @@ class FitKeys:
         self._copies = data.augmented_digest if data.augmented else ""
         self._targets = data.targets_digest
         self._contamination = contamination_of(config)
+        self._shape = config.shape_key
 
     def of(self, plan: MemberPlan, train: str, scored: str, fold: int, seed: int, *more: Any) -> str:
         """The key of one fit.
@@ -254,6 +255,7 @@ class FitKeys:
                 # Empty if there are none, so that such fits keep the keys they had before copies existed.
                 *([self._copies] if self._copies and learns_from_copies(plan) else []),
                 *(["scaled"] if spec.scaled_jpeg else []),
+                *([self._shape] if self._shape else []),
                 *([{"targets": self._targets}] if self._targets else []),
                 *([{"contamination": contamination}] if contamination and is_harmed(plan) else []),
                 *([{"revision": revision}] if revision else []),

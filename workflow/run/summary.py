@@ -11,6 +11,7 @@ from rich.table import Table
 
 from contracts.errors import UsageError
 from contracts.text import printable
+from imagedata.decoding.shape import shape_sentence
 from imagedata.file_names import of_other_endings
 from reporting.terminal import console, note
 from workflow.run.prepared import PreparedData
@@ -19,6 +20,10 @@ from workflow.settings.config import RunConfig
 
 MOST_PRIOR_RATIO = 2.0
 """Class shares of test set and deployment that differ by a larger factor are pointed out."""
+
+
+MOST_ASPECT_RATIO = 1.15
+"""Sides of images that differ by a larger factor are pointed out."""
 
 
 def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
@@ -43,6 +48,9 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
             int(np.sum(is_minority & (data.fold_of_row == fold))) for fold in range(config.recipe.folds)
         ],
         "regime": data.regime,
+        "fit": config.recipe.fit,
+        "roi": None if config.region is None else config.to_json()["dataset"]["roi"],
+        "median_aspect": median_aspect(data),
         "repeats": data.n_repeats,
         "measured": data.measured if is_labelled else None,
         # Without an image of the minority nothing is known of its share.
@@ -123,6 +131,24 @@ def prior_sentence(config: RunConfig, data: PreparedData) -> str:
     )
 
 
+def median_aspect(data: PreparedData) -> float:
+    """Longer side over shorter, of the median training image as it is stored; 1 is a square."""
+    return float(np.median([max(r.width, r.height) / max(1, min(r.width, r.height)) for r in data.train]))
+
+
+def shape_sentences(config: RunConfig, aspect: float) -> list[str]:
+    """The region of interest, and what becomes of pictures that are no squares; none where all is usual."""
+    found = [] if config.region is None else [config.region.sentence]
+    if config.recipe.fit != "squeeze":
+        found.append(shape_sentence(config.recipe.fit))
+    elif config.region is None and aspect > MOST_ASPECT_RATIO:
+        found.append(
+            f"In half of the training images the longer side is at least {aspect:.2f} times the shorter one; "
+            "they are squeezed into squares. -o fit=pad and -o fit=crop keep their shape."
+        )
+    return found
+
+
 def _shares(data: PreparedData, split: Literal["train", "test"]) -> tuple[float, ...]:
     counts = data.counts() if split == "train" else data.manifest.counts(split)
     return tuple(counts[name] / sum(counts.values()) for name in data.manifest.class_names)
@@ -194,7 +220,7 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
             "supervised members that learn from the images themselves; no figure counts them and they are "
             "never scored." + (f" {alike} of them are equal to another copy." if alike else "")
         )
-    for sentence in regime_sentences(config, data):
+    for sentence in [*regime_sentences(config, data), *shape_sentences(config, facts["median_aspect"])]:
         note(sentence)
     repeats = f"{data.n_repeats} repeats of " if data.n_repeats > 1 else ""
     deployed = facts["deployment_prior"]

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from contracts.errors import UsageError, nearest_match
 from ensemble.threshold_rule import check_rule, parse_rule
 from imagedata.decoding.decode import DecodeSettings
+from imagedata.decoding.masks import read_region
+from imagedata.decoding.region import Region
 from imagedata.layouts.class_folders import ClassFolders
 from imagedata.layouts.registry import layout_of_kind
 from imagedata.layouts.said import Said
@@ -94,6 +96,7 @@ class RunConfig:
         folder: the run folder.
         owns_tree: the folder of the data set holds this data set and nothing else, so that an image in it
             that is not used is worth a sentence.
+        region: of interest, as the spec names it.
     """
 
     options: RunOptions
@@ -103,6 +106,7 @@ class RunConfig:
     data_dir: Path | None
     folder: Path
     owns_tree: bool = False
+    region: Region | None = None
 
     @property
     def seed(self) -> int:
@@ -112,7 +116,14 @@ class RunConfig:
     @property
     def decode(self) -> DecodeSettings:
         """How images become pixels in this run."""
-        return DecodeSettings(self.recipe.backbone.image_size, self.spec.window, self.spec.scaled_jpeg)
+        size, spec = self.recipe.backbone.image_size, self.spec
+        return DecodeSettings(size, spec.window, spec.scaled_jpeg, self.recipe.fit, self.region)
+
+    @property
+    def shape_key(self) -> dict[str, str]:
+        """Of fit and region, for the keys of all that is made of pixels; empty where both are the default."""
+        fit, region = self.recipe.fit, self.region
+        return {**({"fit": fit} if fit != "squeeze" else {}), **({"roi": region.digest} if region else {})}
 
     def member(self, name: str) -> MemberPlan:
         """One member by name.
@@ -130,12 +141,19 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The resolved configuration, as kept in the run folder."""
-        dataset = self.spec.model_dump(mode="json")
-        if not self.spec.scaled_jpeg:  # left out, so that digests are those of before there was such a key
+        dataset, recipe = self.spec.model_dump(mode="json"), self.recipe.model_dump(mode="json")
+        # Left out where they change nothing, so that digests are those of before there were such keys.
+        if not self.spec.scaled_jpeg:
             del dataset["scaled_jpeg"]
+        if self.region is None:
+            del dataset["roi"]
+        elif self.region.mask:
+            dataset["roi"] = {"mask": self.spec.roi, "digest": self.region.digest}
+        if self.recipe.fit == "squeeze":
+            del recipe["fit"]
         return {
             "dataset": dataset,
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": recipe,
             "members": {plan.name: plan.identity() for plan in self.members},
             "seed": self.seed,
         }
@@ -184,6 +202,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
         # A spec of the catalogue is found below a folder with other data sets; one that `datasets add` wrote
         # names its own folder.
         owns_tree=found.is_folder or any(Path(root).is_absolute() for root in spec.layout.roots),
+        region=read_region(spec.roi, found.data_dir),
     )
 
 
@@ -248,6 +267,8 @@ def _with_defaults(saved: object) -> dict[str, Any]:
 
 def _without_place(dataset: dict[str, Any]) -> dict[str, Any]:
     """The data set without the keys that say where it lies: whether it only moved, its files decide."""
+    if isinstance(dataset.get("roi"), dict):  # a mask, of which the content counts
+        dataset = {**dataset, "roi": dataset["roi"].get("digest")}
     layout = dataset.get("layout")
     if not isinstance(layout, dict):
         return dataset

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 import recipes
 from contracts.errors import UsageError, nearest_match
 from features.settings import BackboneSettings
+from imagedata.decoding.shape import Fit
 from imagedata.resolve import read_yaml_mapping
 from workflow.settings.documents import validated
 from workflow.settings.registry import BASELINE, entry_of, settings_class
@@ -44,6 +45,8 @@ class Recipe(BaseModel):
         kinds: whether the minority is left out kind by kind, to measure what the model is worth on kinds that
             it has never seen: ``auto``, where kinds are known and every member is fitted in seconds;
             ``named``, where kinds are known, whatever it takes; ``off``. See :mod:`workflow.run.kinds`.
+        fit: how pictures that are no squares become one: ``squeeze`` stretches them, ``pad`` fills up with
+            grey, ``crop`` takes the middle; see :mod:`imagedata.decoding.shape`.
         backbone: the frozen backbone.
         members: member name → its settings. ``type`` names the member type if it is not the name, and
             ``backbone`` gives the member a backbone of its own. False excludes a member of the recipe.
@@ -60,6 +63,7 @@ class Recipe(BaseModel):
     bootstrap: int = Field(default=2000, ge=100)
     contamination: float = Field(default=0.1, ge=0.0, le=0.5)
     kinds: Literal["auto", "named", "off"] = "auto"
+    fit: Fit = "squeeze"
     backbone: BackboneSettings = BackboneSettings()
     members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)
 

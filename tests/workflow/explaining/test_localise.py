@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagedata.decoding.decode import DecodeSettings
+from imagedata.decoding.region import Region
 from imagedata.manifest import Manifest
 from imagedata.manifest_row import ManifestRow
-from workflow.explaining.localise import _at_one_size
+from workflow.explaining.localise import _at_one_size, _unseen
 
 
 def test_a_data_set_without_masks(fitted):
@@ -27,15 +29,39 @@ def test_a_run_that_is_not_finished(trained):
 def test_maps_are_stretched_to_the_mask():
     row = ManifestRow("a.png", "good", "a", "test", "a", 40, 20, "RGB", "ok", "")
     heat = np.array([[0.0, 1.0], [0.0, 1.0]], dtype=np.float32)
-    stretched, mask = _at_one_size(heat, row, None)
+    stretched, mask = _at_one_size(heat, row, None, DecodeSettings(32))
     assert stretched.shape == mask.shape == (20, 40)
     assert not mask.any()
     assert stretched[:, 0].max() == 0
     assert stretched[:, -1].min() == 1
     assert (np.diff(stretched[5]) >= 0).all()
     own = np.zeros((10, 10), dtype=bool)
-    assert _at_one_size(heat, row, own)[0].shape == (10, 10)
+    assert _at_one_size(heat, row, own, DecodeSettings(32))[0].shape == (10, 10)
     assert 0.4 < float(np.asarray(Image.fromarray(stretched)).mean()) < 0.6
+
+
+def test_map_and_mask_are_compared_where_the_model_looks():
+    """Masks are cut, cropped and freed of bars as pictures are, so that maps meet their pixels."""
+    row = ManifestRow("a.png", "bad", "a", "test", "a", 40, 20, "RGB", "ok", "")
+    heat = np.tile(np.linspace(0, 1, 8, dtype=np.float32), (8, 1)).T  # rises downwards
+    marked = np.zeros((20, 40), dtype=bool)
+    marked[15:, 30:] = True
+    padded, mask = _at_one_size(heat, row, marked, DecodeSettings(8, fit="pad"))
+    assert np.array_equal(mask, marked)
+    # The picture fills rows 2 to 6 of the 8.
+    assert padded.min() == pytest.approx(2 / 7, abs=0.1)
+    assert padded.max() == pytest.approx(5 / 7, abs=0.1)
+    _, mask = _at_one_size(heat, row, marked, DecodeSettings(8, fit="crop"))
+    assert np.array_equal(mask, marked[:, 10:30])
+    right = DecodeSettings(8, region=Region((0.5, 0.0, 1.0, 1.0)))
+    assert np.array_equal(_at_one_size(heat, row, marked, right)[1], marked[:, 20:])
+    assert _unseen(right, row, marked) == ""
+    left = DecodeSettings(8, region=Region((0.0, 0.0, 0.5, 1.0)))
+    assert "outside of what is looked at" in _unseen(left, row, marked)
+    inside = np.zeros((40, 80), dtype=bool)
+    inside[20:, 40:] = True
+    heat_map, mask = _at_one_size(heat, row, None, DecodeSettings(8, region=Region.of_mask(inside)))
+    assert heat_map.shape == mask.shape == (20, 40)
 
 
 @pytest.mark.slow
