@@ -47,7 +47,7 @@ class ImageRows(Protocol):
 
     @property
     def is_copy(self) -> MaskArray:
-        """``[N]`` whether a row is an augmented copy of another, whose label and group it has.
+        """``[N]`` whether a row is an augmented copy or a view of another, whose label and group it has.
 
         Copies are there to learn from. They enter no class share and judge nothing: a member that sets
         rows aside sets real ones aside, and leaves out the copies of their groups.

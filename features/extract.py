@@ -15,6 +15,7 @@ from features.cache import FeatureStore
 from features.rows import read_pixels
 from features.runner import backbone_runner
 from imagedata.decoding.decode import DecodeSettings
+from imagedata.views import View
 
 _BATCH = 32
 _SHARD = 256
@@ -22,11 +23,19 @@ _SHARD = 256
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image, identified by its content, where it is, and whether it was cut to the region already."""
+    """An image, identified by its content, and where it is.
+
+    Attributes:
+        sha256: of the file's bytes; the digest of its view where there is one.
+        path: of the file.
+        is_cut: whether it was cut to the region already.
+        view: how it is seen; None as it is.
+    """
 
     sha256: str
     path: Path
     is_cut: bool = False
+    view: View | None = None
 
 
 def extract_features(
@@ -77,4 +86,9 @@ def extract_features(
 
 
 def _pixels_of(files: Sequence[ImageFile], decode: DecodeSettings) -> ImageArray:
-    return read_pixels([file.path for file in files], decode, [file.is_cut for file in files])
+    return read_pixels(
+        [file.path for file in files],
+        decode,
+        [file.is_cut for file in files],
+        [file.view for file in files],
+    )

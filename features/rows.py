@@ -12,18 +12,23 @@ from contracts.errors import DataError, ImageError
 from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
 from features.cache import FeatureStore
 from imagedata.decoding.decode import DecodeSettings, decode_file
+from imagedata.views import View
 
 
 def read_pixels(
-    paths: Sequence[Path], decode: DecodeSettings, is_cut: Sequence[bool] | MaskArray | None = None
+    paths: Sequence[Path],
+    decode: DecodeSettings,
+    is_cut: Sequence[bool] | MaskArray | None = None,
+    views: Sequence[View | None] | None = None,
 ) -> ImageArray:
     """``[n, S, S, 3]`` uint8 pixels of files that could be decoded when the data set was inspected.
 
     Args:
-        paths: the files.
+        paths: n files.
         decode: working size, window, region and fit.
         is_cut: whether a file was written of pixels that were cut to the region already, as augmented copies
             are; None where none was.
+        views: of each file, how it is seen; None for all of them as they are.
 
     Raises:
         DataError: a file is missing or has changed since; the message names it.
@@ -32,12 +37,14 @@ def read_pixels(
     for place, path in enumerate(paths):
         try:
             settings = decode.without_region if is_cut is not None and is_cut[place] else decode
-            pixels.append(decode_file(path, settings).pixels)
+            image = decode_file(path, settings).pixels
         except ImageError as error:
             raise DataError(
                 f"{path}: {error} It could be read when the data set was inspected. "
                 "Restore it, or run the same command again to exclude it."
             ) from error
+        view = views[place] if views is not None else None
+        pixels.append(image if view is None else view.of(image))
     # All files are decoded to one size, so they stack.
     return np.stack(pixels)
 
@@ -53,7 +60,9 @@ class CachedRows:
         n_classes: K.
         decode: working size and window.
         groups: ``[N]`` group numbers; None means that every row is a group of its own.
-        is_copy: ``[N]`` whether a row is an augmented copy; None means that none is.
+        is_copy: ``[N]`` whether a row is an augmented copy or a view; None means that none is.
+        views: ``[N]`` how each row's file is seen; None for all of them as they are. A view's row has the
+            view's digest.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class CachedRows:
         decode: DecodeSettings,
         groups: IndexArray | None = None,
         is_copy: MaskArray | None = None,
+        views: Sequence[View | None] | None = None,
     ) -> None:
         self._store = store
         self._digests = list(digests)
@@ -75,6 +85,7 @@ class CachedRows:
         self._decode = decode
         self._groups = np.arange(len(self._digests)) if groups is None else groups
         self._is_copy = np.zeros(len(self._digests), dtype=np.bool_) if is_copy is None else is_copy
+        self._views = [None] * len(self._digests) if views is None else list(views)
 
     @property
     def labels(self) -> LabelArray:
@@ -93,7 +104,7 @@ class CachedRows:
 
     @property
     def is_copy(self) -> MaskArray:
-        """``[N]`` whether a row is an augmented copy of another."""
+        """``[N]`` whether a row is an augmented copy or a view of another."""
         return self._is_copy
 
     @property
@@ -120,6 +131,7 @@ class CachedRows:
             self._decode,
             self._groups[indices],
             self._is_copy[indices],
+            [self._views[i] for i in indices],
         )
 
     def pooled(self) -> FloatArray:
@@ -133,4 +145,7 @@ class CachedRows:
 
     def images(self, positions: IndexArray) -> ImageArray:
         """``[B, S, S, 3]`` uint8 RGB pixels at the working size."""
-        return read_pixels([self._paths[i] for i in positions], self._decode, self._is_copy[positions])
+        views = [self._views[i] for i in positions]
+        # A view is made of an image that is still to be cut; an augmented copy was made of one that was.
+        is_cut = [bool(self._is_copy[i]) and self._views[i] is None for i in positions]
+        return read_pixels([self._paths[i] for i in positions], self._decode, is_cut, views)

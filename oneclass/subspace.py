@@ -95,12 +95,14 @@ class Subspace(FormulaMember):
         rows_of_grid, of_patches = _read(normal, pools, self.settings.variance)
         if len(normal) > 1 and not any(x.std(axis=0).any() for x in rows_of_grid.values()):
             raise MemberCollapsedError(f"subspace: collapsed, its {len(normal)} majority rows are all alike.")
+        # A view belongs to its image's family, and is no image that a score could be typical of.
         parts = held_out_parts(families_of(normal), context.seed, _PARTS)
+        is_image = ~normal.is_copy
         arrays: Arrays = of_patches.arrays(_PATCHES)
         references, found = [], []
         for grid, x in rows_of_grid.items():
             subspace = _subspace_of(x, self.settings.variance)
-            residuals = _held_out_residuals(x, parts, self.settings.variance)
+            residuals = _held_out_residuals(x, is_image, parts, self.settings.variance)
             scale = ScoreScale.of_reference(residuals)
             found.append(f"{subspace.axes.shape[1]} of {x.shape[1]} directions of {grid} x {grid} cells")
             arrays |= {f"pool_{grid}": pools[grid], f"scale_{grid}": _numbers(scale), **subspace.arrays(grid)}
@@ -248,20 +250,23 @@ def _kept(variances: Doubles, axes: Doubles, share: float) -> Doubles:
     return np.ascontiguousarray(axes[:, ::-1][:, :n_kept])
 
 
-def _held_out_residuals(rows: Doubles, parts: list[MaskArray], variance: float) -> FloatArray:
-    """``[R, 1]`` residuals of normal rows off a subspace of the other rows.
+def _held_out_residuals(
+    rows: Doubles, is_image: MaskArray, parts: list[MaskArray], variance: float
+) -> FloatArray:
+    """``[R, 1]`` residuals of normal images off a subspace of the other rows.
 
     A subspace passes closer to the rows that it was made of than to others; with fewer rows than features it
     passes through nearly all they have.
 
     Args:
         rows: ``[N, D]``.
+        is_image: ``[N]`` False for copies and views.
         parts: see :func:`oneclass.majority.held_out_parts`; a single row has no others to be measured by.
         variance: of the subspaces.
     """
     if not parts:
-        return _subspace_of(rows, variance).residuals(rows).astype(np.float32)
-    residuals = [_subspace_of(rows[~part], variance).residuals(rows[part]) for part in parts]
+        return _subspace_of(rows, variance).residuals(rows[is_image]).astype(np.float32)
+    residuals = [_subspace_of(rows[~part], variance).residuals(rows[part & is_image]) for part in parts]
     return np.concatenate(residuals).astype(np.float32)
 
 

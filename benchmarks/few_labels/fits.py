@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,14 @@ from contracts.files import digest_of, read_arrays, write_arrays
 from contracts.rows import FloatArray, IndexArray
 from features.rows import CachedRows
 from imagedata.folds import assign_folds
-from workflow.run.features import BackboneWithStore, rows_of
+from workflow.run.copies.views import views_of
+from workflow.run.features import BackboneWithStore, rows_of, rows_to_learn_from
 from workflow.run.fits import FINAL, Fit, fits_of
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
 from workflow.settings.registry import entry_of
-from workflow.training.train import run_fit
+from workflow.training.train import positions_to_fit, run_fit
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,13 @@ class FewLabels:
     def prepared(self) -> PreparedData:
         """The problem as the rows of a run."""
         rows = self.of.rows
+        train = [rows[i] for i in self.train]
         return PreparedData(
             self.of.manifest,
-            [rows[i] for i in self.train],
+            train,
             [rows[i] for i in self.draw.test],
             self.fold_of_row,
+            views=views_of(self.config, train),
         )
 
     @property
@@ -151,7 +155,9 @@ def scores_of(
         def rows_at(positions: IndexArray) -> CachedRows:
             return rows_of(loaded.store, data, [rows[i] for i in positions], problem.config.decode)
 
-        found = _fit_all(fits, rows_at, scored, data.fold_of_row, problem)
+        train, sources = rows_to_learn_from(loaded.store, data, plan, problem.config.decode)
+        learnt = _Learnt(train, data.fold_of_row, sources)
+        found = _fit_all(fits, learnt, rows_at, scored, problem)
         write_arrays(path, {"folds": found.folds, "test": found.test}, {"collapsed": found.collapsed})
     # A row's own fold. What a one-class member also scored are all candidates, whatever is trained on.
     scored_at = np.arange(len(problem.train))
@@ -185,11 +191,25 @@ def _read(path: Path) -> _Fitted | None:
     return _Fitted(arrays["folds"], arrays["test"], meta["collapsed"])
 
 
+class _Learnt(NamedTuple):
+    """What fits learn from.
+
+    Attributes:
+        rows: N training rows, and behind them M copies and views.
+        fold_of_row: ``[N]``.
+        source_of_copy: ``[M]`` position of each one's image among the N.
+    """
+
+    rows: CachedRows
+    fold_of_row: npt.NDArray[np.int64]
+    source_of_copy: IndexArray
+
+
 def _fit_all(
     fits: list[Fit],
+    learnt: _Learnt,
     rows_at: Callable[[IndexArray], CachedRows],
     scored: IndexArray,
-    fold_of_row: npt.NDArray[np.int64],
     problem: FewLabels,
 ) -> _Fitted:
     """Fit on all folds and on all training rows, which are the first of the rows ``scored``."""
@@ -199,15 +219,18 @@ def _fit_all(
     final = np.full((len(test), 1), np.nan, dtype=np.float32)
     collapsed = ""
     for fit in fits:
-        learns = np.flatnonzero(fold_of_row != fit.fold)
+        learns = np.flatnonzero(learnt.fold_of_row != fit.fold)
         asked = np.setdiff1d(np.arange(len(scored)), learns)
+        positions = positions_to_fit(learnt.fold_of_row, learnt.source_of_copy, fit.fold)
+        copies = positions[len(learns) :] - len(learnt.fold_of_row)
         # As the final fit of the rows outside the fold, so that it scores whatever rows it is asked for.
         result = run_fit(
             replace(fit, fold=FINAL),
-            rows_at(scored[learns]),
+            learnt.rows.subset(positions),
             rows_at(test if fit.fold == FINAL else scored[asked]),
             np.zeros(len(learns), dtype=np.int64),
             "cpu",
+            np.searchsorted(learns, learnt.source_of_copy[copies]),
         )
         collapsed = collapsed or result.collapsed
         if fit.fold == FINAL:

@@ -16,6 +16,7 @@ from benchmarks.few_labels.sets import LabelledSet, SetPlan, load_set
 from contracts.files import Arrays, read_arrays, write_arrays
 from contracts.scores import ScoreColumn, ScoreTable
 from reporting.terminal import note
+from workflow.run.copies.views import views_to_fit
 from workflow.run.features import BackboneWithStore, load_backbones
 from workflow.run.fits import can_learn
 from workflow.settings.registry import entry_of
@@ -151,7 +152,8 @@ def _problems_of(
     needed = np.concatenate([draw.majority, draw.candidates, draw.test])
     problems = [FewLabels.make(of, draw, n) for n in usable_counts(counts, n_minority)]
     for problem in problems:
-        loaded.fill(problem.prepared, [of.rows[i] for i in needed], of.config.decode, "cpu")
+        views = views_to_fit(problem.prepared, of.config.members)
+        loaded.fill(problem.prepared, [of.rows[i] for i in needed], of.config.decode, "cpu", views.pairs)
         made = scores_on(problem, loaded, cache)
         made.write(folder / f"{made.name}.npz")
         yield made

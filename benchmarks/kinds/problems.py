@@ -19,7 +19,8 @@ from benchmarks.few_labels.sets import LabelledSet, SetPlan, load_set
 from benchmarks.few_labels.tables import Problem, scores_on
 from ensemble.unseen import UnseenKinds
 from reporting.terminal import note
-from workflow.run.features import BackboneWithStore, load_backbones, rows_of
+from workflow.run.copies.views import views_to_fit
+from workflow.run.features import BackboneWithStore, load_backbones, rows_to_learn_from
 from workflow.run.fits import read_result
 from workflow.run.kinds import kind_fits_of, kinds_of_run, unseen_kinds, without_its_kind
 from workflow.training.train import run_fit
@@ -84,7 +85,8 @@ def _problems_of(of: LabelledSet, seed: int, cache: Path, counts: Sequence[int])
     kind_of_test = np.array([of.rows[i].subtype if of.labels[i] else "" for i in draw.test])
     for n_labels in counts:
         seen = FewLabels.make(of, draw, n_labels)
-        loaded.fill(seen.prepared, needed, of.config.decode, "cpu")
+        views = views_to_fit(seen.prepared, of.config.members)
+        loaded.fill(seen.prepared, needed, of.config.decode, "cpu", views.pairs)
         kinds = sorted({str(of.rows[i].subtype) for i in draw.candidates[seen.labelled]})
         yield KindProblem(
             _with_evidence(seen, loaded, cache),
@@ -99,7 +101,6 @@ def _with_evidence(problem: FewLabels, loaded: BackboneWithStore, cache: Path) -
     folds = kinds_of_run(config, data).folds
     if folds is None:
         return WithEvidence(tables, None)
-    rows = rows_of(loaded.store, data, data.train, config.decode)
     results = {}
     for fit in kind_fits_of(config, data, config.members):
         kept = replace(fit, path=cache / "fits" / fit.member.name / f"kinds-{fit.key}.npz")
@@ -107,7 +108,9 @@ def _with_evidence(problem: FewLabels, loaded: BackboneWithStore, cache: Path) -
         if result is None:
             note(f"{problem.name}, {fit.label}")
             ordinary, fold_of_row = without_its_kind(config, data, fit)
-            result = run_fit(ordinary, rows, rows, fold_of_row, "cpu")
+            rows, sources = rows_to_learn_from(loaded.store, data, fit.member, config.decode)
+            # Its test rows are scored by final fits alone, and this is none.
+            result = run_fit(ordinary, rows, rows, fold_of_row, "cpu", sources)
             result.write(kept)
         results[fit] = result
     if any(result.collapsed for result in results.values()):

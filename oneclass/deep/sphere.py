@@ -159,7 +159,8 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
         self, network: NetworkT, rows: ImageRows, n_majority: int, context: FitContext
     ) -> FloatArray:
         """``[R, 1]`` raw scores that normal images would have if the network had not learnt from them."""
-        shown = reference_positions(n_majority)
+        images = np.flatnonzero(~rows.is_copy[:n_majority]).astype(np.int64)
+        shown = images[reference_positions(len(images))]
         log_scores = self._log_scores(network, rows.subset(shown))
         seen, unseen = [], []
         for is_left_out in held_out_parts(

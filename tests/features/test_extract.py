@@ -19,6 +19,7 @@ from features.runner import backbone_runner
 from features.settings import BackboneSettings
 from imagedata.decoding.decode import DecodeSettings, decode_file
 from imagedata.decoding.region import Region
+from imagedata.views import View
 
 DECODE = DecodeSettings(size=32)
 
@@ -201,3 +202,22 @@ def test_copies_are_not_cut_to_the_region_twice(backbone, tmp_path):
     of_source, of_copy = rows.images(np.arange(2))
     assert np.array_equal(of_source, of_copy)
     np.testing.assert_allclose(*rows.pooled(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_view_is_cut_to_the_region_as_its_image_is(tmp_path):
+    """Unlike an augmented copy it has no file of its own, although it is a copy to those who count."""
+    half = DecodeSettings(32, region=Region((0.0, 0.0, 0.5, 1.0)))
+    source = tmp_path / "source.png"
+    Image.fromarray(np.random.default_rng(6).integers(0, 256, (40, 80, 3), dtype=np.uint8)).save(source)
+    view = View("s", ("noise",))
+    rows = CachedRows(
+        FeatureStore(tmp_path / "features", None),  # type: ignore[arg-type]
+        [view.digest],
+        [source],
+        np.zeros(1, dtype=np.int64),
+        2,
+        half,
+        is_copy=np.array([True]),
+        views=[view],
+    )
+    assert np.array_equal(rows.images(np.array([0]))[0], view.of(decode_file(source, half).pixels))

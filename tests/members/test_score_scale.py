@@ -10,8 +10,9 @@ import pytest
 
 from contracts.member import FitContext
 from contracts.rows import FloatArray
+from features.score_scale import ScoreScale
 from tests.members.test_member_contract import CASES, Case
-from tests.rows import ArrayRows, synthetic_rows
+from tests.rows import ArrayRows, RowsWithCopies, synthetic_rows
 from workflow.settings.registry import entry_of
 
 # Shorter training than in the contract tests, because every fit of these trains several networks.
@@ -102,3 +103,24 @@ def _require_promised_unit(mean: float, spread: float) -> None:
     """Raw distances too would be alike in fold and final fit, as these sets are so much alike."""
     assert abs(mean) < 2.0
     assert 0.5 < spread < 2.0
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in ANOMALY_CASES if entry_of(c.type).learns_from_views], ids=lambda c: c.id
+)
+def test_views_are_learnt_from_but_the_scale_is_that_of_the_images(case: Case, monkeypatch):
+    rows = synthetic_rows((40, 8), seed=4)
+    references = []
+    real = ScoreScale.of_reference.__func__
+
+    def watched(cls, raw, **options):
+        references.append(len(raw))
+        return real(cls, raw, **options)
+
+    monkeypatch.setattr(ScoreScale, "of_reference", classmethod(watched))
+    case.build().fit(rows, FitContext(seed=1))
+    without = max(references)
+    references.clear()
+    seen = RowsWithCopies(rows, np.arange(len(rows)))
+    case.build().fit(seen, FitContext(seed=1))
+    assert max(references) == without

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from contracts.errors import DataError
 from contracts.member import FitContext
-from contracts.rows import FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
 from features.settings import BackboneSettings
 from supervised.head import HeadCnn
 from supervised.labels import early_stopping_split, rows_to_stop_by
@@ -21,63 +19,7 @@ from supervised.settings import CnnSettings
 from supervised.whole_cnn import tuned
 from supervised.whole_cnn.linear import LinearCnn
 from supervised.whole_cnn.tuned import TunedCnn
-from tests.rows import ArrayRows, synthetic_rows
-
-
-class RowsWithCopies:
-    """Rows with repeats of some of them behind; their features and pixels are those of the source."""
-
-    def __init__(
-        self,
-        rows: ArrayRows,
-        sources: IndexArray,
-        positions: IndexArray | None = None,
-        group_size: int = 1,
-    ) -> None:
-        self.group_size = group_size
-        self.rows, self.sources = rows, sources
-        everything = np.concatenate([np.arange(len(rows)), sources])
-        self.positions = np.arange(len(everything)) if positions is None else positions
-        self.of = everything[self.positions]
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    @property
-    def labels(self) -> LabelArray:
-        return self.rows.labels[self.of]
-
-    @property
-    def groups(self) -> IndexArray:
-        return self.of // self.group_size
-
-    @property
-    def digests(self) -> np.ndarray:
-        return np.array([f"{position:064x}" for position in self.positions])
-
-    @property
-    def is_copy(self) -> MaskArray:
-        return self.positions >= len(self.rows)
-
-    @property
-    def n_classes(self) -> int:
-        return self.rows.n_classes
-
-    @property
-    def shapes(self):
-        return self.rows.shapes
-
-    def subset(self, indices: IndexArray) -> RowsWithCopies:
-        return RowsWithCopies(self.rows, self.sources, self.positions[indices], self.group_size)
-
-    def pooled(self) -> FloatArray:
-        return self.rows.pooled()[self.of]
-
-    def patches(self, batch_size: int = 64) -> Iterator[FloatArray]:
-        yield from self.rows.subset(self.of).patches(batch_size)
-
-    def images(self, positions: IndexArray) -> ImageArray:
-        return self.rows.images(self.of[positions])
+from tests.rows import ArrayRows, RowsWithCopies, synthetic_rows
 
 
 def with_copies(rows: ArrayRows, times: int, group_size: int = 1) -> RowsWithCopies:

@@ -27,6 +27,7 @@ from features.devices import pick_device
 from reporting.learning_curve import more_labels
 from reporting.terminal import progress_bar
 from workflow.ensembling.measuring import ENSEMBLE_ROW, at_own_shares, fit_to_judge
+from workflow.run.copies.views import views_to_fit
 from workflow.run.fits import FINAL, Fit, FitResult
 from workflow.run.label_curve import CurveFile
 from workflow.run.prepared import seed_of
@@ -329,6 +330,8 @@ def _work_of(run: Run, members: tuple[MemberPlan, ...]) -> FitWork:
     device = pick_device(run.config.options.device)
     loaded = load_backbones(run.config, backbones_read_by(members))
     for each in loaded.values():
-        each.fill(run.data, [*run.data.train, *run.data.test, *run.data.augmented], run.config.decode, device)
+        rows = [*run.data.train, *run.data.test, *run.data.augmented]
+        views = views_to_fit(run.data, members)
+        each.fill(run.data, rows, run.config.decode, device, views.pairs)
     stores = {settings: each.store for settings, each in loaded.items()}
     return FitWork(run.config, run.data, stores, device)

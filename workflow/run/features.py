@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from contracts.rows import IndexArray
 from features.backbones import Backbone
 from features.cache import FeatureStore
 from features.extract import ImageFile, extract_features
@@ -15,7 +16,10 @@ from features.rows import CachedRows
 from features.settings import BackboneSettings
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.manifest_row import ManifestRow
+from imagedata.views import View
 from reporting.terminal import progress_bar
+from workflow.run.copies.views import views_to_fit
+from workflow.run.fits import learns_from_copies
 from workflow.run.prepared import PreparedData, group_numbers
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
@@ -29,10 +33,18 @@ class BackboneWithStore:
     backbone: Backbone
     store: FeatureStore
 
-    def fill(self, data: PreparedData, rows: list[ManifestRow], decode: DecodeSettings, device: str) -> int:
-        """Compute the features of rows that the store lacks; returns how many."""
+    def fill(
+        self,
+        data: PreparedData,
+        rows: list[ManifestRow],
+        decode: DecodeSettings,
+        device: str,
+        views: Sequence[tuple[ManifestRow, View]] = (),
+    ) -> int:
+        """Compute the features of rows and views that the store lacks; returns how many."""
         # Augmented copies were made of pixels at the working size.
         files = [ImageFile(row.sha256, data.file_of(row), row.split == "augmented") for row in rows]
+        files += [ImageFile(view.digest, data.file_of(row), view=view) for row, view in views]
         # Distinct bytes: equal files share one entry of the store.
         n_missing = len({file.sha256 for file in files if file.sha256 not in self.store})
         if n_missing == 0:
@@ -46,19 +58,47 @@ class BackboneWithStore:
 
 
 def rows_of(
-    store: FeatureStore, data: PreparedData, rows: list[ManifestRow], decode: DecodeSettings
+    store: FeatureStore,
+    data: PreparedData,
+    rows: list[ManifestRow],
+    decode: DecodeSettings,
+    views: Sequence[tuple[ManifestRow, View]] = (),
 ) -> CachedRows:
-    """The given manifest rows as members see them, with the features of a store."""
+    """The given manifest rows as members see them, and views behind them, with the features of a store."""
+    digests = [*(row.sha256 for row in rows), *(view.digest for _, view in views)]
+    seen = [*(None for _ in rows), *(view for _, view in views)]
+    rows = [*rows, *(row for row, _ in views)]
     return CachedRows(
         store,
-        [row.sha256 for row in rows],
+        digests,
         [data.file_of(row) for row in rows],
         np.asarray(data.labels(rows)),
         len(data.manifest.class_names),
         decode,
         group_numbers(rows),
-        np.array([row.split == "augmented" for row in rows], dtype=np.bool_),
+        np.array(
+            [row.split == "augmented" or view is not None for row, view in zip(rows, seen, strict=True)],
+            dtype=np.bool_,
+        ),
+        seen,
     )
+
+
+def rows_to_learn_from(
+    store: FeatureStore, data: PreparedData, plan: MemberPlan, decode: DecodeSettings
+) -> tuple[CachedRows, IndexArray]:
+    """The N training rows and, behind them, the M copies and views that a member learns from as well.
+
+    Returns:
+        The rows, and ``[M]`` the position of each copy's or view's image among the N.
+    """
+    copies: list[ManifestRow] = []
+    sources = np.empty(0, dtype=np.int64)
+    if learns_from_copies(plan):
+        copies, sources = list(data.augmented), data.source_of_copy
+    views = views_to_fit(data, [plan])
+    rows = rows_of(store, data, [*data.train, *copies], decode, views.pairs)
+    return rows, np.concatenate([sources, views.positions])
 
 
 def backbones_read_by(plans: Iterable[MemberPlan]) -> set[BackboneSettings]:

@@ -5,7 +5,7 @@ A fit's result is one file, written whole: scores of the rows it held out, and f
 everything the result depends on, so a fit whose key matches is not repeated, and one whose settings
 changed is repeated alone. Test rows enter the key of the final fit only, which scores them, and
 no seed: the test set cannot change a model. Augmented copies enter the keys of members
-that see the minority.
+that see the minority, and views those of members that learn from views.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from contracts.errors import UsageError
 from contracts.files import Arrays, digest_of, read_arrays, sha256_of_file, write_arrays
 from contracts.rows import FloatArray
 from features.settings import BackboneSettings
+from workflow.run.copies.views import key_of_views, learns_from_views
 from workflow.run.prepared import PreparedData, seed_of
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
@@ -228,6 +229,7 @@ class FitKeys:
         self._targets = data.targets_digest
         self._contamination = contamination_of(config)
         self._shape = config.shape_key
+        self._views = key_of_views(data)
 
     def of(self, plan: MemberPlan, train: str, scored: str, fold: int, seed: int, *more: Any) -> str:
         """The key of one fit.
@@ -258,6 +260,7 @@ class FitKeys:
                 *([self._shape] if self._shape else []),
                 *([{"targets": self._targets}] if self._targets else []),
                 *([{"contamination": contamination}] if contamination and is_harmed(plan) else []),
+                *(self._views if learns_from_views(plan) else []),
                 *([{"revision": revision}] if revision else []),
                 *more,
             ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,9 @@ from contracts.rows import FloatArray, LabelArray
 from imagedata.manifest import Manifest
 from imagedata.manifest_row import ManifestRow
 from imagedata.materialise import materialise, root_of_images
+from imagedata.views import View
 from reporting.terminal import progress_bar
+from workflow.run.copies.views import views_of
 from workflow.run.feedback import FeedbackImages
 from workflow.run.moved import asked_for_a_place, folders_of, hint_of_other_name, moved_manifest
 from workflow.settings.config import RunConfig, difference_of_settings
@@ -44,6 +47,8 @@ class PreparedData:
         added: feedback images of ``update``, for the stacker and for banks; sorted by digest. Where nothing
             is held out they are training rows instead (:func:`training_rows`), behind the manifest's.
         added_root: folder that the paths of feedback images are relative to.
+        views: path → view of the training rows that have one, for members that learn from views; see
+            :mod:`workflow.run.copies.views`.
         targets: ``[N, K]`` float32 class shares that whole CNNs learn in place of the training rows' labels
             (see :class:`contracts.member.FitContext`); None in all runs but a student's.
     """
@@ -57,6 +62,7 @@ class PreparedData:
     augmented_root: Path = Path()
     added: tuple[ManifestRow, ...] = ()
     added_root: Path = Path()
+    views: Mapping[str, View] = field(default_factory=dict)
     targets: FloatArray | None = None
 
     @property
@@ -167,7 +173,7 @@ def prepare_data(config: RunConfig) -> PreparedData:
     manifest = manifest_of(config)
     settings = config.spec.augment_minority
     if settings is not None:
-        from workflow.run.augmented import with_augmented_copies
+        from workflow.run.copies.augmented import with_augmented_copies
 
         folder = _augmented_root(config)
         manifest = with_augmented_copies(manifest, settings, config.decode, config.seed, folder)
@@ -258,6 +264,7 @@ def _prepared(
         augmented,
         folder,
         added_root=config.folder,
+        views=views_of(config, train),
     )
 
 

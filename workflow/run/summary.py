@@ -14,6 +14,7 @@ from contracts.text import printable
 from imagedata.decoding.shape import shape_sentence
 from imagedata.file_names import of_other_endings
 from reporting.terminal import console, note
+from workflow.run.copies.views import learns_from_views
 from workflow.run.prepared import PreparedData
 from workflow.run.regime import regime_sentences
 from workflow.settings.config import RunConfig
@@ -43,6 +44,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         "status": manifest.status_counts(),
         "images_of_other_endings": images_of_other_endings(config),
         **({"augmented": len(data.augmented)} if data.augmented else {}),
+        **({"views": len(data.views)} if data.views else {}),
         "folds": config.recipe.folds,
         "minority_per_fold": [
             int(np.sum(is_minority & (data.fold_of_row == fold))) for fold in range(config.recipe.folds)
@@ -219,6 +221,13 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
             f"{len(data.augmented)} augmented copies of {sources} {facts['minority']} training images, for "
             "supervised members that learn from the images themselves; no figure counts them and they are "
             "never scored." + (f" {alike} of them are equal to another copy." if alike else "")
+        )
+    if data.views:
+        names = ", ".join(plan.name for plan in config.members if learns_from_views(plan))
+        changes = ", ".join(config.recipe.view_changes)
+        note(
+            f"{len(data.views):,} training images have a view ({changes}), from which {names} learn as well; "
+            "no figure counts them and they are never scored."
         )
     for sentence in [*regime_sentences(config, data), *shape_sentences(config, facts["median_aspect"])]:
         note(sentence)

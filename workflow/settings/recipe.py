@@ -13,6 +13,7 @@ from contracts.errors import UsageError, nearest_match
 from features.settings import BackboneSettings
 from imagedata.decoding.shape import Fit
 from imagedata.resolve import read_yaml_mapping
+from imagedata.views import CHANGES, ViewChange
 from workflow.settings.documents import validated
 from workflow.settings.registry import BASELINE, entry_of, settings_class
 
@@ -48,6 +49,8 @@ class Recipe(BaseModel):
         fit: how pictures that are no squares become one: ``squeeze`` stretches them, ``pad`` fills up with
             grey, ``crop`` takes the middle; see :mod:`imagedata.decoding.shape`.
         backbone: the frozen backbone.
+        views: how a view of a training image differs from it, for the members that learn from views: ``auto``
+            (noise), ``none``, or a list of changes; see :mod:`imagedata.views`.
         members: member name → its settings. ``type`` names the member type if it is not the name, and
             ``backbone`` gives the member a backbone of its own. False excludes a member of the recipe.
     """
@@ -65,7 +68,20 @@ class Recipe(BaseModel):
     kinds: Literal["auto", "named", "off"] = "auto"
     fit: Fit = "squeeze"
     backbone: BackboneSettings = BackboneSettings()
+    views: Literal["auto", "none"] | tuple[ViewChange, ...] = "auto"
     members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)
+
+    @property
+    def view_changes(self) -> tuple[ViewChange, ...]:
+        """``views`` with its words resolved, in the order in which changes are done; empty for none."""
+        if self.views == "none":
+            return ()
+        wanted = _DEFAULT_CHANGES if self.views == "auto" else self.views
+        return tuple(change for change in CHANGES if change in wanted)
+
+
+# What members gain most from, safe for the labels of any data; see docs/results/views.md.
+_DEFAULT_CHANGES: tuple[ViewChange, ...] = ("noise",)
 
 
 class MemberPlan(BaseModel):

@@ -33,6 +33,8 @@ class MemberEntry:
         defaults: settings that this type stands for; a recipe may change each of them.
         seconds_per_row: time per training row of one fit on two cores, for ``--dry-run``. It is rough: it
             tells minutes from hours.
+        learns_from_views: whether it learns from views of training images (:mod:`imagedata.views`) as well,
+            by what ``docs/results/views.md`` measured.
         revision: raised when the member's code changes so that its old results must not be reused; those of
             other members stay valid.
     """
@@ -43,6 +45,7 @@ class MemberEntry:
     summary: str
     defaults: dict[str, Any] = field(default_factory=dict)
     seconds_per_row: float = 0.005
+    learns_from_views: bool = False
     revision: int = 0
 
 
@@ -74,6 +77,7 @@ MEMBERS: dict[str, MemberEntry] = {
         summary="distance from the centre that a bias-free network pulls the majority to (after Ruff 2018)",
         seconds_per_row=0.008,
         revision=1,
+        learns_from_views=True,
     ),
     "deep_svdd_pixels": MemberEntry(
         kind="oneclass",
@@ -90,6 +94,7 @@ MEMBERS: dict[str, MemberEntry] = {
         summary="Deep SVDD that pushes the minority's training rows away from the centre (Ruff 2020)",
         seconds_per_row=0.008,
         revision=1,
+        learns_from_views=True,
     ),
     "deep_sad_pixels": MemberEntry(
         kind="semisupervised",
@@ -113,6 +118,7 @@ MEMBERS: dict[str, MemberEntry] = {
         settings="oneclass.subspace:SubspaceSettings",
         summary="residual of coarsely pooled patches off the majority's principal components (Ahuja 2019)",
         seconds_per_row=0.002,
+        learns_from_views=True,
     ),
     "knn": MemberEntry(
         kind="oneclass",
@@ -135,6 +141,7 @@ MEMBERS: dict[str, MemberEntry] = {
         settings="supervised.patch_head.settings:PatchHeadSettings",
         summary="a small network on each patch and its residual off normal ones; the highest patches count",
         seconds_per_row=0.006,
+        learns_from_views=True,
     ),
     "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the calibrated baseline"),
     "cnn_weighted": _cnn("cross-entropy with inverse-frequency class weights", loss="weighted_cross_entropy"),

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from features.devices import pick_device
 from reporting.terminal import console, note
+from workflow.run.copies.views import views_to_fit
 from workflow.run.fits import Fit, fits_of, read_result
 from workflow.run.kinds import kind_fits_of
 from workflow.run.label_curve import kept_curve
@@ -86,9 +87,12 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Fit]
 
     device = pick_device(config.options.device)
     seconds, size = 0.0, 0
-    for loaded in load_backbones(config, backbones_read_by(fit.member for fit in pending)).values():
-        rows = [*data.train, *data.test, *data.augmented]
-        missing = {row.sha256 for row in rows if row.sha256 not in loaded.store}
+    backbones = load_backbones(config, backbones_read_by(fit.member for fit in pending))
+    for settings, loaded in backbones.items():
+        digests = {row.sha256 for row in (*data.train, *data.test, *data.augmented)}
+        views = views_to_fit(data, [fit.member for fit in pending if fit.member.backbone == settings])
+        digests |= {view.digest for _, view in views.pairs}
+        missing = {digest for digest in digests if digest not in loaded.store}
         side = config.decode.size
         images = np.zeros((_PROBE_IMAGES, side, side, 3), dtype=np.uint8)
         run = backbone_runner(loaded.backbone, loaded.store.folder, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contracts.machine import usable_cpus
+from workflow.run.copies.views import views_to_fit
 from workflow.run.fits import Fit, learns_from_copies
 from workflow.run.prepared import PreparedData
 from workflow.settings.recipe import MemberPlan
@@ -19,8 +20,9 @@ _MOST_PROCESSES = 4
 
 
 def rows_to_fit(plan: MemberPlan, data: PreparedData) -> int:
-    """Number of training rows that a member learns from, with augmented copies, before a fold is held out."""
-    return len(data.train) + (len(data.augmented) if learns_from_copies(plan) else 0)
+    """Number of rows that a member learns from, with copies and views, before a fold is held out."""
+    copies = len(data.augmented) if learns_from_copies(plan) else 0
+    return len(data.train) + copies + len(views_to_fit(data, [plan]).pairs)
 
 
 def fit_seconds(plan: MemberPlan, rows: int) -> float:

@@ -15,10 +15,11 @@ from contracts.errors import MemberCollapsedError
 from contracts.files import atomic_writer
 from contracts.machine import usable_cpus
 from contracts.member import FitContext, Member
-from contracts.rows import FloatArray, ImageRows
+from contracts.rows import FloatArray, ImageRows, real_positions
 from features.devices import pick_device
 from reporting.terminal import console, note, progress_bar
 from workflow.run.clusters import read_clusters, write_clusters
+from workflow.run.copies.views import views_to_fit
 from workflow.run.feedback import FeedbackImages
 from workflow.run.fits import (
     FINAL,
@@ -27,7 +28,6 @@ from workflow.run.fits import (
     FitResult,
     contamination_of,
     fits_of,
-    learns_from_copies,
     read_result,
 )
 from workflow.run.kinds import kind_fits_of, kinds_of_run, wants_clusters, without_its_kind
@@ -44,7 +44,6 @@ from workflow.training.in_processes import work_in_processes
 if TYPE_CHECKING:
     from features.cache import FeatureStore
     from features.settings import BackboneSettings
-    from imagedata.manifest_row import ManifestRow
 
 
 _TIMED_ROWS = 16
@@ -159,7 +158,9 @@ def run_fits(config: RunConfig, data: PreparedData, pending: list[Fit]) -> None:
         loaded = backbones[settings]
         started = time.monotonic()
         rows = [*data.train, *data.test, *data.augmented]
-        computed = loaded.fill(data, rows, config.decode, device)
+        mine = {fit.member.name: fit.member for fit in pending if fit.member.backbone == settings}
+        views = views_to_fit(data, mine.values())
+        computed = loaded.fill(data, rows, config.decode, device, views.pairs)
         if computed:
             seconds = time.monotonic() - started
             rate = computed / seconds
@@ -219,16 +220,12 @@ class FitWork:
 
     def result(self, fit: Fit) -> FitResult:
         """Fit and score, whatever is cached; writes nothing but what the member keeps beside its result."""
-        from workflow.run.features import rows_of
+        from workflow.run.features import rows_of, rows_to_learn_from
 
         if self.threads is not None:
             _limit_threads(self.threads)
         store = self.stores[fit.member.backbone]
-        copies: list[ManifestRow] = []
-        sources = np.empty(0, dtype=np.int64)
-        if learns_from_copies(fit.member):
-            copies, sources = list(self.data.augmented), self.data.source_of_copy
-        train = rows_of(store, self.data, self.data.train + copies, self.config.decode)
+        train, sources = rows_to_learn_from(store, self.data, fit.member, self.config.decode)
         test = rows_of(store, self.data, self.data.test, self.config.decode)
         fold_of_row = self.data.of_repeat(fit.repeat).fold_of_row
         share = contamination_of(self.config)
@@ -276,7 +273,7 @@ def run_fit(
 
     Args:
         fit: which member, which fold.
-        train: all N training rows, and behind them the M augmented copies to learn from.
+        train: all N training rows, and behind them the M augmented copies and views to learn from.
         test: the test set.
         fold_of_row: ``[N]`` fold of each training row.
         device: ``cpu`` or ``cuda``.
@@ -311,7 +308,11 @@ def run_fit(
     score_rows = test if fit.fold == FINAL else train.subset(np.flatnonzero(fold_of_row == fit.fold))
     try:
         if contamination and member.kind != "supervised":
-            fit_rows = fit_rows.subset(typical_positions(build, fit_rows, contamination, context))
+            # Suspects are found among the images themselves; a view goes where its image goes.
+            images = fit_rows.subset(real_positions(fit_rows))
+            typical = positions[typical_positions(build, images, contamination, context)]
+            of_typical = np.isin(np.concatenate([np.arange(len(fold_of_row)), sources])[positions], typical)
+            fit_rows = fit_rows.subset(np.flatnonzero(of_typical))
         member.fit(fit_rows, context)
     except MemberCollapsedError as collapse:
         # A collapsed member is a result as well: it is kept, so that it is not trained again at every call.

@@ -11,7 +11,7 @@ from workflow.training.estimates import rows_to_fit
 
 
 def test_copies_count_for_members_that_learn_from_them(tiny: Run, tmp_path: Path):
-    overrides = ("augment_minority.copies=2",)
+    overrides = ("augment_minority.copies=2", "views=none")
     options = RunOptions(str(tiny.dataset), recipe=str(tiny.recipe), runs=tmp_path, overrides=overrides)
     config = resolve_config(options)
     data = prepare_data(config)

@@ -25,8 +25,8 @@ from imagedata.spec import MinorityCopies
 from supervised.settings import AugmentSettings
 from tests.conftest import Run
 from tests.pictures import write_pictures, write_two_classes
-from workflow.run import augmented
-from workflow.run.augmented import copies_of_each
+from workflow.run.copies import augmented
+from workflow.run.copies.augmented import copies_of_each
 from workflow.run.fits import FINAL, fits_of
 from workflow.run.prepared import PreparedData, load_prepared, prepare_data, save_prepared
 from workflow.run.state import Run as TrainedRun
@@ -34,7 +34,7 @@ from workflow.run.summary import data_facts, shared_across
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.training.train import FitWork, positions_to_fit
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 COPIES = "augment_minority.copies=2"
 
 
@@ -150,7 +150,7 @@ _KILLED = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-from workflow.run import augmented
+from workflow.run.copies import augmented
 from workflow.settings.config import RunOptions, resolve_config
 from workflow.run.prepared import prepare_data
 whole, left = augmented.atomic_writer, 5

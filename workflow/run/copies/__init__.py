@@ -1,0 +1,1 @@
+"""Rows to learn from beside the images themselves: augmented copies of the minority, and views."""
