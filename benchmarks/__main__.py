@@ -193,6 +193,27 @@ def fusion(
 
 @app.command()
 @answers()
+def views(
+    sets: Sets = None,
+    draws: Draws = 2,
+    labels: Annotated[int, typer.Option("--labels", min=1, help="Labelled images of the minority.")] = 30,
+    members: Members = None,
+    changes: Annotated[
+        str, typer.Option("--changes", help="Of a view: mirror, crop, brightness, encoding, noise, as a,b,c.")
+    ] = "noise",
+    data: Data = None,
+    cache: Cache = BENCH_CACHE,
+) -> Any:
+    """Compare members without and with views of their training images: ranking, and what moves scores."""
+    from benchmarks.views.run import MEMBERS, ViewsBench, bench_views
+
+    return bench_views(
+        ViewsBench(data, cache, _names(sets), draws, labels, _names(members) or MEMBERS, _names(changes))
+    )
+
+
+@app.command()
+@answers()
 def label_curve(
     sets: Sets = None,
     draws: Draws = 5,
