@@ -62,6 +62,8 @@ class TrainingScores:
         labels: ``[N]``.
         folds: ``[N]`` fold that held the row out, >= 0.
         groups: ``[N]``.
+        unseen_minority: members that scored no minority row, because without the only one there was nothing
+            to train them on. What stands in says nothing of them.
     """
 
     columns: tuple[ScoreColumn, ...]
@@ -71,6 +73,7 @@ class TrainingScores:
     labels: LabelArray
     folds: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
+    unseen_minority: frozenset[str] = frozenset()
 
     @classmethod
     def from_table(cls, table: ScoreTable, *, labelled: bool = True) -> TrainingScores:
@@ -113,6 +116,7 @@ class TrainingScores:
             labels=table.labels,
             folds=table.fold_of_row,
             groups=table.groups,
+            unseen_minority=_without_a_minority_score(table),
         )
 
     @property
@@ -173,6 +177,15 @@ def substitute_sentence(table: ScoreTable) -> tuple[str, ...]:
         f"trained, so {int(missing.any(axis=1).sum())} rows out of fold have no such score; the mean of "
         "their other members' standardised scores stands in.",
     )
+
+
+def _without_a_minority_score(table: ScoreTable) -> frozenset[str]:
+    """Members with scores, but none of a minority row."""
+    minority = table.labels == len(table.class_names) - 1
+    missing = np.isnan(table.scores[minority])
+    if not len(missing) or not missing.any():
+        return frozenset()
+    return frozenset(table.columns[m].member for m in np.flatnonzero(missing.all(axis=0)))
 
 
 def _without_a_minority_to_learn(table: ScoreTable) -> npt.NDArray[np.bool_]:

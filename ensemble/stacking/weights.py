@@ -30,6 +30,9 @@ above the majority's mean."""
 SLOPE, SLOPE_PRECISION = 1.6, 1.0
 """Log-odds for each standard deviation of one member."""
 
+# Precision of a slope that no row may move.
+_KNOWN = 1e6
+
 TOTAL, TOTAL_PRECISION = 1.9, 2.0
 """Sum of the weights on the members' log-odds: above 1, because members know different things."""
 
@@ -161,7 +164,9 @@ def _fit_block(
     columns = list(block.columns)
     weights: Float64Array = np.zeros((z.shape[1], 1 if training.n_classes == 2 else training.n_classes))
     if training.n_classes == 2:
-        slope, intercept = _fit_line(z[:, columns[0]], training, SLOPE, SLOPE_PRECISION)
+        # What stands in for the only minority row's score says nothing of the member: the prior speaks alone.
+        precision = _KNOWN if block.member in training.unseen_minority else SLOPE_PRECISION
+        slope, intercept = _fit_line(z[:, columns[0]], training, SLOPE, precision)
         weights[columns, 0] = slope
         return LinearCombination(transform, weights, np.array([intercept]))
     anomaly = np.empty((len(z), 0)) if block.is_logit_block else z[:, columns]

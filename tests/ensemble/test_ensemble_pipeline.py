@@ -80,6 +80,24 @@ def test_what_stands_in_for_a_missing_score_adds_nothing(make_table):
     )
 
 
+def test_what_stands_in_for_a_missing_score_says_nothing_of_its_member(make_table):
+    table = with_one_positive(make_table, anomaly_strengths=(1.0, 1.5))
+    kinds = np.array([column.kind for column in table.columns])
+    scores = table.scores.copy()
+    scores[np.ix_(table.labels == 1, kinds == "oneclass")] -= 10.0
+    doubtful = replace(table, scores=scores)
+    steep, flat = (fit_single(each, "cnn0").combination for each in (table, doubtful))
+    deviation = steep.transform.std[0], flat.transform.std[0]
+    assert steep.weights[0, 0] / deviation[0] == pytest.approx(flat.weights[0, 0] / deviation[1], rel=0.05)
+    # A member that did score it is judged by it.
+    anomaly = int(np.flatnonzero(kinds == "oneclass")[0])
+    name = table.columns[anomaly].member
+    assert (
+        fit_single(doubtful, name).combination.weights[anomaly, 0]
+        < 0.8 * (fit_single(table, name).combination.weights[anomaly, 0])
+    )
+
+
 def test_supervised_members_alone_cannot_judge_the_only_minority_image(make_table):
     with pytest.raises(DataError, match="Add a one-class member to the recipe"):
         fit_ensemble(with_one_positive(make_table, anomaly_strengths=()))

@@ -156,7 +156,9 @@ def _page(
 def _stack(run: ComparedRun) -> Any:
     from reporting.content import Stack, StackRow
 
-    whole, members = contributions(run.oof, seed=run.config.seed, n_replicates=run.config.recipe.bootstrap)
+    whole, members = contributions(
+        run.tables[0], seed=run.config.seed, n_replicates=run.config.recipe.bootstrap
+    )
     ensemble = run.fitted_rows[ENSEMBLE_ROW]
     return Stack(
         log_loss=whole.log_loss,
