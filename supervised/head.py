@@ -17,6 +17,7 @@ from contracts.member import FitContext, MemberInput
 from contracts.rows import ImageRows, LabelArray, MaskArray, real_positions
 from features.spread import floored_spread
 from features.tensors import BackboneFeatures
+from supervised.cosine import CosineHead
 from supervised.labels import require_every_class, score_columns
 from supervised.lbfgs import minimise
 from supervised.logit_member import LogitMember
@@ -53,8 +54,10 @@ class HeadModule(nn.Module):
         self.register_buffer("std", torch.ones(pooled_dim))
         # Brings the logits back to the training rows' class shares; see supervised.objective.PriorLedger.
         self.register_buffer("correction", torch.zeros(n_classes))
-        if settings.hidden:
-            self.head: nn.Module = nn.Sequential(
+        if settings.classifier == "cosine":
+            self.head: nn.Module = CosineHead(pooled_dim, n_classes)
+        elif settings.hidden:
+            self.head = nn.Sequential(
                 nn.Linear(pooled_dim, settings.hidden), nn.GELU(), nn.Linear(settings.hidden, n_classes)
             )
         else:
@@ -205,17 +208,23 @@ class HeadCnn(LogitMember[HeadModule]):
         labels: Tensor,
         row_weights: Tensor | None,
     ) -> None:
-        # Biases are not penalised: the intercept must be free to follow the class shares.
-        penalised = [parameter for parameter in module.head.parameters() if parameter.ndim > 1]
+        head = module.head
         shown = float(len(labels) if row_weights is None else row_weights.sum())
+        if isinstance(head, CosineHead):
+            head.start_at(standardised, labels)
+
+        def penalty() -> Tensor:
+            if isinstance(head, CosineHead):
+                return head.penalty()
+            # Biases are not penalised: the intercept must be free to follow the class shares.
+            squares = [each.square().sum() for each in head.parameters() if each.ndim > 1]
+            return torch.stack(squares).sum()
 
         def loss() -> Tensor:
-            value = objective(module.head(standardised), labels, 1.0, row_weights)
-            for parameter in penalised:
-                value = value + 0.5 * self.settings.l2 / shown * parameter.square().sum()
-            return value
+            value = objective(head(standardised), labels, 1.0, row_weights)
+            return value + 0.5 * self.settings.l2 / shown * penalty()
 
-        minimise(loss, list(module.head.parameters()), self.settings.max_iterations)
+        minimise(loss, list(head.parameters()), self.settings.max_iterations)
 
     def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> HeadModule:
         return HeadModule(self.settings, len(arrays["mean"]), int(meta["n_classes"]))

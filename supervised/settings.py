@@ -171,6 +171,8 @@ class CnnSettings(LossSettings):
         synthetic: synthetic rows of the smaller classes, added to the training rows before the sampler draws:
             features with ``tune: head``, images with ``tune: full``; None makes none.
         hidden: ``head``: units of one hidden layer; 0 is a linear head.
+        classifier: ``head``: ``linear``, or ``cosine``: scaled cosines to one direction per class, which
+            start at the class means and are drawn to them (:mod:`supervised.cosine`).
         l2: ``head`` and ``linear``: ridge on the summed loss, on standardised features: scikit-learn's C is
             ``2 / l2`` for two classes (two opposite weight vectors share the ridge) and ``1 / l2`` for more.
         max_iterations: ``head`` and ``linear``: at most this many L-BFGS iterations.
@@ -195,6 +197,7 @@ class CnnSettings(LossSettings):
     sampler: SamplerSettings = SamplerSettings()
     synthetic: SyntheticSettings | None = None
     hidden: int = Field(default=0, ge=0)
+    classifier: Literal["linear", "cosine"] = "linear"
     l2: float = Field(default=100.0, ge=0.0)
     max_iterations: int = Field(default=300, ge=1)
     network: BackboneSettings | None = None
@@ -248,11 +251,18 @@ class CnnSettings(LossSettings):
                 "sampler.kind=undersample_each_epoch averages the weights of linear heads, which is not "
                 "possible with a hidden layer; set hidden=0"
             )
+        if self.classifier == "cosine" and (
+            self.hidden or self.sampler.kind == "undersample_each_epoch" or self.synthetic is not None
+        ):
+            raise ValueError(
+                "classifier=cosine is one layer that starts at the means of the images themselves; leave out "
+                "hidden, synthetic and sampler.kind=undersample_each_epoch, or set classifier=linear"
+            )
         return self
 
 
 _USED_BY: dict[str, tuple[str, ...]] = {
-    "hidden": ("head",),
+    **dict.fromkeys(("hidden", "classifier"), ("head",)),
     **dict.fromkeys(("l2", "max_iterations"), ("head", "linear")),
     **dict.fromkeys(("network", "image_size", "gray", "simclr"), ("full", "linear")),
     **dict.fromkeys(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 
 from contracts.member import FitContext
@@ -172,3 +173,33 @@ def test_keys_without_effect_on_a_whole_cnn_are_refused():
 def test_no_mean_of_heads_with_a_hidden_layer():
     with pytest.raises(ValueError, match="set hidden=0"):
         CnnSettings(hidden=4, sampler={"kind": "undersample_each_epoch"})
+
+
+def test_a_cosine_head_with_a_strong_ridge_is_the_nearest_class_mean():
+    rows, new = synthetic_rows((200, 20)), synthetic_rows((50, 50), seed=1)
+    scaler = Scaler(rows.pooled())
+
+    def unit(pooled):
+        scaled = scaler.transform(pooled)
+        return scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
+
+    means = np.stack([unit(rows.pooled()[rows.labels == k]).mean(axis=0) for k in range(2)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    cosines = unit(new.pooled()) @ means.T
+    scores = head(rows, classifier="cosine", l2=1e9).score(new)[:, 0]
+    np.testing.assert_allclose(np.corrcoef(scores, cosines[:, 1] - cosines[:, 0])[0, 1], 1.0, atol=1e-4)
+    # The images' lengths say nothing.
+    weaker = head(rows, classifier="cosine")
+    module = weaker.to_module()
+    standardised = torch.randn(5, rows.pooled().shape[1])
+    torch.testing.assert_close(module.head(standardised), module.head(7.0 * standardised))
+
+
+def test_a_cosine_head_starts_at_images_and_is_one_layer():
+    for other in (
+        {"hidden": 8},
+        {"synthetic": {"space": "features"}},
+        {"sampler": {"kind": "undersample_each_epoch"}},
+    ):
+        with pytest.raises(ValueError, match="set classifier=linear"):
+            CnnSettings(classifier="cosine", **other)

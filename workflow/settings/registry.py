@@ -163,6 +163,12 @@ MEMBERS: dict[str, MemberEntry] = {
         "logits shifted by the class shares: balanced softmax (Menon 2021, Ren 2020)",
         loss="logit_adjustment",
     ),
+    "cnn_cosine": _cnn(
+        "cosines to directions that start at the class means, shifted by the shares (LIFT, Shi 2024)",
+        loss="logit_adjustment",
+        classifier="cosine",
+        l2=300.0,
+    ),
     "cnn_vs": _cnn("logits shifted and scaled by the class shares (VS-loss, Kini 2021)", loss="vs"),
     "cnn_soft_f1": _cnn("one minus differentiable macro F1", loss="soft_f1"),
     "cnn_auc": _cnn("AUC by squared margins of class means (Yuan 2021); it only ranks", loss="auc_margin"),
