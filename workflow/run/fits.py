@@ -146,7 +146,8 @@ def can_learn(plan: MemberPlan, data: PreparedData, fold: int = FINAL) -> bool:
     """Whether the training rows hold what a member learns from, outside a fold or altogether.
 
     Without a labelled minority image only one-class members can be fitted. With a single one (or a single
-    group of them) supervised members are fitted on all rows, but cannot be without the fold that holds it.
+    group of them) supervised members are fitted on all rows, but cannot be without the fold that holds it;
+    those that need more to be worth their place wait (:attr:`MemberEntry.least_labels`).
     """
     kind = entry_of(plan.type).kind
     if kind == "oneclass":
@@ -156,6 +157,10 @@ def can_learn(plan: MemberPlan, data: PreparedData, fold: int = FINAL) -> bool:
     if kind == "semisupervised":
         # Where a fold holds the only minority image, Deep SAD and its like are one-class models.
         return True
+    minority = data.manifest.class_names[-1]
+    n_independent = len({row.group for row in data.train if row.label == minority})
+    if n_independent < entry_of(plan.type).least_labels:
+        return False
     left = data.labels(data.train)[data.fold_of_row != fold]
     return len(np.unique(left)) == len(data.manifest.class_names)
 
@@ -171,6 +176,12 @@ def learning_members(
     learning = tuple(plan for plan in members if can_learn(plan, data))
     if not learning:
         names = ", ".join(plan.name for plan in members)
+        if data.regime == "labelled":
+            raise UsageError(
+                f"{config.spec.name}: one independent image of {data.manifest.class_names[-1]} is labelled, "
+                f"and {names} can be trained from two on. Add another member, or label one more "
+                "image."
+            )
         raise UsageError(
             f"{config.spec.name}: no minority image is labelled, so that only one-class members can be "
             f"trained, and recipe {config.recipe.name} gives {names}. Add one, such as "

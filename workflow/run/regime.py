@@ -5,6 +5,7 @@ from __future__ import annotations
 from imagedata.sampling import INDEPENDENT_FOR_A_TEST
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
+from workflow.settings.registry import entry_of
 
 
 def regime_sentences(config: RunConfig, data: PreparedData) -> list[str]:
@@ -42,6 +43,11 @@ def regime_sentences(config: RunConfig, data: PreparedData) -> list[str]:
             "judge it, calibration figures are not cross-validated, and intervals of ranking figures have no "
             "upper end."
         )
+        waiting = [plan.name for plan in config.members if entry_of(plan.type).least_labels > 1]
+        if waiting:
+            sentences.append(
+                f"From the second independent image on, {', '.join(waiting)} is trained as well."
+            )
     elif n_groups == 2:  # too low on real sets: docs/results/label-curve.md
         sentences.append(
             f"With two independent images of {minority} the models that judge a fold have learnt from one: "

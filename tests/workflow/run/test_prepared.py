@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contracts.errors import ModelError
+from contracts.errors import ModelError, UsageError
 from contracts.files import read_json, write_json
 from tests.conftest import Run
-from tests.pictures import write_two_classes
-from workflow.run.fits import FINAL, fits_of
+from tests.pictures import write_pictures, write_two_classes
+from workflow.run.fits import FINAL, fits_of, learning_members
 from workflow.run.prepared import load_prepared, prepare_data, save_prepared
+from workflow.run.regime import regime_sentences
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 
 
@@ -178,3 +179,26 @@ def test_labels_that_nobody_vouches_for_make_other_fits(tiny: Run, tmp_path):
     assert rows[0].train_digest != rows[1].train_digest
     save_prepared(unknown, rows[1])
     assert load_prepared(unknown).regime == "unlabelled"
+
+
+def test_a_member_waits_for_the_labels_that_it_needs(tmp_path):
+    folder = tmp_path / "parts"
+    write_pictures(folder / "good", 12, False, 0)
+
+    def with_defects(count: int, *members: str) -> RunConfig:
+        write_pictures(folder / "bad", count, True, 1)
+        overrides = [f"members={{{', '.join(f'{name}: {{}}' for name in members)}}}"]
+        return resolve_config(RunOptions(str(folder), runs=tmp_path, overrides=overrides))
+
+    config = with_defects(1, "subspace", "cnn", "patch_head")
+    one = prepare_data(config)
+    assert [plan.name for plan in learning_members(config, one, config.members)] == ["subspace", "cnn"]
+    assert "From the second independent image on, patch_head is trained as well." in regime_sentences(
+        config, one
+    )
+    with pytest.raises(UsageError, match=r"patch_head can be trained from two on\. Add another member"):
+        learning_members(config, one, config.members[2:])
+    config = with_defects(2, "subspace", "cnn", "patch_head")
+    two = prepare_data(config)
+    assert learning_members(config, two, config.members) == config.members
+    assert not any("patch_head" in sentence for sentence in regime_sentences(config, two))
