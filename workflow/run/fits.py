@@ -147,7 +147,7 @@ def can_learn(plan: MemberPlan, data: PreparedData, fold: int = FINAL) -> bool:
 
     Without a labelled minority image only one-class members can be fitted. With a single one (or a single
     group of them) supervised members are fitted on all rows, but cannot be without the fold that holds it;
-    those that need more to be worth their place wait (:attr:`MemberEntry.least_labels`).
+    those that need more to be worth their place wait (``least_labels`` of the registry).
     """
     kind = entry_of(plan.type).kind
     if kind == "oneclass":
