@@ -268,6 +268,26 @@ def kinds(
     return bench_kinds(KindsBench(data, cache, _names(sets), draws, numbers, _names(members), markdown))
 
 
+@app.command()
+@answers()
+def localisation(
+    sets: Annotated[
+        str | None, typer.Option("--sets", help="Sets of pictures as a,b,c (default: all).")
+    ] = None,
+    draws: Draws = 3,
+    members: Members = None,
+    markdown: Page = None,
+    data: Data = None,
+    cache: Cache = BENCH_CACHE,
+) -> Any:
+    """Draw damage into real pictures and measure which map of an exported file finds it."""
+    from benchmarks.localisation.run import MEMBERS, LocalisationBench, bench_localisation
+
+    return bench_localisation(
+        LocalisationBench(data, cache, _names(sets), draws, _names(members) or MEMBERS, markdown)
+    )
+
+
 @app.command("all")
 def run_all(
     dataset: Annotated[

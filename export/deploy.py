@@ -160,7 +160,8 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         "grey": GREY,
         "student": document.get("student"),
         "against": [(titles[name], found) for name, found in document.get("figures", {}).items()],
-        "has_map": any(output.name == "anomaly_map" for output in model.outputs),
+        "has_map": model.has_map,
+        "maps_of": model.maps_of,
     }
 
 

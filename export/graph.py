@@ -1,4 +1,4 @@
-"""One module from uint8 images to probabilities, p_normal, decisions, member scores and a map."""
+"""One module from uint8 images to probabilities, p_normal, decisions, member scores and maps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from export.map_fusion import AS_IT_IS, MapsTogether, OnlyWhere, UsualValues
+from export.scoring.model import MAP_PREFIX
 from imagedata.decoding.shape import GREY, Fit
 
 
@@ -21,7 +23,8 @@ class GraphOutputs(NamedTuple):
         p_normal: ``[N]`` how often a normal image looks at least as odd, 0…1.
         decision: ``[N]`` int64 class index, minority last.
         member_scores: ``[N, M]`` float32, the stacker's inputs.
-        anomaly_map: ``[N, h, w]`` float32 distances on the patch grid; absent where no member has a map.
+        anomaly_map: ``[N, h, w]`` float32, the maps of all members together; absent where no member has one.
+        maps: member → ``[N, h, w]`` float32, its own map, such as distances on the patch grid.
     """
 
     probability: Tensor | None
@@ -29,11 +32,16 @@ class GraphOutputs(NamedTuple):
     decision: Tensor
     member_scores: Tensor
     anomaly_map: Tensor | None
+    maps: dict[str, Tensor]
 
     @property
     def present(self) -> dict[str, Tensor]:
         """Outputs by name, those that this graph has; ONNX knows no optional output."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
+        fixed = {name: value for name, value in self._asdict().items() if name != "maps"}
+        return {
+            **{name: value for name, value in fixed.items() if value is not None},
+            **{MAP_PREFIX + member: value for member, value in self.maps.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,14 @@ class GraphMember:
         name: as in the score table.
         backbone: key of the backbone whose features it reads.
         module: ``forward(features) -> (scores [N, C], map | None)``.
+        usual: values of its map on normal images, which put it on one scale with the maps of others; None
+            where they are not known.
     """
 
     name: str
     backbone: str
     module: nn.Module
+    usual: UsualValues | None = AS_IT_IS
 
 
 class MeanOfMembers(nn.Module):
@@ -81,8 +92,6 @@ class FusedGraph(nn.Module):
         fit: how images that are no squares become one.
     """
 
-    seen: Tensor | None
-
     def __init__(
         self,
         backbones: dict[str, nn.Module],
@@ -95,21 +104,38 @@ class FusedGraph(nn.Module):
         self.backbone_keys = tuple(backbones)
         self.backbones = nn.ModuleList(backbones.values())
         self.members = nn.ModuleList(member.module for member in members)
+        self.names = tuple(member.name for member in members)
         self.backbone_of_member = tuple(self.backbone_keys.index(member.backbone) for member in members)
+        self.together = MapsTogether([member.usual for member in members])
         self.ensemble = ensemble
         self.image_size, self.fit = image_size, fit
-        self.register_buffer("seen", None)
+        self.shown = OnlyWhere()
 
-    def show_only(self, seen: Tensor) -> None:
-        """Leave the map outside of a region empty; ``seen`` ``[h, w]`` is bool, of the map's own size."""
-        self.seen = seen
-
-    def member_scores(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Scores ``[N, M]`` and the first map ``[N, h, w]`` of uint8 images ``[N, H, W, 3]``."""
+    def member_scores(self, images: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        """Scores ``[N, M]``, each member's map ``[N, h, w]`` or None, of uint8 images ``[N, H, W, 3]``."""
         pixels = resized(images, self.image_size, self.fit)
-        return scores_of(
-            self.members, self.backbone_of_member, [backbone(pixels) for backbone in self.backbones]
+        return self.scores_of([backbone(pixels) for backbone in self.backbones])
+
+    def scores_of(self, features: Sequence[object]) -> tuple[Tensor, list[Tensor | None]]:
+        """Scores ``[N, M]`` and each member's map ``[N, h, w]`` or None, of what the backbones give."""
+        scores, maps = zip(
+            *(
+                module(features[backbone])
+                for module, backbone in zip(self.members, self.backbone_of_member, strict=True)
+            ),
+            strict=True,
         )
+        # The order of the columns is the order in which the stacker was fitted.
+        return torch.cat(scores, dim=1), list(maps)
+
+    def outputs_of(
+        self, scores: Tensor, maps: Sequence[Tensor | None], settings: Sequence[Tensor]
+    ) -> GraphOutputs:
+        """What the graph says; see :meth:`forward` for the settings."""
+        probability, p_normal, decision = self.ensemble(scores, *settings)
+        maps = [None if each is None else self.shown(each) for each in maps]
+        there = {name: each for name, each in zip(self.names, maps, strict=True) if each is not None}
+        return GraphOutputs(probability, p_normal, decision, scores, self.together(maps), there)
 
     def forward(self, images: Tensor, *settings: Tensor) -> tuple[Tensor, ...]:
         """Score images.
@@ -124,8 +150,7 @@ class FusedGraph(nn.Module):
         Returns:
             The outputs of the file that are there, in the order of :class:`GraphOutputs`.
         """
-        scores, anomaly_map = self.member_scores(images)
-        return tuple(outputs_of(self.ensemble, scores, anomaly_map, settings, self.seen).present.values())
+        return tuple(self.outputs_of(*self.member_scores(images), settings).present.values())
 
 
 class GraphBesideBackbones(nn.Module):
@@ -139,24 +164,23 @@ class GraphBesideBackbones(nn.Module):
         features: the backbones' named tuples, ``(images, pooled, patches)``.
     """
 
-    seen: Tensor | None
-
     def __init__(self, graph: FusedGraph, features: Sequence[type]) -> None:
         super().__init__()
         # Under the same names, by which nodes and weights say where they belong.
         self.members, self.ensemble = graph.members, graph.ensemble
-        self.backbone_of_member, self.features = graph.backbone_of_member, tuple(features)
-        self.image_size, self.fit = graph.image_size, graph.fit
-        self.register_buffer("seen", graph.seen)
+        self.shown, self.together = graph.shown, graph.together
+        # In a tuple, or the graph would be a part of this one, and its backbones with it.
+        self.graph = (graph,)
+        self.features = tuple(features)
 
     def forward(
         self, images: Tensor, settings: Sequence[Tensor], of_backbones: Sequence[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, ...]:
         """See :class:`FusedGraph`; of each backbone ``[N, D]`` pooled and ``[N, C, g, g]`` patch features."""
-        pixels = resized(images, self.image_size, self.fit)
+        (graph,) = self.graph
+        pixels = resized(images, graph.image_size, graph.fit)
         given = [kind(pixels, *parts) for kind, parts in zip(self.features, of_backbones, strict=True)]
-        scores = scores_of(self.members, self.backbone_of_member, given)
-        return (pixels, *outputs_of(self.ensemble, *scores, settings, self.seen).present.values())
+        return (pixels, *graph.outputs_of(*graph.scores_of(given), settings).present.values())
 
 
 def resized(images: Tensor, image_size: int, fit: Fit = "squeeze") -> Tensor:
@@ -182,41 +206,3 @@ def resized(images: Tensor, image_size: int, fit: Fit = "squeeze") -> Tensor:
         return nn.functional.pad(pixels, (start, end, top, bottom), value=float(GREY))
     # Exact where the image already has the working size; antialiased as in training where not.
     return nn.functional.interpolate(pixels, size=(image_size, image_size), mode="bilinear", antialias=True)
-
-
-def scores_of(
-    members: nn.ModuleList, backbone_of_member: Sequence[int], features: Sequence[object]
-) -> tuple[Tensor, Tensor | None]:
-    """Scores ``[N, M]`` and the first map ``[N, h, w]`` of what the backbones give."""
-    scores: list[Tensor] = []
-    anomaly_map: Tensor | None = None
-    for module, backbone in zip(members, backbone_of_member, strict=True):
-        score, score_map = module(features[backbone])
-        scores.append(score)
-        # The map of the first member that has one; maps of different members have different scales and cannot
-        # be averaged.
-        if anomaly_map is None:
-            anomaly_map = score_map
-    # The order of the columns is the order in which the stacker was fitted.
-    return torch.cat(scores, dim=1), anomaly_map
-
-
-def outputs_of(
-    ensemble: nn.Module,
-    scores: Tensor,
-    anomaly_map: Tensor | None,
-    settings: Sequence[Tensor],
-    seen: Tensor | None = None,
-) -> GraphOutputs:
-    """What the graph says; see :class:`FusedGraph` for the settings, and for ``seen``."""
-    if anomaly_map is not None and seen is not None:
-        anomaly_map = _only_where(seen, anomaly_map)
-    probability, p_normal, decision = ensemble(scores, *settings)
-    return GraphOutputs(probability, p_normal, decision, scores, anomaly_map)
-
-
-def _only_where(seen: Tensor, maps: Tensor) -> Tensor:
-    """Maps ``[N, h, w]`` which outside of the region are as low as their lowest place within it."""
-    # Not zero: of a logit that would be much.
-    lowest = maps.masked_fill(~seen, torch.inf).amin(dim=(1, 2), keepdim=True)
-    return torch.where(seen, maps, lowest)

@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 
 from contracts.errors import ModelError
-from export.scoring.model import ScoringModel, load_model
+from export.scoring.model import MAP_PREFIX, TOGETHER, ScoringModel, load_model
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Key under which every node says which modules it was traced from, the outermost first."""
@@ -34,7 +34,8 @@ class GraphPart:
     """A backbone, a member, or what lies before and behind them.
 
     Attributes:
-        name: ``input`` (casts and resize), ``backbone NAME``, the member's name, or ``ensemble``.
+        name: ``input`` (casts and resize), ``backbone NAME``, the member's name, ``maps together``, or
+            ``ensemble``.
         nodes: how many nodes of the file belong to it.
         weight_bytes: of its weights; one that several parts read counts for the first.
         gflop: 10^9 floating-point operations per image in convolutions and matrix products, a
@@ -81,7 +82,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
         gflop[part] += flop.get(node.name, 0.0) / 1e9
         # pop: a weight that several parts share counts once, for the part that reads it first.
         weight_bytes[part] += sum(weights.pop(name, 0) for name in node.input)
-    order = ("input", "backbones", "members", "ensemble")
+    order = ("input", "backbones", "members", "together", "ensemble")
     return tuple(
         GraphPart(
             _shown(part, model), nodes[part], weight_bytes[part], gflop[part], milliseconds.get(part, 0.0)
@@ -91,7 +92,10 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
 
 
 def part_of(node: onnx.NodeProto) -> tuple[str, int]:
-    """``("backbones", 0)``, ``("members", 3)``, ``("ensemble", 0)``; everything else is ``("input", 0)``."""
+    """``("backbones", 0)``, ``("members", 3)``, ``("ensemble", 0)`` and so on.
+
+    What joins the maps is ``("together", 0)``; everything else is ``("input", 0)``.
+    """
     entries = {entry.key: entry.value for entry in node.metadata_props}
     scopes = entries.get(SCOPES, "").strip("[]").replace("'", "").split(", ")
     for scope in scopes:
@@ -99,13 +103,13 @@ def part_of(node: onnx.NodeProto) -> tuple[str, int]:
         if room in ("backbones", "members"):
             number = rest.partition(".")[0]
             return (room, int(number) if number.isdigit() else 0)
-        if room == "ensemble":
-            return ("ensemble", 0)
+        if room in ("together", "ensemble"):
+            return (room, 0)
     return ("input", 0)
 
 
-def member_of_output(path: Path, output: str) -> str:
-    """The member that an output of an exported file comes from, such as the one whose map it carries.
+def members_of_output(path: Path, output: str) -> tuple[str, ...]:
+    """The members that an output of an exported file comes from, such as those whose maps it holds, in order.
 
     Args:
         path: of an exported file.
@@ -115,17 +119,22 @@ def member_of_output(path: Path, output: str) -> str:
         ModelError: the file has no such output, or no member is behind it.
     """
     document = onnx.load(str(path), load_external_data=False)
+    model = load_model(path, at_first_run=True)
     maker_of = {name: node for node in document.graph.node for name in node.output}
-    waiting, seen = [output], {output}
+    waiting, seen, found = [output], {output}, set()
     while waiting:
         node = maker_of.get(waiting.pop(0))
         if node is None:
             continue
         part = part_of(node)
         if part[0] == "members":
-            return _shown(part, load_model(path))
+            # What lies before a member is a backbone's.
+            found.add(part)
+            continue
         waiting += [name for name in node.input if name not in seen]
         seen.update(node.input)
+    if found:
+        return tuple(_shown(part, model) for part in sorted(found))
     raise ModelError(f"{path}: none of its members gives an output '{output}'. Export it again.")
 
 
@@ -141,7 +150,7 @@ def _shown(part: tuple[str, int], model: ScoringModel) -> str:
     if room == "backbones":
         backbones: list[str] = model.document.get("backbones") or []
         return f"backbone {backbones[number]}" if number < len(backbones) else f"backbone {number}"
-    return room
+    return "maps together" if room == "together" else room
 
 
 def _tensor_bytes(tensor: onnx.TensorProto) -> int:
@@ -219,6 +228,12 @@ def _part_of_fused(
     return ("input", 0)
 
 
+def maps_of_file(model: ScoringModel) -> dict[str, tuple[str, ...]]:
+    """Output that is a map → the members that it comes from."""
+    outputs = [*([TOGETHER] if model.has_map else []), *(MAP_PREFIX + name for name in model.maps_of)]
+    return {output: members_of_output(model.path, output) for output in outputs}
+
+
 def graph_document(model: ScoringModel, parts: tuple[GraphPart, ...]) -> dict[str, Any]:
     """Parts and promises as one JSON document."""
     promised = {key: value for key, value in model.document.items() if key != "ensemble"}
@@ -227,6 +242,7 @@ def graph_document(model: ScoringModel, parts: tuple[GraphPart, ...]) -> dict[st
         "bytes": model.path.stat().st_size,
         "sha256": model.sha256,
         "parts": [vars(part) for part in parts],
+        "maps": maps_of_file(model),
         "gflop": sum(part.gflop for part in parts),
         "ms": sum(part.ms for part in parts),
         "metadata": promised,

@@ -16,7 +16,7 @@ from contracts.backbone_graph import PATCHES, PIXELS, POOLED
 from contracts.errors import ModelError
 from contracts.files import atomic_writer
 from export.backbone_graph import backbone_graph, name_scopes
-from export.graph import FusedGraph, GraphBesideBackbones, outputs_of, resized, scores_of
+from export.graph import FusedGraph, GraphBesideBackbones, resized
 from export.scoring.model import METADATA_KEY, NEWEST_FORMAT
 from export.scoring.training_images import METADATA_KEY as TRAINING_IMAGES_KEY
 from export.scoring.training_images import TrainingImages
@@ -109,8 +109,7 @@ def _traced(
     # The backbones' real outputs: the tracer takes dtypes and fixed sizes from them.
     of_backbones = [(pooled, patches) for _, pooled, patches in features]
     with torch.inference_mode():
-        scores = scores_of(graph.members, graph.backbone_of_member, features)
-        outputs = list(outputs_of(graph.ensemble, *scores, given, graph.seen).present)
+        outputs = list(graph.outputs_of(*graph.scores_of(features), given).present)
     prefixes = [f"backbones.{number}/" for number in range(len(features))]
     taken = [prefix + name for prefix in prefixes for name in (POOLED, PATCHES)]
     batch, height, width = (torch.export.Dim(name) for name in ("N", "H", "W"))

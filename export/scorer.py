@@ -12,8 +12,8 @@ result with the reason, and does not affect the images beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -43,7 +43,9 @@ class ImageScore:
         decision_probability: calibrated probability of the decided class, or None. It need not be the
             largest: thresholds weigh what each mistake costs.
         member_scores: ``[M]`` float32 in the order of ``Scorer.members``, or None.
-        anomaly_map: ``[h, w]`` float32 where the file carries a map, or None.
+        anomaly_map: ``[h, w]`` float32 where the file carries a map and maps are asked for, or None: all
+            members' evidence together.
+        maps: member → ``[h, w]`` float32, its own map; empty where there is none or it was not asked for.
         error: why there are no scores, as one sentence; None where there are.
     """
 
@@ -55,6 +57,7 @@ class ImageScore:
     decision_probability: float | None = None
     member_scores: FloatArray | None = None
     anomaly_map: FloatArray | None = None
+    maps: Mapping[str, FloatArray] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -69,6 +72,7 @@ class Scorer:
         threshold: probability from which on the minority is decided, or p_normal up to which it is where
             the file has no probability; None for the file's own.
         runtime: ``onnxruntime``, or ``openvino`` where that is installed.
+        maps: give maps, too, where the file has them; without them scoring is a little faster.
 
     Raises:
         UsageError: no such file or runtime, or a prior or threshold that cannot be.
@@ -83,11 +87,13 @@ class Scorer:
         prior: Override = None,
         threshold: Override = None,
         runtime: str = "onnxruntime",
+        maps: bool = True,
     ) -> None:
         self._model = load_model(Path(path), threads, runtime)
         self._model.check_overrides(prior, threshold)
         self._prior = prior
         self._threshold = threshold
+        self._with_maps = maps
         self.classes = self._model.classes
         self.members = self._model.members
 
@@ -102,7 +108,7 @@ class Scorer:
             UsageError: whole pictures for a file with a region of interest.
             ModelError: the graph fails on them.
         """
-        return self._model.run(images, self._prior, self._threshold)
+        return self._model.run(images, self._prior, self._threshold, with_maps=self._with_maps)
 
     def pixels_of(self, picture: ImageArray) -> ImageArray:
         """A picture that is decoded already, as the file's own decoding would have made it.
@@ -190,4 +196,5 @@ class Scorer:
             decision_probability=None if of_classes is None else float(of_classes[decided]),
             member_scores=scores.member_scores[row],
             anomaly_map=None if scores.anomaly_map is None else scores.anomaly_map[row],
+            maps={member: of_member[row] for member, of_member in scores.maps.items()},
         )

@@ -59,3 +59,25 @@ def score_with_module(
         for features in feature_batches(rows, needs, device):
             scores.append(module(features)[0].float().cpu())
     return torch.cat(scores).numpy()
+
+
+def maps_with_module(
+    module: nn.Module, rows: ImageRows, needs: frozenset[MemberInput], device: str = "cpu"
+) -> FloatArray | None:
+    """Return ``[N, g, g]`` float32 maps of a member's module, or None where it has none.
+
+    Args:
+        module: as returned by :meth:`contracts.member.Member.to_module`.
+        rows: N rows, at least one.
+        needs: the member's inputs.
+        device: where to run.
+    """
+    module = module.eval().to(device)
+    maps: list[Tensor] = []
+    with torch.inference_mode():
+        for features in feature_batches(rows, needs, device):
+            found = module(features)[1]
+            if found is None:
+                return None
+            maps.append(found.float().cpu())
+    return torch.cat(maps).numpy()

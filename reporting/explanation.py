@@ -1,4 +1,4 @@
-"""One picture that explains one image: the image, the map, who said what, and the nearest normal patches."""
+"""One picture that explains one image: the image, the maps, who said what, and the nearest normal patches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ SPAN = 5
 
 _DOTS_PER_INCH = 110
 _WIDTH = 10.0  # inches
-_TOP_ROW, _PATCH_ROW = 3.3, 2.25  # inches
+_TOP_ROW, _MAP_ROW, _PATCH_ROW = 3.3, 3.1, 2.25  # inches
+_IN_A_ROW = 3
 _LONGEST_NAME = 30
 _PATCH_COLOURS = ("#d55e00", "#0072b2", "#009e73")  # Okabe & Ito
 _TOWARDS, _AWAY = "#d55e00", "#56b4e9"
@@ -78,6 +79,24 @@ class ShownPatch:
 
 
 @dataclass(frozen=True)
+class ShownMap:
+    """Where one member, or all together, see the evidence.
+
+    Attributes:
+        name: of the member, or ``together``.
+        heat: ``[g, g]``, higher = more anomalous.
+        usual: the value that half of the normal held-out patches stay below, and the one that 99.5 % of them
+            do; colours begin at the first.
+        unit: of the values; empty where they have none.
+    """
+
+    name: str
+    heat: FloatArray
+    usual: tuple[float, float]
+    unit: str
+
+
+@dataclass(frozen=True)
 class Explanation:
     """What the picture shows.
 
@@ -85,10 +104,7 @@ class Explanation:
         name: of the image's file.
         verdict: probability, threshold and decision in a line.
         pixels: ``[S, S, 3]`` as the model sees the image.
-        heat: ``[g, g]`` map, or None where no member has one.
-        heat_of: member that the map is of.
-        usual: the map's value that half of the normal held-out patches stay below, and the one that 99.5 %
-            of them do; colours begin at the first.
+        maps: the first beside the image, the others below; none where no member has one.
         contributions: member → its part, against an average image.
         unit: of the parts.
         patches: each deciding patch with its nearest normal patches.
@@ -98,9 +114,7 @@ class Explanation:
     name: str
     verdict: str
     pixels: ImageArray
-    heat: FloatArray | None
-    heat_of: str
-    usual: tuple[float, float]
+    maps: Sequence[ShownMap]
     contributions: Sequence[tuple[str, float]]
     unit: str
     patches: Sequence[tuple[ShownPatch, Sequence[ShownPatch]]]
@@ -110,15 +124,19 @@ class Explanation:
 def draw(explanation: Explanation) -> bytes:
     """A PNG file; equal content gives equal bytes."""
     n_rows, n_neighbours = len(explanation.patches), max((len(n) for _, n in explanation.patches), default=0)
+    below = [
+        explanation.maps[start : start + _IN_A_ROW] for start in range(1, len(explanation.maps), _IN_A_ROW)
+    ]
     with matplotlib.style.context(["default", _STYLE]):
-        height = 0.55 + _TOP_ROW + _PATCH_ROW * n_rows
+        heights = [_TOP_ROW] + [_MAP_ROW] * len(below) + [_PATCH_ROW] * n_rows
+        height = 0.55 + sum(heights)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         figure.suptitle(
             f"{printable(explanation.name)}\n{printable(explanation.verdict, 200)}",
             parse_math=False,
             fontsize=10.5,
         )
-        rows = figure.add_gridspec(1 + n_rows, 1, height_ratios=[_TOP_ROW] + [_PATCH_ROW] * n_rows)
+        rows = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         n_whole = 0 if explanation.whole is None else 1
         top = rows[0].subgridspec(1, 3 + n_whole)
         if explanation.whole is not None:
@@ -126,10 +144,14 @@ def draw(explanation: Explanation) -> bytes:
             axes.imshow(explanation.whole)
             _bare(axes, "the region of interest")
         _draw_image(figure.add_subplot(top[n_whole]), explanation)
-        _draw_heat(figure, figure.add_subplot(top[n_whole + 1]), explanation)
+        _draw_map(figure, figure.add_subplot(top[n_whole + 1]), explanation.pixels, explanation.maps)
         _draw_contributions(figure.add_subplot(top[n_whole + 2]), explanation.contributions, explanation.unit)
+        for line, maps in enumerate(below):
+            places = rows[1 + line].subgridspec(1, _IN_A_ROW)
+            for place in range(len(maps)):
+                _draw_map(figure, figure.add_subplot(places[place]), explanation.pixels, maps[place:])
         for number, (patch, neighbours) in enumerate(explanation.patches):
-            cells = rows[1 + number].subgridspec(1, 1 + n_neighbours)
+            cells = rows[1 + len(below) + number].subgridspec(1, 1 + n_neighbours)
             colour = _PATCH_COLOURS[number % len(_PATCH_COLOURS)]
             title = f"patch {number + 1}: {patch.place.words}\n{patch.distance:.3g} from the normal ones"
             _draw_crop(figure.add_subplot(cells[0]), patch, title, colour)
@@ -216,21 +238,21 @@ def _draw_image(axes: Axes, explanation: Explanation) -> None:
         )
 
 
-def _draw_heat(figure: Figure, axes: Axes, explanation: Explanation) -> None:
-    if explanation.heat is None:
+def _draw_map(figure: Figure, axes: Axes, pixels: ImageArray, maps: Sequence[ShownMap]) -> None:
+    """The first of the maps over the image in grey."""
+    if not maps:
         _bare(axes, "")
         axes.text(0.5, 0.5, "no member has a map", ha="center", va="center", transform=axes.transAxes)
         return
-    side = explanation.pixels.shape[0]
-    low, usual = explanation.usual
+    shown, side = maps[0], pixels.shape[0]
+    low, usual = shown.usual
     # A normal image stays dark; whatever lies beyond the usual sets the upper end.
-    high = max(usual + 0.05 * (usual - low), float(explanation.heat.max()), low + 1e-12)
-    grey = explanation.pixels.astype(np.float64).mean(axis=2)
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
-    share = np.clip((explanation.heat - low) / (high - low), 0.0, 1.0)
+    high = max(usual + 0.05 * (usual - low), float(shown.heat.max()), low + 1e-12)
+    axes.imshow(pixels.astype(np.float64).mean(axis=2), cmap="gray", vmin=0, vmax=255)
+    share = np.clip((shown.heat - low) / (high - low), 0.0, 1.0)
     extent = (-0.5, side - 0.5, side - 0.5, -0.5)
     axes.imshow(
-        explanation.heat,
+        shown.heat,
         cmap=_MAP_COLOURS,
         vmin=low,
         vmax=high,
@@ -238,11 +260,11 @@ def _draw_heat(figure: Figure, axes: Axes, explanation: Explanation) -> None:
         alpha=0.75 * np.sqrt(share),
         interpolation="nearest",
     )
-    _bare(axes, f"map of {printable(explanation.heat_of)}")
+    _bare(axes, "all maps together" if not shown.unit else f"map of {printable(shown.name)}")
     scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(low, high), _MAP_COLOURS)
     bar = figure.colorbar(scale, ax=axes, fraction=0.046, pad=0.03)
     bar.ax.axhline(usual, color="#00c0c0", linewidth=1.5)
-    bar.set_label("distance; line: 99.5 % of normal patches", fontsize=7)
+    bar.set_label(f"{f'{shown.unit}; ' if shown.unit else ''}line: 99.5 % of normal patches", fontsize=7)
 
 
 def _draw_contributions(axes: Axes, contributions: Sequence[tuple[str, float]], unit: str) -> None:

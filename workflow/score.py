@@ -43,11 +43,13 @@ class Extras:
         review: how many of the most uncertain images to list in ``_review.csv``.
         heat_maps: how many of the most probable images to draw in ``_heat_maps/``, 0…200; of the oddest
             where the file gives no probability.
+        map_of: member whose map is drawn; None for all of them together.
     """
 
     csv: Path | None = None
     review: int = 0
     heat_maps: int = 0
+    map_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,10 @@ def _check(extras: Extras, model: Path, output: Path) -> None:
         raise UsageError(
             f"--heat-maps is {extras.heat_maps}; it is a number of pictures, 0 to {MOST_HEAT_MAPS}."
         )
+    if extras.map_of is not None and not extras.heat_maps:
+        raise UsageError(f"--map {extras.map_of}: no map is drawn. Give --heat-maps N as well.")
     if extras.heat_maps:
-        check_has_map(load_model(model))
+        check_has_map(load_model(model, at_first_run=True), extras.map_of)
 
 
 def _make_extras(run: FinishedRun, extras: Extras) -> dict[str, Any]:
@@ -157,7 +161,7 @@ def _make_extras(run: FinishedRun, extras: Extras) -> dict[str, Any]:
         "failures": found.reasons,
         "notes": _notes(run),
         "review": write_review(run, found.review) if extras.review else None,
-        "heat_maps": write_heat_maps(run, found.hottest) if extras.heat_maps else None,
+        "heat_maps": write_heat_maps(run, found.hottest, extras.map_of) if extras.heat_maps else None,
         "csv": extras.csv,
     }
 

@@ -2,9 +2,9 @@
 
 ``_heat_maps/`` holds one PNG per image, ``0001-<name>.png`` the most probable, or the oddest where the file
 gives no probability: left the image as the model sees it, right the same in grey with the file's
-``anomaly_map``. All pictures of a run share one scale, from the median of all their maps (no colour) to the
-largest value (bright), so that a warm spot means the same everywhere. ``index.csv`` says which picture is of
-which image.
+``anomaly_map``, or the map of one member where that is asked for. All pictures of a run share one scale, from
+the median of all their maps (no colour) to the largest value (bright), so that a warm spot means the same
+everywhere. ``index.csv`` says which picture is of which image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from contracts.errors import ImageError, UsageError
+from contracts.errors import ImageError, UsageError, nearest_match
 from contracts.rows import FloatArray, ImageArray
 from export.scoring.csv_files import no_formula, number_or_nothing, write_lines
 from export.scoring.model import ScoringModel
@@ -38,31 +38,45 @@ _STRONGEST = 0.75  # share of the colour where the map is highest
 _RAMP = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float64)
 
 
-def check_has_map(model: ScoringModel) -> None:
+def check_has_map(model: ScoringModel, member: str | None = None) -> None:
     """Refuse heat maps of a file that has none, before hours of scoring.
 
+    Args:
+        model: the file.
+        member: whose map is to be drawn; None for all of them together.
+
     Raises:
-        UsageError: no member of the file draws a map.
+        UsageError: no member of the file draws a map, or not this one.
     """
-    side = model.decode.size
-    if model.run(np.zeros((1, side, side, 3), dtype=np.uint8)).anomaly_map is None:
+    if not model.has_map:
         raise UsageError(
             f"--heat-maps: {model.path} has no map; none of its members ({', '.join(model.members)}) says "
             "where the evidence lies. Leave the option out, or export an ensemble with PatchCore in it."
         )
+    if member is not None and member not in model.maps_of:
+        known = ", ".join(model.maps_of) or "none of a single member"
+        raise UsageError(
+            f"--map {member}: {model.path} has no such map.{nearest_match(member, model.maps_of)} It has: "
+            f"{known}. Leave the option out for all of them together."
+        )
 
 
-def write_heat_maps(run: FinishedRun, rows: Sequence[Row]) -> Path:
+def write_heat_maps(run: FinishedRun, rows: Sequence[Row], member: str | None = None) -> Path:
     """Draw the given images; returns the folder, which appears whole in place of an older one.
 
     An image that has gone since it was scored has no picture, and its line in ``index.csv`` says why.
+
+    Args:
+        run: scored.
+        rows: which images.
+        member: whose map is drawn; None for all of them together.
 
     Raises:
         DataError: the pictures cannot be written.
     """
     folder = run.job.output / HEAT_MAPS_NAME
     temporary = folder.with_name(f".{HEAT_MAPS_NAME}.{os.getpid()}.tmp")
-    pixels, maps, errors = _maps(run, rows)
+    pixels, maps, errors = _maps(run, rows, member)
     # One scale for all pictures, so that equal colours mean equal evidence.
     values = np.concatenate([heat.ravel() for heat in maps if heat is not None] or [np.zeros(1, np.float32)])
     low, high = float(np.median(values)), float(values.max())
@@ -118,7 +132,7 @@ def draw(pixels: ImageArray, heat: FloatArray, low: float, high: float) -> bytes
 
 
 def _maps(
-    run: FinishedRun, rows: Sequence[Row]
+    run: FinishedRun, rows: Sequence[Row], member: str | None
 ) -> tuple[list[ImageArray | None], list[FloatArray | None], list[str]]:
     """Pixels and map of each image, decoded and run again; None with a reason where that fails."""
     containers = ContainerReader()
@@ -133,7 +147,8 @@ def _maps(
             maps.append(None)
             errors.append(str(error))
             continue
-        heat = run.model.run(decoded.pixels[None], run.job.prior, run.job.threshold).anomaly_map
+        scores = run.model.run(decoded.pixels[None], run.job.prior, run.job.threshold, with_maps=True)
+        heat = scores.anomaly_map if member is None else scores.maps[member]
         pixels.append(decoded.pixels)
         maps.append(None if heat is None else np.asarray(heat[0], dtype=np.float32))
         errors.append("")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from contracts.errors import ModelError, UsageError, nearest_match
 from contracts.files import sha256_of_file
 from contracts.rows import FloatArray, ImageArray
 from export.scoring.plan import Override
+from export.scoring.runtimes.loading import loader
 from export.scoring.runtimes.sessions import (
     GraphFacts,
     GraphSession,
@@ -40,11 +42,17 @@ _PROMISED_OUTPUTS = ("decision", "member_scores")
 # minority images the probability.
 _JUDGING_OUTPUTS = ("probability", "p_normal")
 
-NO_PROBABILITY = "Probability needs labelled minority images; none was known when it was made."
-"""Why a file has none, for people."""
+TOGETHER = "anomaly_map"
+"""Output that holds all maps together; in files of earlier versions the map of the first member with one."""
+
+MAP_PREFIX = "map_"
+"""Before a member's name: the output that holds its map alone."""
 
 RUNTIMES = ("onnxruntime", "openvino")
 """Names of the runtimes; the first is the reference that the others are compared with."""
+
+NO_PROBABILITY = "Probability needs labelled minority images; none was known when it was made."
+"""Why a file has none, for people."""
 
 
 class Scores(NamedTuple):
@@ -57,14 +65,16 @@ class Scores(NamedTuple):
             versions.
         decision: ``[N]`` int64, position in the model's classes.
         member_scores: ``[N, M]`` float32, higher = more like the minority.
-        anomaly_map: ``[N, h, w]`` float32, or None where the file carries no map.
+        anomaly_map: ``[N, h, w]`` float32, all maps together; None where not asked for, or where none is.
+        maps: member → ``[N, h, w]`` float32 its own map; empty likewise, and in files of earlier versions.
     """
 
     probability: FloatArray | None
     p_normal: FloatArray | None
     decision: npt.NDArray[np.int64]
     member_scores: FloatArray
-    anomaly_map: FloatArray | None
+    anomaly_map: FloatArray | None = None
+    maps: Mapping[str, FloatArray] = MappingProxyType({})
 
     @property
     def finite(self) -> npt.NDArray[np.bool_]:
@@ -86,7 +96,8 @@ class ScoringModel:
         document: the whole metadata document, for whoever wants its other facts.
         outputs: of the graph, in the file's order.
         adjustable: names of the inputs with a default, of ``prior`` and ``threshold``.
-        session: the loaded graph; one thread of control at a time.
+        session: the loaded graph without what only maps need; one thread of control at a time.
+        session_with_maps: the whole graph; the same where it has no map.
         training_images: what tells the images that the model was trained on; None where the file does not.
     """
 
@@ -98,6 +109,7 @@ class ScoringModel:
     outputs: tuple[Port, ...]
     adjustable: frozenset[str]
     session: GraphSession
+    session_with_maps: GraphSession
     training_images: TrainingImages | None = None
 
     @property
@@ -114,6 +126,17 @@ class ScoringModel:
     def has_p_normal(self) -> bool:
         """Whether the file gives p_normal; files of earlier versions do not."""
         return any(port.name == "p_normal" for port in self.outputs)
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the file says where in an image the evidence lies."""
+        return any(port.name == TOGETHER for port in self.outputs)
+
+    @property
+    def maps_of(self) -> tuple[str, ...]:
+        """Members whose maps the file gives one by one; none in files of earlier versions."""
+        names = [port.name for port in self.outputs if port.name.startswith(MAP_PREFIX)]
+        return tuple(name.removeprefix(MAP_PREFIX) for name in names)
 
     @property
     def precision(self) -> str:
@@ -188,7 +211,14 @@ class ScoringModel:
             )
         return numbers
 
-    def run(self, images: ImageArray, prior: Override = None, threshold: Override = None) -> Scores:
+    def run(
+        self,
+        images: ImageArray,
+        prior: Override = None,
+        threshold: Override = None,
+        *,
+        with_maps: bool = False,
+    ) -> Scores:
         """Score pixels.
 
         Args:
@@ -199,6 +229,7 @@ class ScoringModel:
             threshold: probability at and above which the minority is decided (for K > 2 one a class, and
                 the largest probability / threshold is decided); without a probability, p_normal up to which
                 it is; None for the file's own.
+            with_maps: compute the maps, too; the scores are the same.
 
         Raises:
             UsageError: see :meth:`check_overrides`; or whole pictures for a file with a region of interest.
@@ -213,7 +244,7 @@ class ScoringModel:
         if threshold is not None:
             feeds["threshold"] = np.asarray(threshold, dtype=np.float32).reshape(shape)
         try:
-            outputs = self.session.run(feeds)
+            outputs = (self.session_with_maps if with_maps else self.session).run(feeds)
         except ModelError:
             raise
         except Exception as error:  # runtimes raise many types, none of them public
@@ -226,7 +257,8 @@ class ScoringModel:
             p_normal=outputs.get("p_normal"),
             decision=outputs["decision"],
             member_scores=outputs["member_scores"],
-            anomaly_map=outputs.get("anomaly_map"),
+            anomaly_map=outputs.get(TOGETHER),
+            maps={name: outputs[MAP_PREFIX + name] for name in self.maps_of} if with_maps else {},
         )
 
 
@@ -259,20 +291,15 @@ def load_model(
         )
     if not path.is_file():
         raise _no_such_model(path)
-    # Optimising the graph takes most of the time of opening it.
-    read_only = at_first_run or runtime != RUNTIMES[0]
-    reference = open_onnxruntime(path, threads, optimised=not read_only)
-    facts = reference.facts()
+    # Unoptimised, because optimising takes most of the time of opening a file.
+    facts = open_onnxruntime(path, threads, optimised=False).facts()
     document = _read_document(path, facts)
     decode = DecodeSettings.from_json(document["decode"])
     _check_graph(path, facts, document)
-    session: GraphSession = reference
-    if read_only:
-        del reference
-        load: Callable[[], GraphSession] = partial(open_onnxruntime, path, threads)
-        if runtime == "openvino":
-            load = _openvino_loader(path, facts, document, decode, threads)
-        session = OpenedLater(runtime, load) if at_first_run else load()
+    names = [port.name for port in facts.outputs]
+    maps = [name for name in names if name == TOGETHER or name.startswith(MAP_PREFIX)]
+    load = loader(path, facts, document, threads, runtime)
+    session = OpenedLater(runtime, partial(load, maps)) if at_first_run else load(maps)
     return ScoringModel(
         path=path,
         classes=tuple(document["classes"]),
@@ -282,35 +309,9 @@ def load_model(
         outputs=facts.outputs,
         adjustable=facts.adjustable,
         session=session,
+        # Most who score never ask for a map.
+        session_with_maps=OpenedLater(runtime, partial(load, [])) if maps else session,
         training_images=_read_training_images(path, facts),
-    )
-
-
-def _openvino_loader(
-    path: Path, facts: GraphFacts, document: dict[str, Any], decode: DecodeSettings, threads: int
-) -> Callable[[], GraphSession]:
-    """What compiles the file with OpenVINO; refuses at once what it could not."""
-    from export.scoring.runtimes.openvino_session import OpenVinoSession, check_openvino
-
-    precision = str(document.get("precision", "fp32"))
-    _check_gate(path, document, "openvino")
-    check_openvino(path, precision)
-    return partial(OpenVinoSession, path, facts, decode.size, precision, threads)
-
-
-def _check_gate(path: Path, document: dict[str, Any], runtime: str) -> None:
-    """Refuse a runtime in which the accuracy gate of a variant found its figures wrong.
-
-    Raises:
-        UsageError: with the gate's reasons.
-    """
-    gate = document.get("gate", {}).get(runtime)
-    if gate is None or gate["accepted"]:
-        return
-    reasons = " and ".join(gate.get("refusals", ())) or "no reason is recorded"
-    raise UsageError(
-        f"{path}: the {document['precision']} file failed its accuracy gate in {runtime}: {reasons}. "
-        f"Score with --runtime {RUNTIMES[0]}, or use the fp32 file."
     )
 
 

@@ -58,6 +58,18 @@ class Mean(nn.Module):
         return p, 1.0 - p, (p >= threshold).long()
 
 
+# Two of the members of the graphs below read patches, and these have maps.
+OUTPUTS = [
+    "probability",
+    "p_normal",
+    "decision",
+    "member_scores",
+    "anomaly_map",
+    "map_patches0",
+    "map_patches1",
+]
+
+
 class WithNamedInputs(nn.Module):
     """The exporter takes no dynamic shapes for a variable number of arguments."""
 
@@ -105,7 +117,7 @@ def test_joined_is_what_one_trace_of_all_gives(fresh, tmp_path, images):
     graph = graph_of("pooled", "patches", n_backbones=2)
     given = (torch.from_numpy(images), torch.tensor(0.8), torch.tensor(0.5))
     axes = ({n: torch.export.Dim(name) for n, name in enumerate("NHW")}, None, None)
-    names = ["probability", "p_normal", "decision", "member_scores", "anomaly_map"]
+    names = [*OUTPUTS]
     whole = trace(WithNamedInputs(graph), given, ["images", "prior", "threshold"], names, axes)
     for name, number in (("prior", 0.8), ("threshold", 0.5)):
         whole.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(number), name))
@@ -122,13 +134,18 @@ def test_joined_is_what_one_trace_of_all_gives(fresh, tmp_path, images):
 def test_inputs_outputs_and_parts_are_those_of_one_file(fresh):
     graph = onnx.load(str(fresh[0])).graph
     assert [each.name for each in graph.input] == ["images", "prior", "threshold"]
-    names = ["probability", "p_normal", "decision", "member_scores", "anomaly_map"]
-    assert [each.name for each in graph.output] == names
+    assert [each.name for each in graph.output] == OUTPUTS
     # Every node still says whose it is, each backbone by its own number.
     convolutions = [part_of(node) for node in graph.node if node.op_type == "Conv"]
     assert convolutions.count(("backbones", 0)) == convolutions.count(("backbones", 1)) == 2
     assert len(convolutions) == 4
-    assert {part_of(node)[0] for node in graph.node} == {"input", "backbones", "members", "ensemble"}
+    assert {part_of(node)[0] for node in graph.node} == {
+        "input",
+        "backbones",
+        "members",
+        "together",
+        "ensemble",
+    }
 
 
 def test_graphs_that_are_given_make_the_same_bytes_untraced_and_stay_as_they_are(

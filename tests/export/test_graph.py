@@ -148,19 +148,21 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     coarse = rng.integers(0, 256, (batch, 8, 8, 3), dtype=np.uint8)
     images = coarse.repeat(40, axis=1).repeat(40, axis=2)[:, : shape[0], : shape[1]]
     fitted = system.fitted
-    probability, p_normal, decision, scores, patch_map = torch_outputs(
+    probability, p_normal, decision, scores, together, patch_map = torch_outputs(
         system.graph(), images, fitted.deployment_prior, fitted.threshold
     )
-    ours = load_model(system.path).run(images)
+    ours = load_model(system.path).run(images, with_maps=True)
     assert ours.probability.shape == ours.decision.shape == (batch,)
-    assert ours.anomaly_map.shape == (batch, 8, 8)
+    assert ours.anomaly_map.shape == ours.maps["patchcore"].shape == (batch, 8, 8)
+    assert list(ours.maps) == ["patchcore"]
     np.testing.assert_allclose(ours.probability, probability, atol=1e-5)
     # A step of the grid where the two runtimes round a score to different sides of a knot.
     assert np.abs(ours.p_normal - p_normal).max() <= 1.01 * np.abs(np.diff(system.fitted.normal.levels)).max()
     assert np.array_equal(ours.decision, decision)
     # Half-precision rounding of the patches may go the other way where the engines differ in a last digit.
     np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(ours.anomaly_map, patch_map, rtol=5e-3, atol=1e-3)
+    np.testing.assert_allclose(ours.anomaly_map, together, rtol=5e-3, atol=1e-3)
+    np.testing.assert_allclose(ours.maps["patchcore"], patch_map, rtol=5e-3, atol=1e-3)
 
 
 class _Resized(torch.nn.Module):
@@ -207,8 +209,8 @@ def test_other_forms_of_patchcore_are_traced_at_any_batch(system, tmp_path, sett
     side = settings.get("map_size", 8)
     for batch in (1, 2, 7):
         images = system.images[:batch]
-        _, _, _, scores, patch_map = torch_outputs(graph, images, 0.1, 0.5)
-        ours = model.run(images)
+        _, _, _, scores, _, patch_map = torch_outputs(graph, images, 0.1, 0.5)
+        ours = model.run(images, with_maps=True)
         assert ours.anomaly_map.shape == (batch, side, side)
         np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(ours.anomaly_map, patch_map, rtol=5e-3, atol=1e-3)
@@ -260,6 +262,7 @@ def test_one_file_opset_18_and_metadata(system):
         "decision",
         "member_scores",
         "anomaly_map",
+        "map_patchcore",
     ]
     loaded = load_model(system.path)
     assert loaded.classes == ("good", "bad")

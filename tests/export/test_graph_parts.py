@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from contracts.errors import ModelError
-from export.graph_parts import _flop_of_node, inspect_graph, member_of_output
+from export.graph_parts import _flop_of_node, inspect_graph, members_of_output
 from export.scoring import load_model
 from export.scoring.model import METADATA_KEY
 from tests import fixtures_onnx
@@ -26,7 +26,7 @@ def test_every_node_and_weight_lies_in_one_part(exported):
     document = onnx.load(str(exported))
     names = [part.name for part in parts]
     assert names[:2] == ["input", "backbone test_efficientnet"]
-    assert set(names[2:-1]) <= {"patchcore", "deep_svdd", "cnn", "cnn_weighted"}
+    assert set(names[2:-1]) <= {"patchcore", "deep_svdd", "cnn", "cnn_weighted", "maps together"}
     assert names[-1] == "ensemble"
     assert sum(part.nodes for part in parts) == len(document.graph.node)
     n_bytes = sum(len(tensor.raw_data) for tensor in document.graph.initializer)
@@ -37,9 +37,9 @@ def test_every_node_and_weight_lies_in_one_part(exported):
 def test_whose_map_it_is(exported, tmp_path):
     # The tiny recipe's members in order; PatchCore alone has a map.
     assert load_model(exported).members[0] == "patchcore"
-    assert member_of_output(exported, "anomaly_map") == "patchcore"
+    assert members_of_output(exported, "anomaly_map") == ("patchcore",)
     with pytest.raises(ModelError, match="none of its members gives an output 'nothing'"):
-        member_of_output(exported, "nothing")
+        members_of_output(exported, "nothing")
     # Behind another member the number in the graph leads to the right name.
     document = onnx.load(str(exported))
     entry = next(each for each in document.metadata_props if each.key == METADATA_KEY)
@@ -47,7 +47,7 @@ def test_whose_map_it_is(exported, tmp_path):
     promised["members"][0] = "another"
     entry.value = json.dumps(promised)
     onnx.save(document, str(tmp_path / "renamed.onnx"))
-    assert member_of_output(tmp_path / "renamed.onnx", "anomaly_map") == "another"
+    assert members_of_output(tmp_path / "renamed.onnx", "anomaly_map") == ("another",)
 
 
 def test_operations_by_hand():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reporting.explanation import Explanation, Place, ShownPatch, crop, draw, printable
+from reporting.explanation import Explanation, Place, ShownMap, ShownPatch, crop, draw, printable
 
 
 def indexed(side: int) -> np.ndarray:
@@ -45,14 +45,12 @@ def test_names_that_no_font_has_can_be_drawn():
     assert len(printable("b" * 99, 18)) == 18
 
 
-def explanation(heat, patches) -> Explanation:
+def explanation(maps, patches) -> Explanation:
     return Explanation(
         name="$\\frac{1$ Ж.png",
         verdict="p(odd) = 0.5: decided $odd",
         pixels=indexed(32),
-        heat=heat,
-        heat_of="patchcore" if heat is not None else "",
-        usual=(0.1, 0.5),
+        maps=maps,
         contributions=[("patchcore", 1.5), ("cnn", -0.5)],
         unit="log-odds",
         patches=patches,
@@ -63,19 +61,24 @@ def patch(cell: int, name: str = "") -> ShownPatch:
     return ShownPatch(indexed(32), Place(cell, 4), name, 1.25)
 
 
-@pytest.mark.parametrize("case", ["everything", "constant map", "no map"])
+@pytest.mark.parametrize("case", ["everything", "many maps", "constant map", "no map"])
 def test_draws_whatever_there_is(case):
-    heat = {
-        "everything": np.random.default_rng(0).uniform(size=(4, 4)).astype(np.float32),
-        "constant map": np.full((4, 4), 0.1, np.float32),
-        "no map": None,
+    heat = np.random.default_rng(0).uniform(size=(4, 4)).astype(np.float32)
+    maps = {
+        "everything": [ShownMap("patchcore", heat, (0.1, 0.5), "distance")],
+        "many maps": [ShownMap(name, heat, (0.1, 0.5), name and "logit") for name in ("", *"abcde")],
+        "constant map": [ShownMap("$b_c", np.full((4, 4), 0.1, np.float32), (0.1, 0.5), "distance")],
+        "no map": [],
     }[case]
     neighbours = [patch(3, "a.png"), patch(12, "%b_.png")]
     patches = [(patch(0), neighbours), (patch(15), neighbours[:1])] if case == "everything" else []
-    content = draw(explanation(heat, patches))
-    assert content == draw(explanation(heat, patches))
+    content = draw(explanation(maps, patches))
+    assert content == draw(explanation(maps, patches))
     image = Image.open(io.BytesIO(content))
     assert image.format == "PNG"
     assert image.width == 1100
+    # Beside the image lies the first map, and below it three in a row.
+    rows_below = -(-max(len(maps) - 1, 0) // 3)
+    assert image.height == pytest.approx(110 * (0.55 + 3.3 + 3.1 * rows_below + 2.25 * len(patches)), abs=1)
     pixels = np.asarray(image.convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50

@@ -18,6 +18,7 @@ from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from reporting.terminal import console, note
 from workflow.ensembling.gate_images import GateImages, gate_images
 from workflow.ensembling.trained_system import TrainedSystem, final_members
+from workflow.run.fits import usual_map_values
 from workflow.run.prepared import PreparedData
 from workflow.run.state import Run
 
@@ -117,6 +118,10 @@ def write_gated(
     with console.status("loading members", spinner="dots"):
         graph = fused_graph(system)
         metadata = _metadata(system)
+        metadata["maps"] = {
+            name: {"half": low, "most": high}
+            for name, (low, high) in usual_map_values(system.results, system.repeats).items()
+        }
         metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
         if stability is not None:
             # Without the names of images, which the file's users have no business with.
@@ -186,12 +191,13 @@ def fused_graph(system: TrainedSystem) -> Any:
     decode = system.config.decode
     graph = FusedGraph(backbones, members, EnsembleModule(system.fitted), decode.size, decode.fit)
     if decode.region is not None:
-        # Of the map's size, which an image tells.
+        # Of the maps' sizes, which an image tells.
         with torch.inference_mode():
-            _, patch_map = graph.eval().member_scores(torch.zeros(1, decode.size, decode.size, 3).byte())
-        seen = None if patch_map is None else decode.region.seen(patch_map.shape[-1], decode.fit)
-        if seen is not None:
-            graph.show_only(torch.from_numpy(seen))
+            _, maps = graph.eval().member_scores(torch.zeros(1, decode.size, decode.size, 3).byte())
+        for side in {each.shape[-1] for each in maps if each is not None}:
+            seen = decode.region.seen(side, decode.fit)
+            if seen is not None:
+                graph.shown.show(torch.from_numpy(seen))
     return graph
 
 
@@ -202,6 +208,7 @@ def _graph_parts(system: TrainedSystem) -> tuple[dict[str, Any], list[Any]]:
 
     members = []
     backbones: dict[str, Any] = {}
+    usual = usual_map_values(system.results, system.repeats)
     for name, (fit, of_repeats) in final_members(system).items():
         modules = [member.to_module() for member in of_repeats]
         settings = fit.member.backbone
@@ -210,7 +217,8 @@ def _graph_parts(system: TrainedSystem) -> tuple[dict[str, Any], list[Any]]:
         # A stand-in gives way to the real backbone as soon as some member reads its features.
         if key not in backbones or (reads_features and isinstance(backbones[key], NoBackbone)):
             backbones[key] = Backbone(settings) if reads_features else NoBackbone()
-        members.append(GraphMember(name, key, modules[0] if len(modules) == 1 else MeanOfMembers(modules)))
+        module = modules[0] if len(modules) == 1 else MeanOfMembers(modules)
+        members.append(GraphMember(name, key, module, usual.get(name)))
     return backbones, members
 
 

@@ -1,4 +1,4 @@
-"""Scores, map and deciding patches that the final members of a run give for single images."""
+"""Scores, maps and deciding patches that the final members of a run give for single images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import torch
 
 from contracts.member import DecidingPatch, ExplainingMember, Member
 from contracts.rows import FloatArray, ImageArray
-from features.apply import feature_batches
+from export.map_fusion import MapsTogether
+from features.apply import maps_with_module
 from features.cache import PassingStore
 from features.extract import ImageFile, extract_features
 from features.rows import CachedRows
 from workflow.run.features import BackboneWithStore, load_backbones
-from workflow.run.fits import FINAL, Fit
+from workflow.run.fits import FINAL, UNUSUAL, Fit, usual_map_values
 from workflow.run.state import Run
 from workflow.settings.registry import build_member
+
+TOGETHER = "together"
+"""Name of the map of all members."""
 
 _USUAL_ROWS = 32
 """Majority rows whose maps show what is usual."""
@@ -30,13 +34,28 @@ class Evidence:
 
     Attributes:
         scores: ``[M]`` in the order of the ensemble's columns.
-        heat: ``[g, g]`` map, or None.
-        patches: those that decided the score of the member whose map it is; none if it cannot name any.
+        maps: name → ``[g, g]`` map, as in :attr:`AllEvidence.maps`.
+        patches: those that decided the score of :attr:`AllEvidence.explainer`; none if there is none.
     """
 
     scores: FloatArray
-    heat: FloatArray | None
+    maps: dict[str, FloatArray]
     patches: list[DecidingPatch]
+
+
+@dataclass(frozen=True)
+class Map:
+    """What is known of a map, whichever image it is of.
+
+    Attributes:
+        unit: of its values: ``distance``, ``logit``, or empty for all maps together, whose scale is that of
+            :class:`export.map_fusion.MapsTogether`.
+        usual: median and 99.5 % percentile over majority rows of the test set, or without one of the training
+            set.
+    """
+
+    unit: str
+    usual: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -45,16 +64,16 @@ class AllEvidence:
 
     Attributes:
         of_images: one each.
-        heat_of: member whose map it is; empty where no member has one.
-        usual: median and 99.5 % percentile of that map over majority rows of the test set, or without one of
-            the training set.
-        grid: cells per side of the map.
+        maps: name → map: :data:`TOGETHER` first where several members have one, then members, those that can
+            name deciding patches first, then by weight.
+        explainer: member that names deciding patches, whose map is there; empty where there is none.
+        grid: cells per side of that member's map.
         notes: what could not be said, and why.
     """
 
     of_images: list[Evidence]
-    heat_of: str
-    usual: tuple[float, float]
+    maps: dict[str, Map]
+    explainer: str
     grid: int
     notes: tuple[str, ...]
 
@@ -83,23 +102,29 @@ def evidence_of(run: Run, images: Sequence[tuple[Path, str, ImageArray]], n_near
     scores = np.concatenate(
         [_mean_scores(restored[name], rows_of_backbone[backbone_of[name]]) for name in names], axis=1
     )
+    order = _by_weight(run, names, restored)
+    maps = {
+        name: heat
+        for name in order
+        # One image at a time: rounding depends on the batch.
+        if (heat := _maps_one_by_one(run, restored[name], rows_of_backbone[backbone_of[name]])) is not None
+    }
+    facts = {}
+    normal_maps = {}
+    for name in maps:
+        normal_maps[name] = _normal_maps(run, restored[name], backbones[backbone_of[name]])
+        unit = "logit" if restored[name][0].score_meaning == "logit" else "distance"
+        facts[name] = Map(unit, _usual(normal_maps[name]))
+    if len(maps) > 1:
+        maps = {TOGETHER: _together(run, maps), **maps}
+        facts = {TOGETHER: Map("", _usual(_together(run, normal_maps))), **facts}
     notes: list[str] = []
-    heat: FloatArray | None = None
-    usual, heat_of = (0.0, 0.0), ""
-    # One map per image: the first member that has one, in the order of how much can be said with it.
-    for name in _by_weight(run, names, restored):
-        rows = rows_of_backbone[backbone_of[name]]
-        maps = [_mean_maps(run, restored[name], rows.subset(np.array([i]))) for i in range(len(rows))]
-        if maps[0] is not None:
-            heat = np.concatenate([each for each in maps if each is not None])
-            heat_of, usual = name, _usual(run, restored[name], backbones[backbone_of[name]])
-            break
     patches: list[list[DecidingPatch]] = [[] for _ in images]
     shapes = next(iter(backbones.values())).store.shapes
-    explainer = restored[heat_of][0] if heat_of else None
+    explainer = restored[order[0]][0]
     if isinstance(explainer, ExplainingMember):
-        shapes = backbones[backbone_of[heat_of]].store.shapes
-        features = np.concatenate(list(rows_of_backbone[backbone_of[heat_of]].patches()))
+        shapes = backbones[backbone_of[order[0]]].store.shapes
+        features = np.concatenate(list(rows_of_backbone[backbone_of[order[0]]].patches()))
         # The image itself is left out of the neighbours: it may be a training image, at distance 0 from
         # itself.
         patches = [
@@ -109,9 +134,31 @@ def evidence_of(run: Run, images: Sequence[tuple[Path, str, ImageArray]], n_near
     else:
         notes.append("The ensemble has no PatchCore, so there are no nearest normal patches to show.")
     of_images = [
-        Evidence(scores[i], None if heat is None else heat[i], patches[i]) for i in range(len(images))
+        Evidence(scores[i], {name: heat[i] for name, heat in maps.items()}, patches[i])
+        for i in range(len(images))
     ]
-    return AllEvidence(of_images, heat_of, usual, shapes.patch_grid, tuple(notes))
+    named = order[0] if isinstance(explainer, ExplainingMember) else ""
+    return AllEvidence(of_images, facts, named, shapes.patch_grid, tuple(notes))
+
+
+def _maps_one_by_one(run: Run, members: list[Member], rows: CachedRows) -> FloatArray | None:
+    maps = []
+    for i in range(len(rows)):
+        found = _mean_maps(run, members, rows.subset(np.array([i])))
+        if found is None:
+            return None
+        maps.append(found)
+    return np.concatenate(maps)
+
+
+def _together(run: Run, maps: dict[str, FloatArray]) -> FloatArray:
+    """All maps as one, by the module that the exported file has."""
+    usual = usual_map_values(run.results, run.repeats)
+    module = MapsTogether([usual.get(name) for name in maps])
+    with torch.inference_mode():
+        found = module([torch.from_numpy(heat) for heat in maps.values()])
+    assert found is not None  # each has been mapped on the folds, too
+    return np.asarray(found.numpy())
 
 
 def _restored(run: Run, fit: Fit) -> Member:
@@ -157,12 +204,10 @@ def _mean_maps(run: Run, members: list[Member], rows: CachedRows) -> FloatArray 
         if isinstance(member, ExplainingMember):
             maps.append(torch.from_numpy(member.maps_without_own(rows)))
             continue
-        module = member.to_module().eval()
-        with torch.inference_mode():
-            found = [module(features)[1] for features in feature_batches(rows, member.needs, "cpu")]
-        if found[0] is None:
+        found = maps_with_module(member.to_module(), rows, member.needs)
+        if found is None:
             return None
-        maps.append(torch.cat(found).float())
+        maps.append(torch.from_numpy(found))
     mean, decode = np.asarray(torch.stack(maps).mean(dim=0).numpy()), run.config.decode
     return mean if decode.region is None else decode.region.within(mean, decode.fit)
 
@@ -174,7 +219,8 @@ def _by_weight(run: Run, names: list[str], fits: dict[str, list[Member]]) -> lis
     return sorted(names, key=lambda name: (not isinstance(fits[name][0], ExplainingMember), -weight[name]))
 
 
-def _usual(run: Run, members: list[Member], backbone: BackboneWithStore) -> tuple[float, float]:
+def _normal_maps(run: Run, members: list[Member], backbone: BackboneWithStore) -> FloatArray:
+    """``[n, g, g]`` maps of some majority rows; of members that have maps."""
     minority = run.fitted.class_names[-1]
     rows = [row for row in run.data.judged if row.label != minority]
     # Evenly spaced rather than the first, which may all be of one group.
@@ -182,5 +228,9 @@ def _usual(run: Run, members: list[Member], backbone: BackboneWithStore) -> tupl
     backbone.fill(run.data, rows, run.config.decode, "cpu")
     maps = _mean_maps(run, members, backbone.rows(run.data, rows, run.config.decode))
     assert maps is not None  # the caller has seen one
-    median, most = np.percentile(maps, [50.0, 99.5])
+    return maps
+
+
+def _usual(maps: FloatArray) -> tuple[float, float]:
+    median, most = np.percentile(maps, [50.0, UNUSUAL])
     return float(median), float(most)

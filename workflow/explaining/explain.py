@@ -60,9 +60,11 @@ def explain(options: RunOptions, images: Sequence[Path], output: Path | None = N
         ``{dataset, recipe, output, threshold, notes, images, failed}``. An image: path, sha256, split, label,
         is_out_of_fold (whether its scores are by members that did not see it, which takes a training image
         and no test set), probability (None without labels), p_normal, decision, members (score, contribution,
-        shares of rows that score lower), map (member, largest value, usual values), patches (place and
-        distance, with the nearest normal patches: path, place, distance) and picture. Places are rows and
-        columns from 0, and a box as shares of the sides of what the model sees.
+        shares of rows that score lower), map (of the member that names deciding patches, or else of the one
+        with the largest weight), maps (of all members together and of each: name, member or None, unit,
+        largest value and its place, usual values), patches (place and distance, with the nearest normal
+        patches: path, place, distance) and picture. Places are rows and columns from 0, and a box as shares
+        of the sides of what the model sees.
 
     Raises:
         UsageError: no image named, or one that does not exist.
@@ -171,7 +173,7 @@ def _explained(
     folder: Path,
 ) -> dict[str, Any]:
     """Draw one image's picture and return its part of the document."""
-    from reporting.explanation import Explanation, Place, ShownPatch, draw
+    from reporting.explanation import Explanation, Place, ShownMap, ShownPatch, draw
 
     fitted = run.fitted
     own = known.get(image.sha256)
@@ -206,14 +208,16 @@ def _explained(
             verdict=_verdict(run, probability, p_normal, decision),
             pixels=image.pixels,
             whole=image.whole,
-            heat=found.heat,
-            heat_of=evidence.heat_of,
-            usual=evidence.usual,
+            maps=[
+                ShownMap(name, heat, evidence.maps[name].usual, evidence.maps[name].unit)
+                for name, heat in found.maps.items()
+            ],
             contributions=[(share.member, share.contribution) for share in shares],
             unit="log-odds" if fitted.has_probability else "score",
             patches=shown,
         )
     )
+    maps = [_map(name, heat, evidence) for name, heat in found.maps.items()]
     path = folder / f"{image.path.stem}-{image.sha256[:12]}.png"
     with atomic_writer(path) as handle:
         handle.write(picture)
@@ -227,16 +231,31 @@ def _explained(
         "p_normal": p_normal,
         "decision": decision,
         "members": [asdict(share) for share in shares],
-        "map": None
-        if found.heat is None
-        else {
-            "member": evidence.heat_of,
-            "largest": float(found.heat.max()),
-            "usual": {"half": evidence.usual[0], "most": evidence.usual[1]},
-        },
+        "map": next((_without(each, "map", "unit", "at") for each in maps if each["member"]), None),
+        "maps": maps,
         "patches": patches,
         "picture": str(path),
     }
+
+
+def _map(name: str, heat: FloatArray, evidence: AllEvidence) -> dict[str, Any]:
+    """A map's part of the document."""
+    from reporting.explanation import Place
+    from workflow.explaining.attribution import TOGETHER
+
+    half, most = evidence.maps[name].usual
+    return {
+        "map": name,
+        "member": None if name == TOGETHER else name,
+        "unit": evidence.maps[name].unit or None,
+        "largest": float(heat.max()),
+        "at": _place(Place(int(heat.argmax()), heat.shape[1])),
+        "usual": {"half": half, "most": most},
+    }
+
+
+def _without(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in keys}
 
 
 def _out_of_fold_scores(run: Run, row: ManifestRow | None) -> FloatArray | None:
@@ -305,6 +324,13 @@ def _print(run: Run, document: dict[str, Any]) -> None:
             # Without labels every image carries the label that most are taken to have.
             label = "" if run.data.regime == "unlabelled" else f"; its label is {image['label']}"
             note(f"It is {what}{label}.")
+        for each in image["maps"]:
+            place = each["at"]
+            note(
+                f"Map {each['map']}: highest at row {place['row'] + 1}, column {place['column'] + 1} of "
+                f"{place['grid']}, {each['largest']:.3g}; of normal patches one in 200 lies above "
+                f"{each['usual']['most']:.3g}."
+            )
         for number, patch in enumerate(image["patches"], 1):
             nearest = ", ".join(
                 f"{near['name']} (row {near['row'] + 1}, column {near['column'] + 1}; {near['distance']:.3g})"

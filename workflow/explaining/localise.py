@@ -1,4 +1,4 @@
-"""``localise``: does the exported file's map find the pixels that the masks mark as anomalous?"""
+"""``localise``: do the exported file's maps find the pixels that the masks mark as anomalous?"""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from contracts.errors import DataError, ImageError, ModelError
 from contracts.files import write_json
 from contracts.rows import FloatArray, MaskArray
 from evaluation.localisation import FPR_LIMIT, Figure, Localisation, PixelCounts, thresholds_of
+from export.scoring.model import TOGETHER, load_model
 from features.rows import read_pixels
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.decoding.masks import read_mask
@@ -30,6 +31,7 @@ FILE = "localisation.json"
 
 _BATCH = 16
 _ALL = "all"
+_TOGETHER = "together"
 _SENTENCE = (
     "Test images only; anomalies moved into training are excluded. Pixel AUROC: 0.5 is "
     f"guessing. PRO: overlap per region up to {FPR_LIMIT:.0%} false positive pixels; guessing gives 0.15."
@@ -37,48 +39,52 @@ _SENTENCE = (
 
 
 def localise(options: RunOptions) -> dict[str, Any]:
-    """Measure the exported map of a finished run against masks, on test images.
+    """Measure the exported maps of a finished run against masks, on test images.
 
     Args:
         options: which run.
 
     Returns:
-        ``{dataset, recipe, model, model_sha256, map_of, fpr_limit, kinds, examples, left_out}``; a kind of
-        anomaly, ``all`` first: images, anomalous, regions, and ``pixel_auroc`` and ``pro``, each a value with
-        its 95 % interval; ``map_of`` names the member whose map it is, and ``examples`` the anomalies that
-        the map finds best, as half of them, and worst. Written to ``localisation.json`` in the run folder,
-        where ``report`` finds it.
+        ``{dataset, recipe, model, model_sha256, map_of, fpr_limit, kinds, maps, examples, left_out}``; a kind
+        of anomaly, ``all`` first: images, anomalous, regions, and ``pixel_auroc`` and ``pro``, each a value
+        with its 95 % interval. ``kinds`` are measured by ``anomaly_map``, and ``map_of`` names the members
+        whose maps it holds together; ``examples`` are the anomalies that it finds best, as half of them, and
+        worst. ``maps``: ``together`` (where there are several) and each member, by its own map: ``map`` and
+        ``kinds``. Written to ``localisation.json`` in the run folder, where ``report`` finds it.
 
     Raises:
         DataError: the data set has no masks, or none of its test images' can be used.
         ModelError: the run is not finished, or its file has no map.
     """
-    from export.graph_parts import member_of_output
+    from export.graph_parts import members_of_output
 
     run = Run.open(options).require_ensemble()
     config = run.config
     rows, masks, left_out = _usable(run)
     maps, digest = _maps(run, rows)
-    counts = PixelCounts(thresholds_of(list(maps)))
-    with progress_bar(f"comparing {len(rows)} maps with masks", len(rows)) as bar:
-        for row, mask, heat in zip(rows, masks, maps, strict=True):
-            # A mask is read twice, so that no more than one is in memory.
-            counts.add(*_at_one_size(heat, row, None if mask is None else read_mask(mask), config.decode))
-            bar.advance()
-    kinds = _measure(config, rows, masks, counts)
+    together = _counted(run, rows, masks, maps[TOGETHER])
+    kinds = _measure(config, rows, masks, together)
+    members = members_of_output(run.model, TOGETHER)
+    # A single member's map is the one of all members but for its unit, which no figure depends on.
+    measured = {_TOGETHER: kinds} if len(members) > 1 else {members[0]: kinds}
+    if len(members) > 1:
+        for name in members:
+            if name in maps:
+                measured[name] = _measure(config, rows, masks, _counted(run, rows, masks, maps[name]))
     document: dict[str, Any] = {
         "dataset": config.spec.name,
         "recipe": config.recipe.name,
         "model": str(run.model),
         "model_sha256": digest,
-        "map_of": member_of_output(run.model, "anomaly_map"),
+        "map_of": ", ".join(members),
         "fpr_limit": FPR_LIMIT,
-        "kinds": [{"kind": kind, **_facts(found)} for kind, found in kinds.items()],
-        "examples": _examples(rows, masks, counts),
+        "kinds": _documents(kinds),
+        "maps": [{"map": name, "kinds": _documents(found)} for name, found in measured.items()],
+        "examples": _examples(rows, masks, together),
         "left_out": left_out,
     }
     write_json(config.folder / FILE, document)
-    _print(config, kinds, left_out)
+    _print(config, measured, left_out)
     return document
 
 
@@ -118,10 +124,11 @@ def _usable(run: Run) -> tuple[list[ManifestRow], list[Path | None], list[dict[s
     return rows, masks, left_out
 
 
-def _maps(run: Run, rows: list[ManifestRow]) -> tuple[FloatArray, str]:
-    """``[N, g, g]`` maps of the exported file, and the file's SHA-256."""
-    from export.scoring.model import load_model
+def _maps(run: Run, rows: list[ManifestRow]) -> tuple[dict[str, FloatArray], str]:
+    """``[N, g, g]`` maps of the exported file by name, and the file's SHA-256.
 
+    Names are those of members, and :data:`export.scoring.model.TOGETHER`.
+    """
     config, path, finished = run.config, run.model, run.finished
     if finished is None:
         raise ModelError(
@@ -130,19 +137,33 @@ def _maps(run: Run, rows: list[ManifestRow]) -> tuple[FloatArray, str]:
     if finished.get("not_exported"):
         raise ModelError(f"{config.folder}: {finished['not_exported']}")
     model = load_model(path)
-    maps = []
+    if not model.has_map:
+        raise ModelError(
+            f"{path}: none of its members ({', '.join(model.members)}) gives a map. "
+            "Train a recipe with a member that does, such as patchcore."
+        )
+    maps: dict[str, list[FloatArray]] = {}
     with progress_bar(f"mapping {len(rows)} test images", len(rows)) as bar:
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            found = model.run(read_pixels([run.data.file_of(row) for row in batch], config.decode))
-            if found.anomaly_map is None:
-                raise ModelError(
-                    f"{path}: none of its members ({', '.join(model.members)}) gives a map. "
-                    "Train a recipe with a member that does, such as patchcore."
-                )
-            maps.append(np.asarray(found.anomaly_map, dtype=np.float32))
+            pixels = read_pixels([run.data.file_of(row) for row in batch], config.decode)
+            found = model.run(pixels, with_maps=True)
+            assert found.anomaly_map is not None  # asked above
+            for name, given in {TOGETHER: found.anomaly_map, **found.maps}.items():
+                maps.setdefault(name, []).append(np.asarray(given, dtype=np.float32))
             bar.advance(len(batch))
-    return np.concatenate(maps), model.sha256
+    return {name: np.concatenate(given) for name, given in maps.items()}, model.sha256
+
+
+def _counted(run: Run, rows: list[ManifestRow], masks: list[Path | None], maps: FloatArray) -> PixelCounts:
+    counts = PixelCounts(thresholds_of(list(maps)))
+    with progress_bar(f"comparing {len(rows)} maps with masks", len(rows)) as bar:
+        for row, mask, heat in zip(rows, masks, maps, strict=True):
+            # A mask is read again each time, so that no more than one is in memory.
+            seen = None if mask is None else read_mask(mask)
+            counts.add(*_at_one_size(heat, row, seen, run.config.decode))
+            bar.advance()
+    return counts
 
 
 def _at_one_size(
@@ -212,6 +233,10 @@ def _examples(rows: list[ManifestRow], masks: list[Path | None], counts: PixelCo
     ]
 
 
+def _documents(kinds: dict[str, Localisation]) -> list[dict[str, Any]]:
+    return [{"kind": kind, **_facts(found)} for kind, found in kinds.items()]
+
+
 def _facts(found: Localisation) -> dict[str, Any]:
     def figure(each: Figure) -> dict[str, float]:
         return {"value": each.value, "low": each.low, "high": each.high}
@@ -225,14 +250,20 @@ def _facts(found: Localisation) -> dict[str, Any]:
     }
 
 
-def _print(config: RunConfig, kinds: dict[str, Localisation], left_out: list[dict[str, str]]) -> None:
-    table = Table(title=f"{escape(config.spec.name)}: where the map points, with 95 % intervals")
+def _print(
+    config: RunConfig, measured: dict[str, dict[str, Localisation]], left_out: list[dict[str, str]]
+) -> None:
+    table = Table(title=f"{escape(config.spec.name)}: where the maps point, with 95 % intervals")
+    table.add_column("map")
     table.add_column("anomalies")
     for heading in ("images", "regions", "pixel AUROC", "PRO"):
         table.add_column(heading, justify="right")
-    for name, found in kinds.items():
-        cells = [f"{f.value:.3f}\n{f.low:.3f} to {f.high:.3f}" for f in (found.pixel_auroc, found.pro)]
-        table.add_row(escape(name), f"{found.anomalous}", f"{found.regions}", *cells)
+    for map_name, kinds in measured.items():
+        for name, found in kinds.items():
+            cells = [f"{f.value:.3f}\n{f.low:.3f} to {f.high:.3f}" for f in (found.pixel_auroc, found.pro)]
+            shown = escape(map_name) if name == _ALL else ""
+            table.add_row(shown, escape(name), f"{found.anomalous}", f"{found.regions}", *cells)
+        table.add_section()
     console.print(table)
     note(_SENTENCE)
     if left_out:

@@ -54,11 +54,26 @@ def inspect_model(path: Path) -> dict[str, Any]:
     table.add_section()
     table.add_row("all", "", "", f"{document['gflop']:.4f}", f"{document['ms']:.2f}", "")
     console.print(table)
-    note("Milliseconds are of one thread of this machine just now, at batch 8.")
-    for sentence in _promises(document["metadata"]):
+    note("Milliseconds are of one thread of this machine just now, at batch 8, maps included.")
+    for sentence in (*_promises(document["metadata"]), *_maps(document["maps"])):
         note(sentence)
     note(f"sha256 {document['sha256']}")
     return document
+
+
+def _maps(maps: dict[str, tuple[str, ...]]) -> list[str]:
+    """Which output is the map of which members."""
+    if not maps:
+        return []
+    together, *each = maps
+    members = ", ".join(maps[together])
+    if not each:
+        return [f"Map of {members}: {together}."]
+    of_all = f"{members} together" if len(maps[together]) > 1 else members
+    return [
+        f"Maps: {together} ({of_all}; 0 is a typical patch of a normal image, 1 one that one in 200 lies "
+        f"above), {', '.join(each)}."
+    ]
 
 
 def _promises(metadata: dict[str, Any]) -> list[str]:

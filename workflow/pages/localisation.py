@@ -18,7 +18,7 @@ from reporting.content import Localised, MaskedPicture
 from workflow.explaining.localise import FILE
 from workflow.run.state import Run
 
-_KEYS = {"model_sha256", "map_of", "fpr_limit", "kinds", "examples", "left_out"}
+_KEYS = {"model_sha256", "map_of", "fpr_limit", "kinds", "maps", "examples", "left_out"}
 
 
 def localised(run: Run, pictures: bool) -> Localised | None:
@@ -51,7 +51,7 @@ def localised(run: Run, pictures: bool) -> Localised | None:
 def _has_map(model: Path) -> bool:
     from export.scoring.model import load_model
 
-    return any(output.name == "anomaly_map" for output in load_model(model).outputs)
+    return load_model(model, at_first_run=True).has_map
 
 
 def _document(path: Path) -> dict[str, Any] | None:
@@ -71,7 +71,7 @@ def _pictures(run: Run, document: dict[str, Any]) -> Sequence[MaskedPicture]:
         return ()
     root, config = run.data.manifest.root, run.config
     pixels = read_pixels([root / each["path"] for each in examples], config.decode)
-    maps = load_model(run.model).run(pixels).anomaly_map
+    maps = load_model(run.model).run(pixels, with_maps=True).anomaly_map
     assert maps is not None  # looked for above
     again = config.options.command("localise")
     return [

@@ -44,27 +44,20 @@ def _maps_of_model(run: Run, pixels: ImageArray) -> FloatArray | None:
         return None
     from export.scoring.model import load_model
 
-    anomaly_map = load_model(path).run(pixels).anomaly_map
+    anomaly_map = load_model(path).run(pixels, with_maps=True).anomaly_map
     return None if anomaly_map is None else np.asarray(anomaly_map, dtype=np.float32)
 
 
 def _maps_of_member(run: Run, rows: Sequence[ManifestRow]) -> tuple[FloatArray | None, str]:
     """Maps by the first member whose fitted module gives one."""
-    import torch
-
-    from features.apply import feature_batches
+    from features.apply import maps_with_module
 
     for name, member, backbone in _final_members(run):
-        module = member.to_module().eval()
         backbone.fill(run.data, list(rows), run.config.decode, "cpu")
         selected = backbone.rows(run.data, list(rows), run.config.decode)
-        with torch.inference_mode():
-            # One image tells whether there is a map at all.
-            probe = next(feature_batches(selected.subset(np.arange(1)), member.needs, "cpu"))
-            if module(probe)[1] is None:
-                continue
-            found = [module(features)[1] for features in feature_batches(selected, member.needs, "cpu")]
-        return torch.cat(found).float().numpy(), name
+        found = maps_with_module(member.to_module(), selected, member.needs)
+        if found is not None:
+            return found, name
     return None, ""
 
 

@@ -11,6 +11,7 @@ that see the minority, and views those of members that learn from views.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -20,7 +21,8 @@ import numpy as np
 
 from contracts.errors import UsageError
 from contracts.files import Arrays, digest_of, read_arrays, sha256_of_file, write_arrays
-from contracts.rows import FloatArray
+from contracts.member import Member
+from contracts.rows import FloatArray, ImageRows, MaskArray, majority_positions
 from features.settings import BackboneSettings
 from workflow.run.copies.views import key_of_views, learns_from_views
 from workflow.run.prepared import PreparedData, seed_of
@@ -32,7 +34,14 @@ from workflow.settings.registry import BASELINE, entry_of
 # member's, the revision of its entry in the registry is raised.
 _FITS_VERSION = 5
 FINAL = -1
+
+UNUSUAL = 99.5
+"""Percentile of a map's values on normal patches from which on a value is unusual: one patch in 200."""
+
+_MAPPED_ROWS = 64
+_MAP_QUANTILES = 1024
 _STATE = "state/"
+_NORMAL_MAP = "normal_map"
 
 # Metric → its values as (step, value), in the order of the steps.
 Curves = dict[str, list[tuple[int, float]]]
@@ -83,6 +92,8 @@ class FitResult:
         sentences: events worth telling.
         collapsed: why the member must be left out; empty if it need not.
         curves: figures per step, as the member recorded them; empty in cached results of older versions.
+        normal_map: ``[q]`` rising quantiles, evenly spread, of the member's map on normal rows that the fold
+            held out; None for final fits, and where it has no map.
         added_scores: ``[n, C]`` of the feedback images, of a final fit; never in its cached result.
         taken_in: how much of them a member with a bank has taken in; in ``state``, never in the cached
             result.
@@ -96,12 +107,15 @@ class FitResult:
     sentences: list[str]
     collapsed: str
     curves: Curves = field(default_factory=dict)
+    normal_map: FloatArray | None = None
     added_scores: FloatArray | None = None
     taken_in: int = 0
 
     def write(self, fit: Fit) -> None:
         """Write the result, completely or not at all."""
         arrays: Arrays = {"scores": self.scores}
+        if self.normal_map is not None:
+            arrays[_NORMAL_MAP] = self.normal_map
         arrays.update({_STATE + name: array for name, array in self.state.items()})
         meta = {
             "key": fit.key,
@@ -308,4 +322,59 @@ def read_result(fit: Fit) -> FitResult | None:
             metric: [(int(step), float(value)) for step, value in points]
             for metric, points in meta.get("curves", {}).items()
         },
+        normal_map=arrays.get(_NORMAL_MAP),
     )
+
+
+def map_quantiles(
+    member: Member, held_out: ImageRows, seen: Callable[[int], MaskArray | None] = lambda _: None
+) -> FloatArray | None:
+    """``[q]`` quantiles of a fitted member's map over normal rows; None where it has no map, or no such row.
+
+    Args:
+        member: fitted on other rows.
+        held_out: rows that it has not seen; at most 64 normal ones, evenly spread, are mapped.
+        seen: cells per side → ``[g, g]`` which of them hold something of the region of interest; None: all.
+    """
+    from features.apply import maps_with_module
+
+    normal = majority_positions(held_out)
+    if len(normal) == 0:
+        return None
+    # Evenly spread rather than the first, which may all be of one group.
+    chosen = normal[:: -(-len(normal) // _MAPPED_ROWS)]
+    # One row tells whether there is a map at all; whole CNNs take long to say so of many.
+    if maps_with_module(member.to_module(), held_out.subset(chosen[:1]), member.needs) is None:
+        return None
+    maps = maps_with_module(member.to_module(), held_out.subset(chosen), member.needs)
+    assert maps is not None
+    inside = seen(maps.shape[-1])
+    if inside is not None:
+        maps = maps[:, inside]
+    n_kept = min(_MAP_QUANTILES, maps.size)
+    levels = (np.arange(n_kept) + 0.5) / n_kept
+    quantiles: FloatArray = np.quantile(maps, levels).astype(np.float32)
+    return quantiles
+
+
+def usual_map_values(
+    results: Mapping[Fit, FitResult], repeats: Collection[int]
+) -> dict[str, tuple[float, float]]:
+    """Member → what its map shows on normal patches: the median, and what one in 200 lies above.
+
+    Members that were on no fold asked for a map are absent.
+
+    Args:
+        results: of the fits.
+        repeats: whose fits count.
+    """
+    of_member: dict[str, list[FloatArray]] = {}
+    for fit, result in results.items():
+        if result.normal_map is not None and fit.repeat in repeats:
+            of_member.setdefault(fit.member.name, []).append(result.normal_map)
+    found = {}
+    for name, quantiles in of_member.items():
+        low, high = np.percentile(np.concatenate(quantiles).astype(np.float64), [50.0, UNUSUAL])
+        # Normal patches that are all alike show no spread, and their values stay in their own unit.
+        found[name] = (float(low), float(high if high > low else low + 1.0))
+    return found

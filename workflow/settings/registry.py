@@ -72,6 +72,7 @@ MEMBERS: dict[str, MemberEntry] = {
         member="oneclass.patchcore.member:PatchCore",
         settings="oneclass.patchcore.settings:PatchCoreSettings",
         summary="distance of patches to a bank of majority patches (Roth 2022)",
+        revision=1,
     ),
     "deep_svdd": MemberEntry(
         kind="oneclass",
@@ -121,6 +122,7 @@ MEMBERS: dict[str, MemberEntry] = {
         settings="oneclass.subspace:SubspaceSettings",
         summary="residual of coarsely pooled patches off the majority's principal components (Ahuja 2019)",
         seconds_per_row=0.002,
+        revision=1,
         learns_from_views=True,
     ),
     "knn": MemberEntry(
@@ -146,6 +148,7 @@ MEMBERS: dict[str, MemberEntry] = {
         # From one image it learns that image: on faces and steel it loses to a pooled head by far there.
         least_labels=2,
         seconds_per_row=0.006,
+        revision=1,
         learns_from_views=True,
     ),
     "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the calibrated baseline"),
@@ -308,6 +311,7 @@ def _anomalib_entry(name: str) -> MemberEntry:
         summary=f"anomalib's {model.class_name}, trained on majority images by anomalib itself",
         defaults={"model": model.name},
         seconds_per_row=0.3,
+        revision=1,
     )
 
 

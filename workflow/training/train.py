@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from contracts.errors import MemberCollapsedError
 from contracts.files import atomic_writer
 from contracts.machine import usable_cpus
 from contracts.member import FitContext, Member
-from contracts.rows import FloatArray, ImageRows, real_positions
+from contracts.rows import FloatArray, ImageRows, MaskArray, real_positions
 from features.devices import pick_device
 from reporting.terminal import console, note, progress_bar
 from workflow.run.clusters import read_clusters, write_clusters
@@ -28,6 +28,7 @@ from workflow.run.fits import (
     FitResult,
     contamination_of,
     fits_of,
+    map_quantiles,
     read_result,
 )
 from workflow.run.kinds import kind_fits_of, kinds_of_run, wants_clusters, without_its_kind
@@ -231,8 +232,17 @@ class FitWork:
         share = contamination_of(self.config)
         if fit.without:
             fit, fold_of_row = without_its_kind(self.config, self.data, fit)
+        decode = self.config.decode
         return run_fit(
-            fit, train, test, fold_of_row, self.device, sources, self.data.targets, contamination=share
+            fit,
+            train,
+            test,
+            fold_of_row,
+            self.device,
+            sources,
+            self.data.targets,
+            contamination=share,
+            seen=lambda cells: None if decode.region is None else decode.region.seen(cells, decode.fit),
         )
 
 
@@ -268,6 +278,7 @@ def run_fit(
     source_of_copy: npt.NDArray[np.int64] | None = None,
     targets: FloatArray | None = None,
     contamination: float = 0.0,
+    seen: Callable[[int], MaskArray | None] = lambda _: None,
 ) -> FitResult:
     """Fit on the rows outside the fold, score the rows in it; the final fit scores the test set.
 
@@ -281,6 +292,7 @@ def run_fit(
         targets: ``[N, K]`` class shares to learn in place of the labels; a copy has those of its source.
         contamination: share of the majority's rows that members of it leave out as the most anomalous ones,
             because nobody has labelled them; see :mod:`workflow.training.contamination`.
+        seen: which cells of a map count as normal patches; see :func:`workflow.run.fits.map_quantiles`.
     """
     started = time.monotonic()
     sentences: list[str] = []
@@ -329,7 +341,10 @@ def run_fit(
     # Backbone features are cached, so this is the cost that the member adds to them.
     milliseconds = 1000 * (now - fitted) / len(timed)
     scores = scores[: len(score_rows)]
-    return FitResult(scores, state, meta, now - started, milliseconds, sentences, "", curves)
+    # A fit without a kind serves its scores alone.
+    is_fold = fit.fold != FINAL and not fit.without
+    normal_map = map_quantiles(member, score_rows, seen) if is_fold else None
+    return FitResult(scores, state, meta, now - started, milliseconds, sentences, "", curves, normal_map)
 
 
 def print_members(data: PreparedData, fits: list[Fit]) -> dict[str, str]:

@@ -9,6 +9,7 @@ And defaults that a caller may override, which OpenVINO reads as constants, are 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class OpenVinoSession:
         size: working size in pixels.
         precision: ``fp32``, ``bf16`` or ``int8``.
         threads: processor threads.
+        without: outputs that are left out, and with them what they alone need.
 
     Raises:
         UsageError: OpenVINO is not installed, or the processor cannot compute in this precision.
@@ -49,13 +51,21 @@ class OpenVinoSession:
 
     runtime = "openvino"
 
-    def __init__(self, path: Path, facts: GraphFacts, size: int, precision: str, threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        facts: GraphFacts,
+        size: int,
+        precision: str,
+        threads: int,
+        without: Collection[str] = (),
+    ) -> None:
         openvino = _import_openvino()
         self._core = openvino.Core()
         _check_precision(path, precision, processor_capabilities())
         self._path = path
         self._size = size
-        self._outputs = [output.name for output in facts.outputs]
+        self._outputs = [output.name for output in facts.outputs if output.name not in without]
         self._settings = {
             "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -84,6 +94,10 @@ class OpenVinoSession:
             model = self._core.read_model(str(self._path))
             model.reshape({"images": openvino.PartialShape([-1, self._size, self._size, 3])})
             self._free_defaults(model, openvino)
+            # It computes what its results need, so these are all that has to go.
+            for result in model.get_results():
+                if not result.input_value(0).get_names() & set(self._outputs):
+                    model.remove_result(result)
             return self._core.compile_model(model, "CPU", self._settings)
         except Exception as error:  # OpenVINO raises RuntimeError and its own
             raise ModelError(

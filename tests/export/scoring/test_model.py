@@ -23,7 +23,7 @@ def images() -> np.ndarray:
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_scores_are_those_of_the_graph(tmp_path: Path, images: np.ndarray, batch: int) -> None:
     model = load_model(onnx_files.write_two_class_model(tmp_path / "m.onnx", with_map=True))
-    scores = model.run(images[:batch])
+    scores = model.run(images[:batch], with_maps=True)
     expected = [onnx_files.expected_probability(image) for image in images[:batch]]
     np.testing.assert_allclose(scores.probability, expected, atol=1e-5)
     np.testing.assert_array_equal(scores.decision, np.array(expected) >= 0.5)
@@ -42,7 +42,7 @@ def test_prior_and_threshold_are_overridden(tmp_path: Path, images: np.ndarray) 
     np.testing.assert_allclose(model.run(images, prior=0.9).probability, expected, atol=1e-5)
     assert model.run(images, threshold=0.0).decision.tolist() == [1] * 7
     assert model.run(images, threshold=1.0).decision.tolist() == [0] * 7
-    assert model.run(images).anomaly_map is None
+    assert model.run(images, with_maps=True).anomaly_map is None
 
 
 def test_loaded_at_its_first_run_it_is_the_same_model(
@@ -51,10 +51,11 @@ def test_loaded_at_its_first_run_it_is_the_same_model(
     path = onnx_files.write_two_class_model(tmp_path / "m.onnx", with_map=True)
     model = load_model(path)
     opened = []
-    monkeypatch.setattr(
-        "export.scoring.model.open_onnxruntime",
-        lambda *given, **options: opened.append(options) or open_onnxruntime(*given, **options),
-    )
+    for module in ("model", "runtimes.loading"):
+        monkeypatch.setattr(
+            f"export.scoring.{module}.open_onnxruntime",
+            lambda *given, **options: opened.append(options) or open_onnxruntime(*given, **options),
+        )
     later = load_model(path, at_first_run=True)
     assert opened == [{"optimised": False}]
     for field in ("classes", "members", "decode", "document", "outputs", "adjustable"):
@@ -62,6 +63,9 @@ def test_loaded_at_its_first_run_it_is_the_same_model(
     for _ in range(2):
         np.testing.assert_array_equal(later.run(images).probability, model.run(images).probability)
     assert opened == [{"optimised": False}, {}]
+    assert later.run(images, with_maps=True).anomaly_map is not None
+    assert later.run(images, with_maps=True).maps == {}  # as in files of earlier versions
+    assert opened == [{"optimised": False}, {}, {}]
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -1.0, float("nan")])

@@ -222,7 +222,7 @@ def test_repeats_vote_in_the_exported_file(repeated: Run, tmp_path: Path):
     _, test = ComparedRun.open(options_of(run, "repeats=2", *two)).tables_of((0, 1))
     config = resolve_config(options_of(run))
     images = np.stack([decode_file(run.dataset / path, config.decode).pixels for path in held_out["path"]])
-    scored = model.run(images)
+    scored = model.run(images, with_maps=True)
     np.testing.assert_allclose(scored.member_scores, test.scores, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(scored.probability, held_out["p_minority"], atol=1e-4)
     assert scored.anomaly_map is not None

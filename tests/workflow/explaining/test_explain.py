@@ -56,6 +56,13 @@ def test_document_has_its_shape(explained):
             "above_minority",
         ]
         assert image["map"]["member"] == "patchcore"
+        # A single map is not shown twice, as its own and as that of all.
+        [only] = image["maps"]
+        assert (only["map"], only["member"], only["unit"]) == ("patchcore", "patchcore", "distance")
+        assert only["largest"] == image["map"]["largest"]
+        assert (only["at"]["row"], only["at"]["column"]) == tuple(
+            image["patches"][0][key] for key in ("row", "column")
+        )
         assert len(image["patches"]) == 3
 
 
@@ -145,6 +152,7 @@ def test_without_patchcore_there_are_scores_and_no_map(trained: Run, tmp_path, m
     outcome = run.command("explain", run.dataset / ODD, "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["images"][0]["map"] is None
+    assert outcome.json["images"][0]["maps"] == []
     assert [share["member"] for share in outcome.json["images"][0]["members"]] == ["deep_svdd", "cnn"]
     assert "no PatchCore, so there are no nearest normal patches" in outcome.said
 

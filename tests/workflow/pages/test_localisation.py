@@ -1,4 +1,7 @@
-"""What ``report`` shows of ``localise``: nothing without masks, the command before, its figures after."""
+"""Maps of several members in all that shows them: localise, report, explain, inspect and score.
+
+What ``report`` shows of ``localise`` is nothing without masks, the command before, its figures after.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from contracts.errors import DataError
 from contracts.files import read_json, write_json
+from export.scoring.model import load_model
+from features.rows import read_pixels
 from reporting.pictures import outlined
 from tests.conftest import Outcome, Run, run_command
 from tests.defects import KINDS, write_mvtec_tree
 from tests.pages import Page
 from workflow.pages.localisation import localised
 from workflow.run import state
+from workflow.run.fits import FINAL, usual_map_values
 from workflow.settings.config import RunOptions
 
 RECIPE = """\
@@ -26,8 +33,14 @@ bootstrap: 100
 backbone: {name: test_efficientnet, weights: random, image_size: 64}
 members:
   patchcore: {bank_size: 40, candidate_patches: 200, pca_dim: 8}
+  subspace: {}
+  patch_head: {bank_patches: 20, least_steps: 5, epochs: 1, hidden: 4}
   cnn: {max_iterations: 3}
 """
+
+
+MEMBERS = ("patchcore", "subspace", "patch_head")
+"""Those that have maps."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +108,8 @@ def test_before_it_is_measured_the_page_says_with_which_command(before, finished
 def test_the_page_shows_what_was_measured(measured, finished):
     page = finished.page()
     assert measured == read_json(finished.folder / "localisation.json")
-    assert (measured["map_of"], measured["fpr_limit"]) == ("patchcore", 0.3)
-    assert "which is that of patchcore" in page.text
+    assert (measured["map_of"], measured["fpr_limit"]) == ("patchcore, subspace, patch_head", 0.3)
+    assert "which is that of patchcore, subspace, patch_head together" in page.text
     assert "up to 30 %" in page.text
     assert "guessing gives 0.15" in page.text
     assert [each["kind"] for each in measured["kinds"]] == ["all", *KINDS]
@@ -110,6 +123,102 @@ def test_the_page_shows_what_was_measured(measured, finished):
     for each in measured["examples"]:
         assert f"{each['path']} with its mask outlined" in alts
         assert f"{each['pixel_auroc']:.3f} {each['path']}" in page.text
+
+
+def test_each_map_is_measured_and_all_together(measured, finished):
+    assert [each["map"] for each in measured["maps"]] == ["together", *MEMBERS]
+    assert measured["maps"][0]["kinds"] == measured["kinds"]
+    of_all = [each["kinds"][0] for each in measured["maps"]]
+    assert len({of["pixel_auroc"]["value"] for of in of_all}) == len(of_all)
+    page = finished.page()
+    for each in measured["maps"]:
+        figures = (each["kinds"][0]["pixel_auroc"], each["kinds"][0]["pro"])
+        cells = [f"{of['value']:.3f} {of['low']:.3f}–{of['high']:.3f}" for of in figures]
+        assert " ".join([each["map"], *cells]) in page.text
+
+
+def test_explain_shows_each_map_and_all_together(finished, tmp_path):
+    run = state.Run.open(finished.options)
+    rows = [row for row in run.data.test if row.mask][:2]
+    paths = [run.data.file_of(row) for row in rows]
+    document = run_command(
+        "explain", "mvtec_tile", *paths, "--output", tmp_path, "--json",
+        "--data", finished.data, "--recipe", finished.recipe, "--runs", finished.runs,
+    ).json  # fmt: skip
+    pixels = read_pixels(paths, run.config.decode)
+    of_file = load_model(run.model).run(pixels, with_maps=True)
+    expected = {"together": of_file.anomaly_map, **of_file.maps}
+    for number, image in enumerate(document["images"]):
+        assert [each["map"] for each in image["maps"]] == ["together", *sorted(MEMBERS, key=weights(run))]
+        assert image["map"]["member"] == "patchcore"  # it can name the patches that it decided by
+        for each in image["maps"]:
+            # The members that the run holds see what the exported file sees.
+            heat = expected[each["map"]][number]
+            assert each["largest"] == pytest.approx(heat.max(), rel=1e-2, abs=1e-2)
+            assert each["usual"]["half"] < each["usual"]["most"]
+            assert each["unit"] == {"together": None, "patch_head": "logit"}.get(each["map"], "distance")
+        with Image.open(image["picture"]) as picture:
+            assert picture.height == pytest.approx(110 * (0.55 + 3.3 + 3.1 + 3 * 2.25), abs=1)
+
+
+def weights(run):
+    """Members that can name patches come first, then by weight."""
+    weight = np.abs(run.fitted.combination.weights).max(axis=1)
+    of = {column.member: weight[i] for i, column in enumerate(run.fitted.columns)}
+    return lambda name: (name != "patchcore", -of[name])
+
+
+def test_usual_values_are_those_of_images_that_the_folds_held_out(finished):
+    run = state.Run.open(finished.options)
+    usual = usual_map_values(run.results, [0])
+    assert list(usual) == list(MEMBERS)
+    document = load_model(run.model).document["maps"]
+    assert document == {name: {"half": low, "most": high} for name, (low, high) in usual.items()}
+    for fit, result in run.results.items():
+        has_map = fit.member.name in MEMBERS and fit.fold != FINAL
+        assert (result.normal_map is not None) == has_map
+        if has_map:
+            assert (np.diff(result.normal_map) >= 0).all()
+    # On normal images that nobody saw: the median near 0, and few values above 1.
+    good = [run.data.file_of(row) for row in run.data.test if not row.mask]
+    heat = load_model(run.model).run(read_pixels(good, run.config.decode), with_maps=True).anomaly_map
+    assert abs(np.median(heat)) < 0.3
+    assert (heat > 1).mean() < 0.05
+
+
+def test_inspect_names_the_maps(finished):
+    model = finished.folder / "model.onnx"
+    outcome = run_command("inspect", model, "--json")
+    assert outcome.json["maps"] == {
+        "anomaly_map": list(MEMBERS),
+        **{f"map_{name}": [name] for name in MEMBERS},
+    }
+    assert "Maps: anomaly_map (patchcore, subspace, patch_head together; 0 is a typical patch" in outcome.said
+    assert "map_patchcore, map_subspace, map_patch_head." in outcome.said
+
+
+def test_score_draws_the_map_that_is_asked_for(finished, tmp_path):
+    model, images = finished.folder / "model.onnx", finished.data / "mvtec" / "tile" / "test" / "spot"
+    drawn = {}
+    for name in ("", "subspace", "patch_head"):
+        chosen = ("--map", name) if name else ()
+        output = tmp_path / f"scores-{name}"
+        outcome = run_command(
+            "score", model, images, "--output", output, "--heat-maps", 2, *chosen, "--processes", 1
+        )
+        assert outcome.code == 0, outcome.err
+        drawn[name] = sorted((output / "_heat_maps").glob("0001-*.png"))[0].read_bytes()
+    assert len(set(drawn.values())) == 3
+    outcome = run_command(
+        "score", model, images, "--output", tmp_path / "x", "--heat-maps", 1, "--map", "pathc_head"
+    )
+    assert outcome.code == 2
+    assert (
+        "has no such map. Did you mean 'patch_head'? It has: patchcore, subspace, patch_head." in outcome.said
+    )
+    outcome = run_command("score", model, images, "--output", tmp_path / "x", "--map", "subspace")
+    assert outcome.code == 2
+    assert "no map is drawn. Give --heat-maps N as well." in outcome.said
 
 
 def test_examples_are_best_middle_and_worst(measured):

@@ -67,6 +67,9 @@ def score(
     heat_maps: Annotated[
         int, typer.Option("--heat-maps", min=0, help="Draw maps of the N most probable images in _heat_maps.")
     ] = 0,
+    map_of: Annotated[
+        str | None, typer.Option("--map", help="Member whose map is drawn (default: all of them together).")
+    ] = None,
 ) -> Any:
     """Score images with an exported file; a broken image becomes a row with its reason."""
     from workflow.score import Extras, parse_override, score
@@ -84,7 +87,7 @@ def score(
         runtime=runtime,
         ray=ray,
         overwrite=overwrite,
-        extras=Extras(csv, review, heat_maps),
+        extras=Extras(csv, review, heat_maps, map_of),
     )
     document = dataclasses.asdict(summary)
     document.pop("already_done")

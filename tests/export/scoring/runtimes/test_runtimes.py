@@ -45,11 +45,15 @@ def test_openvino_says_what_onnx_runtime_says(tmp_path: Path, images: np.ndarray
     assert (reference.session.runtime, other.session.runtime) == ("onnxruntime", "openvino")
     assert other.outputs == reference.outputs
     for changes in ({}, {"prior": 0.01}, {"threshold": 0.9}, {"prior": 0.99, "threshold": 0.0}, {}):
-        expected, got = reference.run(images[:batch], **changes), other.run(images[:batch], **changes)
+        expected = reference.run(images[:batch], **changes, with_maps=True)
+        got = other.run(images[:batch], **changes, with_maps=True)
         np.testing.assert_allclose(got.probability, expected.probability, atol=1e-5)
         np.testing.assert_array_equal(got.decision, expected.decision)
         np.testing.assert_allclose(got.member_scores, expected.member_scores, atol=1e-5)
         np.testing.assert_allclose(got.anomaly_map, expected.anomaly_map, atol=1e-5)
+        plain = other.run(images[:batch], **changes)
+        assert plain.anomaly_map is None
+        np.testing.assert_array_equal(plain.probability, got.probability)
 
 
 @needs_openvino

@@ -1,0 +1,1 @@
+"""How well maps find defects whose places are known."""
