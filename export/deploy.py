@@ -130,6 +130,7 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         "m": {"method": "a stacker", "calibrator": "its own", "dataset": "unnamed", "recipe": "unnamed"}
         | document,
         "data": document.get("data"),
+        "weights": document.get("weights", {}),
         "file": model.path.name,
         "megabytes": model.path.stat().st_size / 1e6,
         "sha256": model.sha256,

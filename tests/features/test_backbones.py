@@ -12,7 +12,7 @@ import torch
 from contracts.errors import ModelError, UsageError
 from features.backbones import Backbone, _stride
 from features.settings import BackboneSettings
-from features.weights import build_network, packaged_state, rename_efficientnet_lite
+from features.weights import build_network, packaged_state, rename_efficientnet_lite, weights_licence
 
 TINY = BackboneSettings(
     name="test_resnet", weights="random", image_size=64, patch_strides=(4, 8), pooled_strides=(8, 16)
@@ -312,6 +312,109 @@ def test_vision_transformers_are_backbones_too():
         )
     )
     assert backbone.shapes.patch_grid == 10
+    # Strides that are stated choose layers as they always did: all blocks have one, and the last counts.
+    assert backbone.layers.patches == (16,)
+    assert not backbone.layers.has_tokens
+
+
+def transformer(**changes):
+    settings = {"name": "test_vit", "weights": "random", "image_size": 64} | changes
+    return Backbone(BackboneSettings(**settings))
+
+
+def test_a_transformer_gives_tokens_of_its_middle_blocks(images):
+    """Six blocks: by default the third and the fourth, and at any size that is a multiple of its patches."""
+    backbone = transformer()
+    features = backbone(images)
+    assert backbone.layers.patches == backbone.layers.pooled == (2, 3)
+    assert features.patches.shape == (3, 64 + 64, 4, 4)
+    assert features.pooled.shape == (3, 64 + 64 + 64)
+    network = build_network("test_vit", "random")
+    network.set_input_size(img_size=(64, 64))
+    mean, std = (torch.tensor(network.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        tokens = network.patch_embed((images / 255 - mean) / std)
+        tokens = network.norm_pre(network.patch_drop(network._pos_embed(tokens)))
+        for number, block in enumerate(network.blocks):
+            tokens = block(tokens)
+            if number == 3:
+                expected = network.norm(tokens)[:, network.num_prefix_tokens :]
+    # Tokens as they are: neither averaged over their neighbours nor of the last block.
+    found = features.patches[:, 64:].flatten(start_dim=2).transpose(1, 2)
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(features.pooled[:, 64:128], expected.mean(dim=1), rtol=1e-3, atol=1e-4)
+
+
+def test_blocks_of_choice(images):
+    chosen = transformer(patch_blocks=(-1, 0), pooled_blocks=())
+    assert chosen.layers.patches == (5, 0)
+    assert chosen.layers.pooled == ()
+    first = transformer(patch_blocks=(0,))
+    torch.testing.assert_close(chosen(images).patches[:, 64:], first(images).patches, rtol=1e-3, atol=1e-3)
+    assert chosen(images).pooled.shape == (3, 64)
+    assert chosen.cache_key != first.cache_key != transformer().cache_key
+
+
+def test_blocks_choose_layers_of_other_networks_by_number():
+    by_number = tiny(patch_blocks=(2, 3), pooled_blocks=(3,), patch_strides=(8, 16), pooled_strides=(16, 32))
+    assert by_number.shapes.patch_channels == tiny(patch_strides=(8, 16)).shapes.patch_channels
+    assert not by_number.layers.has_tokens
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"patch_blocks": (2, 6)}, r"patch_blocks has 6, but it has 6 layers, 0 to 5 \(or -6 to -1\)"),
+        ({"pooled_blocks": (-7,)}, r"pooled_blocks has -7, but it has 6 layers"),
+        ({"image_size": 100}, r"image_size 100 is no multiple of its patches of 16 px.*image_size=96 or 112"),
+        ({"name": "test_resnet", "patch_blocks": (1,)}, r"patch_blocks and pooled_blocks go together"),
+        (
+            {"name": "torchvision:resnet18", "patch_blocks": (1,)},
+            r"torchvision's models are chosen by stride",
+        ),
+    ],
+)
+def test_layers_and_sizes_that_a_network_has_not(changes, said):
+    with pytest.raises(UsageError, match=said):
+        transformer(**changes)
+
+
+def test_strides_and_blocks_cannot_both_choose():
+    for strides in ({"patch_strides": (16,)}, {"pooled_strides": (16,)}):
+        with pytest.raises(ValueError, match="both strides and blocks choose layers"):
+            BackboneSettings(**strides, patch_blocks=(1,))
+
+
+def test_identity_is_as_it_was_where_no_block_is_chosen():
+    """Features and fits of all earlier runs are found by it."""
+    assert set(BackboneSettings().identity()) == {
+        "name",
+        "weights",
+        "image_size",
+        "patch_strides",
+        "patch_grid",
+        "pooled_strides",
+        "features_version",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "licence"),
+    [
+        ("vit_small_patch14_dinov2.lvd142m", "hub", "apache-2.0 (timm/vit_small_patch14_dinov2.lvd142m)"),
+        (
+            "vit_small_patch16_dinov3.lvd1689m",
+            "hub",
+            "dinov3-license (timm/vit_small_patch16_dinov3.lvd1689m)",
+        ),
+        ("tf_efficientnet_lite1", "packaged", "Apache-2.0 (Google's EfficientNet-Lite; the package "),
+        ("test_vit", "random", "none: random weights"),
+        ("test_vit", "/home/me/own.safetensors", "not stated (file own.safetensors)"),
+        ("torchvision:resnet18", "hub", "not stated by torchvision"),
+    ],
+)
+def test_licence_of_weights(name, weights, licence):
+    assert weights_licence(name, weights).startswith(licence)
 
 
 def test_cache_key_follows_everything_that_decides_features(backbone):

@@ -122,6 +122,7 @@ def write_gated(
             name: {"half": low, "most": high}
             for name, (low, high) in usual_map_values(system.results, system.repeats).items()
         }
+        metadata["weights"] = _weights(system)
         metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
         if stability is not None:
             # Without the names of images, which the file's users have no business with.
@@ -220,6 +221,19 @@ def _graph_parts(system: TrainedSystem) -> tuple[dict[str, Any], list[Any]]:
         module = modules[0] if len(modules) == 1 else MeanOfMembers(modules)
         members.append(GraphMember(name, key, module, usual.get(name)))
     return backbones, members
+
+
+def _weights(system: TrainedSystem) -> dict[str, str]:
+    """Backbone → licence and source of the weights that the file's members began with."""
+    from features.weights import weights_licence
+
+    found = {}
+    for fit, of_repeats in final_members(system).values():
+        member, backbone = of_repeats[0], fit.member.backbone
+        # Whole networks are trained on from a backbone's weights; one-class members of pixels have their own.
+        if member.needs != frozenset({"images"}) or member.kind == "supervised":
+            found[backbone.name] = weights_licence(backbone.name, backbone.weights_source)
+    return found
 
 
 def _training_images(data: PreparedData) -> TrainingImages:
