@@ -143,7 +143,7 @@ def shape_sentences(config: RunConfig, aspect: float) -> list[str]:
     found = [] if config.region is None else [config.region.sentence]
     if config.recipe.fit != "squeeze":
         found.append(shape_sentence(config.recipe.fit))
-    elif config.region is None and aspect > MOST_ASPECT_RATIO:
+    elif config.region is None and "fit" not in config.left_to_choose and aspect > MOST_ASPECT_RATIO:
         found.append(
             f"In half of the training images the longer side is at least {aspect:.2f} times the shorter one; "
             "they are squeezed into squares. -o fit=pad and -o fit=crop keep their shape."

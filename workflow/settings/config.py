@@ -21,6 +21,7 @@ from imagedata.layouts.said import Said
 from imagedata.resolve import resolve_dataset
 from imagedata.settings import Settings
 from imagedata.spec import DataSpec
+from workflow.settings.chosen import left_to_choose, read_chosen, settled
 from workflow.settings.documents import apply_override, parse_overrides, validated
 from workflow.settings.recipe import MemberPlan, Recipe, load_recipe_document, plan_members
 
@@ -97,6 +98,8 @@ class RunConfig:
         owns_tree: the folder of the data set holds this data set and nothing else, so that an image in it
             that is not used is worth a sentence.
         region: of interest, as the spec names it.
+        left_to_choose: settings that the recipe leaves to training, by their names in
+            :data:`workflow.settings.chosen.DEFAULTS`; the recipe here has what was chosen, or the defaults.
     """
 
     options: RunOptions
@@ -107,6 +110,7 @@ class RunConfig:
     folder: Path
     owns_tree: bool = False
     region: Region | None = None
+    left_to_choose: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -188,6 +192,11 @@ def resolve_config(options: RunOptions) -> RunConfig:
                 f"Known keys: {', '.join(known)}."
             )
     spec = validated(DataSpec, spec_document, found.where)
+    open_settings = left_to_choose(recipe_document)
+    if open_settings:
+        # A name that cannot be one is refused right below; nothing lies in such a folder.
+        chosen = read_chosen(options.runs / spec.name / str(recipe_document.get("name")))
+        recipe_document = settled(recipe_document, chosen.get("values", {}))
     recipe = validated(Recipe, recipe_document, recipe_where)
     # Refuse a misspelt rule, or one for another number of classes, before training and not after it.
     check_rule(parse_rule(recipe.threshold), len(spec.classes))
@@ -203,6 +212,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
         # names its own folder.
         owns_tree=found.is_folder or any(Path(root).is_absolute() for root in spec.layout.roots),
         region=read_region(spec.roi, found.data_dir),
+        left_to_choose=open_settings,
     )
 
 
@@ -220,7 +230,7 @@ def _require_member(recipe_document: dict[str, Any], path: list[str]) -> None:
 NOT_OF_TRAINING = {
     "dataset": ("title", "source", "licence", "tree", "deployment_prior", "deployment_shares"),
     # Every fit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
-    "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by", "kinds"),
+    "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by", "kinds", "ms_per_image"),
 }
 
 

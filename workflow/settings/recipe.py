@@ -47,7 +47,11 @@ class Recipe(BaseModel):
             it has never seen: ``auto``, where kinds are known and every member is fitted in seconds;
             ``named``, where kinds are known, whatever it takes; ``off``. See :mod:`workflow.run.kinds`.
         fit: how pictures that are no squares become one: ``squeeze`` stretches them, ``pad`` fills up with
-            grey, ``crop`` takes the middle; see :mod:`imagedata.decoding.shape`.
+            grey, ``crop`` takes the middle; see :mod:`imagedata.decoding.shape`. In a recipe's file also
+            ``auto``, as ``backbone.image_size`` may be: then training chooses out of fold, see
+            :mod:`workflow.training.choosing`.
+        ms_per_image: milliseconds per image that the backbone may take on this machine, where the working
+            size is ``auto``; None sets no limit.
         backbone: the frozen backbone.
         views: how a view of a training image differs from it, for the members that learn from views: ``auto``
             (noise), ``none``, or a list of changes; see :mod:`imagedata.views`.
@@ -67,6 +71,7 @@ class Recipe(BaseModel):
     contamination: float = Field(default=0.1, ge=0.0, le=0.5)
     kinds: Literal["auto", "named", "off"] = "auto"
     fit: Fit = "squeeze"
+    ms_per_image: float | None = Field(default=None, gt=0.0)
     backbone: BackboneSettings = BackboneSettings()
     views: Literal["auto", "none"] | tuple[ViewChange, ...] = "auto"
     members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)

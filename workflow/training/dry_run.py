@@ -19,6 +19,7 @@ from workflow.run.prepared import PreparedData, prepare_data
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.sample_size import facts_of_rows
 from workflow.run.summary import print_data_facts
+from workflow.settings.chosen import read_chosen
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.training.estimates import fit_seconds, rows_to_fit
 
@@ -34,6 +35,11 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     config = resolve_config(options)
     members = tuple(config.member(name) for name in only) or config.members
     data = prepare_data(config)
+    if config.left_to_choose and not read_chosen(config.folder):
+        note(
+            f"Training begins with a choice of {' and '.join(config.left_to_choose)} on at most 450 training "
+            "images; what follows is of the defaults."
+        )
     facts = print_data_facts(config, data)
     reading = reading_of(config)
     print_reading(reading)

@@ -90,9 +90,8 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         UsageError, DataError, ModelError: with one sentence each.
     """
     started = time.monotonic()
-    config = resolve_config(options)
+    config, data = prepared_to_train(options)
     members = tuple(config.member(name) for name in only) or config.members
-    data = prepare_data(config)
     save_prepared(config, data)
     facts = print_data_facts(config, data)
     reading = reading_of(config)
@@ -136,6 +135,19 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         images_of_other_endings=facts["images_of_other_endings"],
         **reading,
     )
+
+
+def prepared_to_train(options: RunOptions) -> tuple[RunConfig, PreparedData]:
+    """The configuration, with all that the recipe leaves open chosen now, and the rows."""
+    config = resolve_config(options)
+    data = prepare_data(config)
+    if not config.left_to_choose:
+        return config, data
+    from workflow.training.choosing import settle
+
+    config = settle(config, data, lambda *given: FitWork(*given).result)
+    # Augmented copies are made at the working size.
+    return config, prepare_data(config) if data.augmented else data
 
 
 def _cluster(config: RunConfig, data: PreparedData) -> None:
