@@ -72,6 +72,11 @@ class PackedRows:
         return np.zeros(len(self), dtype=np.bool_)
 
     @property
+    def view_of(self) -> IndexArray:
+        """No row is a view."""
+        return np.full(len(self), -1, dtype=np.int64)
+
+    @property
     def n_classes(self) -> int:
         """The normal class, and what is not of it."""
         return 2

@@ -42,6 +42,11 @@ class MemoryRows:
         return np.zeros(len(self), dtype=np.bool_)
 
     @property
+    def view_of(self) -> IndexArray:
+        """No row is a view."""
+        return np.full(len(self), -1, dtype=np.int64)
+
+    @property
     def n_classes(self) -> int:
         """Two."""
         return 2

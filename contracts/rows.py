@@ -54,6 +54,13 @@ class ImageRows(Protocol):
         """
 
     @property
+    def view_of(self) -> IndexArray:
+        """``[N]`` position within this selection of the image that a row is a view of; -1 where it is none.
+
+        A view whose image is not in the selection has -1 as well.
+        """
+
+    @property
     def n_classes(self) -> int:
         """K, at least 2; a property of the data set, not of the selection."""
 

@@ -108,6 +108,14 @@ class CachedRows:
         return self._is_copy
 
     @property
+    def view_of(self) -> IndexArray:
+        """``[N]`` position of the image that a row is a view of; -1 where it is none."""
+        # Equal files are one image, so any of their rows will do.
+        position = {digest: i for i, digest in enumerate(self._digests)}
+        found = [-1 if view is None else position.get(view.sha256, -1) for view in self._views]
+        return np.array(found, dtype=np.int64)
+
+    @property
     def n_classes(self) -> int:
         """K of the data set."""
         return self._n_classes

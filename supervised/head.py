@@ -6,7 +6,7 @@ fit of the same rows gives the same head.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -25,6 +25,14 @@ from supervised.objective import Objective
 from supervised.samplers import CountArray, class_quotas, draw_rows
 from supervised.settings import CnnSettings
 from supervised.synthetic.features import resample_features
+
+_STEADINESS = 0.1
+"""Weight of the mean squared change of the logits from an image to its view, beside the mean loss over rows.
+
+Learning from views as from further rows changes nothing, because the loss of an easy row hardly depends on
+its logit. Larger weights halve the change under noise as this one does, and cost accuracy on some data; see
+``docs/results/views.md``.
+"""
 
 # Progressive sampling's shares are averaged over this many points of the training.
 _MEAN_EPOCHS = 21
@@ -83,6 +91,25 @@ class HeadModule(nn.Module):
         return score_columns(self.head(self.standardise(features.pooled)) + self.correction), None
 
 
+class Views(NamedTuple):
+    """Features of M images and of a view of each, ``[M, D]``."""
+
+    images: Tensor
+    views: Tensor
+
+    def standardised(self, module: HeadModule) -> Views:
+        """The same as the module standardises features."""
+        return Views(*(module.standardise(each.to(module.mean.device)) for each in self))
+
+    def mean_change(self, head: nn.Module) -> Tensor:
+        """Mean over images of the squared change of the logits, summed over classes.
+
+        What all logits have in common does not enter: no probability depends on it.
+        """
+        change: Tensor = head(self.views) - head(self.images)
+        return (change - change.mean(dim=1, keepdim=True)).square().sum(dim=1).mean()
+
+
 class HeadCnn(LogitMember[HeadModule]):
     """A CNN member with ``tune: head``: a head on the frozen backbone's pooled features."""
 
@@ -97,8 +124,12 @@ class HeadCnn(LogitMember[HeadModule]):
             DataError: a class is missing, or too small to make synthetic rows from.
         """
         require_every_class("cnn", rows.labels[real_positions(rows)], rows.n_classes)
+        pooled, view_of = torch.from_numpy(rows.pooled()), rows.view_of
+        is_view = view_of >= 0
+        views = Views(pooled[view_of[is_view]], pooled[is_view]) if is_view.any() else None
+        kept = ~is_view
         return self.fit_features(
-            torch.from_numpy(rows.pooled()), rows.labels, rows.n_classes, context, rows.is_copy
+            pooled[kept], rows.labels[kept], rows.n_classes, context, rows.is_copy[kept], views
         )
 
     def fit_features(
@@ -108,6 +139,7 @@ class HeadCnn(LogitMember[HeadModule]):
         n_classes: int,
         context: FitContext,
         is_copy: MaskArray | None = None,
+        views: Views | None = None,
     ) -> Self:
         """Fit on given features.
 
@@ -120,6 +152,8 @@ class HeadCnn(LogitMember[HeadModule]):
             n_classes: K.
             context: seed and device.
             is_copy: ``[N]`` whether a row is an augmented copy; None means that none is.
+            views: of rows among these; their logits are to be those of their images. None where there are
+                none.
         """
         is_real = np.ones(len(labels), dtype=np.bool_) if is_copy is None else ~is_copy
         pooled = pooled.to(context.device)
@@ -141,7 +175,8 @@ class HeadCnn(LogitMember[HeadModule]):
             shown_labels = np.concatenate([labels, made_labels])
         # Copies and synthetic rows are not evidence of how frequent a class is.
         trained = np.bincount(labels[is_real], minlength=n_classes).astype(np.int64)
-        self._fit_head(module, module.standardise(pooled), shown_labels, trained, context.seed)
+        steady = None if views is None else views.standardised(module)
+        self._fit_head(module, module.standardise(pooled), shown_labels, trained, context.seed, steady)
         self._module = module.to("cpu")
         return self
 
@@ -152,6 +187,7 @@ class HeadCnn(LogitMember[HeadModule]):
         labels: LabelArray,
         trained: CountArray,
         seed: int,
+        views: Views | None,
     ) -> None:
         """Minimise over the rows that the sampler draws.
 
@@ -172,7 +208,7 @@ class HeadCnn(LogitMember[HeadModule]):
                 at = torch.from_numpy(np.sort(drawn)).to(standardised.device)
                 shown = np.bincount(labels[drawn], minlength=module.n_classes)
                 objective = self._objective(shown, trained, standardised)
-                self._minimise(module, objective, standardised[at], tensor_labels[at], None)
+                self._minimise(module, objective, standardised[at], tensor_labels[at], None, views)
                 solutions.append([parameter.detach().clone() for parameter in module.head.parameters()])
             with torch.no_grad():
                 # The mean of linear heads is the linear head with the mean weights, so this is bagging over
@@ -189,7 +225,7 @@ class HeadCnn(LogitMember[HeadModule]):
             weights = None
             if sampler.kind != "none":
                 weights = torch.from_numpy((quotas / present)[labels]).float().to(standardised.device)
-            self._minimise(module, objective, standardised, tensor_labels, weights)
+            self._minimise(module, objective, standardised, tensor_labels, weights, views)
         ledger = objective.ledger()
         module.correction.copy_(torch.tensor(ledger.correction))
         self._ledger = ledger.to_json()
@@ -207,6 +243,7 @@ class HeadCnn(LogitMember[HeadModule]):
         standardised: Tensor,
         labels: Tensor,
         row_weights: Tensor | None,
+        views: Views | None,
     ) -> None:
         head = module.head
         shown = float(len(labels) if row_weights is None else row_weights.sum())
@@ -222,7 +259,8 @@ class HeadCnn(LogitMember[HeadModule]):
 
         def loss() -> Tensor:
             value = objective(head(standardised), labels, 1.0, row_weights)
-            return value + 0.5 * self.settings.l2 / shown * penalty()
+            value = value + 0.5 * self.settings.l2 / shown * penalty()
+            return value if views is None else value + _STEADINESS * views.mean_change(head)
 
         minimise(loss, list(head.parameters()), self.settings.max_iterations)
 

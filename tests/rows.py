@@ -52,6 +52,10 @@ class ArrayRows:
         return np.zeros(len(self.positions), dtype=np.bool_)
 
     @property
+    def view_of(self) -> IndexArray:
+        return np.full(len(self), -1)
+
+    @property
     def n_classes(self) -> int:
         return self.base.n_classes
 
@@ -111,6 +115,10 @@ class RowsWithCopies:
     @property
     def is_copy(self) -> MaskArray:
         return self.positions >= len(self.rows)
+
+    @property
+    def view_of(self) -> IndexArray:
+        return np.full(len(self), -1)
 
     @property
     def n_classes(self) -> int:

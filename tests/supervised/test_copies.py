@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from contracts.errors import DataError
 from contracts.member import FitContext
+from contracts.rows import FloatArray, IndexArray
 from features.settings import BackboneSettings
-from supervised.head import HeadCnn
+from supervised.head import HeadCnn, Views
 from supervised.labels import early_stopping_split, rows_to_stop_by
 from supervised.settings import CnnSettings
 from supervised.whole_cnn import tuned
@@ -145,3 +146,51 @@ def test_what_works_on_images_themselves_takes_real_rows(kind, monkeypatch) -> N
     ledger = member.state()[1]["prior_ledger"]
     n_minority = 12 if kind is LinearCnn else np.sum(rows.labels[seen[0]] == 1)
     assert ledger["trained"][1] == pytest.approx(n_minority / len(seen[0]))
+
+
+class RowsWithViews(RowsWithCopies):
+    """A view of each row, which differs from it along one feature."""
+
+    @property
+    def view_of(self) -> IndexArray:
+        return np.where(self.is_copy, self.of, -1)
+
+    def pooled(self) -> FloatArray:
+        pooled = super().pooled().copy()
+        pooled[self.is_copy, 0] += np.random.default_rng(5).normal(0.0, 3.0, int(self.is_copy.sum()))
+        return pooled
+
+
+@pytest.mark.parametrize("settings", [{}, {"hidden": 8}, {"loss": "weighted_cross_entropy"}])
+def test_a_heads_logits_move_less_from_images_to_their_views_and_nothing_else_counts_them(settings):
+    rows = synthetic_rows((60, 20), seed=2)
+    seen = RowsWithViews(rows, np.arange(len(rows)))
+    plain, steady = (
+        HeadCnn(CnnSettings(l2=1.0, **settings)).fit(given, FitContext(seed=0)) for given in (rows, seen)
+    )
+    pooled, view_of = seen.pooled(), seen.view_of
+
+    def change(head: HeadCnn) -> float:
+        module = head.raw_module()
+        with torch.no_grad():
+            logits = module.head(module.standardise(torch.from_numpy(pooled)))
+        margin = (logits[:, 1] - logits[:, 0]).numpy()
+        return float(np.abs(margin[view_of >= 0] - margin[view_of[view_of >= 0]]).mean())
+
+    assert change(steady) < 0.5 * change(plain)
+    assert steady.state()[1] == plain.state()[1]
+    for name in ("mean", "std", "correction"):
+        assert torch.equal(getattr(steady.raw_module(), name), getattr(plain.raw_module(), name)), name
+
+
+def test_mean_change_ignores_what_all_logits_have_in_common():
+    head = torch.nn.Linear(4, 3, bias=False)
+    images, views = torch.randn(5, 4), torch.randn(5, 4)
+    change = (head(views) - head(images)).detach()
+    expected = np.mean([np.square(row - row.mean()).sum() for row in change.numpy()])
+    pair = Views(images, views)
+    assert float(pair.mean_change(head).detach()) == pytest.approx(float(expected), rel=1e-5)
+    with torch.no_grad():
+        before = float(pair.mean_change(head))
+        head.weight += torch.randn(1, 4)
+        assert float(pair.mean_change(head)) == pytest.approx(before, rel=1e-4)

@@ -62,6 +62,7 @@ def _cnn(summary: str, **defaults: Any) -> MemberEntry:
         summary=summary,
         defaults=defaults,
         seconds_per_row=seconds,
+        learns_from_views=defaults.get("tune", "head") == "head",
         revision=1,
     )
 

@@ -296,7 +296,7 @@ def test_fits_fit_on_copies_of_their_own_rows_and_score_none(tiny: Run, tmp_path
     from features.cache import FeatureStore
     from workflow.training import train as train_all
 
-    config = config_of(tiny, tmp_path, COPIES)
+    config = config_of(tiny, tmp_path, COPIES, "views=none")
     data = prepare_data(config)
     seen: dict[str, list] = {}
 
@@ -313,6 +313,7 @@ def test_fits_fit_on_copies_of_their_own_rows_and_score_none(tiny: Run, tmp_path
             return {}, {}
 
     monkeypatch.setattr(train_all, "build_member", lambda *_: Watching())
+    monkeypatch.setattr(train_all, "map_quantiles", lambda *_: None)
     backbone = config.members[0].backbone
     store = FeatureStore(tmp_path / "none", None)  # type: ignore[arg-type]
     work = FitWork(config, data, {backbone: store}, "cpu")

@@ -131,6 +131,7 @@ def test_a_view_is_learnt_from_with_its_image_and_scored_nowhere(tiny: Run, tmp_
             return {}, {}
 
     monkeypatch.setattr(train_all, "build_member", lambda *_: Watching())
+    monkeypatch.setattr(train_all, "map_quantiles", lambda *_: None)
     store = FeatureStore(tmp_path / "none", None)  # type: ignore[arg-type]
     work = FitWork(config, data, {config.members[0].backbone: store}, "cpu")
     own = {row.sha256: row for row in data.train}
@@ -148,6 +149,9 @@ def test_a_view_is_learnt_from_with_its_image_and_scored_nowhere(tiny: Run, tmp_
         assert images == {sha for sha in own if fold_of[sha] != fit.fold}
         seen_views = {of_view[digest] for digest in digests[is_copy]}
         assert seen_views == (images if learns_from_views(fit.member) else set())
+        at = learnt.view_of
+        assert np.array_equal(at >= 0, is_copy)
+        assert [digests[i] for i in at[is_copy]] == [of_view[digest] for digest in digests[is_copy]]
         group = dict(zip(digests, learnt.groups.tolist(), strict=True))
         label = dict(zip(digests, learnt.labels.tolist(), strict=True))
         for digest in digests[is_copy]:
@@ -179,6 +183,7 @@ def test_what_is_left_out_as_contamination_takes_its_view_along(tiny: Run, tmp_p
         return np.arange(1, len(rows))
 
     monkeypatch.setattr(train_all, "build_member", lambda *_: Watching())
+    monkeypatch.setattr(train_all, "map_quantiles", lambda *_: None)
     monkeypatch.setattr(train_all, "typical_positions", all_but_first)
     monkeypatch.setattr(train_all, "contamination_of", lambda _: 0.1)
     store = FeatureStore(tmp_path / "none", None)  # type: ignore[arg-type]
