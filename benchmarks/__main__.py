@@ -288,6 +288,25 @@ def localisation(
     )
 
 
+@app.command()
+@answers()
+def patchcore_forms(
+    sets: Sets = None,
+    draws: Draws = 2,
+    forms: Annotated[
+        str | None, typer.Option("--forms", help="Forms of PatchCore as a/b/c (default: all).")
+    ] = None,
+    markdown: Page = None,
+    data: Data = None,
+    cache: Cache = BENCH_CACHE,
+) -> Any:
+    """Compare forms of PatchCore on normal images alone: whitening, image scores, sizes of the bank."""
+    from benchmarks.few_labels.patchcore_forms import FormsBench, bench_forms
+
+    chosen = [name.strip() for name in (forms or "").split("/") if name.strip()]
+    return bench_forms(FormsBench(data, cache, _names(sets), draws, chosen, markdown))
+
+
 @app.command("all")
 def run_all(
     dataset: Annotated[

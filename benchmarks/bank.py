@@ -1,7 +1,6 @@
 """``python -m benchmarks bank``: PatchCore's accuracy against the size of its bank, and the cost of the bank.
 
-The first m patches of a greedy selection are the greedy selection of m, so one selection per fold gives the
-banks of all sizes. Every figure is out-of-fold.
+Banks of several sizes are fitted on each fold. Every figure is out-of-fold.
 """
 
 from __future__ import annotations
@@ -152,29 +151,27 @@ def _one_fold(
     scores: dict[int, Scores],
     costs: dict[int, tuple[float, float]],
 ) -> int:
-    """Fit the largest bank of a fold, score with its beginnings; return the size it reached."""
-    from features.apply import score_with_module
+    """Fit a bank of each size on a fold, smallest first; return the size that the largest reached."""
     from oneclass.patchcore.bank_budget import bank_bytes_per_patch, milliseconds_per_image
     from oneclass.patchcore.member import PatchCore
-    from oneclass.patchcore.module import PatchCoreModule
     from oneclass.patchcore.settings import PatchCoreSettings
 
-    most = max(scores)
     given = plan.settings.model_dump(exclude={"bank_size", "bank_ratio", "bank_mb", "bank_ms"})
-    member = PatchCore(PatchCoreSettings(**given, bank_size=most))
-    try:
-        module = member.fit(fit_rows, context).raw_module()
-    except MemberCollapsedError as collapse:
-        raise DataError(f"{collapse} There is no curve to draw.") from collapse
+    reached = 0
     for size, of_size in scores.items():
+        # A smaller bank is the beginning of a larger one, but what is usual around its patches is not.
+        member = PatchCore(PatchCoreSettings(**given, bank_size=size))
+        try:
+            module = member.fit(fit_rows, context).raw_module()
+        except MemberCollapsedError as collapse:
+            raise DataError(f"{collapse} There is no curve to draw.") from collapse
         # Where there are no more patches than that, the bank of all of them stands for the larger ones.
-        prefix = module.bank[:size]
-        part = PatchCoreModule(member.settings, module.mean, module.projection, prefix, module.grid)
-        of_size[held_out] = score_with_module(part, score_rows, member.needs)[:, 0]
+        reached = len(module.bank)
+        of_size[held_out] = member.score(score_rows)[:, 0]
         if size not in costs:
             megabytes = size * bank_bytes_per_patch(member.settings, module.bank.shape[1]) / 1e6
-            costs[size] = (megabytes, milliseconds_per_image(part, fit_rows.shapes))
-    return len(module.bank)
+            costs[size] = (megabytes, milliseconds_per_image(module, fit_rows.shapes))
+    return reached
 
 
 def _figures(

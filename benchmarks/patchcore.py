@@ -249,7 +249,8 @@ def _our_parts(arm: str, folder: Path) -> tuple[Any, dict[str, Any], Any]:
     like_theirs = arm == ARMS[1]
     backbone = Backbone(BackboneSettings(image_size=SIZE, patch_grid="finest" if like_theirs else "coarsest"))
     run = backbone_runner(backbone, folder / f"backbone-{like_theirs}", "cpu")
-    settings = {"pca_dim": None, "image_score": "reweighted", "neighbours": NEIGHBOURS} if like_theirs else {}
+    theirs = {"whiten": False, "pca_dim": None, "image_score": "reweighted", "neighbours": NEIGHBOURS}
+    settings = theirs if like_theirs else {}
     return backbone, settings, run
 
 

@@ -59,6 +59,12 @@ class ScoreScale:
         scaled = (_before_scaling(raw.astype(np.float64), self.offset) - self.location) / self.spread
         return scaled.astype(np.float32)
 
+    @property
+    def numbers(self) -> npt.NDArray[np.float64]:
+        """``[3]`` as a graph reads a scale of distances: offset, factor before the logarithm, 1 / spread."""
+        assert self.offset is not None  # there is no logarithm else
+        return np.array([self.offset, np.exp(-self.location), 1.0 / self.spread])
+
     def to_json(self) -> dict[str, float | None]:
         """JSON document; floats round-trip exactly."""
         return asdict(self)

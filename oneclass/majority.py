@@ -74,7 +74,6 @@ def held_out_parts(
     masks = [part == k for k in range(min(n_parts, len(names)))]
     n_needed = 1 + int(np.searchsorted(np.cumsum([mask.sum() for mask in masks]), enough))
     return masks[:n_needed][:most]
-    return masks[:n_needed]
 
 
 def reference_positions(n_rows: int) -> IndexArray:

@@ -105,7 +105,7 @@ class Subspace(FormulaMember):
             residuals = _held_out_residuals(x, is_image, parts, self.settings.variance)
             scale = ScoreScale.of_reference(residuals)
             found.append(f"{subspace.axes.shape[1]} of {x.shape[1]} directions of {grid} x {grid} cells")
-            arrays |= {f"pool_{grid}": pools[grid], f"scale_{grid}": _numbers(scale), **subspace.arrays(grid)}
+            arrays |= {f"pool_{grid}": pools[grid], f"scale_{grid}": scale.numbers, **subspace.arrays(grid)}
             references.append(scale(residuals))
         context.report(f"subspace of {len(normal)} rows: {' and '.join(found)}")
         reference = np.max(references, axis=0)
@@ -268,9 +268,3 @@ def _held_out_residuals(
         return _subspace_of(rows, variance).residuals(rows[is_image]).astype(np.float32)
     residuals = [_subspace_of(rows[~part], variance).residuals(rows[part & is_image]) for part in parts]
     return np.concatenate(residuals).astype(np.float32)
-
-
-def _numbers(scale: ScoreScale) -> Doubles:
-    """``[3]`` a scale of distances as the graph reads it: offset, factor before the logarithm, 1 / spread."""
-    assert scale.offset is not None  # residuals are distances
-    return np.array([scale.offset, np.exp(-scale.location), 1.0 / scale.spread])

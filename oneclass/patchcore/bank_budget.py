@@ -24,7 +24,9 @@ def bank_bytes_per_patch(settings: PatchCoreSettings, dim: int) -> int:
     """Bytes in the exported file per bank patch of ``dim`` coordinates."""
     # The graph holds -2 b and |b|^2. The score of equation 7 looks bank patches up, so it needs b as well.
     copies = 2 if settings.image_score == "reweighted" else 1
-    return 4 * (copies * dim + 1)
+    # What is usual around the patch.
+    own = 1 if settings.image_score == "top_or_all" else 0
+    return 4 * (copies * dim + 1 + own)
 
 
 def milliseconds_per_image(module: PatchCoreModule, shapes: FeatureShapes) -> float:

@@ -45,7 +45,7 @@ class Candidates:
         for patches in self._all() if settings.pca_rows == "all" else self._drawn():
             moments.add(patches)
         self.mean = moments.mean.float()
-        self.projection = moments.projection(settings.pca_dim, settings.whiten)
+        self.projection = moments.projection(settings.pca_dim, settings.whiten, settings.shrinkage)
 
     def __len__(self) -> int:
         return self.cells.size

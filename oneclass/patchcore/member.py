@@ -1,10 +1,11 @@
 """PatchCore: distance of an image's patches to a small bank of majority patches.
 
 Source: Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection"
-(https://arxiv.org/abs/2106.08265). By default we differ in three ways: patches are projected by PCA, the
-bank has a fixed size instead of a share of all patches, and the image score is the mean over the few
-farthest patches. With ``pca_dim=None``, ``image_score="reweighted"`` and the same bank, scores are those of
-anomalib's PatchcoreModel.
+(https://arxiv.org/abs/2106.08265). By default we differ in two ways. The bank has a fixed size instead of a
+share of all patches. The image score asks for odd places and for an image that is odd as a whole
+(:mod:`oneclass.patchcore.usual`). With ``pca_dim=None``, ``image_score="reweighted"`` and the same bank,
+scores are those of anomalib's PatchcoreModel. ``whiten`` makes distances Mahalanobis's, as in anomalib's
+MHPatchcore. docs/results/patchcore.md has what each step is worth.
 """
 
 from __future__ import annotations
@@ -21,22 +22,26 @@ from contracts.member import DecidingPatch, FitContext, MemberInput, MemberKind,
 from contracts.rows import FloatArray, ImageRows
 from features.apply import score_with_module
 from features.member import ModuleMember
+from features.score_scale import ScoreScale
 from oneclass.collapse import require_distinct_scores
 from oneclass.majority import majority_rows
 from oneclass.patchcore.bank_budget import resolve_bank_size
+from oneclass.patchcore.bank_choice import BankChoice
 from oneclass.patchcore.bank_growth import patches_to_add
 from oneclass.patchcore.bank_origin import BankOrigin
 from oneclass.patchcore.candidates import Candidates
 from oneclass.patchcore.contamination import rows_to_leave_out
-from oneclass.patchcore.coreset import k_center_greedy
 from oneclass.patchcore.module import PatchCoreModule
 from oneclass.patchcore.nearest_patches import deciding_patches
-from oneclass.patchcore.reference import scores_without_own_patches
+from oneclass.patchcore.reference import means_of_new_images
 from oneclass.patchcore.settings import PatchCoreSettings
 
 
 class PatchCore(ModuleMember[PatchCoreModule]):
-    """See the module's docstring. Raw scores and the map are Euclidean distances, 0 or more.
+    """See the module's docstring.
+
+    The map holds distances, 0 or more. So do raw scores, except those of ``top_or_all``, which are
+    standardised already and may be negative.
 
     Attributes:
         origin: where each patch of the bank comes from; None before the member is fitted.
@@ -61,21 +66,23 @@ class PatchCore(ModuleMember[PatchCoreModule]):
         majority = self._without_suspicious(majority_rows(self.name, rows), context)
         candidates = Candidates(majority, self.settings, context.seed)
         size = self._bank_size(majority, candidates, context)
-        points = candidates.points().to(context.device)
-        # Greedy stops early once every remaining candidate is a copy of a chosen one.
-        chosen = k_center_greedy(points, size, context.seed)
+        choice = BankChoice(candidates, majority, self.settings, context.seed, context.device)
+        chosen, module = choice.choose(size)
         # Fewer than asked for means that only copies were left, so the bank covers every distinct candidate.
-        is_exhaustive = len(chosen) < size or len(chosen) == len(points)
-        bank = points[chosen.to(points.device)].cpu()
-        module = PatchCoreModule(
-            self.settings, candidates.mean, candidates.projection, bank, majority.shapes.patch_grid
-        )
+        is_exhaustive = len(chosen) < size or len(chosen) == len(candidates)
         self._require_alive(module, majority, is_exhaustive)
+        of_image = majority.digests[choice.image_of_point[chosen]]
+        self.origin = BankOrigin.of_patches(of_image, candidates.cells.ravel()[chosen])
+        means = means_of_new_images(
+            module, self.origin, majority, lambda part: choice.choose(size, part).module, context.seed
+        )
         self._module = module
-        images, cells = candidates.images, candidates.cells
-        of_image = np.repeat(majority.digests[images], cells.shape[1])
-        self.origin = BankOrigin.of_patches(of_image[chosen.numpy()], cells.ravel()[chosen.numpy()])
-        self._standardise(scores_without_own_patches(module, self.origin, majority))
+        if self.settings.image_score != "top_or_all":
+            self._standardise(means)
+            return self
+        scales = [ScoreScale.of_reference(of_one).numbers for of_one in means.T]
+        module.scales.copy_(torch.tensor(np.array(scales)))
+        self._standardise(module.score_of(torch.from_numpy(means)).numpy(), may_be_negative=True)
         return self
 
     def _without_suspicious(self, majority: ImageRows, context: FitContext) -> ImageRows:
@@ -112,7 +119,12 @@ class PatchCore(ModuleMember[PatchCoreModule]):
         # every score that the stacker was fitted on.
         added = patches_to_add(module.bank, points)
         grown = torch.cat([module.bank, points[added]])
-        self._module = PatchCoreModule(self.settings, module.mean, module.projection, grown, module.grid)
+        # How far normal patches lie around the new ones is not known. The widest that the bank knows is
+        # allowed, so that no relative distance grows, either.
+        usual = torch.cat([module.usual, module.usual.max().expand(len(added))])
+        self._module = PatchCoreModule(
+            self.settings, module.mean, module.projection, grown, module.grid, usual, module.scales
+        )
         assert self.origin is not None  # set whenever the module is
         image, cell = np.divmod(added.numpy(), rows.shapes.patch_grid**2)
         self.origin = self.origin.joined(BankOrigin.of_patches(rows.digests[image], cell))
@@ -147,16 +159,18 @@ class PatchCore(ModuleMember[PatchCoreModule]):
         for patches in rows.patches():
             own = rows.digests[done : done + len(patches), None] == of_patch
             with torch.inference_mode():
-                maps.append(module.distances(torch.from_numpy(patches), torch.from_numpy(own))[1])
+                maps.append(module.means(torch.from_numpy(patches), torch.from_numpy(own))[1])
             done += len(patches)
         return torch.cat(maps).numpy()
 
     def _saved(self, module: PatchCoreModule) -> tuple[Arrays, dict[str, Any]]:
-        """Mean, bank, projection if there is one, and the origin of the bank's patches."""
+        """Mean, bank, projection and usual distances if there are any, the origin of the bank's patches."""
         assert self.origin is not None  # set whenever the module is
         arrays: Arrays = {"mean": module.mean.numpy(), "bank": module.bank.numpy(), **self.origin.arrays()}
         if module.projection is not None:
             arrays["projection"] = module.projection.numpy()
+        if self.settings.image_score == "top_or_all":
+            arrays |= {"usual": module.usual.numpy(), "scales": module.scales.numpy()}
         return arrays, {"grid": module.grid}
 
     def _load(self, arrays: Arrays, meta: dict[str, Any]) -> PatchCoreModule:
@@ -170,8 +184,14 @@ class PatchCore(ModuleMember[PatchCoreModule]):
 
     def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> PatchCoreModule:
         # Built of the saved numbers at once: the slices of the bank are computed from it.
-        names = ("mean", "projection", "bank")
+        names = ("mean", "projection", "bank", "usual", "scales")
         state = {name: torch.from_numpy(np.array(arrays[name])) for name in names if name in arrays}
         return PatchCoreModule(
-            self.settings, state["mean"], state.get("projection"), state["bank"], meta["grid"]
+            self.settings,
+            state["mean"],
+            state.get("projection"),
+            state["bank"],
+            meta["grid"],
+            state.get("usual"),
+            state.get("scales"),
         )

@@ -66,6 +66,9 @@ class PatchCoreModule(nn.Module):
         projection: ``[C, k]`` for centred patches, or None for k = C.
         bank: ``[B, k]`` majority patches, centred and projected.
         grid: cells per side of the patch grid; needed only with ``map_size`` or ``map_sigma``.
+        usual: ``[B]`` usual distance of normal patches from each bank patch; None: equal for all.
+        scales: ``[2, 3]`` numbers of the scales of ``top_or_all``'s two means
+            (:attr:`features.score_scale.ScoreScale.numbers`); None while they are not known.
 
     Raises:
         ModelError: the map is to be upsampled or smoothed, but ``grid`` is None.
@@ -74,6 +77,8 @@ class PatchCoreModule(nn.Module):
     mean: Tensor
     projection: Tensor | None
     bank: Tensor
+    usual: Tensor
+    scales: Tensor
     upsampling: Tensor | None
 
     def __init__(
@@ -83,6 +88,8 @@ class PatchCoreModule(nn.Module):
         projection: Tensor | None,
         bank: Tensor,
         grid: int | None = None,
+        usual: Tensor | None = None,
+        scales: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -90,7 +97,11 @@ class PatchCoreModule(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("projection", projection)
         self.register_buffer("bank", bank)
-        self.slices = nn.ModuleList(BankSlice(part) for part in torch.split(bank, _SLICE))
+        self.register_buffer("usual", torch.ones(len(bank)) if usual is None else usual)
+        self.register_buffer("scales", torch.ones(2, 3) if scales is None else scales)
+        parts = torch.split(bank, _SLICE)
+        self.slices = nn.ModuleList(BankSlice(part) for part in parts)
+        self.widths = [len(part) for part in parts]
         operator = None
         if settings.map_size is not None or settings.map_sigma > 0.0:
             if grid is None:
@@ -107,15 +118,28 @@ class PatchCoreModule(nn.Module):
         return cells_NPC if self.projection is None else torch.matmul(cells_NPC, self.projection)
 
     def forward(self, features: BackboneFeatures) -> tuple[Tensor, Tensor]:
-        """Return image scores ``[N, 1]`` and the map ``[N, g, g]`` (or ``map_size``), both distances."""
-        return self.distances(features.patches)
+        """Return image scores ``[N, 1]`` and the map of distances, ``[N, g, g]`` or ``map_size``."""
+        means, patch_map = self.means(features.patches)
+        return self.score_of(means), patch_map
 
-    def distances(self, patches: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Scores and map of ``[N, C, g, g]`` patch features.
+    def score_of(self, means: Tensor) -> Tensor:
+        """``[N, 1]`` image scores from what :meth:`means` returns."""
+        if self.settings.image_score != "top_or_all":
+            return means
+        offset, factor, inverse_spread = self.scales.unbind(dim=1)
+        # Factor inside the logarithm: the difference of two logarithms would lose digits.
+        return (((means + offset) * factor).log() * inverse_spread).amax(dim=1, keepdim=True)
+
+    def means(self, patches: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What the score is made of, and the map, of ``[N, C, g, g]`` patch features.
 
         Args:
             patches: of N images.
             hidden: ``[N, B]`` bool, the bank patches that do not exist for each image; None for none.
+
+        Returns:
+            ``[N, 1]`` the score itself, a distance, or for ``top_or_all`` ``[N, 2]`` the mean distance of the
+            farthest patches and the mean relative distance of all; and the map.
         """
         grid = patches.shape[-1]
         patches_NPk = self.projected(patches)
@@ -129,7 +153,11 @@ class PatchCoreModule(nn.Module):
             # joined.
             smallest, nearest = torch.cat(list(brackets), dim=2).min(dim=2)
             distances = (squared + smallest).clamp_min(0.0).sqrt()
-            score = self._reweighted(patches_NPk, distances, nearest, hidden)
+            means = self._reweighted(patches_NPk, distances, nearest, hidden)[:, None]
+        elif self.settings.image_score == "top_or_all":
+            smallest, usual = self._nearest_and_usual(brackets)
+            distances = (squared + smallest).clamp_min(0.0).sqrt()
+            means = torch.stack([self._top_mean(distances), (distances / usual).mean(dim=1)], dim=1)
         else:
             if self.settings.image_score == "knn_mean":
                 # A small bank may hold fewer patches than the setting asks for.
@@ -141,13 +169,27 @@ class PatchCoreModule(nn.Module):
             else:
                 smallest = reduce(torch.minimum, (bracket.amin(dim=2) for bracket in brackets))
                 distances = (squared + smallest).clamp_min(0.0).sqrt()
-            # The mean over a few patches instead of the maximum, which a single unusual patch decides.
-            n_top = min(self.settings.top_patches, distances.shape[1])
-            score = distances.topk(n_top, dim=1).values.mean(dim=1)
+            means = self._top_mean(distances)[:, None]
         patch_map = distances.reshape(-1, grid, grid)
         if self.upsampling is not None:
             patch_map = torch.matmul(torch.matmul(self.upsampling, patch_map), self.upsampling.T)
-        return score[:, None], patch_map
+        return means, patch_map
+
+    def _top_mean(self, distances_NP: Tensor) -> Tensor:
+        """``[N]`` mean over the farthest patches: of one, a single unusual patch would decide."""
+        n_top = min(self.settings.top_patches, distances_NP.shape[1])
+        return distances_NP.topk(n_top, dim=1).values.mean(dim=1)
+
+    def _nearest_and_usual(self, brackets: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+        """``[N, P]`` smallest brackets, and what is usual at the bank patch that each belongs to."""
+        usual_of_slice = torch.split(self.usual, self.widths)
+        smallest, nearest = next(brackets).min(dim=2)
+        usual = usual_of_slice[0][nearest]
+        for bracket, of_slice in zip(brackets, usual_of_slice[1:], strict=True):
+            here, nearest = bracket.min(dim=2)
+            usual = torch.where(here < smallest, of_slice[nearest], usual)
+            smallest = torch.minimum(smallest, here)
+        return smallest, usual
 
     def _brackets(self, points_and_one: Tensor, hidden: Tensor | None) -> Iterator[Tensor]:
         """The bracket of each slice of the bank; infinite where a bank patch is hidden."""

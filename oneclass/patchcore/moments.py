@@ -45,12 +45,14 @@ class Moments:
         """``[C, C]`` float64, divided by the number of points."""
         return self._squares / self.count
 
-    def projection(self, dim: int | None, whiten: bool) -> Tensor | None:
+    def projection(self, dim: int | None, whiten: bool, shrinkage: float = 0.0) -> Tensor | None:
         """PCA projection ``[C, k]`` float32 of centred points; None if points stay as they are.
 
         Args:
             dim: k. None, or C or more, keeps all directions.
             whiten: divide each direction by its standard deviation.
+            shrinkage: 0…1, for whitening: each variance becomes ``(1 - shrinkage)`` of itself and
+                ``shrinkage`` of the mean variance.
         """
         n_channels = len(self.mean)
         keeps_all = dim is None or dim >= n_channels
@@ -61,6 +63,9 @@ class Moments:
         kept = n_channels if keeps_all else dim
         variances, axes = variances.flip(0)[:kept], axes.flip(1)[:, :kept]  # largest first
         if whiten and float(variances[0]) > 0.0:
-            axes = axes / variances.clamp_min(_LEAST_VARIANCE * float(variances[0])).sqrt()
+            # The trace is the sum of all variances, whichever directions are kept.
+            typical = float(self.covariance.trace()) / n_channels
+            shrunk = (1.0 - shrinkage) * variances + shrinkage * typical
+            axes = axes / shrunk.clamp_min(_LEAST_VARIANCE * float(variances[0])).sqrt()
         projection: Tensor = axes.float().contiguous()
         return projection

@@ -23,8 +23,8 @@ def deciding_patches(
     """The patches that decided an image's score, the one farthest from the bank first.
 
     If the score is a mean over patches, these are the ``top_patches`` farthest, by the distance that the
-    score uses (to the nearest bank patch, or the mean over the k nearest). If the score is equation 7's, it
-    is the single farthest patch.
+    score uses (to the nearest bank patch, or the mean over the k nearest). So they are for ``top_or_all``,
+    even where all patches together decided. If the score is equation 7's, it is the single farthest patch.
 
     Args:
         module: fitted.

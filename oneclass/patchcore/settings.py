@@ -18,11 +18,16 @@ class PatchCoreSettings(BaseModel):
     Attributes:
         neighbourhood: side of an additional average pooling over neighbouring patches of that grid, odd; 1 is
             none.
-        pca_dim: dimensions that patches are projected to; None leaves them as the backbone computes them.
+        pca_dim: principal directions that patches are projected to, at most; None keeps all of them.
         pca_rows: patches that mean and covariance are estimated from: the ``candidates``, or ``all`` of the
             majority (one more pass over them; memory stays the same).
-        whiten: divide each principal direction by its standard deviation.
-        bank_size: largest number of patches in the bank; 2,000 unless another budget is named.
+        whiten: divide each principal direction by its standard deviation, after shrinkage, so that distances
+            are Mahalanobis's. It finds more on parts that all look alike, less on textures
+            (docs/results/patchcore.md). Without it, and with as many directions as channels, patches stay as
+            the backbone computes them.
+        shrinkage: of the covariance that whitening stands on, towards the mean variance in every direction:
+            0 is none, 1 makes all directions alike.
+        bank_size: largest number of patches in the bank; 1,000 unless another budget is named.
         bank_ratio: bank size as a share of all majority patches, as in the paper and in anomalib.
         bank_mb: bank size as megabytes (1e6 bytes) in the exported file.
         bank_ms: bank size as milliseconds per image that scoring may take in addition to the backbone,
@@ -30,11 +35,12 @@ class PatchCoreSettings(BaseModel):
             size it gave.
         candidate_patches: patches that the bank is chosen from, drawn evenly from the majority images. It
             bounds memory and time, whatever the number of images.
-        image_score: ``top_mean`` (mean of the ``top_patches`` farthest patches), ``knn_mean`` (the same,
-            with the mean distance to the ``neighbours`` nearest bank patches instead of the nearest), or
-            ``reweighted`` (the paper's equation 7: the farthest patch, weighed by how crowded its
-            neighbourhood is).
-        top_patches: for ``top_mean`` and ``knn_mean``; 1 is the plain maximum.
+        image_score: ``top_or_all`` (the larger of ``top_mean`` and the mean of all patches' relative
+            distances, each on the scale of normal images: see :mod:`oneclass.patchcore.usual`), ``top_mean``
+            (mean of the ``top_patches`` farthest patches), ``knn_mean`` (the same, with the mean distance to
+            the ``neighbours`` nearest bank patches instead of the nearest), or ``reweighted`` (the paper's
+            equation 7: the farthest patch, weighed by how crowded its neighbourhood is).
+        top_patches: for all but ``reweighted``; 1 is the plain maximum.
         neighbours: for ``reweighted`` (b in the paper) and ``knn_mean``.
         map_size: pixels per side of the map, upsampled in the graph; None keeps the patch grid.
         map_sigma: standard deviation of a Gaussian blur of the map, in its pixels; 0 is none.
@@ -47,15 +53,16 @@ class PatchCoreSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     neighbourhood: int = Field(default=1, ge=1, le=15)
-    pca_dim: int | None = Field(default=128, ge=2)
+    pca_dim: int | None = Field(default=512, ge=2)
     pca_rows: Literal["candidates", "all"] = "candidates"
     whiten: bool = False
-    bank_size: int | None = Field(default=2000, ge=10)
+    shrinkage: float = Field(default=0.3, ge=0.0, le=1.0)
+    bank_size: int | None = Field(default=1000, ge=10)
     bank_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
     bank_mb: float | None = Field(default=None, gt=0.0)
     bank_ms: float | None = Field(default=None, gt=0.0)
     candidate_patches: int = Field(default=120_000, ge=100)
-    image_score: Literal["top_mean", "knn_mean", "reweighted"] = "top_mean"
+    image_score: Literal["top_or_all", "top_mean", "knn_mean", "reweighted"] = "top_or_all"
     top_patches: int = Field(default=3, ge=1)
     neighbours: int = Field(default=9, ge=2)
     map_size: int | None = Field(default=None, ge=2, le=1024)

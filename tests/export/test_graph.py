@@ -190,12 +190,13 @@ def test_pictures_keep_their_shape_in_onnx_runtime(fit):
 @pytest.mark.parametrize(
     "settings",
     [
+        {"image_score": "top_mean", "whiten": False, "pca_dim": 16},
         {"image_score": "knn_mean", "whiten": True, "pca_dim": 16, "map_size": 30, "map_sigma": 2.0},
-        {"image_score": "reweighted", "pca_dim": None, "neighbourhood": 3, "map_sigma": 1.0},
+        {"image_score": "reweighted", "whiten": False, "neighbourhood": 3, "map_sigma": 1.0},
     ],
 )
 def test_other_forms_of_patchcore_are_traced_at_any_batch(system, tmp_path, settings):
-    """Those that ``system`` has not: its bank comes in slices too, and its score is the mean of the top."""
+    """Those that ``system`` has not: its bank comes in slices too, and it has the score of the defaults."""
     member = PatchCore(PatchCoreSettings(bank_size=120, **settings))
     member.fit(rows_through(system.backbone, 0), FitContext(0))
     modules = [member.to_module(), *(each.to_module() for each in system.members[1:])]

@@ -95,7 +95,7 @@ TINY_LAYERS: dict[str, Any] = {"backbone": "test_resnet", "layers": ["layer1", "
 
 CASES = [Case(name, name, small(name)) for name in MEMBERS] + [
     Case(
-        "patchcore-reweighted", "patchcore", {"bank_size": 200, "pca_dim": None, "image_score": "reweighted"}
+        "patchcore-reweighted", "patchcore", {"bank_size": 200, "whiten": False, "image_score": "reweighted"}
     ),
     Case(
         "patchcore-knn-whitened",
@@ -105,6 +105,7 @@ CASES = [Case(name, name, small(name)) for name in MEMBERS] + [
             "pca_dim": 6,
             "pca_rows": "all",
             "whiten": True,
+            "shrinkage": 0.3,
             "neighbourhood": 3,
             "image_score": "knn_mean",
             "neighbours": 3,

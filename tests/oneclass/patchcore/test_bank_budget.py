@@ -24,7 +24,7 @@ def size_of(n_images=100, n_candidates=3600, dim=8, **settings):
 
 
 def test_defaults_and_one_budget_at_a_time():
-    assert PatchCoreSettings().bank_size == 2000
+    assert PatchCoreSettings().bank_size == 1000
     assert PatchCoreSettings(bank_ratio=0.1).bank_size is None
     assert PatchCoreSettings(bank_mb=1, bank_size=None).budget == "bank_mb=1"
     # What a run keeps of its settings is read back.
@@ -52,13 +52,13 @@ def test_size_and_ratio():
         size_of(bank_ratio=0.1, n_candidates=300)
 
 
-@pytest.mark.parametrize("image_score", ["top_mean", "knn_mean", "reweighted"])
+@pytest.mark.parametrize("image_score", ["top_or_all", "top_mean", "knn_mean", "reweighted"])
 def test_megabytes_are_those_of_the_buffers_that_the_score_reads(image_score):
     settings = PatchCoreSettings(image_score=image_score, bank_mb=0.02)
     size = size_of(**settings.model_dump(exclude={"bank_size"}))
     module = PatchCoreModule(settings, torch.zeros(8), None, torch.zeros(size, 8))
     read = [buffer for part in module.slices for buffer in part.buffers()] + (
-        [module.bank] if image_score == "reweighted" else []
+        {"reweighted": [module.bank], "top_or_all": [module.usual]}.get(image_score, [])
     )
     taken = sum(tensor.numel() * tensor.element_size() for tensor in read)
     assert 20_000 - bank_bytes_per_patch(settings, 8) < taken <= 20_000

@@ -35,7 +35,7 @@ def test_every_image_gives_the_same_number_and_no_cell_twice():
 def test_streamed_mean_and_axes_are_those_of_all_patches_at_once(pca_rows):
     """130 images are three batches."""
     rows = synthetic_rows((130, 0), patch_channels=12)
-    settings = PatchCoreSettings(pca_dim=4, candidate_patches=1000, pca_rows=pca_rows)
+    settings = PatchCoreSettings(pca_dim=4, candidate_patches=1000, pca_rows=pca_rows, whiten=False)
     candidates = Candidates(rows, settings, seed=3)
     cells_NPC = cells_of_rows(rows)
     drawn = np.concatenate(
@@ -54,7 +54,7 @@ def test_streamed_mean_and_axes_are_those_of_all_patches_at_once(pca_rows):
 
 def test_without_projection_points_are_centred_patches():
     rows = synthetic_rows((20, 0))
-    candidates = Candidates(rows, PatchCoreSettings(pca_dim=None), seed=0)
+    candidates = Candidates(rows, PatchCoreSettings(pca_dim=None, whiten=False), seed=0)
     assert candidates.projection is None
     drawn = np.take_along_axis(cells_of_rows(rows), candidates.cells[:, :, None], axis=1).reshape(-1, 8)
     np.testing.assert_allclose(candidates.points() + candidates.mean, drawn, atol=1e-6)
@@ -80,6 +80,18 @@ def test_whitening_does_not_blow_up_what_hardly_varies():
     np.testing.assert_allclose(spread[:2], 1.0, rtol=1e-4)
     assert spread[2] < 1e-4
     assert Moments(3).projection(None, whiten=False) is None
+
+
+def test_shrinkage_is_towards_the_mean_variance():
+    """As with numpy: the covariance of the shrunken form is the identity in the whitened space."""
+    points = np.random.default_rng(0).normal(size=(400, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
+    moments = Moments(5)
+    moments.add(torch.from_numpy(points))
+    covariance = np.cov(points.T, bias=True)
+    shrunk = 0.8 * covariance + 0.2 * np.trace(covariance) / 5 * np.eye(5)
+    for dim in (None, 3):
+        projection = moments.projection(dim, whiten=True, shrinkage=0.2).double().numpy()
+        np.testing.assert_allclose(projection.T @ shrunk @ projection, np.eye(dim or 5), atol=1e-5)
 
 
 def test_whitening_of_constant_patches_is_finite():

@@ -28,10 +28,11 @@ def bank_and_patches(n_bank=300, n_images=4, channels=24, grid=7, mean=3.0, spre
     return bank, patches
 
 
-def module_of(bank, **settings):
+def module_of(bank, image_score="top_mean", usual=None, scales=None, **settings):
     """A module without PCA, centred as :meth:`PatchCore.fit` does it."""
     mean = bank.mean(dim=0)
-    return PatchCoreModule(PatchCoreSettings(pca_dim=None, **settings), mean, None, bank - mean)
+    given = PatchCoreSettings(image_score=image_score, **settings)
+    return PatchCoreModule(given, mean, None, bank - mean, usual=usual, scales=scales)
 
 
 def slow_distances(bank, patches):
@@ -56,7 +57,8 @@ def test_top_mean_against_slow_reference(top):
 
 def test_projected_scores_are_distances_in_the_projected_space():
     rows = synthetic_rows((30, 0))
-    member = PatchCore(PatchCoreSettings(pca_dim=3, bank_size=100)).fit(rows, FitContext(0))
+    settings = PatchCoreSettings(pca_dim=3, bank_size=100, whiten=False, image_score="top_mean")
+    member = PatchCore(settings).fit(rows, FitContext(0))
     module = member.raw_module()
     assert module.projection.shape == (8, 3)
     torch.testing.assert_close(module.projection.T @ module.projection, torch.eye(3), atol=1e-5, rtol=0)
@@ -128,6 +130,41 @@ def test_scores_are_anomalibs(anomalib_model, channels, mean, spread):
     torch.testing.assert_close(patch_map.flatten(1), theirs, rtol=1e-4, atol=0)
 
 
+def test_top_or_all_against_slow_reference():
+    bank, patches = bank_and_patches()
+    usual = torch.linspace(0.5, 3.0, len(bank))
+    scales = torch.tensor([[0.1, 0.4, 3.0], [0.02, 1.5, 5.0]])
+    module = module_of(bank, "top_or_all", usual, scales, top_patches=3)
+    score, patch_map = module(backbone_features(patches))
+    for image, of_image, of_map in zip(patches.double(), score, patch_map, strict=True):
+        to_bank = torch.cdist(image.flatten(start_dim=1).T, bank.double())
+        distances, nearest = to_bank.min(dim=1)
+        np.testing.assert_allclose(of_map.flatten(), distances, rtol=1e-5)
+        means = float(distances.sort().values[-3:].mean()), float((distances / usual[nearest]).mean())
+        expected = [
+            float(np.log((mean + offset) * factor) * inverse)
+            for mean, (offset, factor, inverse) in zip(means, scales.tolist(), strict=True)
+        ]
+        assert float(of_image) == pytest.approx(max(expected), rel=1e-4)
+
+
+def test_an_image_is_odd_by_one_place_or_as_a_whole():
+    """Each of the two is seen, and neither hides the other."""
+    rows = synthetic_rows((60, 0))
+    member = PatchCore(PatchCoreSettings(bank_size=200)).fit(rows, FitContext(0))
+    [patches] = synthetic_rows((40, 0), seed=1).patches()
+    one_place, everywhere = patches.copy(), patches.copy()
+    one_place[:, :, 2, 3] += 15.0
+    everywhere += np.linspace(-2.5, 2.5, 8, dtype=np.float32)[:, None, None]
+    module = member.to_module()
+    usual, of_place, of_whole = (
+        module(backbone_features(torch.from_numpy(each)))[0][:, 0].numpy()
+        for each in (patches, one_place, everywhere)
+    )
+    assert np.median(of_place) > usual.max()
+    assert np.median(of_whole) > usual.max()
+
+
 def test_map_is_where_the_evidence_is():
     rows = synthetic_rows((40, 0))
     member = PatchCore(PatchCoreSettings(bank_size=200)).fit(rows, FitContext(0))
@@ -150,12 +187,12 @@ def test_knn_mean_against_slow_reference(top, neighbours):
         assert float(of_image) == pytest.approx(np.mean(sorted(distances)[-top:]), rel=1e-5)
 
 
-@pytest.mark.parametrize("image_score", ["top_mean", "knn_mean", "reweighted"])
+@pytest.mark.parametrize("image_score", ["top_or_all", "top_mean", "knn_mean", "reweighted"])
 @pytest.mark.parametrize("width", [1, 2, 7, 20, 23])
 def test_slices_of_the_bank_make_no_difference(image_score, width, monkeypatch):
     torch.manual_seed(0)
     settings = PatchCoreSettings(image_score=image_score, neighbours=3, top_patches=2)
-    parts = torch.zeros(6), None, torch.randn(23, 6)
+    parts = torch.zeros(6), None, torch.randn(23, 6), None, torch.rand(23) + 0.1
     features = backbone_features(torch.randn(4, 6, 3, 3))
     whole = PatchCoreModule(settings, *parts)
     monkeypatch.setattr("oneclass.patchcore.module._SLICE", width)
@@ -183,7 +220,7 @@ def test_neighbourhood_is_the_mean_of_the_cells_around_that_exist():
 
 def test_whitened_bank_has_unit_variance_in_every_direction():
     rows = synthetic_rows((60, 0))
-    settings = PatchCoreSettings(whiten=True, pca_dim=5, pca_rows="all", bank_size=5000)
+    settings = PatchCoreSettings(whiten=True, shrinkage=0.0, pca_dim=5, pca_rows="all", bank_size=5000)
     module = PatchCore(settings).fit(rows, FitContext(0)).raw_module()
     [patches] = rows.patches(len(rows))
     points = module.projected(torch.from_numpy(patches)).flatten(end_dim=1)
@@ -194,7 +231,7 @@ def test_map_is_upsampled_and_smoothed_and_the_score_is_not():
     bank, patches = bank_and_patches()
     mean = bank.mean(dim=0)
     plain, small = module_of(bank)(backbone_features(patches))
-    settings = PatchCoreSettings(pca_dim=None, map_size=28, map_sigma=2.0)
+    settings = PatchCoreSettings(image_score="top_mean", map_size=28, map_sigma=2.0)
     score, large = PatchCoreModule(settings, mean, None, bank - mean, grid=7)(backbone_features(patches))
     assert torch.equal(score, plain)
     assert large.shape == (4, 28, 28)
@@ -229,7 +266,7 @@ def test_a_bank_that_holds_every_patch_is_no_collapse():
     assert np.array_equal(np.sort(exactly.score(new)), np.sort(member.score(new)))
 
 
-@pytest.mark.parametrize("settings", [{}, {"pca_dim": 3}, {"pca_dim": None, "image_score": "reweighted"}])
+@pytest.mark.parametrize("settings", [{}, {"whiten": True, "pca_dim": 3}, {"image_score": "reweighted"}])
 def test_constant_rows_are_a_collapse(settings):
     rows = synthetic_rows((30, 0))
     rows.base.patches[:] = np.linspace(300, 1.7, 8, dtype=np.float16).astype(np.float32)[:, None, None]
