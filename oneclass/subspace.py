@@ -93,11 +93,13 @@ class Subspace(FormulaMember):
         normal = majority.subset(drawn_rows(len(majority), self.settings.max_rows, context.seed))
         pools = {grid: _pooling(normal.shapes.patch_grid, grid) for grid in self.settings.grids}
         rows_of_grid, of_patches = _read(normal, pools, self.settings.variance)
-        if len(normal) > 1 and not any(x.std(axis=0).any() for x in rows_of_grid.values()):
-            raise MemberCollapsedError(f"subspace: collapsed, its {len(normal)} majority rows are all alike.")
+        is_image = ~normal.is_copy
+        if is_image.sum() > 1 and not any(x[is_image].std(axis=0).any() for x in rows_of_grid.values()):
+            raise MemberCollapsedError(
+                f"subspace: collapsed, its {int(is_image.sum())} majority rows are all alike."
+            )
         # A view belongs to its image's family, and is no image that a score could be typical of.
         parts = held_out_parts(families_of(normal), context.seed, _PARTS)
-        is_image = ~normal.is_copy
         arrays: Arrays = of_patches.arrays(_PATCHES)
         references, found = [], []
         for grid, x in rows_of_grid.items():

@@ -37,6 +37,8 @@ from oneclass.majority import families_of, held_out_parts, reference_positions
 # without looking at the image.
 _LEAST_CENTRE_COORDINATE = 0.1
 _LEAST_CENTRE_NORM = 1e-3
+# Logarithms of scores of different images lie farther apart; those of the same image differ by rounding.
+_LEAST_LOG_SPREAD = 1e-5
 # Keeps 1 / d finite for a minority row at the centre; the paper's code uses the same number.
 _EPSILON = 1e-6
 _LEAST_FOR_SPREAD = 3
@@ -131,7 +133,7 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
 
         Raises:
             DataError: no majority rows.
-            MemberCollapsedError: every attempt collapsed.
+            MemberCollapsedError: every attempt collapsed, or all images have the same score.
         """
         majority = majority_positions(rows)
         if len(majority) == 0:
@@ -162,6 +164,11 @@ class SphereMember(ModuleMember[NetworkT], Generic[NetworkT]):
         images = np.flatnonzero(~rows.is_copy[:n_majority]).astype(np.int64)
         shown = images[reference_positions(len(images))]
         log_scores = self._log_scores(network, rows.subset(shown))
+        # Views differ where images may not: a network can learn their noise from images that are all alike.
+        if len(shown) > 1 and np.ptp(log_scores) < _LEAST_LOG_SPREAD:
+            raise MemberCollapsedError(
+                f"{self.name}: collapsed, {len(shown)} majority images have the same score."
+            )
         seen, unseen = [], []
         for is_left_out in held_out_parts(
             families_of(rows), context.seed, _LEFT_OUT_PARTS, enough=_ENOUGH_LEFT_OUT, most=_MOST_PARTS

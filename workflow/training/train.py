@@ -90,6 +90,10 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         UsageError, DataError, ModelError: with one sentence each.
     """
     started = time.monotonic()
+    resolved = resolve_config(options)
+    for name in only:
+        # Before any image is looked at, which may take minutes.
+        resolved.member(name)
     config, data = prepared_to_train(options)
     members = tuple(config.member(name) for name in only) or config.members
     save_prepared(config, data)

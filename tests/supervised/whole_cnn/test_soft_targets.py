@@ -141,6 +141,7 @@ def test_a_copy_learns_the_target_of_its_source(tmp_path, monkeypatch):
 
     monkeypatch.setattr(TunedCnn, "fit", fit)
     monkeypatch.setattr(TunedCnn, "score", lambda self, scored: np.zeros((len(scored), 1), dtype=np.float32))
+    monkeypatch.setattr("workflow.training.train.map_quantiles", lambda *_: None)
     settings = StudentPlan("small_cnn_16", 16, 1).settings
     plan = MemberPlan(name="student", type="cnn_tuned", settings=settings, backbone=BackboneSettings())
     targets = np.stack([np.arange(n_rows), -np.arange(n_rows)], axis=1).astype(np.float32)
