@@ -90,15 +90,12 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         UsageError, DataError, ModelError: with one sentence each.
     """
     started = time.monotonic()
-    resolved = resolve_config(options)
-    for name in only:
-        # Before any image is looked at, which may take minutes.
-        resolved.member(name)
+    # Refused before any image is looked at, which may take minutes.
+    _ = [resolve_config(options).member(name) for name in only]
     config, data = prepared_to_train(options)
     members = tuple(config.member(name) for name in only) or config.members
     save_prepared(config, data)
-    facts = print_data_facts(config, data)
-    reading = reading_of(config)
+    facts, reading = print_data_facts(config, data), reading_of(config)
     print_reading(reading)
     if data.joined:
         note(
