@@ -25,6 +25,7 @@ from imagedata.spec import MinorityCopies
 from supervised.settings import AugmentSettings
 from tests.conftest import Run
 from tests.pictures import write_pictures, write_two_classes
+from tests.workflow.run.copies.watching import watch_members
 from workflow.run.copies import augmented
 from workflow.run.copies.augmented import copies_of_each
 from workflow.run.fits import FINAL, fits_of
@@ -294,26 +295,10 @@ def test_copies_never_cross_folds(seed: int):
 
 def test_fits_fit_on_copies_of_their_own_rows_and_score_none(tiny: Run, tmp_path, monkeypatch):
     from features.cache import FeatureStore
-    from workflow.training import train as train_all
 
     config = config_of(tiny, tmp_path, COPIES, "views=none")
     data = prepare_data(config)
-    seen: dict[str, list] = {}
-
-    class Watching:
-        def fit(self, rows, context):
-            seen["fit"] = rows
-            return self
-
-        def score(self, rows):
-            seen["scored"] = rows
-            return np.zeros((len(rows), 1), dtype=np.float32)
-
-        def state(self):
-            return {}, {}
-
-    monkeypatch.setattr(train_all, "build_member", lambda *_: Watching())
-    monkeypatch.setattr(train_all, "map_quantiles", lambda *_: None)
+    seen = watch_members(monkeypatch, "supervised")
     backbone = config.members[0].backbone
     store = FeatureStore(tmp_path / "none", None)  # type: ignore[arg-type]
     work = FitWork(config, data, {backbone: store}, "cpu")

@@ -11,6 +11,7 @@ import pytest
 from contracts.errors import UsageError
 from features.cache import FeatureStore
 from tests.conftest import Run
+from tests.workflow.run.copies.watching import watch_members
 from workflow.run.copies import views
 from workflow.run.copies.views import learns_from_views, views_to_fit
 from workflow.run.fits import FINAL, fits_of
@@ -110,28 +111,10 @@ def test_changes_are_a_list_of_known_words(tiny: Run, tmp_path):
 
 
 def test_a_view_is_learnt_from_with_its_image_and_scored_nowhere(tiny: Run, tmp_path, monkeypatch):
-    from workflow.training import train as train_all
 
     config = config_of(tiny, tmp_path)
     data = prepare_data(config)
-    seen = {}
-
-    class Watching:
-        kind = "supervised"
-
-        def fit(self, rows, context):
-            seen["fit"] = rows
-            return self
-
-        def score(self, rows):
-            seen["scored"] = rows
-            return np.zeros((len(rows), 1), dtype=np.float32)
-
-        def state(self):
-            return {}, {}
-
-    monkeypatch.setattr(train_all, "build_member", lambda *_: Watching())
-    monkeypatch.setattr(train_all, "map_quantiles", lambda *_: None)
+    seen = watch_members(monkeypatch, "supervised")
     store = FeatureStore(tmp_path / "none", None)  # type: ignore[arg-type]
     work = FitWork(config, data, {config.members[0].backbone: store}, "cpu")
     own = {row.sha256: row for row in data.train}
@@ -163,27 +146,12 @@ def test_what_is_left_out_as_contamination_takes_its_view_along(tiny: Run, tmp_p
 
     config = config_of(tiny, tmp_path)
     data = prepare_data(config)
-    seen = {}
-
-    class Watching:
-        kind = "oneclass"
-
-        def fit(self, rows, context):
-            seen["fit"] = rows
-            return self
-
-        def score(self, rows):
-            return np.zeros((len(rows), 1), dtype=np.float32)
-
-        def state(self):
-            return {}, {}
+    seen = watch_members(monkeypatch, "oneclass")
 
     def all_but_first(build, rows, share, context):
         seen["judged"] = rows
         return np.arange(1, len(rows))
 
-    monkeypatch.setattr(train_all, "build_member", lambda *_: Watching())
-    monkeypatch.setattr(train_all, "map_quantiles", lambda *_: None)
     monkeypatch.setattr(train_all, "typical_positions", all_but_first)
     monkeypatch.setattr(train_all, "contamination_of", lambda _: 0.1)
     store = FeatureStore(tmp_path / "none", None)  # type: ignore[arg-type]
