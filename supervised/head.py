@@ -6,22 +6,25 @@ fit of the same rows gives the same head.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from contracts.files import Arrays
 from contracts.member import FitContext, MemberInput
-from contracts.rows import ImageRows, LabelArray, MaskArray, real_positions
+from contracts.rows import ImageRows, IndexArray, LabelArray, MaskArray, real_positions
 from features.spread import floored_spread
-from features.tensors import BackboneFeatures
 from supervised.cosine import CosineHead
-from supervised.labels import require_every_class, score_columns
-from supervised.lbfgs import minimise
+from supervised.head_module import HeadModule, HeadRows, Ready, Views, log_losses
+from supervised.labels import require_every_class
+from supervised.lbfgs import EXACT, Tolerance, minimise
 from supervised.logit_member import LogitMember
 from supervised.objective import Objective
+from supervised.ridge import GRID, ChosenRidge, choose_ridge, folds_to_choose_on
 from supervised.samplers import CountArray, class_quotas, draw_rows
 from supervised.settings import CnnSettings
 from supervised.synthetic.features import resample_features
@@ -34,80 +37,18 @@ its logit. Larger weights halve the change under noise as this one does, and cos
 ``docs/results/views.md``.
 """
 
+_RIDGE_UNCHOSEN = 100.0
+"""The default; what ``l2: auto`` is where a class has too few independent images to judge ridges on."""
+
+_ROUGHLY = Tolerance(gradient=1e-4, change=1e-6)
+"""Losses of neighbouring ridges differ by far more."""
+
 # Progressive sampling's shares are averaged over this many points of the training.
 _MEAN_EPOCHS = 21
 
 
-class HeadModule(nn.Module):
-    """Standardisation and head.
-
-    Attributes:
-        mean: ``[D]`` of the training rows.
-        std: ``[D]`` that features are divided by; see :mod:`features.spread`.
-
-    Args:
-        settings: width of the hidden layer.
-        pooled_dim: D.
-        n_classes: K.
-    """
-
-    mean: Tensor
-    std: Tensor
-    correction: Tensor
-
-    def __init__(self, settings: CnnSettings, pooled_dim: int, n_classes: int) -> None:
-        super().__init__()
-        self.n_classes = n_classes
-        self.register_buffer("mean", torch.zeros(pooled_dim))
-        self.register_buffer("std", torch.ones(pooled_dim))
-        # Brings the logits back to the training rows' class shares; see supervised.objective.PriorLedger.
-        self.register_buffer("correction", torch.zeros(n_classes))
-        if settings.classifier == "cosine":
-            self.head: nn.Module = CosineHead(pooled_dim, n_classes)
-        elif settings.hidden:
-            self.head = nn.Sequential(
-                nn.Linear(pooled_dim, settings.hidden), nn.GELU(), nn.Linear(settings.hidden, n_classes)
-            )
-        else:
-            linear = nn.Linear(pooled_dim, n_classes)
-            # The objective is convex, so its optimum does not depend on the start; zeros are a near one.
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
-            self.head = linear
-
-    def standardise(self, pooled: Tensor) -> Tensor:
-        """Pooled features with mean 0 over the training rows, divided by :attr:`std`."""
-        return (pooled - self.mean) / self.std
-
-    def as_linear(self) -> tuple[Tensor, Tensor]:
-        """``[K, D]`` weights and ``[K]`` biases of a linear head, for features before standardisation."""
-        linear: Any = self.head
-        weight = linear.weight.detach() / self.std
-        bias: Tensor = linear.bias.detach() - weight @ self.mean
-        return weight, bias
-
-    def forward(self, features: BackboneFeatures) -> tuple[Tensor, None]:
-        """Return score columns; there is no map."""
-        return score_columns(self.head(self.standardise(features.pooled)) + self.correction), None
-
-
-class Views(NamedTuple):
-    """Features of M images and of a view of each, ``[M, D]``."""
-
-    images: Tensor
-    views: Tensor
-
-    def standardised(self, module: HeadModule) -> Views:
-        """The same as the module standardises features."""
-        return Views(*(module.standardise(each.to(module.mean.device)) for each in self))
-
-    def mean_change(self, head: nn.Module) -> Tensor:
-        """Mean over images of the squared change of the logits, summed over classes.
-
-        What all logits have in common does not enter: no probability depends on it.
-        """
-        change: Tensor = head(self.views) - head(self.images)
-        return (change - change.mean(dim=1, keepdim=True)).square().sum(dim=1).mean()
+def _nobody(sentence: str) -> None:
+    """Tell nobody."""
 
 
 class HeadCnn(LogitMember[HeadModule]):
@@ -126,10 +67,18 @@ class HeadCnn(LogitMember[HeadModule]):
         require_every_class("cnn", rows.labels[real_positions(rows)], rows.n_classes)
         pooled, view_of = torch.from_numpy(rows.pooled()), rows.view_of
         is_view = view_of >= 0
-        views = Views(pooled[view_of[is_view]], pooled[is_view]) if is_view.any() else None
+        views = None
+        if is_view.any():
+            views = Views(pooled[view_of[is_view]], pooled[is_view], rows.groups[is_view])
         kept = ~is_view
         return self.fit_features(
-            pooled[kept], rows.labels[kept], rows.n_classes, context, rows.is_copy[kept], views
+            pooled[kept],
+            rows.labels[kept],
+            rows.n_classes,
+            context,
+            rows.is_copy[kept],
+            views,
+            rows.groups[kept],
         )
 
     def fit_features(
@@ -140,6 +89,7 @@ class HeadCnn(LogitMember[HeadModule]):
         context: FitContext,
         is_copy: MaskArray | None = None,
         views: Views | None = None,
+        groups: IndexArray | None = None,
     ) -> Self:
         """Fit on given features.
 
@@ -154,10 +104,67 @@ class HeadCnn(LogitMember[HeadModule]):
             is_copy: ``[N]`` whether a row is an augmented copy; None means that none is.
             views: of rows among these; their logits are to be those of their images. None where there are
                 none.
+            groups: ``[N]`` group numbers, which ``l2: auto`` does not split; None means that every row is a
+                group of its own.
         """
-        is_real = np.ones(len(labels), dtype=np.bool_) if is_copy is None else ~is_copy
-        pooled = pooled.to(context.device)
-        real = pooled[torch.from_numpy(is_real).to(context.device)]
+        rows = HeadRows(
+            pooled.to(context.device),
+            labels,
+            np.zeros(len(labels), dtype=np.bool_) if is_copy is None else is_copy,
+            np.arange(len(labels)) if groups is None else groups,
+            views,
+        )
+        l2 = self.settings.l2
+        if l2 == "auto":
+            chosen = self._chosen_ridge(rows, n_classes, context)
+            context.report(chosen.sentence)
+            l2, self._chosen = chosen.l2, chosen.to_json()
+        ready = self._ready(rows, n_classes, context, context.report)
+        self._fit_head(ready, l2, context.seed)
+        self._module = ready.module.to("cpu")
+        return self
+
+    def _chosen_ridge(self, rows: HeadRows, n_classes: int, context: FitContext) -> ChosenRidge:
+        """Cross-fit every ridge within the rows; copies and views go where their group goes."""
+        real = np.flatnonzero(~rows.is_copy)
+        folds = folds_to_choose_on(rows.labels[real], rows.groups[real], n_classes)
+        if folds is None:
+            return ChosenRidge(_RIDGE_UNCHOSEN)
+        losses = np.empty((len(GRID), len(real)))
+        for fold in np.unique(folds):
+            held = real[folds == fold]
+            judged = rows.pooled[torch.from_numpy(held).to(rows.pooled.device)], rows.labels[held]
+            losses[:, folds == fold] = self._losses(
+                rows.without_groups(rows.groups[held]), judged, n_classes, context
+            )
+        return choose_ridge(losses, rows.groups[real])
+
+    def _losses(
+        self, learnt: HeadRows, judged: tuple[Tensor, LabelArray], n_classes: int, context: FitContext
+    ) -> npt.NDArray[np.float64]:
+        """``[R, n]`` log losses of held-out features and labels under each ridge of :data:`GRID`."""
+        pooled, labels = judged
+        ready = self._ready(learnt, n_classes, context)
+        held_out = ready.module.standardise(pooled)
+        # One optimum, which each ridge can approach from where the one before ended.
+        is_convex = not self.settings.hidden and self.settings.classifier == "linear"
+        if is_convex:
+            ready, basis = ready.in_own_span(self.settings)
+            held_out = held_out @ basis
+        losses = []
+        for l2 in GRID:
+            if not is_convex:
+                ready = self._ready(learnt, n_classes, context)
+            self._fit_head(ready, l2, context.seed, _ROUGHLY)
+            losses.append(log_losses(ready.module, held_out, labels))
+        return np.stack(losses)
+
+    def _ready(
+        self, rows: HeadRows, n_classes: int, context: FitContext, report: Callable[[str], None] = _nobody
+    ) -> Ready:
+        """Standardisation set, head at its start, synthetic rows made."""
+        pooled, labels = rows.pooled, rows.labels
+        real = pooled[torch.from_numpy(~rows.is_copy).to(context.device)]
         with torch.random.fork_rng():
             # Only an MLP starts from random weights; a linear head starts from zeros.
             torch.manual_seed(context.seed)
@@ -169,31 +176,22 @@ class HeadCnn(LogitMember[HeadModule]):
         if self.settings.synthetic is not None:
             # After the standardisation was set, which stays that of the real rows.
             made, made_labels = resample_features(
-                pooled.cpu().numpy(), labels, n_classes, self.settings.synthetic, context.seed, context.report
+                pooled.cpu().numpy(), labels, n_classes, self.settings.synthetic, context.seed, report
             )
             pooled = torch.cat([pooled, torch.from_numpy(made).to(context.device)])
             shown_labels = np.concatenate([labels, made_labels])
         # Copies and synthetic rows are not evidence of how frequent a class is.
-        trained = np.bincount(labels[is_real], minlength=n_classes).astype(np.int64)
-        steady = None if views is None else views.standardised(module)
-        self._fit_head(module, module.standardise(pooled), shown_labels, trained, context.seed, steady)
-        self._module = module.to("cpu")
-        return self
+        trained = np.bincount(labels[~rows.is_copy], minlength=n_classes).astype(np.int64)
+        steady = None if rows.views is None else rows.views.standardised(module)
+        return Ready(module, module.standardise(pooled), shown_labels, trained, steady)
 
-    def _fit_head(
-        self,
-        module: HeadModule,
-        standardised: Tensor,
-        labels: LabelArray,
-        trained: CountArray,
-        seed: int,
-        views: Views | None,
-    ) -> None:
-        """Minimise over the rows that the sampler draws.
+    def _fit_head(self, ready: Ready, l2: float, seed: int, tolerance: Tolerance = EXACT) -> None:
+        """Minimise over the rows that the sampler draws, from where the head is.
 
         Undersampling removes rows. The other samplers only show rows more or less often. A head sees all rows
         at once, so a row is weighted by how often training would draw it on average.
         """
+        module, standardised, labels, trained, views = ready
         sampler = self.settings.sampler
         present = np.bincount(labels, minlength=module.n_classes).astype(np.int64)
         tensor_labels = torch.from_numpy(labels).to(standardised.device)
@@ -208,7 +206,9 @@ class HeadCnn(LogitMember[HeadModule]):
                 at = torch.from_numpy(np.sort(drawn)).to(standardised.device)
                 shown = np.bincount(labels[drawn], minlength=module.n_classes)
                 objective = self._objective(shown, trained, standardised)
-                self._minimise(module, objective, standardised[at], tensor_labels[at], None, views)
+                self._minimise(
+                    module, objective, standardised[at], tensor_labels[at], None, views, l2, tolerance
+                )
                 solutions.append([parameter.detach().clone() for parameter in module.head.parameters()])
             with torch.no_grad():
                 # The mean of linear heads is the linear head with the mean weights, so this is bagging over
@@ -225,7 +225,7 @@ class HeadCnn(LogitMember[HeadModule]):
             weights = None
             if sampler.kind != "none":
                 weights = torch.from_numpy((quotas / present)[labels]).float().to(standardised.device)
-            self._minimise(module, objective, standardised, tensor_labels, weights, views)
+            self._minimise(module, objective, standardised, tensor_labels, weights, views, l2, tolerance)
         ledger = objective.ledger()
         module.correction.copy_(torch.tensor(ledger.correction))
         self._ledger = ledger.to_json()
@@ -244,6 +244,8 @@ class HeadCnn(LogitMember[HeadModule]):
         labels: Tensor,
         row_weights: Tensor | None,
         views: Views | None,
+        l2: float,
+        tolerance: Tolerance,
     ) -> None:
         head = module.head
         shown = float(len(labels) if row_weights is None else row_weights.sum())
@@ -259,10 +261,10 @@ class HeadCnn(LogitMember[HeadModule]):
 
         def loss() -> Tensor:
             value = objective(head(standardised), labels, 1.0, row_weights)
-            value = value + 0.5 * self.settings.l2 / shown * penalty()
+            value = value + 0.5 * l2 / shown * penalty()
             return value if views is None else value + _STEADINESS * views.mean_change(head)
 
-        minimise(loss, list(head.parameters()), self.settings.max_iterations)
+        minimise(loss, list(head.parameters()), self.settings.max_iterations, tolerance)
 
     def _empty_module(self, arrays: Arrays, meta: dict[str, Any]) -> HeadModule:
         return HeadModule(self.settings, len(arrays["mean"]), int(meta["n_classes"]))

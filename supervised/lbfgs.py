@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-def minimise(loss: Callable[[], Tensor], parameters: Sequence[Tensor], max_iterations: int) -> None:
+class Tolerance(NamedTuple):
+    """When a minimum is near enough.
+
+    Attributes:
+        gradient: largest entry of the gradient.
+        change: of the loss, and of the parameters, in one iteration.
+    """
+
+    gradient: float
+    change: float
+
+
+EXACT = Tolerance(gradient=1e-6, change=1e-10)
+
+
+def minimise(
+    loss: Callable[[], Tensor],
+    parameters: Sequence[Tensor],
+    max_iterations: int,
+    tolerance: Tolerance = EXACT,
+) -> None:
     """Minimise ``loss()`` over ``parameters`` in place; deterministic, without a step size to tune.
 
     Args:
         loss: scalar, a function of the parameters.
         parameters: leaf tensors that require gradients.
         max_iterations: upper bound on the number of iterations.
+        tolerance: when to stop before.
     """
     optimiser = torch.optim.LBFGS(
         list(parameters),
         max_iter=max_iterations,
-        tolerance_grad=1e-6,
-        tolerance_change=1e-10,
+        tolerance_grad=tolerance.gradient,
+        tolerance_change=tolerance.change,
         history_size=20,
         # Strong Wolfe conditions keep the curvature pairs valid; without a line search L-BFGS needs a step
         # size.

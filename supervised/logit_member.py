@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic
 
 from contracts.files import Arrays
@@ -19,13 +21,17 @@ class LogitMember(ModuleMember[ModuleT], Generic[ModuleT]):
     score_meaning: ClassVar[ScoreMeaning] = "logit"
     # JSON form of the supervised.objective.PriorLedger of the fit.
     _ledger: dict[str, Any]
+    # What the fit chose by itself, for the record; empty where the settings say everything.
+    _chosen: Mapping[str, Any] = MappingProxyType({})
 
     def _saved(self, module: ModuleT) -> tuple[Arrays, dict[str, Any]]:
-        """All weights, K, and which class shares the logits answer for."""
+        """All weights, K, which class shares the logits answer for, and what the fit chose."""
         arrays, _ = super()._saved(module)
         fitted: Any = module
-        return arrays, {"n_classes": fitted.n_classes, "prior_ledger": self._ledger}
+        meta = {"n_classes": fitted.n_classes, "prior_ledger": self._ledger}
+        return arrays, {**meta, "chosen": dict(self._chosen)} if self._chosen else meta
 
     def _load(self, arrays: Arrays, meta: dict[str, Any]) -> ModuleT:
         self._ledger = meta["prior_ledger"]
+        self._chosen = meta.get("chosen", {})
         return super()._load(arrays, meta)

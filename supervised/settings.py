@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from features.settings import BackboneSettings
 from supervised.synthetic.settings import SyntheticSettings
@@ -31,6 +31,19 @@ SamplerName = Literal[
     "class_balanced",
     "progressive",
 ]
+
+
+def _kind_of_ridge(value: object) -> str:
+    return "word[auto]" if isinstance(value, str) else "ridge[number]"
+
+
+# A discriminator, so that a number out of bounds is not refused for not being a word. The brackets keep the
+# tags out of messages.
+Ridge = Annotated[
+    Annotated[float, Field(ge=0.0), Tag("ridge[number]")] | Annotated[Literal["auto"], Tag("word[auto]")],
+    Discriminator(_kind_of_ridge),
+]
+"""A ridge, or ``auto`` for one that each fit chooses by itself."""
 
 
 class Settings(BaseModel):
@@ -175,6 +188,7 @@ class CnnSettings(LossSettings):
             start at the class means and are drawn to them (:mod:`supervised.cosine`).
         l2: ``head`` and ``linear``: ridge on the summed loss, on standardised features: scikit-learn's C is
             ``2 / l2`` for two classes (two opposite weight vectors share the ridge) and ``1 / l2`` for more.
+            ``auto`` chooses it by cross-fitting within the rows of each fit (:mod:`supervised.ridge`).
         max_iterations: ``head`` and ``linear``: at most this many L-BFGS iterations.
         network: ``full`` and ``linear``: the CNN to train, by any backbone's name, also ``small_cnn``; None
             means the recipe's backbone.
@@ -198,7 +212,7 @@ class CnnSettings(LossSettings):
     synthetic: SyntheticSettings | None = None
     hidden: int = Field(default=0, ge=0)
     classifier: Literal["linear", "cosine"] = "linear"
-    l2: float = Field(default=100.0, ge=0.0)
+    l2: Ridge = 100.0
     max_iterations: int = Field(default=300, ge=1)
     network: BackboneSettings | None = None
     image_size: int = Field(default=128, ge=16, le=600)
@@ -226,6 +240,15 @@ class CnnSettings(LossSettings):
             and self.augment.mix == "none"
         )
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether logits, once corrected, answer exactly for the class shares of the training rows."""
+        return (
+            self.loss in {"cross_entropy", "weighted_cross_entropy", "logit_adjustment"}
+            and self.smoothing == 0.0
+            and self.synthetic is None
+        )
+
     @model_validator(mode="after")
     def _keys_have_an_effect(self) -> Self:
         idle = sorted(key for key in self.model_fields_set & set(_USED_BY) if self.tune not in _USED_BY[key])
@@ -245,6 +268,12 @@ class CnnSettings(LossSettings):
                 f"synthetic.space={self.synthetic.space} does not work with tune={self.tune}, which learns "
                 f"from {space}; set synthetic.space={space}, "
                 f"or tune={'head' if self.tune == 'full' else 'full'}"
+            )
+        if self.l2 == "auto" and not self.gives_probabilities:
+            raise ValueError(
+                "l2=auto is chosen by log loss, which takes probabilities at the training rows' class "
+                "shares; other losses, smoothing and synthetic rows give none. Give l2 a number, or set "
+                "loss to cross_entropy, weighted_cross_entropy or logit_adjustment"
             )
         if self.tune == "head" and self.hidden and self.sampler.kind == "undersample_each_epoch":
             raise ValueError(

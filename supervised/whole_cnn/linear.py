@@ -38,11 +38,12 @@ class LinearCnn(TunedCnn):
         pixels = self._unchanged(rows, np.arange(len(rows), dtype=np.int64))
         features = frozen_features(module, pixels, context.device)
         head = HeadCnn(self.settings).fit_features(
-            features, rows.labels, rows.n_classes, context, rows.is_copy
+            features, rows.labels, rows.n_classes, context, rows.is_copy, groups=rows.groups
         )
         weight, bias = head.raw_module().as_linear()
         put_last_linear(module.classifier, weight, bias)
         module.correction.copy_(head.raw_module().correction)
-        self._ledger = head.state()[1]["prior_ledger"]
+        of_head = head.state()[1]
+        self._ledger, self._chosen = of_head["prior_ledger"], of_head.get("chosen", {})
         self._module = module.eval()
         return self

@@ -188,7 +188,7 @@ def test_mean_change_ignores_what_all_logits_have_in_common():
     images, views = torch.randn(5, 4), torch.randn(5, 4)
     change = (head(views) - head(images)).detach()
     expected = np.mean([np.square(row - row.mean()).sum() for row in change.numpy()])
-    pair = Views(images, views)
+    pair = Views(images, views, np.arange(5))
     assert float(pair.mean_change(head).detach()) == pytest.approx(float(expected), rel=1e-5)
     with torch.no_grad():
         before = float(pair.mean_change(head))
