@@ -76,18 +76,33 @@ class PatchHeadModule(nn.Module):
         norm = residual.norm(dim=2, keepdim=True)
         return torch.cat([points, residual, (norm + _LEAST_DISTANCE).log()], dim=2)
 
-    def patch_logits(self, inputs: Tensor, kept: Tensor | None = None) -> Tensor:
-        """``[N, P, 2C + 1]`` → ``[N, P, M, n_outputs]`` logits by each of M networks.
+    def patch_logits(self, inputs: Tensor) -> Tensor:
+        """``[N, P, 2C + 1]`` inputs of patches → ``[N, P, M, n_outputs]`` logits by each of M networks."""
+        logits = nn.functional.linear(
+            torch.relu(self.first(inputs)), self.second.weight * self.own, self.second.bias
+        )
+        return logits.reshape(*logits.shape[:2], self.settings.networks, self.n_outputs)
+
+    def chosen_logits(self, inputs: Tensor) -> Tensor:
+        """Logits of patches that each network and output has chosen, each by that network and output alone.
+
+        In training hidden units are switched off.
 
         Args:
-            inputs: see :meth:`inputs`.
-            kept: ``[N, 1, H]`` factors of all networks' hidden units, for dropout; None for none.
+            inputs: ``[N, k, M, n_outputs, 2C + 1]`` of the chosen patches.
+
+        Returns:
+            ``[N, k, M, n_outputs]``.
         """
-        hidden = torch.relu(self.first(inputs))
-        if kept is not None:
-            hidden = hidden * kept
-        logits = nn.functional.linear(hidden, self.second.weight * self.own, self.second.bias)
-        return logits.reshape(*logits.shape[:2], self.settings.networks, self.n_outputs)
+        m = self.settings.networks
+        into = self.first.weight.reshape(m, -1, inputs.shape[-1])
+        hidden = torch.einsum("nkmoc,mhc->nkmoh", inputs, into)
+        hidden = torch.relu(hidden + self.first.bias.reshape(m, 1, -1))
+        hidden = nn.functional.dropout(hidden, self.settings.dropout, self.training)
+        # [M, O, M, H]: of each network's outputs, the weights of that network's hidden units.
+        out_of = self.second.weight.reshape(m, self.n_outputs, m, -1).diagonal(dim1=0, dim2=2)
+        logits = torch.einsum("nkmoh,ohm->nkmo", hidden, out_of)
+        return logits + self.second.bias.reshape(m, self.n_outputs)
 
     def n_top(self, n_patches: int) -> int:
         """How many patches an image's logit is the mean of."""

@@ -15,7 +15,7 @@ class PatchHeadSettings(Settings):
         softness: how many of them count as near: the temperature of their weights, as a share of the typical
             squared distance to the nearest patch of another image. Towards 0 only the nearest counts.
         hidden: units of the hidden layer.
-        dropout: share of the hidden units that a step switches off, the same for all patches of an image.
+        dropout: share of the hidden units that are switched off for each patch that a step learns from.
         top_share: share of an image's patches, those with the highest logits, whose mean is its logit.
         networks: that are trained from different starts and averaged.
         epochs: passes over the rows of all classes but the last.
@@ -31,10 +31,10 @@ class PatchHeadSettings(Settings):
 
     bank_patches: int = Field(default=500, ge=1)
     softness: float = Field(default=0.15, gt=0.0)
-    hidden: int = Field(default=32, ge=1)
+    hidden: int = Field(default=16, ge=1)
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
     top_share: float = Field(default=0.05, gt=0.0, le=1.0)
-    networks: int = Field(default=2, ge=1)
+    networks: int = Field(default=8, ge=1)
     epochs: int = Field(default=8, ge=1)
     least_steps: int = Field(default=100, ge=1)
     batch_size: int = Field(default=64, ge=2)

@@ -74,8 +74,7 @@ def train(
     for step, positions in enumerate(batches(settings, labels, module.n_classes, rng), start=1):
         at = torch.from_numpy(positions).to(inputs.device)
         shown = inputs[at].float()
-        kept = torch.rand(len(shown), 1, module.first.out_features, device=shown.device) >= settings.dropout
-        loss = _loss(trained_logits(module, shown, kept / (1.0 - settings.dropout)), of_row[at])
+        loss = _loss(trained_logits(module, shown), of_row[at])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -84,26 +83,23 @@ def train(
     module.eval()
 
 
-def trained_logits(module: PatchHeadModule, inputs: Tensor, kept: Tensor) -> Tensor:
+def trained_logits(module: PatchHeadModule, inputs: Tensor) -> Tensor:
     """``[N, M, n_outputs]`` image logits, and their gradients by way of the patches that they consist of.
 
     All patches are needed to know the highest, but only these have a gradient: most of the time that a plain
-    backward pass takes goes into zeros.
+    backward pass takes goes into zeros. Each network chooses its patches with all of its hidden units, as it
+    will when it scores; units are switched off only in learning from them, patch by patch. That ranks better
+    than one draw of units for all patches of an image.
 
     Args:
         module: in training.
         inputs: ``[N, P, 2C + 1]``.
-        kept: ``[N, 1, H]`` factors of the hidden units, one draw for all patches of an image. That trains
-            faster than a draw for each, and it ranked better.
     """
     with torch.no_grad():
-        n_top = module.n_top(inputs.shape[1])
-        highest = module.patch_logits(inputs, kept).topk(n_top, dim=1).indices
+        highest = module.patch_logits(inputs).topk(module.n_top(inputs.shape[1]), dim=1).indices
     at = highest.flatten(start_dim=1)[..., None].expand(-1, -1, inputs.shape[2])
-    logits = module.patch_logits(inputs.gather(1, at), kept)
-    # [N, k, M, O, M, O]: of the patches that network and output chose, their own logits.
-    logits = logits.reshape(*highest.shape, *highest.shape[2:])
-    return logits.diagonal(dim1=2, dim2=4).diagonal(dim1=2, dim2=3).mean(dim=1)
+    chosen = inputs.gather(1, at).reshape(*highest.shape, inputs.shape[2])
+    return module.chosen_logits(chosen).mean(dim=1)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:

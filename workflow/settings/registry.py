@@ -150,8 +150,7 @@ MEMBERS: dict[str, MemberEntry] = {
         # From one image it learns that image: on faces and steel it loses to a pooled head by far there.
         least_labels=2,
         seconds_per_row=0.006,
-        revision=1,
-        learns_from_views=True,
+        revision=2,
     ),
     "cnn": _cnn("plain cross-entropy; with calibration and a tuned threshold the calibrated baseline"),
     "cnn_weighted": _cnn("cross-entropy with inverse-frequency class weights", loss="weighted_cross_entropy"),
