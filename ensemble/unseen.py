@@ -108,13 +108,19 @@ class UnseenEvidence:
 
         It is the mean of the kinds' AUROCs, weighted by their images. Each kind is ranked among the majority
         rows that were judged without it as well: the log-odds of fits on other kinds have another origin.
+
+        A kind with more images than all others together says nothing here: without it, members that learn
+        from labels lose most of them, and would be judged for their number rather than for the kind.
         """
         names, number = np.unique(self.kinds, return_inverse=True)
         n_minority = np.bincount(number, weights=self.is_minority)
+        telling = np.where(n_minority <= n_minority.sum() / 2.0, n_minority, 0.0)
+        if not telling.any():
+            telling = n_minority
         parts = []
-        for kind in np.flatnonzero(n_minority):
+        for kind in np.flatnonzero(telling):
             mine = np.flatnonzero(number == kind)
-            share = n_minority[kind] / n_minority.sum()
+            share = telling[kind] / telling.sum()
             parts.append(
                 (mine, share, *(Ranking(self.is_minority[mine], each[mine]) for each in (fused, other)))
             )

@@ -99,3 +99,19 @@ def test_the_change_is_that_of_the_ranks(oof):
     # What is added to all rows that a kind is ranked among moves none of them.
     moved = stack + np.where(evidence.kinds == "kind 0", 9.0, 0.0)
     assert evidence.auroc_change(moved, stack, seed=0) == (0.0, 0.0, 0.0)
+
+
+def test_a_kind_of_most_images_says_nothing_about_kinds(oof):
+    evidence = unseen_of(oof, None).of_rows(oof)
+    assert evidence is not None
+    first = evidence.kinds == "kind 0"
+    # Of the second kind's images all but ten become the first's.
+    move = np.flatnonzero(evidence.is_minority & ~first)[10:]
+    kinds = evidence.kinds.copy()
+    kinds[move] = "kind 0"
+    lopsided = replace(evidence, kinds=kinds)
+    stack = lopsided.fused(fit_stack)
+    worse = np.where(kinds == "kind 0", -stack, stack)
+    assert lopsided.auroc_change(worse, stack, seed=0) == (0.0, 0.0, 0.0)
+    worse = np.where(kinds == "kind 1", -stack, stack)
+    assert lopsided.auroc_change(worse, stack, seed=0)[0] < 0.0

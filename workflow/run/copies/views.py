@@ -18,7 +18,7 @@ from imagedata.manifest_row import ManifestRow
 from imagedata.views import View
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
-from workflow.settings.registry import BASELINE, entry_of
+from workflow.settings.registry import entry_of
 
 if TYPE_CHECKING:
     from workflow.run.prepared import PreparedData
@@ -43,9 +43,10 @@ class RowsWithViews(NamedTuple):
 def learns_from_views(plan: MemberPlan) -> bool:
     """Whether a member learns from views: its type does, in the form that reads cached features.
 
-    The calibrated baseline stays plain, as it does without augmented copies.
+    The calibrated baseline does so too. Views leave its ranking as it is (``docs/results/views.md``), and
+    without them it alone would make the ensemble move under changes that no eye sees.
     """
-    return entry_of(plan.type).learns_from_views and plan.reads_cached_features and plan.name != BASELINE
+    return entry_of(plan.type).learns_from_views and plan.reads_cached_features
 
 
 def views_of(config: RunConfig, train: Sequence[ManifestRow]) -> dict[str, View]:
