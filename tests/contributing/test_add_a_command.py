@@ -29,7 +29,7 @@ def test_it_answers_with_one_document(extended: Path):
     said = python(extended, "cli.py", "describe", "elpv", "-o", "members.deep_svdd=false", "--json")
     assert json.loads(said) == {
         "dataset": "elpv",
-        "members": ["patchcore", "subspace", "cnn", "cnn_weighted", "cnn_focal", "patch_head"],
+        "members": ["patchcore", "subspace", "cnn", "cnn_weighted", "patch_head"],
     }
 
 
