@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +82,14 @@ class ImageRows(Protocol):
 
     def images(self, positions: IndexArray) -> ImageArray:
         """``[B, S, S, 3]`` uint8 RGB pixels at the working size of the rows at ``positions``."""
+
+
+@runtime_checkable
+class MirrorableRows(Protocol):
+    """Rows that can be seen as their mirror images, too."""
+
+    def mirrored(self) -> ImageRows:
+        """The same rows, each image with left and right exchanged; who they are, their digests, stays."""
 
 
 def majority_positions(rows: ImageRows) -> IndexArray:

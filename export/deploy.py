@@ -15,6 +15,7 @@ from contracts.files import atomic_writer
 from contracts.text import printable
 from export.scoring.model import NO_PROBABILITY, ScoringModel
 from imagedata.decoding.shape import GREY, shape_sentence
+from imagedata.views import MIRROR_SENTENCE
 
 MASK = "roi.png"
 """File of the region's mask, where the file has one: white where pictures are looked at."""
@@ -154,6 +155,7 @@ def _card(model: ScoringModel) -> dict[str, Any]:
             for kind, found in metrics.get("recall_by_kind", {}).items()
         ],
         "stability": document.get("stability"),
+        "seen": MIRROR_SENTENCE if document.get("views_at_scoring") == "mirror" else "",
         "region": model.decode.region,
         "fit": model.decode.fit,
         "shape": shape_sentence(model.decode.fit),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from export.map_fusion import AS_IT_IS, MapsTogether, OnlyWhere, UsualValues
 from export.scoring.model import MAP_PREFIX
 from imagedata.decoding.shape import GREY, Fit
+from imagedata.views import ViewsAtScoring
 
 
 class GraphOutputs(NamedTuple):
@@ -80,6 +81,30 @@ class MeanOfMembers(nn.Module):
         return torch.stack(scores).mean(dim=0), mean_map
 
 
+class BothWays(nn.Module):
+    """A member that is given N images and, behind them, their mirror images: the mean of what it gives.
+
+    The twin of :mod:`features.apply`.
+
+    Args:
+        module: of the member, as in :class:`GraphMember`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, features: object) -> tuple[Tensor, Tensor | None]:
+        """Scores ``[N, C]`` and map ``[N, g, g]`` or None, of a backbone's features of 2 N images."""
+        scores, maps = self.module(features)
+        scores = scores.unflatten(0, (2, -1)).mean(dim=0)
+        if maps is None:
+            return scores, None
+        # A cell of the mirror image lies where its picture lies once it is mirrored back.
+        both = maps.unflatten(0, (2, -1))
+        return scores, 0.5 * (both[0] + both[1].flip(2))
+
+
 class FusedGraph(nn.Module):
     """Everything between an image and its probability; each backbone runs once, whoever reads it.
 
@@ -90,6 +115,7 @@ class FusedGraph(nn.Module):
             ``forward(scores, threshold)``, and the probability is None.
         image_size: working size S in pixels.
         fit: how images that are no squares become one.
+        views: how each image is seen.
     """
 
     def __init__(
@@ -99,11 +125,15 @@ class FusedGraph(nn.Module):
         ensemble: nn.Module,
         image_size: int,
         fit: Fit = "squeeze",
+        views: ViewsAtScoring = "none",
     ) -> None:
         super().__init__()
         self.backbone_keys = tuple(backbones)
         self.backbones = nn.ModuleList(backbones.values())
-        self.members = nn.ModuleList(member.module for member in members)
+        self.sees_both_ways = views == "mirror"
+        self.members = nn.ModuleList(
+            BothWays(member.module) if self.sees_both_ways else member.module for member in members
+        )
         self.names = tuple(member.name for member in members)
         self.backbone_of_member = tuple(self.backbone_keys.index(member.backbone) for member in members)
         self.together = MapsTogether([member.usual for member in members])
@@ -113,11 +143,22 @@ class FusedGraph(nn.Module):
 
     def member_scores(self, images: Tensor) -> tuple[Tensor, list[Tensor | None]]:
         """Scores ``[N, M]``, each member's map ``[N, h, w]`` or None, of uint8 images ``[N, H, W, 3]``."""
-        pixels = resized(images, self.image_size, self.fit)
+        pixels = self.seen(images)
         return self.scores_of([backbone(pixels) for backbone in self.backbones])
 
+    def seen(self, images: Tensor) -> Tensor:
+        """``[N, 3, S, S]`` pixels that the backbones take, of uint8 images ``[N, H, W, 3]``.
+
+        Where mirror images are seen as well, they follow behind: ``[2 N, 3, S, S]``.
+        """
+        pixels = resized(images, self.image_size, self.fit)
+        return torch.cat([pixels, pixels.flip(3)]) if self.sees_both_ways else pixels
+
     def scores_of(self, features: Sequence[object]) -> tuple[Tensor, list[Tensor | None]]:
-        """Scores ``[N, M]`` and each member's map ``[N, h, w]`` or None, of what the backbones give."""
+        """Scores ``[N, M]`` and each member's map ``[N, h, w]`` or None, of what the backbones give.
+
+        Where mirror images are seen as well, features are those of 2 N images.
+        """
         scores, maps = zip(
             *(
                 module(features[backbone])
@@ -178,7 +219,7 @@ class GraphBesideBackbones(nn.Module):
     ) -> tuple[Tensor, ...]:
         """See :class:`FusedGraph`; of each backbone ``[N, D]`` pooled and ``[N, C, g, g]`` patch features."""
         (graph,) = self.graph
-        pixels = resized(images, graph.image_size, graph.fit)
+        pixels = graph.seen(images)
         given = [kind(pixels, *parts) for kind, parts in zip(self.features, of_backbones, strict=True)]
         return (pixels, *graph.outputs_of(*graph.scores_of(given), settings).present.values())
 

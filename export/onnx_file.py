@@ -16,7 +16,7 @@ from contracts.backbone_graph import PATCHES, PIXELS, POOLED
 from contracts.errors import ModelError
 from contracts.files import atomic_writer
 from export.backbone_graph import backbone_graph, name_scopes
-from export.graph import FusedGraph, GraphBesideBackbones, resized
+from export.graph import FusedGraph, GraphBesideBackbones
 from export.scoring.model import METADATA_KEY, NEWEST_FORMAT
 from export.scoring.training_images import METADATA_KEY as TRAINING_IMAGES_KEY
 from export.scoring.training_images import TrainingImages
@@ -104,7 +104,7 @@ def _traced(
     images = torch.zeros(2, size + 16, size + 8, 3, dtype=torch.uint8)
     given = [torch.from_numpy(value.copy()) for value in defaults.values()]
     with torch.inference_mode():
-        features = [backbone(resized(images, size, graph.fit)) for backbone in graph.backbones]
+        features = [backbone(graph.seen(images)) for backbone in graph.backbones]
     beside = GraphBesideBackbones(graph, [type(each) for each in features]).eval()
     # The backbones' real outputs: the tracer takes dtypes and fixed sizes from them.
     of_backbones = [(pooled, patches) for _, pooled, patches in features]
@@ -112,7 +112,10 @@ def _traced(
         outputs = list(graph.outputs_of(*graph.scores_of(features), given).present)
     prefixes = [f"backbones.{number}/" for number in range(len(features))]
     taken = [prefix + name for prefix in prefixes for name in (POOLED, PATCHES)]
-    batch, height, width = (torch.export.Dim(name) for name in ("N", "H", "W"))
+    # Of a multiple of N the tracer's algebra would take N for its own function of that name.
+    names = ("images", "H", "W") if graph.sees_both_ways else ("N", "H", "W")
+    batch, height, width = (torch.export.Dim(name) for name in names)
+    seen: Any = 2 * batch if graph.sees_both_ways else batch
     model = trace(
         beside,
         (images, given, of_backbones),
@@ -122,7 +125,7 @@ def _traced(
             {0: batch, 1: height, 2: width},
             # Empty and not None: a list of nothing else is taken for the axes of one input.
             [{} for _ in given],
-            [({0: batch}, {0: batch}) for _ in features],
+            [({0: seen}, {0: seen}) for _ in features],
         ),
     )
     for number, (key, backbone) in enumerate(zip(graph.backbone_keys, graph.backbones, strict=True)):
@@ -130,10 +133,23 @@ def _traced(
         part = backbone_graph(backbone, size) if kept is None else _copied(kept)
         # Before joining, so that every node can still say which backbone it came from.
         name_scopes(part.graph, number)
+        if graph.sees_both_ways:
+            _rename_batch(part.graph, seen.__name__)
         put_into(model, part, prefixes[number], {PIXELS: PIXELS})
     # The resized pixels were an output only to connect the backbones; the file does not promise them.
     keep_outputs(model.graph, outputs)
     return model
+
+
+def _rename_batch(graph: onnx.GraphProto, name: str) -> None:
+    """Give the free axis of a backbone's graph, of twice as many images as the file's, this name, in place.
+
+    Runtimes plan memory by the names of axes: two values with the same name have to be of the same length.
+    """
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = name
 
 
 def _copied(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,18 +1,22 @@
-"""Running a member's module over rows, batch by batch."""
+"""Running a member's module over rows, batch by batch; and over rows as they are seen at scoring."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contracts.member import MemberInput
-from contracts.rows import FloatArray, ImageRows
+from contracts.member import Member, MemberInput
+from contracts.rows import FloatArray, ImageRows, MirrorableRows
 from features.tensors import BackboneFeatures
+from imagedata.views import ViewsAtScoring
 
 _BATCH = 64
+
+MapsOf = Callable[[ImageRows], FloatArray | None]
+"""Rows → ``[N, g, g]`` maps, or None where there are none."""
 
 
 def feature_batches(
@@ -81,3 +85,54 @@ def maps_with_module(
                 return None
             maps.append(found.float().cpu())
     return torch.cat(maps).numpy()
+
+
+def scores_as_seen(member: Member, rows: ImageRows, views: ViewsAtScoring) -> FloatArray:
+    """``[N, C]`` float32 scores of a fitted member, with ``mirror`` the mean over image and mirror image.
+
+    :class:`export.graph.BothWays` is the twin of this in the exported graph.
+
+    Args:
+        member: fitted.
+        rows: N rows, as they are.
+        views: how each is seen.
+    """
+    scores = member.score(rows)
+    return scores if views == "none" else _mean(scores, member.score(_mirrored(rows)))
+
+
+def maps_as_seen(
+    member: Member, rows: ImageRows, views: ViewsAtScoring, maps_of: MapsOf | None = None
+) -> FloatArray | None:
+    """``[N, g, g]`` float32 maps, with ``mirror`` the mean of both, the mirror image's mirrored back.
+
+    Args:
+        member: fitted.
+        rows: N rows, at least one, as they are.
+        views: how each is seen.
+        maps_of: how rows are mapped; None for the member's module.
+
+    Returns:
+        None where the member has no map.
+    """
+
+    def of_module(given: ImageRows) -> FloatArray | None:
+        return maps_with_module(member.to_module(), given, member.needs)
+
+    map_rows = maps_of or of_module
+    maps = map_rows(rows)
+    if maps is None or views == "none":
+        return maps
+    mirrored = map_rows(_mirrored(rows))
+    assert mirrored is not None  # the images have one
+    return _mean(maps, mirrored[:, :, ::-1])
+
+
+def _mean(one: FloatArray, other: FloatArray) -> FloatArray:
+    return np.asarray(np.float32(0.5) * (one + other), dtype=np.float32)
+
+
+def _mirrored(rows: ImageRows) -> ImageRows:
+    if not isinstance(rows, MirrorableRows):
+        raise TypeError(f"{type(rows).__name__}: these rows cannot be seen as their mirror images.")
+    return rows.mirrored()

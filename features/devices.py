@@ -21,3 +21,13 @@ def pick_device(wanted: str) -> str:
     if wanted == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no CUDA GPU here. Use --device auto or cpu.")
     return "cuda" if available and wanted in {"auto", "cuda"} else "cpu"
+
+
+def limit_threads(threads: int) -> None:
+    """Let this process's arithmetic use so many threads from now on."""
+    import sklearn.metrics  # noqa: F401  # what it loads of BLAS and OpenMP is to be limited as well
+    import torch
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)

@@ -15,7 +15,7 @@ from features.cache import FeatureStore
 from features.rows import read_pixels
 from features.runner import backbone_runner
 from imagedata.decoding.decode import DecodeSettings
-from imagedata.views import View
+from imagedata.views import MirrorImage, View
 
 _BATCH = 32
 _SHARD = 256
@@ -35,7 +35,7 @@ class ImageFile:
     sha256: str
     path: Path
     is_cut: bool = False
-    view: View | None = None
+    view: View | MirrorImage | None = None
 
 
 def extract_features(

@@ -12,14 +12,14 @@ from contracts.errors import DataError, ImageError
 from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
 from features.cache import FeatureStore
 from imagedata.decoding.decode import DecodeSettings, decode_file
-from imagedata.views import View
+from imagedata.views import MirrorImage, View
 
 
 def read_pixels(
     paths: Sequence[Path],
     decode: DecodeSettings,
     is_cut: Sequence[bool] | MaskArray | None = None,
-    views: Sequence[View | None] | None = None,
+    views: Sequence[View | MirrorImage | None] | None = None,
 ) -> ImageArray:
     """``[n, S, S, 3]`` uint8 pixels of files that could be decoded when the data set was inspected.
 
@@ -62,7 +62,7 @@ class CachedRows:
         groups: ``[N]`` group numbers; None means that every row is a group of its own.
         is_copy: ``[N]`` whether a row is an augmented copy or a view; None means that none is.
         views: ``[N]`` how each row's file is seen; None for all of them as they are. A view's row has the
-            view's digest.
+            view's digest; a mirror image's row has the image's, and its features are kept by its own.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class CachedRows:
         decode: DecodeSettings,
         groups: IndexArray | None = None,
         is_copy: MaskArray | None = None,
-        views: Sequence[View | None] | None = None,
+        views: Sequence[View | MirrorImage | None] | None = None,
     ) -> None:
         self._store = store
         self._digests = list(digests)
@@ -86,6 +86,11 @@ class CachedRows:
         self._groups = np.arange(len(self._digests)) if groups is None else groups
         self._is_copy = np.zeros(len(self._digests), dtype=np.bool_) if is_copy is None else is_copy
         self._views = [None] * len(self._digests) if views is None else list(views)
+        # Under what the store has a row's features.
+        self._keys = [
+            seen.digest if isinstance(seen, MirrorImage) else digest
+            for digest, seen in zip(self._digests, self._views, strict=True)
+        ]
 
     @property
     def labels(self) -> LabelArray:
@@ -112,7 +117,7 @@ class CachedRows:
         """``[N]`` position of the image that a row is a view of; -1 where it is none."""
         # Equal files are one image, so any of their rows will do.
         position = {digest: i for i, digest in enumerate(self._digests)}
-        found = [-1 if view is None else position.get(view.sha256, -1) for view in self._views]
+        found = [position.get(view.sha256, -1) if isinstance(view, View) else -1 for view in self._views]
         return np.array(found, dtype=np.int64)
 
     @property
@@ -142,14 +147,33 @@ class CachedRows:
             [self._views[i] for i in indices],
         )
 
+    def mirrored(self) -> CachedRows:
+        """The same rows, each seen as its mirror image.
+
+        Their digests stay those of the images: a member that leaves an image's own part out leaves it out
+        when it sees the mirror image as well.
+        """
+        assert not any(self._views)  # what is scored is an image
+        return CachedRows(
+            self._store,
+            self._digests,
+            self._paths,
+            self._labels,
+            self._n_classes,
+            self._decode,
+            self._groups,
+            self._is_copy,
+            [MirrorImage(digest) for digest in self._digests],
+        )
+
     def pooled(self) -> FloatArray:
         """``[N, D]`` pooled backbone features."""
-        return self._store.pooled(self._digests)
+        return self._store.pooled(self._keys)
 
     def patches(self, batch_size: int = 64) -> Iterator[FloatArray]:
         """Yield ``[B, C, g, g]`` patch features in row order."""
         for start in range(0, len(self), batch_size):
-            yield self._store.patches(self._digests[start : start + batch_size])
+            yield self._store.patches(self._keys[start : start + batch_size])
 
     def images(self, positions: IndexArray) -> ImageArray:
         """``[B, S, S, 3]`` uint8 RGB pixels at the working size."""

@@ -23,6 +23,14 @@ from PIL import Image
 
 from contracts.rows import ImageArray
 
+ViewsAtScoring = Literal["none", "mirror"]
+"""How an image is seen when it is scored: as it is, or as itself and as its :class:`MirrorImage`."""
+
+MIRROR_SENTENCE = (
+    "Every image is scored as itself and as its mirror image: each member's score and map are the mean of "
+    "both."
+)
+
 ViewChange = Literal["mirror", "crop", "brightness", "encoding", "noise"]
 CHANGES: tuple[ViewChange, ...] = get_args(ViewChange)
 """All of them, in the order in which they are done. Noise is last, or encoding would wipe out most of it."""
@@ -62,6 +70,28 @@ class View:
         for name in self.changes:
             image = _CHANGES[name](image, rng)
         return image
+
+
+@dataclass(frozen=True)
+class MirrorImage:
+    """An image with left and right exchanged, to be scored beside the image itself.
+
+    Unlike a :class:`View` it is nothing to learn from, and all of it is said by the image's digest.
+
+    Attributes:
+        sha256: of the image's file.
+    """
+
+    sha256: str
+
+    @property
+    def digest(self) -> str:
+        """Who the mirror image is: 64 hex digits, as an image's own digest has."""
+        return hashlib.sha256(f"mirror image|{self.sha256}".encode()).hexdigest()
+
+    def of(self, image: ImageArray) -> ImageArray:
+        """The mirror image ``[S, S, 3]`` uint8 of an image's pixels ``[S, S, 3]`` uint8 at working size."""
+        return np.ascontiguousarray(image[:, ::-1])
 
 
 def _mirrored(image: ImageArray, rng: np.random.Generator) -> ImageArray:

@@ -18,6 +18,7 @@ from imagedata.decoding.shape import GREY, MIN_SIDE, Fit, in_square
 
 Box = tuple[float, float, float, float]
 
+_UNEVEN = 0.01
 _DIMMED = 0.3
 """Brightness that is left of what lies outside, where the region is drawn."""
 
@@ -95,6 +96,17 @@ class Region:
             left, top, right, bottom = self.box
             return (right - left) * (bottom - top)
         return float(np.asarray(_opened(self.mask)).mean())
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether what is cut out has nearly the form of its own mirror image, as every rectangle has.
+
+        Of a mask's bounding box one pixel in a hundred may differ: its edge is painted by hand.
+        """
+        if self.box is not None:
+            return True
+        inside = np.asarray(_inside(self.mask, _opened(self.mask).size)[0]) > 0
+        return bool((inside != inside[:, ::-1]).mean() <= _UNEVEN)
 
     @property
     def sentence(self) -> str:

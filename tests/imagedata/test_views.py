@@ -14,7 +14,7 @@ from features.extract import ImageFile, extract_features
 from features.rows import CachedRows, read_pixels
 from features.settings import BackboneSettings
 from imagedata.decoding.decode import DecodeSettings
-from imagedata.views import CHANGES, View, ViewChange
+from imagedata.views import CHANGES, MirrorImage, View, ViewChange
 
 SHA = "5" * 64
 LABEL_SAFE = ("crop", "brightness", "encoding", "noise")
@@ -48,6 +48,15 @@ def test_a_mirrored_image_is_mirrored_back_by_mirroring():
     image = picture()
     made = {view.tobytes() for view in views("mirror", image)}
     assert made == {image.tobytes(), image[:, ::-1].tobytes()}
+
+
+def test_a_mirror_image_is_always_one():
+    image = picture()
+    for sha256 in (f"{k:064x}" for k in range(9)):
+        seen = MirrorImage(sha256)
+        assert np.array_equal(seen.of(image), image[:, ::-1])
+        assert seen.of(image).flags.c_contiguous
+        assert seen.digest == MirrorImage(sha256).digest != sha256
 
 
 def test_noise_is_at_most_two_levels_and_without_colour_in_half_of_grey_images():

@@ -27,7 +27,7 @@ from features.devices import pick_device
 from reporting.learning_curve import more_labels
 from reporting.terminal import progress_bar
 from workflow.ensembling.measuring import ENSEMBLE_ROW, at_own_shares, fit_to_judge
-from workflow.run.copies.views import views_to_fit
+from workflow.run.copies.views import views_of_run
 from workflow.run.fits import FINAL, Fit, FitResult
 from workflow.run.label_curve import CurveFile
 from workflow.run.prepared import seed_of
@@ -331,7 +331,7 @@ def _work_of(run: Run, members: tuple[MemberPlan, ...]) -> FitWork:
     loaded = load_backbones(run.config, backbones_read_by(members))
     for each in loaded.values():
         rows = [*run.data.train, *run.data.test, *run.data.augmented]
-        views = views_to_fit(run.data, members)
-        each.fill(run.data, rows, run.config.decode, device, views.pairs)
+        views = views_of_run(run.config, run.data, members)
+        each.fill(run.data, rows, run.config.decode, device, views)
     stores = {settings: each.store for settings, each in loaded.items()}
     return FitWork(run.config, run.data, stores, device)

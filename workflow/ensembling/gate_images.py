@@ -2,7 +2,8 @@
 
 Test images where there are any. Where every image was needed for training there are none, and training images
 themselves will not do: a member that keeps them finds them at a distance of 0, where nothing but rounding is
-left to compare. They are therefore mirrored left to right, which gives images that no member has seen.
+left to compare. They are therefore mirrored left to right, which gives images that no member has seen, or
+turned upside down where every image is seen as its mirror image as well.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ from contracts.rows import FloatArray, ImageArray, LabelArray
 from features.settings import BackboneSettings
 from imagedata.decoding.decode import DecodeSettings, decode_file
 from imagedata.manifest_row import ManifestRow
+from imagedata.views import MirrorImage
 from reporting.terminal import progress_bar
 from workflow.ensembling.trained_system import TrainedSystem, final_members
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
+
+MIRRORED = "mirrored training images"
+UPSIDE_DOWN = "training images upside down"
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class GateImages:
         labels: ``[N]`` class index, minority last; a class without images has none.
         member_scores: ``[N, M]`` by the final members.
         spreads: ``[M]`` standard deviation of each column, over the test set where there is one.
-        what: ``test images`` or ``mirrored training images``, for people.
+        what: ``test images``, :data:`MIRRORED` or :data:`UPSIDE_DOWN`, for people.
         rows: their rows of the manifest.
     """
 
@@ -69,10 +74,11 @@ def gate_images(
     labels = data.labels(data.train)
     chosen = evenly_chosen(labels, most)
     rows = [data.train[i] for i in chosen]
-    images = mirrored(decode_rows(config, data, rows, "decoding training images"))
+    what = MIRRORED if config.recipe.views_at_scoring == "none" else UPSIDE_DOWN
+    images = turned(decode_rows(config, data, rows, "decoding training images"), what)
     scores = (scorer or member_scorer(system))(images)
     spreads = scores.std(axis=0, dtype=np.float64)
-    return GateImages(images, labels[chosen], scores, spreads, "mirrored training images", rows)
+    return GateImages(images, labels[chosen], scores, spreads, what, rows)
 
 
 def evenly_chosen(labels: LabelArray, most: int) -> npt.NDArray[np.int64]:
@@ -101,9 +107,11 @@ def decode_rows(
     return np.stack(images)
 
 
-def mirrored(images: ImageArray) -> ImageArray:
-    """``[N, S, S, 3]`` images with left and right exchanged."""
-    return np.ascontiguousarray(images[:, :, ::-1])
+def turned(images: ImageArray, what: str) -> ImageArray:
+    """``[N, S, S, 3]`` images as the gate shows them, by :attr:`GateImages.what`."""
+    if what == UPSIDE_DOWN:
+        return np.ascontiguousarray(images[:, ::-1])
+    return np.ascontiguousarray(images[:, :, ::-1]) if what == MIRRORED else images
 
 
 def member_scorer(system: TrainedSystem) -> Callable[[ImageArray], FloatArray]:
@@ -113,6 +121,7 @@ def member_scorer(system: TrainedSystem) -> Callable[[ImageArray], FloatArray]:
     backbones are loaded once, here.
     """
     # torch is imported from here on.
+    from features.apply import scores_as_seen
     from features.cache import PassingStore
     from features.extract import ImageFile, extract_features
     from features.rows import CachedRows
@@ -123,7 +132,7 @@ def member_scorer(system: TrainedSystem) -> Callable[[ImageArray], FloatArray]:
     backbones = load_backbones(system.config, {fit.member.backbone for fit, _ in members.values()})
     # The pixels are at working size already; lossless files of them decode to the bit, without a window for
     # 16-bit values and without reduction.
-    decode = DecodeSettings(size=system.config.decode.size)
+    decode, views = DecodeSettings(size=system.config.decode.size), system.config.recipe.views_at_scoring
 
     def scores_of(images: ImageArray) -> FloatArray:
         rows: dict[BackboneSettings, CachedRows] = {}
@@ -134,6 +143,9 @@ def member_scorer(system: TrainedSystem) -> Callable[[ImageArray], FloatArray]:
                 store = PassingStore(loaded.store)
                 if settings in read:
                     given = [ImageFile(digest, path) for digest, path in files]
+                    if views == "mirror":
+                        seen = [(path, MirrorImage(digest)) for digest, path in files]
+                        given += [ImageFile(image.digest, path, view=image) for path, image in seen]
                     extract_features(loaded.backbone, store, given, decode, "cpu")
                 rows[settings] = CachedRows(
                     store,
@@ -144,7 +156,8 @@ def member_scorer(system: TrainedSystem) -> Callable[[ImageArray], FloatArray]:
                     decode,
                 )
             for fit, of_repeats in members.values():
-                scores = [member.score(rows[fit.member.backbone]) for member in of_repeats]
+                mine = rows[fit.member.backbone]
+                scores = [scores_as_seen(member, mine, views) for member in of_repeats]
                 mean: FloatArray = np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
                 columns.append(mean)
         return np.concatenate(columns, axis=1)

@@ -92,7 +92,8 @@ def write_gated(
     """Write a file that repeats the trained system's numbers, or none.
 
     The numbers are those of test images. Where every image was needed for training, they are those that the
-    trained system gives to mirrored training images; see :mod:`workflow.ensembling.gate_images`.
+    trained system gives to training images that are mirrored or upside down; see
+    :mod:`workflow.ensembling.gate_images`.
 
     Args:
         system: trained.
@@ -190,7 +191,14 @@ def fused_graph(system: TrainedSystem) -> Any:
 
     backbones, members = _graph_parts(system)
     decode = system.config.decode
-    graph = FusedGraph(backbones, members, EnsembleModule(system.fitted), decode.size, decode.fit)
+    graph = FusedGraph(
+        backbones,
+        members,
+        EnsembleModule(system.fitted),
+        decode.size,
+        decode.fit,
+        system.config.recipe.views_at_scoring,
+    )
     if decode.region is not None:
         # Of the maps' sizes, which an image tells.
         with torch.inference_mode():
@@ -272,6 +280,7 @@ def _metadata(system: TrainedSystem) -> dict[str, Any]:
         "classes": list(fitted.class_names),
         "minority": fitted.class_names[-1],
         "decode": config.decode.to_json(),
+        **config.recipe.said_of_views_at_scoring,
         "members": [column.name for column in fitted.columns],
         "method": fitted.method,
         "calibrator": type(fitted.calibrator).__name__ if fitted.has_probability else None,

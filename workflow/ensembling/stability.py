@@ -1,8 +1,8 @@
 """How much the answer changes under changes of an image that no eye sees.
 
-A bounded sample of the images that the parity gate compares on: of the test set, or of training images
-mirrored left to right where every image was needed for training. Each is scored by the final members as it is
-and after each of :data:`workflow.ensembling.perturbations.PERTURBATIONS`.
+A bounded sample of the images that the parity gate compares on: of the test set, or of training images that
+are mirrored or upside down where every image was needed for training. Each is scored by the final members as
+it is and after each of :data:`workflow.ensembling.perturbations.PERTURBATIONS`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from features.rows import read_pixels
 from imagedata.manifest_row import ManifestRow
 from reporting.content import Moved, Stability
 from reporting.terminal import progress_bar
-from workflow.ensembling.gate_images import gate_images, member_scorer, mirrored
+from workflow.ensembling.gate_images import gate_images, member_scorer, turned
 from workflow.ensembling.perturbations import PERTURBATIONS
 from workflow.run.prepared import seed_of
 from workflow.run.state import Run
@@ -28,7 +28,6 @@ from workflow.run.state import Run
 MOST_IMAGES = 64
 MOST_UNLABELLED = 32
 """Images where no minority image is labelled: one class is enough to say what a step of p_normal does."""
-_MIRRORED = "mirrored training images"
 _MOST_MOVED = 6
 Float64Array = npt.NDArray[np.float64]
 
@@ -101,7 +100,7 @@ def stability_of(run: Run, pictures: bool) -> Stability | None:
     for each in document["moved"] if pictures else []:
         rows = [row_of[each["path"]]]
         images = read_pixels([run.data.file_of(rows[0])], run.config.decode)
-        images = mirrored(images) if document["of"] == _MIRRORED else images
+        images = turned(images, document["of"])
         after = _perturbed(run, each["name"], rows, images)
         title = PERTURBATIONS[each["name"]].title
         shown.append(Moved(each["path"], title, each["before"], each["after"], images[0], after[0]))

@@ -12,10 +12,12 @@ import torch
 from contracts.member import DecidingPatch, ExplainingMember, Member
 from contracts.rows import FloatArray, ImageArray
 from export.map_fusion import MapsTogether
-from features.apply import maps_with_module
+from features.apply import maps_as_seen, scores_as_seen
 from features.cache import PassingStore
 from features.extract import ImageFile, extract_features
 from features.rows import CachedRows
+from imagedata.views import MirrorImage
+from workflow.run.copies.views import views_to_score
 from workflow.run.features import BackboneWithStore, load_backbones
 from workflow.run.fits import FINAL, UNUSUAL, Fit, usual_map_values
 from workflow.run.state import Run
@@ -100,7 +102,7 @@ def evidence_of(run: Run, images: Sequence[tuple[Path, str, ImageArray]], n_near
     backbones = load_backbones(run.config, set(backbone_of.values()))
     rows_of_backbone = {settings: _rows(run, backbone, images) for settings, backbone in backbones.items()}
     scores = np.concatenate(
-        [_mean_scores(restored[name], rows_of_backbone[backbone_of[name]]) for name in names], axis=1
+        [_mean_scores(run, restored[name], rows_of_backbone[backbone_of[name]]) for name in names], axis=1
     )
     order = _by_weight(run, names, restored)
     maps = {
@@ -133,6 +135,11 @@ def evidence_of(run: Run, images: Sequence[tuple[Path, str, ImageArray]], n_near
         ]
     else:
         notes.append("The ensemble has no PatchCore, so there are no nearest normal patches to show.")
+    if run.config.recipe.views_at_scoring == "mirror":
+        notes.append(
+            "Scores and maps are the mean of each image's and of its mirror image's; patches are those of "
+            "the image as it is."
+        )
     of_images = [
         Evidence(scores[i], {name: heat[i] for name, heat in maps.items()}, patches[i])
         for i in range(len(images))
@@ -172,7 +179,11 @@ def _rows(
     """The images as members see them, with features that are held in memory."""
     store = PassingStore(backbone.store)
     files = [ImageFile(sha256, path) for path, sha256, _ in images]
-    for file in files:
+    mirrored: list[ImageFile] = []
+    if run.config.recipe.views_at_scoring == "mirror":
+        seen = [(path, MirrorImage(sha256)) for path, sha256, _ in images]
+        mirrored = [ImageFile(image.digest, path, view=image) for path, image in seen]
+    for file in [*files, *mirrored]:
         # One at a time: rounding depends on the batch, and no image may change what is said of another.
         extract_features(backbone.backbone, store, [file], run.config.decode, "cpu")
     labels = np.zeros(len(images), dtype=np.int64)  # nobody reads them in scoring
@@ -186,9 +197,12 @@ def _rows(
     )
 
 
-def _mean_scores(members: list[Member], rows: CachedRows) -> FloatArray:
-    each = [np.array([i]) for i in range(len(rows))]
-    scores = [np.concatenate([member.score(rows.subset(one)) for one in each]) for member in members]
+def _mean_scores(run: Run, members: list[Member], rows: CachedRows) -> FloatArray:
+    each, views = [np.array([i]) for i in range(len(rows))], run.config.recipe.views_at_scoring
+    scores = [
+        np.concatenate([scores_as_seen(member, rows.subset(one), views) for one in each])
+        for member in members
+    ]
     if len(scores) == 1:
         return scores[0]
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), dtype=np.float32)
@@ -201,10 +215,8 @@ def _mean_maps(run: Run, members: list[Member], rows: CachedRows) -> FloatArray 
     """
     maps = []
     for member in members:
-        if isinstance(member, ExplainingMember):
-            maps.append(torch.from_numpy(member.maps_without_own(rows)))
-            continue
-        found = maps_with_module(member.to_module(), rows, member.needs)
+        without_own = member.maps_without_own if isinstance(member, ExplainingMember) else None
+        found = maps_as_seen(member, rows, run.config.recipe.views_at_scoring, without_own)
         if found is None:
             return None
         maps.append(torch.from_numpy(found))
@@ -225,7 +237,7 @@ def _normal_maps(run: Run, members: list[Member], backbone: BackboneWithStore) -
     rows = [row for row in run.data.judged if row.label != minority]
     # Evenly spaced rather than the first, which may all be of one group.
     rows = rows[:: max(1, len(rows) // _USUAL_ROWS)][:_USUAL_ROWS]
-    backbone.fill(run.data, rows, run.config.decode, "cpu")
+    backbone.fill(run.data, rows, run.config.decode, "cpu", views_to_score(run.config, rows))
     maps = _mean_maps(run, members, backbone.rows(run.data, rows, run.config.decode))
     assert maps is not None  # the caller has seen one
     return maps

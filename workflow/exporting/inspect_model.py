@@ -12,6 +12,7 @@ from contracts.errors import UsageError
 from export.scoring.model import NO_PROBABILITY
 from imagedata.decoding.region import Region
 from imagedata.decoding.shape import shape_sentence
+from imagedata.views import MIRROR_SENTENCE
 from reporting.terminal import console, note
 
 
@@ -101,6 +102,8 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
             f"{Region.from_json(decode['region']).sentence} Files are cut to it when they are decoded; "
             "arrays are to be cut by whoever gives them, as Scorer.pixels_of does."
         )
+    if metadata.get("views_at_scoring") == "mirror":
+        sentences.append(f"{MIRROR_SENTENCE} The graph does it; give it each image once.")
     if "student" in metadata:
         metric, of_metric = next(iter(metadata["figures"].items()))
         sentences.append(

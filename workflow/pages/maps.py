@@ -9,6 +9,7 @@ import numpy as np
 from contracts.member import ExplainingMember, Member
 from contracts.rows import FloatArray, ImageArray
 from imagedata.manifest_row import ManifestRow
+from workflow.run.copies.views import views_to_score
 from workflow.run.features import BackboneWithStore, load_backbones
 from workflow.run.fits import FINAL
 from workflow.run.state import Run
@@ -50,12 +51,12 @@ def _maps_of_model(run: Run, pixels: ImageArray) -> FloatArray | None:
 
 def _maps_of_member(run: Run, rows: Sequence[ManifestRow]) -> tuple[FloatArray | None, str]:
     """Maps by the first member whose fitted module gives one."""
-    from features.apply import maps_with_module
+    from features.apply import maps_as_seen
 
     for name, member, backbone in _final_members(run):
-        backbone.fill(run.data, list(rows), run.config.decode, "cpu")
+        _fill(run, backbone, rows)
         selected = backbone.rows(run.data, list(rows), run.config.decode)
-        found = maps_with_module(member.to_module(), selected, member.needs)
+        found = maps_as_seen(member, selected, run.config.recipe.views_at_scoring)
         if found is not None:
             return found, name
     return None, ""
@@ -63,12 +64,21 @@ def _maps_of_member(run: Run, rows: Sequence[ManifestRow]) -> tuple[FloatArray |
 
 def _maps_without_own(run: Run, rows: Sequence[ManifestRow]) -> tuple[FloatArray | None, str]:
     """Maps by the first member that can map an image as if it had not learned from it."""
+    from features.apply import maps_as_seen
+
     for name, member, backbone in _final_members(run):
         if isinstance(member, ExplainingMember):
-            backbone.fill(run.data, list(rows), run.config.decode, "cpu")
+            _fill(run, backbone, rows)
             selected = backbone.rows(run.data, list(rows), run.config.decode)
-            return member.maps_without_own(selected), f"{name}, from which each image's own part is left out"
+            views = run.config.recipe.views_at_scoring
+            found = maps_as_seen(member, selected, views, member.maps_without_own)
+            return found, f"{name}, from which each image's own part is left out"
     return None, ""
+
+
+def _fill(run: Run, backbone: BackboneWithStore, rows: Sequence[ManifestRow]) -> None:
+    """Compute features that are missing, those of mirror images among them where they are seen as well."""
+    backbone.fill(run.data, list(rows), run.config.decode, "cpu", views_to_score(run.config, rows))
 
 
 def _final_members(run: Run) -> Iterator[tuple[str, Member, BackboneWithStore]]:

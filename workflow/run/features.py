@@ -16,7 +16,7 @@ from features.rows import CachedRows
 from features.settings import BackboneSettings
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.manifest_row import ManifestRow
-from imagedata.views import View
+from imagedata.views import MirrorImage, View
 from reporting.terminal import progress_bar
 from workflow.run.copies.views import views_to_fit
 from workflow.run.fits import learns_from_copies
@@ -39,7 +39,7 @@ class BackboneWithStore:
         rows: list[ManifestRow],
         decode: DecodeSettings,
         device: str,
-        views: Sequence[tuple[ManifestRow, View]] = (),
+        views: Sequence[tuple[ManifestRow, View | MirrorImage]] = (),
     ) -> int:
         """Compute the features of rows and views that the store lacks; returns how many."""
         # Augmented copies were made of pixels at the working size.

@@ -31,7 +31,9 @@ from contracts.member import GrowingMember, Member
 from contracts.rows import FloatArray, ImageRows
 from ensemble.fitted import FittedEnsemble
 from features.devices import pick_device
+from imagedata.views import ViewsAtScoring
 from reporting.terminal import note, progress_bar
+from workflow.run.copies.views import views_to_score
 from workflow.run.feedback import FeedbackImages, folds_of_feedback
 from workflow.run.fits import FINAL, Fit, FitResult
 from workflow.run.prepared import PreparedData
@@ -71,7 +73,8 @@ def with_feedback(
         backbones = load_backbones(config, {fit.member.backbone for fit in pending})
         rows = [*data.added, *data.test]
         for backbone in backbones.values():
-            backbone.fill(data, rows, config.decode, pick_device(config.options.device))
+            device = pick_device(config.options.device)
+            backbone.fill(data, rows, config.decode, device, views_to_score(config, rows))
         with progress_bar("scoring feedback images", len(pending)) as bar:
             for fit in pending:
                 bar.describe(f"feedback images, {fit.member.name}")
@@ -79,7 +82,7 @@ def with_feedback(
                 added, test = (
                     backbone.rows(data, list(some), config.decode) for some in (data.added, data.test)
                 )
-                _compute(fit, data, results[fit], added, test)
+                _compute(fit, data, results[fit], added, test, config.recipe.views_at_scoring)
                 updated[fit] = _read(fit, data, results[fit])
                 bar.advance()
     return {fit: updated.get(fit) or result for fit, result in results.items()}
@@ -114,8 +117,16 @@ def _read(fit: Fit, data: PreparedData, trained: FitResult) -> FitResult | None:
     )
 
 
-def _compute(fit: Fit, data: PreparedData, trained: FitResult, added: ImageRows, test: ImageRows) -> None:
+def _compute(
+    fit: Fit,
+    data: PreparedData,
+    trained: FitResult,
+    added: ImageRows,
+    test: ImageRows,
+    views: ViewsAtScoring,
+) -> None:
     """Score the feedback images, grow the member if it can, and write the cached result."""
+    from features.apply import scores_as_seen
 
     def restored() -> Member:
         plan = fit.member
@@ -133,29 +144,35 @@ def _compute(fit: Fit, data: PreparedData, trained: FitResult, added: ImageRows,
         # would score it too low.
         for fold in np.unique(fold_of_row[is_normal]):
             held_out = is_normal & (fold_of_row == fold)
-            scores[held_out] = _grown_score(restored(), added, is_normal & ~held_out, held_out)
+            scores[held_out] = _grown_score(restored(), added, is_normal & ~held_out, held_out, views)
         # From here on the member is the one that is shipped.
         meta["taken_in"] = member.add_normal(added.subset(np.flatnonzero(is_normal)))
         if not is_normal.all():
-            scores[~is_normal] = member.score(added.subset(np.flatnonzero(~is_normal)))
+            scores[~is_normal] = scores_as_seen(member, added.subset(np.flatnonzero(~is_normal)), views)
         state, state_meta = member.state()
         # Without a test set there is nothing to score again.
-        arrays = {"added": scores, "held_out": member.score(test) if len(test) else trained.scores}
+        held_out_scores = scores_as_seen(member, test, views) if len(test) else trained.scores
+        arrays = {"added": scores, "held_out": held_out_scores}
         arrays.update({_STATE + name: array for name, array in state.items()})
         meta.update(has_grown=True, state_meta=state_meta)
     else:
-        arrays = {"added": member.score(added)}
+        arrays = {"added": scores_as_seen(member, added, views)}
     write_arrays(_path(fit), arrays, meta)
 
 
 def _grown_score(
-    member: Any, added: ImageRows, taken: npt.NDArray[np.bool_], scored: npt.NDArray[np.bool_]
+    member: Any,
+    added: ImageRows,
+    taken: npt.NDArray[np.bool_],
+    scored: npt.NDArray[np.bool_],
+    views: ViewsAtScoring,
 ) -> FloatArray:
     """Scores of some feedback images by a member that has taken in others of them."""
+    from features.apply import scores_as_seen
+
     if taken.any():
         member.add_normal(added.subset(np.flatnonzero(taken)))
-    scores: FloatArray = member.score(added.subset(np.flatnonzero(scored)))
-    return scores
+    return scores_as_seen(member, added.subset(np.flatnonzero(scored)), views)
 
 
 def with_sentence(fitted: FittedEnsemble, data: PreparedData) -> FittedEnsemble:

@@ -24,6 +24,7 @@ from contracts.files import Arrays, digest_of, read_arrays, sha256_of_file, writ
 from contracts.member import Member
 from contracts.rows import FloatArray, ImageRows, MaskArray, majority_positions
 from features.settings import BackboneSettings
+from imagedata.views import ViewsAtScoring
 from workflow.run.copies.views import key_of_views, learns_from_views
 from workflow.run.prepared import PreparedData, seed_of
 from workflow.settings.config import RunConfig
@@ -255,6 +256,7 @@ class FitKeys:
         self._contamination = contamination_of(config)
         self._shape = config.shape_key
         self._views = key_of_views(data)
+        self._views_at_scoring = config.recipe.said_of_views_at_scoring
 
     def of(self, plan: MemberPlan, train: str, scored: str, fold: int, seed: int, *more: Any) -> str:
         """The key of one fit.
@@ -286,6 +288,7 @@ class FitKeys:
                 *([{"targets": self._targets}] if self._targets else []),
                 *([{"contamination": contamination}] if contamination and is_harmed(plan) else []),
                 *(self._views if learns_from_views(plan) else []),
+                *([self._views_at_scoring] if self._views_at_scoring else []),
                 *([{"revision": revision}] if revision else []),
                 *more,
             ]
@@ -327,7 +330,10 @@ def read_result(fit: Fit) -> FitResult | None:
 
 
 def map_quantiles(
-    member: Member, held_out: ImageRows, seen: Callable[[int], MaskArray | None] = lambda _: None
+    member: Member,
+    held_out: ImageRows,
+    seen: Callable[[int], MaskArray | None] = lambda _: None,
+    views: ViewsAtScoring = "none",
 ) -> FloatArray | None:
     """``[q]`` quantiles of a fitted member's map over normal rows; None where it has no map, or no such row.
 
@@ -335,8 +341,9 @@ def map_quantiles(
         member: fitted on other rows.
         held_out: rows that it has not seen; at most 64 normal ones, evenly spread, are mapped.
         seen: cells per side → ``[g, g]`` which of them hold something of the region of interest; None: all.
+        views: how each image is seen.
     """
-    from features.apply import maps_with_module
+    from features.apply import maps_as_seen
 
     normal = majority_positions(held_out)
     if len(normal) == 0:
@@ -344,9 +351,9 @@ def map_quantiles(
     # Evenly spread rather than the first, which may all be of one group.
     chosen = normal[:: -(-len(normal) // _MAPPED_ROWS)]
     # One row tells whether there is a map at all; whole CNNs take long to say so of many.
-    if maps_with_module(member.to_module(), held_out.subset(chosen[:1]), member.needs) is None:
+    if maps_as_seen(member, held_out.subset(chosen[:1]), "none") is None:
         return None
-    maps = maps_with_module(member.to_module(), held_out.subset(chosen), member.needs)
+    maps = maps_as_seen(member, held_out.subset(chosen), views)
     assert maps is not None
     inside = seen(maps.shape[-1])
     if inside is not None:

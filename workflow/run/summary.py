@@ -13,6 +13,7 @@ from contracts.errors import UsageError
 from contracts.text import printable
 from imagedata.decoding.shape import shape_sentence
 from imagedata.file_names import of_other_endings
+from imagedata.views import MIRROR_SENTENCE
 from reporting.terminal import console, note
 from workflow.run.copies.views import learns_from_views
 from workflow.run.prepared import PreparedData
@@ -51,6 +52,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         ],
         "regime": data.regime,
         "fit": config.recipe.fit,
+        **config.recipe.said_of_views_at_scoring,
         "roi": None if config.region is None else config.to_json()["dataset"]["roi"],
         "median_aspect": median_aspect(data),
         "repeats": data.n_repeats,
@@ -139,8 +141,13 @@ def median_aspect(data: PreparedData) -> float:
 
 
 def shape_sentences(config: RunConfig, aspect: float) -> list[str]:
-    """The region of interest, and what becomes of pictures that are no squares; none where all is usual."""
+    """The region of interest, what becomes of pictures that are no squares, and mirror images.
+
+    None where all is usual.
+    """
     found = [] if config.region is None else [config.region.sentence]
+    if config.recipe.views_at_scoring == "mirror":
+        found.append(f"{MIRROR_SENTENCE} That is right where a mirrored image keeps its label.")
     if config.recipe.fit != "squeeze":
         found.append(shape_sentence(config.recipe.fit))
     elif config.region is None and "fit" not in config.left_to_choose and aspect > MOST_ASPECT_RATIO:

@@ -155,6 +155,8 @@ class RunConfig:
             dataset["roi"] = {"mask": self.spec.roi, "digest": self.region.digest}
         if self.recipe.fit == "squeeze":
             del recipe["fit"]
+        if self.recipe.views_at_scoring == "none":
+            del recipe["views_at_scoring"]
         return {
             "dataset": dataset,
             "recipe": recipe,
@@ -200,6 +202,13 @@ def resolve_config(options: RunOptions) -> RunConfig:
     recipe = validated(Recipe, recipe_document, recipe_where)
     # Refuse a misspelt rule, or one for another number of classes, before training and not after it.
     check_rule(parse_rule(recipe.threshold), len(spec.classes))
+    region = read_region(spec.roi, found.data_dir)
+    if recipe.views_at_scoring == "mirror" and region is not None and not region.is_symmetric:
+        raise UsageError(
+            f"views_at_scoring=mirror: the mask roi={spec.roi} is not its own mirror image, so that mirror "
+            "images would be grey where images show something. Use a rectangle or a symmetric mask, or "
+            "views_at_scoring=none."
+        )
     data_dir = found.data_dir if options.data is None or found.is_folder else options.data
     return RunConfig(
         options=options,
@@ -211,7 +220,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
         # A spec of the catalogue is found below a folder with other data sets; one that `datasets add` wrote
         # names its own folder.
         owns_tree=found.is_folder or any(Path(root).is_absolute() for root in spec.layout.roots),
-        region=read_region(spec.roi, found.data_dir),
+        region=region,
         left_to_choose=open_settings,
     )
 

@@ -13,7 +13,7 @@ from contracts.errors import UsageError, nearest_match
 from features.settings import BackboneSettings
 from imagedata.decoding.shape import Fit
 from imagedata.resolve import read_yaml_mapping
-from imagedata.views import CHANGES, ViewChange
+from imagedata.views import CHANGES, ViewChange, ViewsAtScoring
 from workflow.settings.documents import validated
 from workflow.settings.registry import BASELINE, entry_of, settings_class
 
@@ -55,6 +55,9 @@ class Recipe(BaseModel):
         backbone: the frozen backbone.
         views: how a view of a training image differs from it, for the members that learn from views: ``auto``
             (noise), ``none``, or a list of changes; see :mod:`imagedata.views`.
+        views_at_scoring: how every image is seen when it is scored, in training, in ``score`` and in the file
+            alike: ``none`` (as it is) or ``mirror`` (as itself and as its mirror image; a member's score and
+            its map are the mean of both).
         members: member name → its settings. ``type`` names the member type if it is not the name, and
             ``backbone`` gives the member a backbone of its own. False excludes a member of the recipe.
     """
@@ -74,6 +77,7 @@ class Recipe(BaseModel):
     ms_per_image: float | None = Field(default=None, gt=0.0)
     backbone: BackboneSettings = BackboneSettings()
     views: Literal["auto", "none"] | tuple[ViewChange, ...] = "auto"
+    views_at_scoring: ViewsAtScoring = "none"
     members: dict[str, dict[str, Any] | Literal[False] | None] = Field(min_length=1)
 
     @property
@@ -83,6 +87,11 @@ class Recipe(BaseModel):
             return ()
         wanted = _DEFAULT_CHANGES if self.views == "auto" else self.views
         return tuple(change for change in CHANGES if change in wanted)
+
+    @property
+    def said_of_views_at_scoring(self) -> dict[str, str]:
+        """The key and its value for documents and keys; empty where images are seen as they are."""
+        return {} if self.views_at_scoring == "none" else {"views_at_scoring": self.views_at_scoring}
 
 
 # What members gain most from, safe for the labels of any data; see docs/results/views.md.

@@ -30,6 +30,7 @@ from features.devices import pick_device
 from features.settings import BackboneSettings
 from imagedata.decoding.shape import FITS
 from reporting.terminal import console, note
+from workflow.run.copies.views import views_to_score
 from workflow.run.fits import FINAL, Fit, FitResult, can_learn, fits_of
 from workflow.run.prepared import PreparedData, group_numbers
 from workflow.settings.chosen import DEFAULTS, FILE, read_chosen
@@ -119,6 +120,7 @@ def _facts(config: RunConfig) -> list[Any]:
         recipe.backbone.identity(), config.shape_key, list(config.left_to_choose), recipe.ms_per_image,
         config.spec.window, config.spec.scaled_jpeg, config.seed,
         [plan.identity() for plan in _probes(config)],
+        *recipe.said_of_views_at_scoring.values(),
     ]  # fmt: skip
 
 
@@ -246,7 +248,7 @@ def _measured(config: RunConfig, data: PreparedData, fit: str, size: int, fit_ma
     probes = tuple(_probes(config))
     device = pick_device(config.options.device)
     [loaded] = load_backbones(config, {backbone}).values()
-    loaded.fill(data, data.train, config.decode, device)
+    loaded.fill(data, data.train, config.decode, device, views_to_score(config, data.train))
     run = backbone_runner(loaded.backbone, loaded.store.folder, device)
     images = np.zeros((_TIMED, size, size, 3), dtype=np.uint8)
     seconds = []

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from features.devices import pick_device
 from reporting.terminal import console, note
-from workflow.run.copies.views import views_to_fit
+from workflow.run.copies.views import views_of_run
 from workflow.run.fits import Fit, fits_of, read_result
 from workflow.run.kinds import kind_fits_of
 from workflow.run.label_curve import kept_curve
@@ -96,8 +96,8 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Fit]
     backbones = load_backbones(config, backbones_read_by(fit.member for fit in pending))
     for settings, loaded in backbones.items():
         digests = {row.sha256 for row in (*data.train, *data.test, *data.augmented)}
-        views = views_to_fit(data, [fit.member for fit in pending if fit.member.backbone == settings])
-        digests |= {view.digest for _, view in views.pairs}
+        reading = [fit.member for fit in pending if fit.member.backbone == settings]
+        digests |= {view.digest for _, view in views_of_run(config, data, reading)}
         missing = {digest for digest in digests if digest not in loaded.store}
         side = config.decode.size
         images = np.zeros((_PROBE_IMAGES, side, side, 3), dtype=np.uint8)

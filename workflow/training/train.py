@@ -16,10 +16,11 @@ from contracts.files import atomic_writer
 from contracts.machine import usable_cpus
 from contracts.member import FitContext, Member
 from contracts.rows import FloatArray, ImageRows, MaskArray, real_positions
-from features.devices import pick_device
+from features.devices import limit_threads, pick_device
+from imagedata.views import ViewsAtScoring
 from reporting.terminal import console, note, progress_bar
 from workflow.run.clusters import read_clusters, write_clusters
-from workflow.run.copies.views import views_to_fit
+from workflow.run.copies.views import views_of_run
 from workflow.run.feedback import FeedbackImages
 from workflow.run.fits import (
     FINAL,
@@ -173,8 +174,7 @@ def run_fits(config: RunConfig, data: PreparedData, pending: list[Fit]) -> None:
         started = time.monotonic()
         rows = [*data.train, *data.test, *data.augmented]
         mine = {fit.member.name: fit.member for fit in pending if fit.member.backbone == settings}
-        views = views_to_fit(data, mine.values())
-        computed = loaded.fill(data, rows, config.decode, device, views.pairs)
+        computed = loaded.fill(data, rows, config.decode, device, views_of_run(config, data, mine.values()))
         if computed:
             seconds = time.monotonic() - started
             rate = computed / seconds
@@ -237,7 +237,7 @@ class FitWork:
         from workflow.run.features import rows_of, rows_to_learn_from
 
         if self.threads is not None:
-            _limit_threads(self.threads)
+            limit_threads(self.threads)
         store = self.stores[fit.member.backbone]
         train, sources = rows_to_learn_from(store, self.data, fit.member, self.config.decode)
         test = rows_of(store, self.data, self.data.test, self.config.decode)
@@ -256,16 +256,8 @@ class FitWork:
             self.data.targets,
             contamination=share,
             seen=lambda cells: None if decode.region is None else decode.region.seen(cells, decode.fit),
+            views=self.config.recipe.views_at_scoring,
         )
-
-
-def _limit_threads(threads: int) -> None:
-    import sklearn.metrics  # noqa: F401  # what it loads of BLAS and OpenMP is to be limited as well
-    import torch
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    torch.set_num_threads(threads)
-    threadpool_limits(threads)
 
 
 def positions_to_fit(
@@ -292,6 +284,7 @@ def run_fit(
     targets: FloatArray | None = None,
     contamination: float = 0.0,
     seen: Callable[[int], MaskArray | None] = lambda _: None,
+    views: ViewsAtScoring = "none",
 ) -> FitResult:
     """Fit on the rows outside the fold, score the rows in it; the final fit scores the test set.
 
@@ -306,7 +299,10 @@ def run_fit(
         contamination: share of the majority's rows that members of it leave out as the most anomalous ones,
             because nobody has labelled them; see :mod:`workflow.training.contamination`.
         seen: which cells of a map count as normal patches; see :func:`workflow.run.fits.map_quantiles`.
+        views: how each scored image is seen.
     """
+    from features.apply import scores_as_seen
+
     started = time.monotonic()
     sentences: list[str] = []
     curves: Curves = {}
@@ -346,8 +342,8 @@ def run_fit(
         return FitResult(nothing, {}, {}, seconds, 0.0, sentences, str(collapse), curves)
     fitted = time.monotonic()
     # Without a test set the final fit has no row to judge; a few of its own say how long scoring takes.
-    timed = score_rows if len(score_rows) else fit_rows.subset(np.arange(min(_TIMED_ROWS, len(fit_rows))))
-    scores = member.score(timed)
+    timed = score_rows if len(score_rows) else fit_rows.subset(real_positions(fit_rows)[:_TIMED_ROWS])
+    scores = scores_as_seen(member, timed, views)
     now = time.monotonic()
     # Only the final fit is ever used on new images; the folds' fits serve their scores alone.
     state, meta = member.state() if fit.fold == FINAL else ({}, {})
@@ -356,7 +352,7 @@ def run_fit(
     scores = scores[: len(score_rows)]
     # A fit without a kind serves its scores alone.
     is_fold = fit.fold != FINAL and not fit.without
-    normal_map = map_quantiles(member, score_rows, seen) if is_fold else None
+    normal_map = map_quantiles(member, score_rows, seen, views) if is_fold else None
     return FitResult(scores, state, meta, now - started, milliseconds, sentences, "", curves, normal_map)
 
 

@@ -131,3 +131,18 @@ def test_masks_are_read_from_files(tmp_path: Path):
     path.write_bytes(b"no picture")
     with pytest.raises(UsageError, match="not an image"):
         read_region(str(path))
+
+
+def test_a_region_is_symmetric_where_what_is_cut_out_of_a_picture_is():
+    assert BY_BOX.is_symmetric
+    assert Region((0.0, 0.0, 0.3, 1.0)).is_symmetric
+    assert not BY_MASK.is_symmetric
+    y, x = np.mgrid[0:50, 0:80]
+    disc = (x - 50) ** 2 + (y - 20) ** 2 < 15**2
+    # Anywhere in the picture: it is cut to its own bounding box before it is mirrored.
+    assert Region.of_mask(disc).is_symmetric
+    by_hand = disc.copy()
+    by_hand[20, 37] = False
+    assert Region.of_mask(by_hand).is_symmetric
+    by_hand[10:30, 37:41] = False
+    assert not Region.of_mask(by_hand).is_symmetric

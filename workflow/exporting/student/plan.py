@@ -100,7 +100,9 @@ def student_config(config: RunConfig, plan: StudentPlan) -> RunConfig:
     # The recipe's backbone says at which size images are decoded; the member's own backbone is the teacher's,
     # which is there already and of which a whole CNN reads nothing.
     size = BackboneSettings(name=plan.backbone, image_size=plan.image_size)
-    recipe = config.recipe.model_copy(update={"backbone": size, "repeats": 1, "select": "first"})
+    # It is made to be cheap, so that it sees each image once, whatever its teacher does.
+    once = {"repeats": 1, "select": "first", "views_at_scoring": "none"}
+    recipe = config.recipe.model_copy(update={"backbone": size, **once})
     member = MemberPlan(name=MEMBER, type=TYPE, settings=plan.settings, backbone=config.recipe.backbone)
     folder = config.folder / "student" / plan.name.replace(":", "_")
     return replace(config, recipe=recipe, members=(member,), folder=folder)

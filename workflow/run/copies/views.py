@@ -1,4 +1,4 @@
-"""Which training images have a view to learn from, and which members learn from it.
+"""Which training images have a view to learn from, who learns from it, and what is scored beside images.
 
 A view (:mod:`imagedata.views`) is a row to learn from beside its image, as an augmented copy is. It goes
 where its image goes: a fit that does not learn from the image does not learn from its view. It is neither
@@ -15,7 +15,7 @@ import numpy as np
 
 from contracts.rows import IndexArray
 from imagedata.manifest_row import ManifestRow
-from imagedata.views import View
+from imagedata.views import MirrorImage, View
 from workflow.settings.config import RunConfig
 from workflow.settings.recipe import MemberPlan
 from workflow.settings.registry import entry_of
@@ -81,3 +81,17 @@ def key_of_views(data: PreparedData) -> list[Any]:
     """All that fits depend on of the views of training rows that are given; empty where there are none."""
     digests = sorted(data.views[row.path].digest for row in data.train if row.path in data.views)
     return [{"views": hashlib.sha256("|".join(digests).encode()).hexdigest()[:16]}] if digests else []
+
+
+def views_to_score(config: RunConfig, rows: Iterable[ManifestRow]) -> list[tuple[ManifestRow, MirrorImage]]:
+    """Each row with what is scored beside its image; none where images are seen as they are alone."""
+    if config.recipe.views_at_scoring == "none":
+        return []
+    return [(row, MirrorImage(row.sha256)) for row in rows]
+
+
+def views_of_run(
+    config: RunConfig, data: PreparedData, plans: Iterable[MemberPlan]
+) -> list[tuple[ManifestRow, View | MirrorImage]]:
+    """All that the training of some members reads beside images and copies: to learn from, and to score."""
+    return [*views_to_fit(data, plans).pairs, *views_to_score(config, [*data.train, *data.test])]
