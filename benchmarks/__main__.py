@@ -307,6 +307,24 @@ def patchcore_forms(
     return bench_forms(FormsBench(data, cache, _names(sets), draws, chosen, markdown))
 
 
+@app.command()
+@answers()
+def protocols(
+    tree: Annotated[
+        Path | None,
+        typer.Option("--tree", help="Directory like MVTec AD's: CATEGORY/train/good, CATEGORY/test/KIND."),
+    ] = None,
+    draws: Draws = 3,
+    members: Members = None,
+    markdown: Page = None,
+    cache: Cache = BENCH_CACHE,
+) -> Any:
+    """Follow published protocols: ELPV with ten labelled anomalies, and trees as MVTec AD's."""
+    from benchmarks.protocols import ProtocolsBench, bench_protocols
+
+    return bench_protocols(ProtocolsBench(tree, cache, draws, _names(members), markdown))
+
+
 @app.command("all")
 def run_all(
     dataset: Annotated[

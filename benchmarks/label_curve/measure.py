@@ -77,14 +77,14 @@ def measured(problem: Problem) -> dict[str, Any]:
     }
     for column, scores in zip(test.columns, test.scores.T, strict=True):
         if column.kind == "oneclass":
-            document["anomaly"][column.member] = _ranking(test, scores)
-    for name, fit in _ways(problem.n_labels).items():
+            document["anomaly"][column.member] = ranking(test, scores)
+    for name, fit in ways(problem.n_labels).items():
         try:
             fitted = fit(oof)
         except OutnumberedError as error:
             document["refused"][name] = str(error)
             continue
-        figures = _ranking(test, fused_score(fitted.combination.logits(test.scores)))
+        figures = ranking(test, fused_score(fitted.combination.logits(test.scores)))
         document["auroc"][name] = figures["auroc"]
         document["average_precision"][name] = figures["average_precision"]
         if name == ENSEMBLE:
@@ -98,8 +98,11 @@ def measured(problem: Problem) -> dict[str, Any]:
     return document
 
 
-def _ways(n_labels: int) -> Mapping[str, Callable[[ScoreTable], FittedEnsemble]]:
-    """What is compared. Without labels the ensemble is the plain mean, and nothing is supervised."""
+def ways(n_labels: int) -> Mapping[str, Callable[[ScoreTable], FittedEnsemble]]:
+    """What is compared, each from an out-of-fold table.
+
+    Without labels the ensemble is the plain mean, and nothing is supervised.
+    """
     if n_labels == 0:
         return {ENSEMBLE: lambda oof: fit_without_labels(oof, regime="normal_only")}
     return {
@@ -109,7 +112,8 @@ def _ways(n_labels: int) -> Mapping[str, Callable[[ScoreTable], FittedEnsemble]]
     }
 
 
-def _ranking(test: ScoreTable, scores: Any) -> dict[str, float]:
+def ranking(test: ScoreTable, scores: Any) -> dict[str, float]:
+    """``auroc`` and ``average_precision`` of scores ``[N]`` on the judged rows."""
     return {
         "auroc": float(roc_auc_score(test.labels, scores)),
         "average_precision": float(average_precision_score(test.labels, scores)),
