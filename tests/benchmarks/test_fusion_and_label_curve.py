@@ -36,6 +36,7 @@ PLAN = SetPlan(
     "odd",
     (
         "folds=3",
+        "views=none",
         "backbone={name: test_efficientnet, weights: random, image_size: 64}",
         "members.patchcore={bank_size: 40, candidate_patches: 200, pca_dim: 8}",
         "members.cnn={max_iterations: 20}",
