@@ -155,7 +155,7 @@ def fill_store(
             pooled, patches = [], []
             for first in range(0, len(shard), _BATCH):
                 places = [place_of[digest] for digest in shard[first : first + _BATCH]]
-                batch_pooled, batch_patches = run(resized(images[places], backbone.settings.image_size))
+                batch_pooled, batch_patches = run(resized(images[places], backbone.settings.working_size))
                 pooled.append(batch_pooled)
                 patches.append(batch_patches)
                 bar.advance(len(places))

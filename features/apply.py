@@ -9,14 +9,32 @@ import torch
 from torch import Tensor, nn
 
 from contracts.member import Member, MemberInput
-from contracts.rows import FloatArray, ImageRows, MirrorableRows
+from contracts.rows import FeatureShapes, FloatArray, ImageRows, MirrorableRows
 from features.tensors import BackboneFeatures
 from imagedata.views import ViewsAtScoring
 
 _BATCH = 64
+# What images of the usual sizes stay below: 28 x 28 cells, and 448 x 448 pixels.
+_BATCH_CELLS = _BATCH * 28**2
+_BATCH_PIXELS = _BATCH * 448**2
 
 MapsOf = Callable[[ImageRows], FloatArray | None]
 """Rows → ``[N, g, g]`` maps, or None where there are none."""
+
+
+def batch_size_for(shapes: FeatureShapes, needs: frozenset[MemberInput]) -> int:
+    """Images that a member is given at once: 64, or fewer where each is large, so that memory is bounded.
+
+    Args:
+        shapes: of the features.
+        needs: the member's inputs.
+    """
+    limits = [_BATCH]
+    if "patches" in needs and shapes.patch_grid > 0:
+        limits.append(_BATCH_CELLS // shapes.patch_grid**2)
+    if "images" in needs:
+        limits.append(_BATCH_PIXELS // shapes.image_size**2)
+    return max(1, min(limits))
 
 
 def feature_batches(
@@ -30,9 +48,10 @@ def feature_batches(
         device: of the tensors.
     """
     pooled = rows.pooled() if "pooled" in needs else None
-    patches = rows.patches(_BATCH) if "patches" in needs else None
-    for start in range(0, len(rows), _BATCH):
-        stop = min(start + _BATCH, len(rows))
+    size = batch_size_for(rows.shapes, needs)
+    patches = rows.patches(size) if "patches" in needs else None
+    for start in range(0, len(rows), size):
+        stop = min(start + size, len(rows))
         images = torch.empty(0)
         if "images" in needs:
             # Pixels and patch features are read batch by batch; only pooled features are small enough to be

@@ -94,7 +94,7 @@ def from_bytes_to_halves(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _traced(backbone: Backbone) -> onnx.ModelProto:
-    size = backbone.settings.image_size
+    size = backbone.settings.working_size
     # Two images: torch.export takes a size of 1 for a constant.
     sample = torch.zeros(2, 3, size, size)
     try:

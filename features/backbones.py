@@ -14,6 +14,7 @@ from contracts.files import digest_of
 from contracts.rows import FeatureShapes
 from features.settings import BackboneSettings
 from features.tensors import BackboneFeatures
+from features.tiles import averaged, cut, laid_together
 from features.weights import TORCHVISION_PREFIX, build_network, normalisation
 
 
@@ -45,9 +46,9 @@ class Backbone(nn.Module):
         self.eval().requires_grad_(False)
         self.weights_digest = _digest_of_state(self)
         with torch.inference_mode():
-            sample = self.forward(torch.zeros(1, 3, settings.image_size, settings.image_size))
+            sample = self.forward(torch.zeros(1, 3, settings.working_size, settings.working_size))
         self.shapes = FeatureShapes(
-            image_size=settings.image_size,
+            image_size=settings.working_size,
             pooled_dim=sample.pooled.shape[1],
             patch_channels=sample.patches.shape[1],
             patch_grid=sample.patches.shape[2],
@@ -62,9 +63,13 @@ class Backbone(nn.Module):
         """Compute features.
 
         Args:
-            images: ``[N, 3, S, S]`` float32 RGB, 0…255.
+            images: ``[N, 3, S, S]`` float32 RGB, 0…255, at the working size.
         """
-        layers, final = self.layers((images - self.mean) / self.std)
+        tiles = self.settings.tiles
+        of_tiles, final_of_tiles = self.layers((cut(images, tiles) - self.mean) / self.std)
+        # Before anything is pooled, so that neighbourhoods reach across the borders of tiles.
+        layers = {key: laid_together(layer, tiles) for key, layer in of_tiles.items()}
+        final = averaged(final_of_tiles, tiles)
         pooled = [layers[each].mean(dim=(2, 3)) for each in self.layers.pooled]
         return BackboneFeatures(
             images=images,

@@ -17,7 +17,7 @@ from features.runner import backbone_runner
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.views import MirrorImage, View
 
-_BATCH = 32
+_BATCH_TILES = 32
 _SHARD = 256
 
 
@@ -63,7 +63,9 @@ def extract_features(
     if not missing:
         return 0
     run = backbone_runner(backbone, store.folder, device)
-    batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
+    # The network's memory grows with the tiles that it is given at once.
+    size = max(1, _BATCH_TILES // backbone.settings.tiles**2)
+    batches = [missing[start : start + size] for start in range(0, len(missing), size)]
     digests: list[str] = []
     pooled: list[np.ndarray] = []
     patches: list[np.ndarray] = []

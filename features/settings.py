@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import SerializerFunctionWrapHandler as Serializer
 
 # Increase it whenever the same settings give different features, so that neither old caches nor members
 # fitted on them are used again.
@@ -17,6 +18,9 @@ UNTRAINED_BACKBONES = {"small_cnn": 32, "small_cnn_16": 16, "small_cnn_64": 64}
 """Our small CNN by name → channels of its first stage. There are no pre-trained weights of it, so they are
 random unless a file is named. Half the width takes a third of the time."""
 
+MOST_PIXELS = 4096
+"""Largest side of a working image: one takes 200 MB as the network's input."""
+
 
 class BackboneSettings(BaseModel):
     """A frozen backbone and the layers that features are taken from.
@@ -27,7 +31,10 @@ class BackboneSettings(BaseModel):
         weights: ``packaged`` (from a pip package), ``hub`` (downloaded by timm or torchvision),
             ``random`` (only for experiments), or the path of a ``.safetensors`` or ``.pth`` file.
             None means packaged if there is a package, random for a small CNN, and hub otherwise.
-        image_size: side of the square working image in pixels.
+        image_size: side in pixels of the square image that the network sees.
+        tiles: tiles per side of the working image, which has ``tiles`` times that side: each goes through the
+            network by itself, and their features are put together (:mod:`features.tiles`). For small defects
+            in large pictures. Time and memory grow with its square.
         patch_strides: strides, in pixels per cell, of the layers that patch features are made of.
         patch_grid: whether patches lie on the grid of the ``coarsest`` of these layers (fast) or of the
             ``finest`` (small defects, four times the work).
@@ -45,11 +52,29 @@ class BackboneSettings(BaseModel):
     name: str = "tf_efficientnet_lite0"
     weights: str | None = None
     image_size: int = Field(default=224, ge=16, le=1024)
+    tiles: int = Field(default=1, ge=1, le=8)
     patch_strides: Annotated[tuple[int, ...], Field(min_length=1)] = (8, 16)
     patch_grid: Literal["coarsest", "finest"] = "coarsest"
     pooled_strides: tuple[int, ...] = (16, 32)
     patch_blocks: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
     pooled_blocks: tuple[int, ...] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_one_tile(self, usual: Serializer) -> dict[str, Any]:
+        # Absent where the picture is whole, so that keys are those of before there were tiles.
+        document: dict[str, Any] = usual(self)
+        if self.tiles == 1:
+            del document["tiles"]
+        return document
+
+    @model_validator(mode="after")
+    def _not_too_large(self) -> Self:
+        if self.working_size > MOST_PIXELS:
+            raise ValueError(
+                f"{self.tiles} tiles of {self.image_size} px are {self.working_size} px per side, more than "
+                f"{MOST_PIXELS}. Take fewer or smaller tiles"
+            )
+        return self
 
     @model_validator(mode="after")
     def _strides_or_blocks(self) -> Self:
@@ -59,6 +84,11 @@ class BackboneSettings(BaseModel):
                 "patch_blocks and pooled_blocks"
             )
         return self
+
+    @property
+    def working_size(self) -> int:
+        """Side of the square working image in pixels, which images are decoded to."""
+        return self.tiles * self.image_size
 
     @property
     def states_strides(self) -> bool:

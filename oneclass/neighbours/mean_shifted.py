@@ -84,9 +84,9 @@ class MeanShifted(ModuleMember[MeanShiftedModule]):
 
     @property
     def own_network(self) -> BackboneSettings:
-        """The network to adapt, at the member's own image size."""
+        """The network to adapt, at the member's own image size: it sees the picture as a whole."""
         backbone = self.settings.network or self.backbone
-        return backbone.model_copy(update={"image_size": self.settings.image_size})
+        return backbone.model_copy(update={"image_size": self.settings.image_size, "tiles": 1})
 
     def fit(self, rows: ImageRows, context: FitContext) -> Self:
         """Adapt the last stage to the majority, then keep the majority's features.

@@ -20,7 +20,7 @@ from contracts.errors import MemberCollapsedError
 from contracts.files import Arrays
 from contracts.member import DecidingPatch, FitContext, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows
-from features.apply import score_with_module
+from features.apply import batch_size_for, score_with_module
 from features.member import ModuleMember
 from features.score_scale import ScoreScale
 from oneclass.collapse import require_distinct_scores
@@ -156,7 +156,7 @@ class PatchCore(ModuleMember[PatchCoreModule]):
         assert self.origin is not None  # set whenever the module is
         of_patch = self.origin.sha256[self.origin.image]
         maps, done = [], 0
-        for patches in rows.patches():
+        for patches in rows.patches(batch_size_for(rows.shapes, self.needs)):
             own = rows.digests[done : done + len(patches), None] == of_patch
             with torch.inference_mode():
                 maps.append(module.means(torch.from_numpy(patches), torch.from_numpy(own))[1])

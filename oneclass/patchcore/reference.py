@@ -16,12 +16,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from contracts.member import MemberInput
 from contracts.rows import FloatArray, ImageRows, IndexArray, MaskArray
+from features.apply import batch_size_for
 from oneclass.majority import families_of, held_out_parts, reference_positions
 from oneclass.patchcore.bank_origin import BankOrigin
 from oneclass.patchcore.module import PatchCoreModule
 
-_BATCH = 64
+_PATCHES: frozenset[MemberInput] = frozenset({"patches"})
 # A bank without a tenth of the images is nearly the whole one. Fewer images are enough than for a mean, since
 # both scores of a pair are of one image: what differs most between images cancels.
 _PARTS = 10
@@ -54,7 +56,8 @@ def means_of_new_images(
         rows = majority.subset(chosen[judged])
         smaller = module_without(part)
         with torch.inference_mode():
-            fresh += [smaller.means(torch.from_numpy(patches))[0] for patches in rows.patches(_BATCH)]
+            size = batch_size_for(rows.shapes, _PATCHES)
+            fresh += [smaller.means(torch.from_numpy(patches))[0] for patches in rows.patches(size)]
         hidden.append(means[judged])
     if not fresh:
         return means
@@ -90,10 +93,11 @@ def _without_own_patches(
         chosen, family_of_patch = np.arange(len(majority)), np.full(len(origin.cell), -1)
     chosen = chosen[reference_positions(len(chosen))]
     means = []
+    size = batch_size_for(majority.shapes, _PATCHES)
     for start, patches in zip(
-        range(0, len(chosen), _BATCH), majority.subset(chosen).patches(_BATCH), strict=True
+        range(0, len(chosen), size), majority.subset(chosen).patches(size), strict=True
     ):
-        own = families[chosen[start : start + _BATCH], None] == family_of_patch
+        own = families[chosen[start : start + size], None] == family_of_patch
         with torch.inference_mode():
             means.append(module.means(torch.from_numpy(patches), torch.from_numpy(own))[0])
     return chosen, torch.cat(means).numpy()

@@ -172,7 +172,7 @@ def _blame_members(system: TrainedSystem, error: ModelError) -> None:
     # Our own members are written to be traced; only those from elsewhere are worth minutes of trying.
     suspects = [member for member in members if member.name in foreign]
     with console.status("looking for the member that cannot be exported", spinner="dots"):
-        reasons = reasons_not_to_export(backbones, suspects, config.recipe.backbone.image_size)
+        reasons = reasons_not_to_export(backbones, suspects, config.recipe.backbone.working_size)
     if reasons:
         found = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
         without = " ".join(f"-o members.{name}=false" for name in reasons)

@@ -27,15 +27,21 @@ def left_to_choose(recipe: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name for name, value in (("fit", recipe.get("fit")), ("image_size", size)) if value == AUTO)
 
 
+def offers_tiles(recipe: dict[str, Any]) -> bool:
+    """Whether tiles may be chosen with the working size: the recipe leaves that open and states no tiles."""
+    return "image_size" in left_to_choose(recipe) and "tiles" not in recipe["backbone"]
+
+
 def settled(recipe: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """A copy of a recipe in which what it leaves open has these values, or else the defaults."""
     recipe = dict(recipe)
+    tiles = {"tiles": values["tiles"]} if offers_tiles(recipe) and "tiles" in values else {}
     for name in left_to_choose(recipe):
         value = values.get(name, DEFAULTS[name])
         if name == "fit":
             recipe["fit"] = value
         else:
-            recipe["backbone"] = {**recipe["backbone"], "image_size": value}
+            recipe["backbone"] = {**recipe["backbone"], "image_size": value, **tiles}
     return recipe
 
 

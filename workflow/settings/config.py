@@ -21,7 +21,7 @@ from imagedata.layouts.said import Said
 from imagedata.resolve import resolve_dataset
 from imagedata.settings import Settings
 from imagedata.spec import DataSpec
-from workflow.settings.chosen import left_to_choose, read_chosen, settled
+from workflow.settings.chosen import left_to_choose, offers_tiles, read_chosen, settled
 from workflow.settings.documents import apply_override, parse_overrides, validated
 from workflow.settings.recipe import MemberPlan, Recipe, load_recipe_document, plan_members
 
@@ -100,6 +100,7 @@ class RunConfig:
         region: of interest, as the spec names it.
         left_to_choose: settings that the recipe leaves to training, by their names in
             :data:`workflow.settings.chosen.DEFAULTS`; the recipe here has what was chosen, or the defaults.
+        offers_tiles: whether tiles may be chosen with the working size.
     """
 
     options: RunOptions
@@ -111,6 +112,7 @@ class RunConfig:
     owns_tree: bool = False
     region: Region | None = None
     left_to_choose: tuple[str, ...] = ()
+    offers_tiles: bool = False
 
     @property
     def seed(self) -> int:
@@ -120,7 +122,7 @@ class RunConfig:
     @property
     def decode(self) -> DecodeSettings:
         """How images become pixels in this run."""
-        size, spec = self.recipe.backbone.image_size, self.spec
+        size, spec = self.recipe.backbone.working_size, self.spec
         return DecodeSettings(size, spec.window, spec.scaled_jpeg, self.recipe.fit, self.region)
 
     @property
@@ -194,7 +196,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
                 f"Known keys: {', '.join(known)}."
             )
     spec = validated(DataSpec, spec_document, found.where)
-    open_settings = left_to_choose(recipe_document)
+    open_settings, may_have_tiles = left_to_choose(recipe_document), offers_tiles(recipe_document)
     if open_settings:
         # A name that cannot be one is refused right below; nothing lies in such a folder.
         chosen = read_chosen(options.runs / spec.name / str(recipe_document.get("name")))
@@ -222,6 +224,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
         owns_tree=found.is_folder or any(Path(root).is_absolute() for root in spec.layout.roots),
         region=region,
         left_to_choose=open_settings,
+        offers_tiles=may_have_tiles,
     )
 
 

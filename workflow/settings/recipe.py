@@ -191,10 +191,11 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
             backbone = validated(
                 BackboneSettings, {**recipe.backbone.model_dump(), **own_backbone}, f"{where}, backbone"
             )
-            if backbone.image_size != recipe.backbone.image_size:
+            if backbone.working_size != recipe.backbone.working_size:
                 raise UsageError(
-                    f"{where}: its backbone wants {backbone.image_size} px but the recipe works at "
-                    f"{recipe.backbone.image_size} px. Images are decoded once: give all one image_size."
+                    f"{where}: its backbone wants {_size(backbone)} but the recipe works at "
+                    f"{_size(recipe.backbone)}. Images are decoded once: give all one image_size, or tiles "
+                    "that make up the same size."
                 )
         settings = validated(settings_class(member_type), merged(entry_of(member_type).defaults, keys), where)
         if name == BASELINE and (member_type != BASELINE or not settings.is_plain):
@@ -205,6 +206,11 @@ def plan_members(recipe: Recipe) -> list[MemberPlan]:
             )
         plans.append(MemberPlan(name=name, type=member_type, settings=settings, backbone=backbone))
     return plans
+
+
+def _size(backbone: BackboneSettings) -> str:
+    tiles = f" ({backbone.tiles} tiles of {backbone.image_size} px per side)" if backbone.tiles > 1 else ""
+    return f"{backbone.working_size} px{tiles}"
 
 
 def merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

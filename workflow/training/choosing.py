@@ -5,16 +5,17 @@ cross-fitted on them by the run's own folds; the figure is the AUROC of the mean
 out-of-fold scores. By the rule of one standard error (Breiman, Friedman, Olshen and Stone 1984, 3.4.3)
 the cheapest candidate is taken that is not worse than the best by more than one standard error of the paired
 difference, so that noise alone does not make a model slower. No test image takes part. Where figures are
-cross-validated, the choice has seen the judged images; it is one of five at most, and its sentence says so.
+cross-validated, the choice has seen the judged images; it is one of eight at most, and its sentence says so.
+
+Pictures above 1,000 px are tried in tiles as well (:mod:`features.tiles`), as far as ``ms_per_image`` allows:
+what is small in them is lost at 448 px.
 """
 
 from __future__ import annotations
 
 import hashlib
-import statistics
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,16 @@ from workflow.settings.chosen import DEFAULTS, FILE, read_chosen
 from workflow.settings.config import RunConfig, resolve_config
 from workflow.settings.recipe import MemberPlan, Recipe
 from workflow.settings.registry import BASELINE, entry_of, settings_class
+from workflow.training.candidates import Candidate, in_words, milliseconds
 
 SIZES = (224, 320, 448)
 """Working sizes in pixels that are tried."""
+
+TILED = ((320, 2), (448, 2), (448, 3))
+"""Side of a tile in pixels, and tiles per side, that are tried with pictures above :data:`LARGE`."""
+
+LARGE = 1000
+"""Side in pixels of a median training image, or the square of its area, above which tiles are tried."""
 
 _VERSION = 1
 _MOST_MINORITY, _MOST_OTHERS = 150, 300
@@ -51,29 +59,6 @@ _NEARLY_SQUARE = 1.05
 
 _QUICK_MEMBERS = (BASELINE, "patchcore", "subspace")
 _REPLICATES = 1000
-_TIMED, _ROUNDS = 8, 3
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One way to prepare images, and what it gave.
-
-    Attributes:
-        fit: see :data:`imagedata.decoding.shape.Fit`.
-        image_size: working size in pixels.
-        ms: milliseconds per image of the backbone, at batch size 8, on this machine just now.
-        scores: ``[n]`` mean of the members' standardised out-of-fold scores.
-    """
-
-    fit: str
-    image_size: int
-    ms: float
-    scores: npt.NDArray[np.float64]
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.fit}, {self.image_size} px"
 
 
 FitMaker = Callable[
@@ -116,11 +101,13 @@ def settle(config: RunConfig, data: PreparedData, fit_maker: FitMaker) -> RunCon
 def _facts(config: RunConfig) -> list[Any]:
     """What a choice depends on beside the rows."""
     recipe = config.recipe
+    # Said only where tiles are stated, so that what was chosen before there were any stays.
+    stated = ["tiles stated"] if "image_size" in config.left_to_choose and not config.offers_tiles else []
     return [
         recipe.backbone.identity(), config.shape_key, list(config.left_to_choose), recipe.ms_per_image,
         config.spec.window, config.spec.scaled_jpeg, config.seed,
         [plan.identity() for plan in _probes(config)],
-        *recipe.said_of_views_at_scoring.values(),
+        *recipe.said_of_views_at_scoring.values(), *stated,
     ]  # fmt: skip
 
 
@@ -130,8 +117,9 @@ def _with(config: RunConfig, values: dict[str, Any]) -> Recipe:
     if "fit" in open_:
         recipe = recipe.model_copy(update={"fit": values["fit"]})
     if "image_size" in open_:
-        backbone = recipe.backbone.model_copy(update={"image_size": values["image_size"]})
-        recipe = recipe.model_copy(update={"backbone": backbone})
+        sizes = {"image_size": values["image_size"]}
+        sizes |= {"tiles": values.get("tiles", 1)} if config.offers_tiles else {}
+        recipe = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=sizes)})
     return recipe
 
 
@@ -166,13 +154,16 @@ def _chosen(config: RunConfig, data: PreparedData, fit_maker: FitMaker) -> dict[
         else (config.recipe.backbone.image_size,)
     )
     fits = _fits(config, data) if "fit" in config.left_to_choose else (config.recipe.fit,)
-    if len(sizes) == len(fits) == 1:
+    tiled = _tiled(config, data)
+    if len(sizes) == len(fits) == 1 and not tiled:
         words = "the training images are no larger and nearly square"
         return {"values": defaults, "figures": [], "sentence": _kept(defaults, words)}
     data = _some(data, config.seed)
     tried = [_measured(config, data, fit, sizes[0], fit_maker) for fit in fits]
     best_fit = _cheapest(tried, data, config.seed)[0].fit
     tried += [_measured(config, data, best_fit, size, fit_maker) for size in sizes[1:]]
+    in_tiles, too_slow = _measured_in_tiles(config, data, best_fit, tiled, fit_maker)
+    tried += in_tiles
     affordable = [
         each for each in tried if config.recipe.ms_per_image is None or each.ms <= config.recipe.ms_per_image
     ]
@@ -185,11 +176,12 @@ def _chosen(config: RunConfig, data: PreparedData, fit_maker: FitMaker) -> dict[
         )
     taken, figures = _cheapest(affordable, data, config.seed)
     values = {name: getattr(taken, name) for name in config.left_to_choose}
+    values |= {"tiles": taken.tiles} if config.offers_tiles and taken.tiles > 1 else {}
     _print(figures, taken)
     judged = "" if data.test else " Figures that are cross-validated have seen this choice."
     sentence = (
         f"Chosen out of fold on {len(data.train)} training images: {taken.name}, the cheapest of "
-        f"{len(affordable)} that is within one standard error of the best.{judged}"
+        f"{len(affordable)} that is within one standard error of the best.{too_slow}{judged}"
     )
     return {"values": values, "figures": figures, "sentence": sentence}
 
@@ -200,10 +192,51 @@ def _kept(values: dict[str, Any], words: str) -> str:
 
 
 def _sizes(config: RunConfig, data: PreparedData) -> tuple[int, ...]:
-    """The sizes that the median training image can fill."""
+    """The sizes that the median training image can fill, in as many tiles as the recipe states."""
+    most = _ENLARGED * _own_size(config, data) / _stated_tiles(config)
+    return SIZES[:1] + tuple(size for size in SIZES[1:] if size <= most)
+
+
+def _stated_tiles(config: RunConfig) -> int:
+    return 1 if config.offers_tiles else config.recipe.backbone.tiles
+
+
+def _own_size(config: RunConfig, data: PreparedData) -> float:
+    """Side in pixels of a square of the area of the median training image, or of the region in it."""
     share = 1.0 if config.region is None else config.region.share
-    own = float(np.median([np.sqrt(row.width * row.height * share) for row in data.train]))
-    return SIZES[:1] + tuple(size for size in SIZES[1:] if size <= _ENLARGED * own)
+    return float(np.median([np.sqrt(row.width * row.height * share) for row in data.train]))
+
+
+def _tiled(config: RunConfig, data: PreparedData) -> tuple[tuple[int, int], ...]:
+    """Sizes and tiles that the median training image can fill, where it is large enough to be cut at all."""
+    own = _own_size(config, data)
+    if not config.offers_tiles or own <= LARGE:
+        return ()
+    return tuple((size, tiles) for size, tiles in TILED if size * tiles <= _ENLARGED * own)
+
+
+def _measured_in_tiles(
+    config: RunConfig,
+    data: PreparedData,
+    fit: str,
+    tiled: Sequence[tuple[int, int]],
+    fit_maker: FitMaker,
+) -> tuple[list[Candidate], str]:
+    """Candidates in tiles that the budget allows, and a sentence on the first that it does not."""
+    tried: list[Candidate] = []
+    budget = config.recipe.ms_per_image
+    for size, tiles in tiled:
+        backbone = config.recipe.backbone.model_copy(update={"tiles": tiles})
+        cut = replace(config, recipe=config.recipe.model_copy(update={"backbone": backbone}))
+        # Timed first: features in tiles take minutes, for nothing where they are too slow. All further ones
+        # are slower.
+        if budget is not None and (ms := milliseconds(cut, size)) > budget:
+            return tried, (
+                f" Not tried: {in_words(size, tiles)}, whose {ms:.1f} ms per image are more than "
+                f"ms_per_image={budget:g}, and whatever is larger."
+            )
+        tried.append(_measured(cut, data, fit, size, fit_maker))
+    return tried, ""
 
 
 def _fits(config: RunConfig, data: PreparedData) -> tuple[str, ...]:
@@ -239,7 +272,6 @@ def _some(data: PreparedData, seed: int) -> PreparedData:
 def _measured(config: RunConfig, data: PreparedData, fit: str, size: int, fit_maker: FitMaker) -> Candidate:
     """Compute a candidate's features, which training finds again, and cross-fit the quick members on them."""
     # torch is imported from here on.
-    from features.runner import backbone_runner
     from workflow.run.features import load_backbones
 
     backbone = config.recipe.backbone.model_copy(update={"image_size": size})
@@ -249,17 +281,10 @@ def _measured(config: RunConfig, data: PreparedData, fit: str, size: int, fit_ma
     device = pick_device(config.options.device)
     [loaded] = load_backbones(config, {backbone}).values()
     loaded.fill(data, data.train, config.decode, device, views_to_score(config, data.train))
-    run = backbone_runner(loaded.backbone, loaded.store.folder, device)
-    images = np.zeros((_TIMED, size, size, 3), dtype=np.uint8)
-    seconds = []
-    for _ in range(1 + _ROUNDS):
-        started = time.perf_counter()
-        run(images)
-        seconds.append(time.perf_counter() - started)
     alone = replace(data, test=[])
     done = fit_maker(config, alone, {backbone: loaded.store}, device)
     total = np.zeros(len(data.train))
-    with console.status(f"trying {fit}, {size} px", spinner="dots"):
+    with console.status(f"trying {fit}, {in_words(size, backbone.tiles)}", spinner="dots"):
         for plan in probes:
             scores = np.zeros(len(data.train))
             for each in fits_of(config, alone, (plan,)):
@@ -268,9 +293,7 @@ def _measured(config: RunConfig, data: PreparedData, fit: str, size: int, fit_ma
             spread = scores.std()
             # A member that collapsed says nothing.
             total += (scores - scores.mean()) / spread if np.isfinite(spread) and spread > 0.0 else 0.0
-    # The first call also allocates.
-    ms = 1000.0 * statistics.median(seconds[1:]) / _TIMED
-    return Candidate(fit, size, ms, total)
+    return Candidate(fit, size, milliseconds(config, size), total, backbone.tiles)
 
 
 def _towards_minority(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -307,6 +330,7 @@ def _cheapest(
             {
                 "fit": each.fit,
                 "image_size": each.image_size,
+                "tiles": each.tiles,
                 "ms": round(each.ms, 2),
                 "auroc": aurocs[place],
                 "minus_first": [aurocs[place] - aurocs[0], float(low), float(high)],
@@ -323,9 +347,10 @@ def _print(figures: Sequence[dict[str, Any]], taken: Candidate) -> None:
         table.add_column(heading, justify="left" if heading in {"fit", ""} else "right")
     for each in figures:
         difference, low, high = each["minus_first"]
-        is_taken = (each["fit"], each["image_size"]) == (taken.fit, taken.image_size)
+        size = each["image_size"], each["tiles"]
+        is_taken = (each["fit"], *size) == (taken.fit, taken.image_size, taken.tiles)
         table.add_row(
-            each["fit"], str(each["image_size"]), f"{each['ms']:.1f}", f"{each['auroc']:.4f}",
+            each["fit"], in_words(*size).removesuffix(" px"), f"{each['ms']:.1f}", f"{each['auroc']:.4f}",
             f"{difference:+.4f} ({low:+.4f} to {high:+.4f})", "taken" if is_taken else "",
         )  # fmt: skip
     console.print(table)

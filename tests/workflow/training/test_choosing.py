@@ -14,7 +14,7 @@ from contracts.files import read_json
 from tests.conftest import run_command
 from tests.pictures import picture
 from workflow.run.prepared import prepare_data
-from workflow.settings.chosen import DEFAULTS, left_to_choose, settled
+from workflow.settings.chosen import DEFAULTS, left_to_choose, offers_tiles, settled
 from workflow.settings.config import RunOptions, resolve_config
 from workflow.training import choosing
 from workflow.training.choosing import Candidate
@@ -173,6 +173,106 @@ def test_budget(wide, monkeypatch):
         assert chosen["values"]["image_size"] == size
 
 
+def tiles_that_tell(tried):
+    """In place of a measurement: only with two tiles per side the minority is seen, at 10 ms each."""
+
+    def measured(config, data, fit, size, fit_maker):
+        backbone = config.recipe.backbone
+        assert config.decode.size == backbone.tiles * backbone.image_size
+        tried.append((size, backbone.tiles))
+        is_minority = np.array([row.label == "odd" for row in data.train])
+        noise = np.random.default_rng(3).normal(size=len(is_minority))
+        told = noise + 9.0 * is_minority * (backbone.tiles == 2)
+        return Candidate(fit, size, 10.0 * backbone.tiles**2, told, backbone.tiles)
+
+    return measured
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Pictures of 48 x 96 count as large; three tiles would enlarge them."""
+    monkeypatch.setattr(choosing, "LARGE", 60)
+    monkeypatch.setattr(choosing, "TILED", ((32, 2), (32, 3)))
+
+
+def test_large_pictures_are_tried_in_tiles(wide, tmp_path, monkeypatch, large):
+    tried = []
+    monkeypatch.setattr(choosing, "_measured", tiles_that_tell(tried))
+    options = replace(options_of(wide, "fit=squeeze"), runs=tmp_path)
+    config = resolve_config(options)
+    data = prepare_data(config)
+    chosen = choosing.settle(config, data, None)
+    assert tried == [(32, 1), (48, 1), (32, 2)]
+    assert (chosen.recipe.backbone.image_size, chosen.recipe.backbone.tiles) == (32, 2)
+    assert chosen.decode.size == 64
+    assert all(plan.backbone.tiles == 2 for plan in chosen.members)
+    document = read_json(chosen.folder / "chosen.json")
+    assert document["values"] == {"image_size": 32, "tiles": 2}
+    assert [each["tiles"] for each in document["figures"]] == [1, 1, 2]
+    assert "squeeze, 2 x 2 tiles of 32 px" in document["sentence"]
+    # Every later command reads it, and nothing is measured again.
+    assert resolve_config(options).decode == chosen.decode
+    choosing.settle(resolve_config(options), data, None)
+    assert len(tried) == 3
+    named = resolve_config(replace(options, overrides=("fit=squeeze", "backbone={image_size: 32, tiles: 2}")))
+    assert named.decode == chosen.decode
+
+
+def test_tiles_beyond_the_budget_are_told_and_not_measured(wide, monkeypatch, large):
+    monkeypatch.setattr(choosing, "TILED", ((32, 2), (36, 2)))
+    for budget, taken in ((30.0, 1), (50.0, 2)):
+        tried = []
+        monkeypatch.setattr(choosing, "_measured", tiles_that_tell(tried))
+        monkeypatch.setattr(choosing, "milliseconds", lambda config, size: 40.0 if size == 32 else 55.55)
+        config = resolve_config(options_of(wide, "fit=squeeze", f"ms_per_image={budget}"))
+        chosen = choosing._chosen(config, prepare_data(config), None)
+        assert chosen["values"].get("tiles", 1) == taken
+        assert [size for size in tried if size[1] > 1] == [(32, 2)][: taken - 1]
+        said = (
+            "Not tried: 2 x 2 tiles of 32 px, whose 40.0 ms per image are more than ms_per_image=30"
+            if taken == 1
+            else "Not tried: 2 x 2 tiles of 36 px, whose 55.5 ms per image are more than ms_per_image=50"
+        )
+        assert said in chosen["sentence"]
+
+
+def test_tiles_that_are_stated_are_not_chosen(wide, tmp_path, monkeypatch, large):
+    """Sizes are then those of a tile, of which so many make up the picture."""
+    tried = []
+    monkeypatch.setattr(choosing, "_measured", tiles_that_tell(tried))
+    options = replace(options_of(wide, "fit=squeeze"), runs=tmp_path)
+    open_ = resolve_config(options)
+    data = prepare_data(open_)
+    choosing.settle(open_, data, None)
+    for tiles, sizes in ((1, [(32, 1), (48, 1)]), (2, [(32, 2)])):
+        tried.clear()
+        stated = resolve_config(replace(options, overrides=("fit=squeeze", f"backbone.tiles={tiles}")))
+        assert not stated.offers_tiles
+        # What was chosen with other tiles does not count.
+        assert stated.recipe.backbone.tiles == tiles
+        chosen = choosing.settle(stated, data, None)
+        assert tried == (sizes if len(sizes) > 1 else [])
+        assert chosen.recipe.backbone.tiles == tiles
+
+
+@pytest.mark.slow
+def test_story_of_large_pictures(wide, tmp_path, large):
+    """Measured, told, trained and exported in tiles or not, whichever was taken."""
+    common = (wide / "wide", "--recipe", wide / "open.yaml", "--runs", tmp_path / "runs", "-o", "fit=squeeze")
+    trained = run_command("train-all", *common)
+    assert trained.code == 0, trained.err
+    document = read_json(tmp_path / "runs" / "wide" / "open" / "chosen.json")
+    assert document["sentence"] in trained.said
+    assert [(each["image_size"], each["tiles"]) for each in document["figures"]] == [
+        (32, 1),
+        (48, 1),
+        (32, 2),
+    ]
+    assert all(each["ms"] > 0 for each in document["figures"])
+    finished = run_command("ensemble", *common)
+    assert finished.code == 0, finished.err
+
+
 def test_nothing_to_choose(tmp_path, wide):
     """Small squares; and no labels to measure with."""
     for name, count in (("fine", 12), ("odd", 6)):
@@ -198,3 +298,15 @@ def test_what_a_recipe_leaves_open():
     }
     assert recipe["fit"] == "auto"
     assert left_to_choose({"backbone": {"image_size": 320}}) == left_to_choose({}) == ()
+
+
+def test_tiles_go_with_an_open_size_unless_they_are_stated():
+    open_size = {"backbone": {"image_size": "auto"}}
+    assert offers_tiles(open_size)
+    assert settled(open_size, {"image_size": 48, "tiles": 2})["backbone"] == {"image_size": 48, "tiles": 2}
+    assert settled(open_size, {"image_size": 48})["backbone"] == {"image_size": 48}
+    stated = {"backbone": {"image_size": "auto", "tiles": 1}}
+    assert not offers_tiles(stated)
+    assert settled(stated, {"image_size": 48, "tiles": 2})["backbone"] == {"image_size": 48, "tiles": 1}
+    assert not offers_tiles({"backbone": {"image_size": 320}})
+    assert not offers_tiles({})
