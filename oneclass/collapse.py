@@ -40,6 +40,15 @@ def require_distinct_scores(name: str, scores: FloatArray) -> None:
         )
 
 
+def are_distinct(scores: FloatArray) -> bool:
+    """Whether ``[N, 1]`` scores of training images vary; see :func:`require_distinct_scores`."""
+    try:
+        require_distinct_scores("scores", scores)
+    except MemberCollapsedError:
+        return False
+    return True
+
+
 def require_spread_embeddings(name: str, embeddings: FloatArray, centre: FloatArray) -> None:
     """Refuse a network that maps all training images to one point.
 

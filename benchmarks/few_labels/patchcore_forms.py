@@ -36,6 +36,10 @@ FORMS: dict[str, dict[str, Any]] = {
     "default, 2,000 patches": {"bank_size": 2000},
     "default, whitened": {"whiten": True},
     "default, whitened, shrinkage .07": {"whiten": True, "shrinkage": 0.07},
+    "nearby 1": {"nearby": 1},
+    "nearby 2": {"nearby": 2},
+    "nearby 4": {"nearby": 4},
+    "nearby 2, whitened": {"nearby": 2, "whiten": True},
 }
 """Settings of PatchCore by name; the first is what all others are compared with."""
 

@@ -26,7 +26,9 @@ def bank_bytes_per_patch(settings: PatchCoreSettings, dim: int) -> int:
     copies = 2 if settings.image_score == "reweighted" else 1
     # What is usual around the patch.
     own = 1 if settings.image_score == "top_or_all" else 0
-    return 4 * (copies * dim + 1 + own)
+    # Row and column of its cell.
+    place = 2 if settings.nearby is not None else 0
+    return 4 * (copies * dim + 1 + own + place)
 
 
 def milliseconds_per_image(module: PatchCoreModule, shapes: FeatureShapes) -> float:
@@ -103,7 +105,10 @@ def _timed(settings: PatchCoreSettings, shapes: FeatureShapes, size: int, dim: i
     projection = None
     if dim != shapes.patch_channels or settings.whiten:
         projection = torch.randn(shapes.patch_channels, dim, generator=generator)
-    module = PatchCoreModule(settings, torch.zeros(shapes.patch_channels), projection, bank)
+    grid = shapes.patch_grid
+    cells = torch.arange(size) % grid**2
+    mean = torch.zeros(shapes.patch_channels)
+    module = PatchCoreModule(settings, mean, projection, bank, grid, cells=cells)
     return milliseconds_per_image(module, shapes)
 
 

@@ -83,6 +83,8 @@ def _scores(learned: ImageRows, judged: ImageRows, settings: PatchCoreSettings, 
             # Several neighbours, so that one contaminated image in the inner bank cannot vouch for another.
             "image_score": "knn_mean",
             "candidate_patches": _INNER_CANDIDATES,
+            # A random draw may leave a place with nothing near it.
+            "nearby": None,
             "map_size": None,
             "map_sigma": 0.0,
         }

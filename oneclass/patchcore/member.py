@@ -20,18 +20,19 @@ from contracts.errors import MemberCollapsedError
 from contracts.files import Arrays
 from contracts.member import DecidingPatch, FitContext, MemberInput, MemberKind, ScoreMeaning
 from contracts.rows import FloatArray, ImageRows
-from features.apply import batch_size_for, score_with_module
+from features.apply import batch_size_for
 from features.member import ModuleMember
 from features.score_scale import ScoreScale
-from oneclass.collapse import require_distinct_scores
+from oneclass.collapse import are_distinct, require_distinct_scores
 from oneclass.majority import majority_rows
 from oneclass.patchcore.bank_budget import resolve_bank_size
 from oneclass.patchcore.bank_choice import BankChoice
-from oneclass.patchcore.bank_growth import patches_to_add
+from oneclass.patchcore.bank_growth import Cells, patches_to_add
 from oneclass.patchcore.bank_origin import BankOrigin
 from oneclass.patchcore.candidates import Candidates
 from oneclass.patchcore.contamination import rows_to_leave_out
 from oneclass.patchcore.module import PatchCoreModule
+from oneclass.patchcore.nearby import Places
 from oneclass.patchcore.nearest_patches import deciding_patches
 from oneclass.patchcore.reference import means_of_new_images
 from oneclass.patchcore.settings import PatchCoreSettings
@@ -117,16 +118,29 @@ class PatchCore(ModuleMember[PatchCoreModule]):
         points = module.projected(patches).flatten(end_dim=1)
         # Nothing is fitted again: another projection would move every patch of the bank, and another scale
         # every score that the stacker was fitted on.
-        added = patches_to_add(module.bank, points)
+        assert self.origin is not None  # set whenever the module is
+        n_cells = rows.shapes.patch_grid**2
+        cells = torch.from_numpy(self.origin.cell).long()
+        where = None
+        if self.settings.nearby is not None:
+            places = Places(rows.shapes.patch_grid, self.settings.nearby)
+            where = Cells(places, cells, torch.arange(len(points)) % n_cells)
+        added = patches_to_add(module.bank, points, where)
         grown = torch.cat([module.bank, points[added]])
         # How far normal patches lie around the new ones is not known. The widest that the bank knows is
         # allowed, so that no relative distance grows, either.
         usual = torch.cat([module.usual, module.usual.max().expand(len(added))])
+        image, cell = np.divmod(added.numpy(), n_cells)
         self._module = PatchCoreModule(
-            self.settings, module.mean, module.projection, grown, module.grid, usual, module.scales
+            self.settings,
+            module.mean,
+            module.projection,
+            grown,
+            module.grid,
+            usual,
+            module.scales,
+            torch.cat([cells, torch.from_numpy(cell)]),
         )
-        assert self.origin is not None  # set whenever the module is
-        image, cell = np.divmod(added.numpy(), rows.shapes.patch_grid**2)
         self.origin = self.origin.joined(BankOrigin.of_patches(rows.digests[image], cell))
         return len(added)
 
@@ -138,9 +152,15 @@ class PatchCore(ModuleMember[PatchCoreModule]):
                 raise MemberCollapsedError("patchcore: collapsed, all training patches are the same.")
             return
         # 256 evenly spaced images show a collapse as well as all of them would.
-        sample = np.arange(0, len(normal), max(1, len(normal) // 256))
-        scores = score_with_module(module, normal.subset(sample), self.needs)
-        require_distinct_scores("patchcore", scores)
+        sample = normal.subset(np.arange(0, len(normal), max(1, len(normal) // 256)))
+        batches = sample.patches(batch_size_for(sample.shapes, self.needs))
+        with torch.inference_mode():
+            means = torch.cat([module.means(torch.from_numpy(patches))[0] for patches in batches])
+        # Each mean by itself: of images of a thousand patches nearly all have some at the bank's cover
+        # radius, and the farthest are alike where the mean of all is not.
+        *others, last = means.numpy().T[:, :, None]
+        if not any(are_distinct(each) for each in others):
+            require_distinct_scores("patchcore", last)
 
     def deciding_patches(
         self, patches: FloatArray, n_nearest: int, without: Collection[str] = (), most: int = 3
@@ -194,4 +214,5 @@ class PatchCore(ModuleMember[PatchCoreModule]):
             meta["grid"],
             state.get("usual"),
             state.get("scales"),
+            torch.from_numpy(arrays["origin_cell"].astype(np.int64)) if "origin_cell" in arrays else None,
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from contracts.errors import ModelError
 from features.tensors import BackboneFeatures
+from oneclass.patchcore.nearby import FarAway
 from oneclass.patchcore.patch_map import map_operator
 from oneclass.patchcore.settings import PatchCoreSettings
 
@@ -39,20 +40,26 @@ class BankSlice(nn.Module):
 
     Args:
         bank: ``[s, k]``.
+        far: which of them do not count at each of the P cells of the grid; None where all do.
     """
 
     minus_two_bank_and_norm: Tensor
 
-    def __init__(self, bank: Tensor) -> None:
+    def __init__(self, bank: Tensor, far: FarAway | None = None) -> None:
         super().__init__()
+        self.far = far
         # The extra row lets the matrix product add |b|^2. A separate addition would read and write every
         # bracket once more, which took 1.4 % of the default ensemble's time.
         weights = torch.cat([-2.0 * bank.T, (bank * bank).sum(dim=1)[None]])
         self.register_buffer("minus_two_bank_and_norm", weights.contiguous(), persistent=False)
 
     def forward(self, points_and_one: Tensor) -> Tensor:
-        """``[…, k + 1]`` points from :func:`_with_one` → ``[…, s]`` brackets |b|^2 - 2 x.b."""
-        return torch.matmul(points_and_one, self.minus_two_bank_and_norm)
+        """``[…, k + 1]`` points from :func:`_with_one` → ``[…, s]`` brackets |b|^2 - 2 x.b.
+
+        They are infinite for what is far; points are then ``[N, P, k + 1]``, of all cells.
+        """
+        brackets = torch.matmul(points_and_one, self.minus_two_bank_and_norm)
+        return brackets if self.far is None else brackets.masked_fill(self.far(), torch.inf)
 
 
 class PatchCoreModule(nn.Module):
@@ -65,13 +72,16 @@ class PatchCoreModule(nn.Module):
             their difference would be lost.
         projection: ``[C, k]`` for centred patches, or None for k = C.
         bank: ``[B, k]`` majority patches, centred and projected.
-        grid: cells per side of the patch grid; needed only with ``map_size`` or ``map_sigma``.
+        grid: cells per side of the patch grid; needed only with ``map_size``, ``map_sigma`` or ``nearby``.
         usual: ``[B]`` usual distance of normal patches from each bank patch; None: equal for all.
         scales: ``[2, 3]`` numbers of the scales of ``top_or_all``'s two means
             (:attr:`features.score_scale.ScoreScale.numbers`); None while they are not known.
+        cells: ``[B]`` int64 cell of each bank patch, needed only with ``nearby``; at least one is near each
+            cell of the grid.
 
     Raises:
-        ModelError: the map is to be upsampled or smoothed, but ``grid`` is None.
+        ModelError: the map is to be upsampled or smoothed, or patches are compared by place, but ``grid`` is
+            None.
     """
 
     mean: Tensor
@@ -90,6 +100,7 @@ class PatchCoreModule(nn.Module):
         grid: int | None = None,
         usual: Tensor | None = None,
         scales: Tensor | None = None,
+        cells: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -100,8 +111,18 @@ class PatchCoreModule(nn.Module):
         self.register_buffer("usual", torch.ones(len(bank)) if usual is None else usual)
         self.register_buffer("scales", torch.ones(2, 3) if scales is None else scales)
         parts = torch.split(bank, _SLICE)
-        self.slices = nn.ModuleList(BankSlice(part) for part in parts)
         self.widths = [len(part) for part in parts]
+        self.far: FarAway | None = None
+        far: list[FarAway | None] = [None] * len(parts)
+        if settings.nearby is not None:
+            if grid is None or cells is None:
+                raise ModelError(
+                    "patchcore: nearby needs the size of the patch grid and the bank's places on it, and the "
+                    "saved state lacks one. Train the member again."
+                )
+            self.far = FarAway(cells, grid, settings.nearby)
+            far = [FarAway(part, grid, settings.nearby) for part in torch.split(cells, _SLICE)]
+        self.slices = nn.ModuleList(BankSlice(part, of) for part, of in zip(parts, far, strict=True))
         operator = None
         if settings.map_size is not None or settings.map_sigma > 0.0:
             if grid is None:
@@ -135,7 +156,8 @@ class PatchCoreModule(nn.Module):
 
         Args:
             patches: of N images.
-            hidden: ``[N, B]`` bool, the bank patches that do not exist for each image; None for none.
+            hidden: ``[N, B]`` bool, the bank patches that do not exist for each image; None for none. With
+                ``nearby``, they do exist at cells that have no other near.
 
         Returns:
             ``[N, 1]`` the score itself, a distance, or for ``top_or_all`` ``[N, 2]`` the mean distance of the
@@ -194,8 +216,15 @@ class PatchCoreModule(nn.Module):
     def _brackets(self, points_and_one: Tensor, hidden: Tensor | None) -> Iterator[Tensor]:
         """The bracket of each slice of the bank; infinite where a bank patch is hidden."""
         parts = [None] * len(self.slices) if hidden is None else torch.split(hidden, _SLICE, dim=-1)
+        has_others = None
+        if hidden is not None and self.far is not None:
+            # [N, P, 1]: as many bank patches of others are near as the product of 0s and 1s says.
+            near_BP = (~self.far()).float().T
+            has_others = ((~hidden).float() @ near_BP > 0.5).transpose(1, 2)
         for bank_slice, part in zip(self.slices, parts, strict=True):
             bracket: Tensor = bank_slice(points_and_one)
+            if part is not None and has_others is not None:
+                part = part & has_others  # noqa: PLW2901
             yield bracket if part is None else bracket.masked_fill(part, torch.inf)
 
     def _reweighted(

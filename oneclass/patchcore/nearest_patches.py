@@ -40,6 +40,8 @@ def deciding_patches(
     cells_Pk = module.projected(patches[None])[0].double()
     bank = module.bank.double()
     distances_PB = torch.cdist(cells_Pk, bank)
+    far_PB = torch.zeros_like(distances_PB, dtype=torch.bool) if module.far is None else module.far()
+    distances_PB[far_PB] = torch.inf
     if settings.image_score == "knn_mean":
         n_neighbours = min(settings.neighbours, len(bank))
         distances = distances_PB.topk(n_neighbours, dim=1, largest=False).values.mean(dim=1)
@@ -51,7 +53,7 @@ def deciding_patches(
     found = []
     for cell in order.tolist():
         # By differences: a copy of a bank patch is then at 0, and not at a matrix product's rounding error.
-        to_bank = (bank - cells_Pk[cell]).norm(dim=1)
+        to_bank = (bank - cells_Pk[cell]).norm(dim=1).masked_fill_(far_PB[cell], torch.inf)
         distance = float(to_bank.min())
         to_bank[excluded] = float("inf")
         nearest = to_bank.argsort(stable=True)[:n_nearest].tolist()

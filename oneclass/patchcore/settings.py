@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import SerializerFunctionWrapHandler as Serializer
 
 _BUDGETS = ("bank_size", "bank_ratio", "bank_mb", "bank_ms")
 
@@ -42,6 +43,9 @@ class PatchCoreSettings(BaseModel):
             equation 7: the farthest patch, weighed by how crowded its neighbourhood is).
         top_patches: for all but ``reweighted``; 1 is the plain maximum.
         neighbours: for ``reweighted`` (b in the paper) and ``knn_mean``.
+        nearby: compare a patch only with bank patches at most so many rows and columns of the patch grid
+            away, for parts that lie alike in every picture; None compares it with all. For ``top_or_all`` and
+            ``top_mean`` (:mod:`oneclass.patchcore.nearby`).
         map_size: pixels per side of the map, upsampled in the graph; None keeps the patch grid.
         map_sigma: standard deviation of a Gaussian blur of the map, in its pixels; 0 is none.
         contamination_z: exclude majority images from the bank whose score in inner cross-fitting lies more
@@ -65,10 +69,19 @@ class PatchCoreSettings(BaseModel):
     image_score: Literal["top_or_all", "top_mean", "knn_mean", "reweighted"] = "top_or_all"
     top_patches: int = Field(default=3, ge=1)
     neighbours: int = Field(default=9, ge=2)
+    nearby: int | None = Field(default=None, ge=0, le=256)
     map_size: int | None = Field(default=None, ge=2, le=1024)
     map_sigma: float = Field(default=0.0, ge=0.0)
     contamination_z: float | None = Field(default=None, gt=0.0)
     contamination_most: float = Field(default=0.1, gt=0.0, lt=0.5)
+
+    @model_serializer(mode="wrap")
+    def _without_nearby(self, usual: Serializer) -> dict[str, Any]:
+        # Absent where patches are compared anywhere, so that such fits keep the keys that they had.
+        document: dict[str, Any] = usual(self)
+        if self.nearby is None:
+            del document["nearby"]
+        return document
 
     @model_validator(mode="before")
     @classmethod
@@ -85,6 +98,11 @@ class PatchCoreSettings(BaseModel):
             raise ValueError(f"name one of {', '.join(_BUDGETS)}, not {' and '.join(named) or 'none'}")
         if self.neighbourhood % 2 == 0:
             raise ValueError(f"neighbourhood must be odd, so that it has a centre, got {self.neighbourhood}")
+        if self.nearby is not None and not self.image_score.startswith("top"):
+            raise ValueError(
+                f"nearby goes with image_score top_or_all or top_mean: {self.image_score} asks for several "
+                "neighbours, which a place may not have"
+            )
         return self
 
     @property

@@ -22,7 +22,7 @@ not stand for. Measured in docs/results/patchcore.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -36,7 +36,11 @@ _MOST_POINTS = 30_000
 
 
 def usual_distances(
-    points: Tensor, family_of_point: IndexArray, bank: Tensor, family_of_bank: IndexArray
+    points: Tensor,
+    family_of_point: IndexArray,
+    bank: Tensor,
+    family_of_bank: IndexArray,
+    apart: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """``[B]`` float32 usual distance from each bank patch, > 0.
 
@@ -45,12 +49,19 @@ def usual_distances(
         family_of_point: ``[P]`` number of each patch's family (:func:`oneclass.majority.families_of`).
         bank: ``[B, k]``.
         family_of_bank: ``[B]`` likewise.
+        apart: positions ``[n]`` of points → ``[n, B]`` bool, bank patches that they are not compared with;
+            None where there are none.
     """
     chosen = torch.arange(0, len(points), -(-len(points) // _MOST_POINTS))
     squares = torch.zeros(len(bank), dtype=torch.float64)
     counts = torch.zeros(len(bank), dtype=torch.float64)
-    of_points = torch.from_numpy(np.asarray(family_of_point))[chosen]
-    for squared, nearest in _to_others(points[chosen], of_points, bank, torch.from_numpy(family_of_bank)):
+    of_points, of_bank = (torch.from_numpy(np.asarray(each)) for each in (family_of_point, family_of_bank))
+
+    def left_out(rows: Tensor) -> Tensor:
+        is_own = of_points[rows, None] == of_bank
+        return is_own if apart is None else is_own | apart(rows)
+
+    for squared, nearest in _to_others(points, chosen, bank, left_out):
         squares.index_add_(0, nearest, squared.double())
         counts.index_add_(0, nearest, torch.ones_like(squared, dtype=torch.float64))
     if float(squares.sum()) == 0.0:
@@ -61,18 +72,17 @@ def usual_distances(
 
 
 def _to_others(
-    points: Tensor, family_of_point: Tensor, bank: Tensor, family_of_bank: Tensor
+    points: Tensor, chosen: Tensor, bank: Tensor, left_out: Callable[[Tensor], Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Squared distance to the nearest bank patch of another family, and which it is, block by block.
+    """Squared distance of chosen points to the nearest bank patch that counts, and which it is, by blocks.
 
-    Points of a family that has the whole bank to itself are left out.
+    Points for which none counts are left out, such as those of a family that has the whole bank to itself.
     """
     norms = (bank * bank).sum(dim=1)
-    for start in range(0, len(points), _BLOCK_ROWS):
-        block = points[start : start + _BLOCK_ROWS]
+    for rows in chosen.split(_BLOCK_ROWS):
+        block = points[rows]
         brackets = torch.addmm(norms, block, bank.T, alpha=-2.0)
-        is_own = family_of_point[start : start + _BLOCK_ROWS, None] == family_of_bank
-        smallest, nearest = brackets.masked_fill_(is_own, torch.inf).min(dim=1)
+        smallest, nearest = brackets.masked_fill_(left_out(rows), torch.inf).min(dim=1)
         squared = (smallest + (block * block).sum(dim=1)).clamp_min(0.0)
         has_others = torch.isfinite(squared)
         yield squared[has_others], nearest[has_others]

@@ -193,6 +193,7 @@ def test_pictures_keep_their_shape_in_onnx_runtime(fit):
         {"image_score": "top_mean", "whiten": False, "pca_dim": 16},
         {"image_score": "knn_mean", "whiten": True, "pca_dim": 16, "map_size": 30, "map_sigma": 2.0},
         {"image_score": "reweighted", "whiten": False, "neighbourhood": 3, "map_sigma": 1.0},
+        {"image_score": "top_or_all", "nearby": 1},
     ],
 )
 def test_other_forms_of_patchcore_are_traced_at_any_batch(system, tmp_path, settings):
