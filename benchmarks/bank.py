@@ -169,7 +169,8 @@ def _one_fold(
         reached = len(module.bank)
         of_size[held_out] = member.score(score_rows)[:, 0]
         if size not in costs:
-            megabytes = size * bank_bytes_per_patch(member.settings, module.bank.shape[1]) / 1e6
+            dim, grid = module.bank.shape[1], fit_rows.shapes.patch_grid
+            megabytes = size * bank_bytes_per_patch(member.settings, dim, grid) / 1e6
             costs[size] = (megabytes, milliseconds_per_image(module, fit_rows.shapes))
     return reached
 

@@ -20,15 +20,21 @@ _TIMED_REPEATS = 7
 _TIMED_BANKS = (500, 4000)
 
 
-def bank_bytes_per_patch(settings: PatchCoreSettings, dim: int) -> int:
-    """Bytes in the exported file per bank patch of ``dim`` coordinates."""
+def bank_bytes_per_patch(settings: PatchCoreSettings, dim: int, grid: int = 0) -> int:
+    """Bytes in the exported file per bank patch of ``dim`` coordinates.
+
+    Args:
+        settings: of the member.
+        dim: coordinates of a patch in the bank.
+        grid: cells per side of the patch grid; counts only with ``nearby``.
+    """
     # The graph holds -2 b and |b|^2. The score of equation 7 looks bank patches up, so it needs b as well.
     copies = 2 if settings.image_score == "reweighted" else 1
     # What is usual around the patch.
     own = 1 if settings.image_score == "top_or_all" else 0
-    # Row and column of its cell.
-    place = 2 if settings.nearby is not None else 0
-    return 4 * (copies * dim + 1 + own + place)
+    # From which rows and from which columns it is too far; of large grids its own row and column, two int64.
+    place = max(2 * grid, 16) if settings.nearby is not None else 0
+    return 4 * (copies * dim + 1 + own) + place
 
 
 def milliseconds_per_image(module: PatchCoreModule, shapes: FeatureShapes) -> float:
@@ -83,7 +89,7 @@ def resolve_bank_size(
             )
         return size
     if settings.bank_mb is not None:
-        size = int(settings.bank_mb * 1e6 / bank_bytes_per_patch(settings, dim))
+        size = int(settings.bank_mb * 1e6 / bank_bytes_per_patch(settings, dim, shapes.patch_grid))
         return _at_least(size, f"bank_mb={settings.bank_mb:g}", "Raise it or lower pca_dim.")
     assert settings.bank_ms is not None  # the settings hold exactly one of the four
     # Time is linear in the bank's size, so two banks give the slope and the time of an empty one.

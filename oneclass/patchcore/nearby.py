@@ -37,21 +37,20 @@ class FarAway(nn.Module):
 
     row: Tensor
     column: Tensor
-    places: Tensor
+    is_far: Tensor
 
     def __init__(self, cells: Tensor, grid: int, radius: int) -> None:
         super().__init__()
-        self.grid, self.radius = grid, radius
         # Places and not the mask itself: a mask for each cell would take more bytes than the bank.
-        self.register_buffer("row", (cells // grid).int(), persistent=False)
-        self.register_buffer("column", (cells % grid).int(), persistent=False)
-        self.register_buffer("places", torch.arange(grid, dtype=torch.int32), persistent=False)
+        self.register_buffer("row", cells // grid, persistent=False)
+        self.register_buffer("column", cells % grid, persistent=False)
+        steps = torch.arange(grid)
+        self.register_buffer("is_far", (steps[:, None] - steps).abs() > radius, persistent=False)
 
     def forward(self) -> Tensor:
         """``[P, B]`` bool for the P cells of the grid, row by row."""
-        is_far_row = (self.places[:, None] - self.row).abs() > self.radius
-        is_far_column = (self.places[:, None] - self.column).abs() > self.radius
-        return (is_far_row[:, None] | is_far_column[None]).flatten(end_dim=1)
+        # [g, 1, B] and [1, g, B]: of each row, and of each column.
+        return (self.is_far[:, None, self.row] | self.is_far[None, :, self.column]).flatten(end_dim=1)
 
 
 @dataclass(frozen=True)

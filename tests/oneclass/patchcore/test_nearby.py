@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from contracts.errors import DataError, ModelError
 from contracts.member import FitContext
 from features.tensors import BackboneFeatures
+from oneclass.patchcore.bank_budget import bank_bytes_per_patch
 from oneclass.patchcore.bank_growth import Cells, cover_radius_of, patches_to_add
 from oneclass.patchcore.coreset import k_center_greedy
 from oneclass.patchcore.member import PatchCore
@@ -264,6 +265,15 @@ def test_without_it_keys_are_as_they_were():
     near = PatchCoreSettings(nearby=0)
     assert near.model_dump(mode="json")["nearby"] == 0
     assert PatchCoreSettings(**near.model_dump()) == near
+
+
+def test_a_bank_of_so_many_bytes_counts_its_places():
+    plain, near = (
+        bank_bytes_per_patch(PatchCoreSettings(nearby=nearby), 100, grid=14) for nearby in (None, 2)
+    )
+    # A bool for each row and each column of the grid.
+    assert near == plain + 28
+    assert bank_bytes_per_patch(PatchCoreSettings(nearby=2), 100, grid=4) == plain + 16
 
 
 def test_with_other_options():
