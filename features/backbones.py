@@ -223,18 +223,36 @@ class _TorchvisionLayers(nn.Module):
         return by_stride, by_stride[self.deepest].mean(dim=(2, 3))
 
 
+def size_step(settings: BackboneSettings) -> int:
+    """Pixels that ``image_size`` must be a multiple of: the side of a transformer's patches, or else 1.
+
+    Args:
+        settings: name the network; its weights are not loaded.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    return _patch_side(build_network(settings.name, "random")) or 1
+
+
+def _patch_side(network: Any) -> int | None:
+    """Side in pixels of the patches of a network whose weights belong to a grid of them; None of others."""
+    embedding = getattr(network, "patch_embed", None)
+    if getattr(embedding, "img_size", None) is None or not hasattr(network, "set_input_size"):
+        return None
+    return int(max(embedding.patch_size))  # type: ignore[union-attr]
+
+
 def _resize_input(network: Any, settings: BackboneSettings) -> None:
     """Let a network whose weights belong to a grid of patches take images of the working size.
 
     Raises:
         UsageError: the working size is no multiple of its patches.
     """
-    embedding = getattr(network, "patch_embed", None)
-    made_for = getattr(embedding, "img_size", None)
+    patch = _patch_side(network)
     size = settings.image_size
-    if made_for is None or not hasattr(network, "set_input_size") or tuple(made_for) == (size, size):
+    if patch is None or tuple(network.patch_embed.img_size) == (size, size):
         return
-    patch = max(embedding.patch_size)  # type: ignore[union-attr]
     if size % patch:
         lower = size // patch * patch
         raise UsageError(

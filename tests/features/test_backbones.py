@@ -10,7 +10,7 @@ import timm
 import torch
 
 from contracts.errors import ModelError, UsageError
-from features.backbones import Backbone, _stride
+from features.backbones import Backbone, _stride, size_step
 from features.settings import BackboneSettings
 from features.weights import build_network, packaged_state, rename_efficientnet_lite, weights_licence
 
@@ -377,6 +377,14 @@ def test_blocks_choose_layers_of_other_networks_by_number():
 def test_layers_and_sizes_that_a_network_has_not(changes, said):
     with pytest.raises(UsageError, match=said):
         transformer(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("test_vit", 16), ("vit_tiny_patch16_224", 16), ("vit_small_patch14_dinov2", 14), ("test_resnet", 1)],
+)
+def test_sizes_that_the_patches_of_a_network_divide(name, step):
+    assert size_step(BackboneSettings(name=name)) == step
 
 
 def test_strides_and_blocks_cannot_both_choose():

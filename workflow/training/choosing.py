@@ -41,7 +41,7 @@ from workflow.settings.registry import BASELINE, entry_of, settings_class
 from workflow.training.candidates import Candidate, in_words, milliseconds
 
 SIZES = (224, 320, 448)
-"""Working sizes in pixels that are tried."""
+"""Working sizes in pixels that are tried, or the nearest that a transformer's patches divide."""
 
 TILED = ((320, 2), (448, 2), (448, 3))
 """Side of a tile in pixels, and tiles per side, that are tried with pictures above :data:`LARGE`."""
@@ -143,18 +143,21 @@ def _probes(config: RunConfig) -> list[MemberPlan]:
 def _chosen(config: RunConfig, data: PreparedData, fit_maker: FitMaker) -> dict[str, Any]:
     """Values, figures and a sentence."""
     defaults = {name: DEFAULTS[name] for name in config.left_to_choose}
+    step = _size_step(config)
+    if "image_size" in defaults:
+        defaults["image_size"] = _nearest(defaults["image_size"], step)
     if data.regime != "labelled" or not all(
         can_learn(plan, data, fold) for plan in _probes(config) for fold in set(data.fold_of_row.tolist())
     ):
         words = "too few minority images are labelled to measure anything out of fold"
         return {"values": defaults, "figures": [], "sentence": _kept(defaults, words)}
     sizes = (
-        _sizes(config, data)
+        _sizes(config, data, step)
         if "image_size" in config.left_to_choose
         else (config.recipe.backbone.image_size,)
     )
     fits = _fits(config, data) if "fit" in config.left_to_choose else (config.recipe.fit,)
-    tiled = _tiled(config, data)
+    tiled = _tiled(config, data, step)
     if len(sizes) == len(fits) == 1 and not tiled:
         words = "the training images are no larger and nearly square"
         return {"values": defaults, "figures": [], "sentence": _kept(defaults, words)}
@@ -191,10 +194,26 @@ def _kept(values: dict[str, Any], words: str) -> str:
     return f"Nothing to choose, because {words}: {shown}."
 
 
-def _sizes(config: RunConfig, data: PreparedData) -> tuple[int, ...]:
+def _size_step(config: RunConfig) -> int:
+    """Pixels that sizes are multiples of, so that a transformer's patches divide them."""
+    if "image_size" not in config.left_to_choose:
+        return 1
+    # torch is imported from here on.
+    from features.backbones import size_step
+
+    return size_step(config.recipe.backbone)
+
+
+def _nearest(size: int, step: int) -> int:
+    """The multiple of ``step`` nearest to ``size``, at least one."""
+    return max(1, round(size / step)) * step
+
+
+def _sizes(config: RunConfig, data: PreparedData, step: int) -> tuple[int, ...]:
     """The sizes that the median training image can fill, in as many tiles as the recipe states."""
     most = _ENLARGED * _own_size(config, data) / _stated_tiles(config)
-    return SIZES[:1] + tuple(size for size in SIZES[1:] if size <= most)
+    first, *others = dict.fromkeys(_nearest(size, step) for size in SIZES)
+    return first, *(size for size in others if size <= most)
 
 
 def _stated_tiles(config: RunConfig) -> int:
@@ -207,12 +226,13 @@ def _own_size(config: RunConfig, data: PreparedData) -> float:
     return float(np.median([np.sqrt(row.width * row.height * share) for row in data.train]))
 
 
-def _tiled(config: RunConfig, data: PreparedData) -> tuple[tuple[int, int], ...]:
+def _tiled(config: RunConfig, data: PreparedData, step: int) -> tuple[tuple[int, int], ...]:
     """Sizes and tiles that the median training image can fill, where it is large enough to be cut at all."""
     own = _own_size(config, data)
     if not config.offers_tiles or own <= LARGE:
         return ()
-    return tuple((size, tiles) for size, tiles in TILED if size * tiles <= _ENLARGED * own)
+    sizes = ((_nearest(size, step), tiles) for size, tiles in TILED)
+    return tuple((size, tiles) for size, tiles in sizes if size * tiles <= _ENLARGED * own)
 
 
 def _measured_in_tiles(
@@ -271,7 +291,6 @@ def _some(data: PreparedData, seed: int) -> PreparedData:
 
 def _measured(config: RunConfig, data: PreparedData, fit: str, size: int, fit_maker: FitMaker) -> Candidate:
     """Compute a candidate's features, which training finds again, and cross-fit the quick members on them."""
-    # torch is imported from here on.
     from workflow.run.features import load_backbones
 
     backbone = config.recipe.backbone.model_copy(update={"image_size": size})

@@ -273,6 +273,35 @@ def test_story_of_large_pictures(wide, tmp_path, large):
     assert finished.code == 0, finished.err
 
 
+def test_a_transformer_is_offered_sizes_that_its_patches_divide(wide, monkeypatch, large):
+    """Patches of 16 px: the multiples nearest to the sizes, once each; and so the default, where none is
+    measured."""
+    tried = []
+    monkeypatch.setattr(choosing, "_measured", tiles_that_tell(tried))
+    monkeypatch.setattr(choosing, "SIZES", (30, 35, 50, 128))
+    monkeypatch.setattr(choosing, "TILED", ((37, 2),))
+    monkeypatch.setitem(DEFAULTS, "image_size", 60)
+    of_vit = ("fit=squeeze", "backbone={name: test_vit, image_size: auto}")
+    config = resolve_config(options_of(wide, *of_vit))
+    chosen = choosing._chosen(config, prepare_data(config), None)
+    assert tried == [(32, 1), (48, 1), (32, 2)]
+    assert chosen["values"] == {"image_size": 32, "tiles": 2}
+    config = resolve_config(replace(options_of(wide, *of_vit), unlabelled=True))
+    assert choosing._chosen(config, prepare_data(config), None)["values"] == {"image_size": 64}
+
+
+@pytest.mark.slow
+def test_story_of_a_transformer(wide, tmp_path, monkeypatch):
+    monkeypatch.setattr(choosing, "SIZES", (30, 50))
+    trained = run_command(
+        "train-all", wide / "wide", "--recipe", wide / "open.yaml", "--runs", tmp_path / "runs",
+        "-o", "fit=squeeze", "-o", "backbone={name: test_vit, weights: random, image_size: auto}",
+    )  # fmt: skip
+    assert trained.code == 0, trained.err
+    document = read_json(tmp_path / "runs" / "wide" / "open" / "chosen.json")
+    assert [each["image_size"] for each in document["figures"]] == [32, 48]
+
+
 def test_nothing_to_choose(tmp_path, wide):
     """Small squares; and no labels to measure with."""
     for name, count in (("fine", 12), ("odd", 6)):
