@@ -79,7 +79,7 @@ def _to_others(
     Points for which none counts are left out, such as those of a family that has the whole bank to itself.
     """
     norms = (bank * bank).sum(dim=1)
-    for rows in chosen.split(_BLOCK_ROWS):
+    for rows in torch.split(chosen, _BLOCK_ROWS):
         block = points[rows]
         brackets = torch.addmm(norms, block, bank.T, alpha=-2.0)
         smallest, nearest = brackets.masked_fill_(left_out(rows), torch.inf).min(dim=1)
