@@ -13,8 +13,7 @@ from contracts.errors import UsageError
 from contracts.files import digest_of
 from contracts.rows import FeatureShapes
 from features.settings import BackboneSettings
-from features.tensors import BackboneFeatures
-from features.tiles import averaged, cut, laid_together
+from features.tensors import BackboneFeatures, averaged, cut, laid_together
 from features.weights import TORCHVISION_PREFIX, build_network, normalisation
 
 

@@ -17,7 +17,7 @@ from features.runner import backbone_runner
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.views import MirrorImage, View
 
-_BATCH_TILES = 32
+_BATCH = 32
 _SHARD = 256
 
 
@@ -64,7 +64,7 @@ def extract_features(
         return 0
     run = backbone_runner(backbone, store.folder, device)
     # The network's memory grows with the tiles that it is given at once.
-    size = max(1, _BATCH_TILES // backbone.settings.tiles**2)
+    size = max(1, _BATCH // backbone.settings.tiles**2)
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
     digests: list[str] = []
     pooled: list[np.ndarray] = []

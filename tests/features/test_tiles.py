@@ -20,7 +20,7 @@ from features.backbones import Backbone
 from features.cache import FeatureStore
 from features.extract import ImageFile, extract_features
 from features.settings import BackboneSettings
-from features.tiles import averaged, cut, laid_together
+from features.tensors import averaged, cut, laid_together
 from imagedata.decoding.decode import DecodeSettings
 
 SIZE = 32
