@@ -33,8 +33,8 @@ class BackboneSettings(BaseModel):
             None means packaged if there is a package, random for a small CNN, and hub otherwise.
         image_size: side in pixels of the square image that the network sees.
         tiles: tiles per side of the working image, which has ``tiles`` times that side: each goes through the
-            network by itself, and their features are put together (:mod:`features.tensors`). For small defects
-            in large pictures. Time and memory grow with its square.
+            network by itself, and their features are put together (:mod:`features.tensors`). For small
+            defects in large pictures. Time and memory grow with its square.
         patch_strides: strides, in pixels per cell, of the layers that patch features are made of.
         patch_grid: whether patches lie on the grid of the ``coarsest`` of these layers (fast) or of the
             ``finest`` (small defects, four times the work).

@@ -7,8 +7,8 @@ the cheapest candidate is taken that is not worse than the best by more than one
 difference, so that noise alone does not make a model slower. No test image takes part. Where figures are
 cross-validated, the choice has seen the judged images; it is one of eight at most, and its sentence says so.
 
-Pictures above 1,000 px are tried in tiles as well (:mod:`features.tensors`), as far as ``ms_per_image`` allows:
-what is small in them is lost at 448 px.
+Pictures above 1,000 px are tried in tiles as well (:mod:`features.tensors`), as far as ``ms_per_image``
+allows: what is small in them is lost at 448 px.
 """
 
 from __future__ import annotations
