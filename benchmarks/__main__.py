@@ -320,7 +320,7 @@ def protocols(
     cache: Cache = BENCH_CACHE,
 ) -> Any:
     """Follow published protocols: ELPV with ten labelled anomalies, and trees as MVTec AD's."""
-    from benchmarks.protocols import ProtocolsBench, bench_protocols
+    from benchmarks.few_labels.protocols import ProtocolsBench, bench_protocols
 
     return bench_protocols(ProtocolsBench(tree, cache, draws, _names(members), markdown))
 
