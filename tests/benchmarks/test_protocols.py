@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.few_labels import protocols
-from benchmarks.few_labels.sets import PLANS, LabelledSet, SetPlan, load_set
 from benchmarks.few_labels.protocols import LABELLED, ProtocolsBench, bench_protocols, draws_of
+from benchmarks.few_labels.sets import PLANS, LabelledSet, SetPlan, load_set
 from contracts.errors import DataError
 from tests.pictures import write_pictures
 
