@@ -256,9 +256,11 @@ def _page(results: Sequence[_Result], bench: ProtocolsBench, members: Sequence[s
     words = ["python", "-m", "benchmarks", "protocols", "--draws", str(bench.draws)]
     words += ["--tree", "TREE"] if bench.tree is not None else []
     lines = opening("Protocols of published papers", shlex.join(words))
+    several = bench.draws > 1
+    of_draws = f"Means and standard deviations of {bench.draws} draws." if several else "One draw of each."
     lines += [
         f"Recipe `quick` as it is, with the members {', '.join(f'`{name}`' for name in members)}; nothing is",
-        f"tuned to a set. Means and standard deviations of {bench.draws} draws. The best anomaly member is",
+        f"tuned to a set. {of_draws} The best anomaly member is",
         "an oracle: it is chosen on the judged images. Published figures, of other backbones, are those of",
         "the papers.",
         "",
