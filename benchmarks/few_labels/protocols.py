@@ -244,11 +244,14 @@ _HEADINGS = (
 
 
 def _print(results: Sequence[_Result]) -> None:
-    table = Table(title="Published protocols")
-    for number, heading in enumerate(_HEADINGS):
+    # What a terminal has room for; the page and the document hold all.
+    table = Table(title="Published protocols, AUROC")
+    for number, heading in enumerate(("set", "labels", ENSEMBLE, _ANOMALY, SUPERVISED, "published")):
         table.add_column(heading, justify="left" if number == 0 else "right")
-    for row in _rows(results):
-        table.add_row(*row)
+    for r in results:
+        published, _, _ = _PUBLISHED.get((r.protocol, r.n_labels), "–").partition(" (")
+        cells = [_cell(r, way, 0) for way in (ENSEMBLE, _ANOMALY, SUPERVISED)]
+        table.add_row(r.name, str(r.n_labels), *cells, published)
     console.print(table)
 
 
