@@ -7,15 +7,13 @@ the same command makes it again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from contracts.errors import UsageError
@@ -25,10 +23,11 @@ from export.scoring.heat_maps import MOST_HEAT_MAPS, check_has_map, write_heat_m
 from export.scoring.model import NO_PROBABILITY, RUNTIMES, load_model
 from export.scoring.output import first_failures
 from export.scoring.plan import Override
-from export.scoring.run import FinishedRun, OnProgress, ScoreSummary, score_images
+from export.scoring.run import FinishedRun, ScoreSummary, score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
 from export.scoring.summary import summarise, thresholds_of
 from imagedata.file_names import of_other_endings
+from reporting.terminal import ProgressBar, new_console, progress_bar
 
 _FAILURES_SHOWN = 3
 _REASONS_SHOWN = 10
@@ -114,8 +113,8 @@ def score(
     extras = extras or Extras()
     _check(extras, model, output)
     made: dict[str, Any] = {}
-    console = Console(stderr=True, soft_wrap=True)
-    with _progress_bar(console) as on_progress:
+    console = new_console(soft_wrap=True)
+    with progress_bar("scoring", None) as bar:
         summary = score_images(
             model,
             paths,
@@ -129,12 +128,17 @@ def score(
             runtime=runtime,
             ray=ray,
             overwrite=overwrite,
-            on_progress=on_progress,
+            on_progress=partial(_show, bar),
             on_finished=lambda run: made.update(_make_extras(run, extras)),
         )
     report = ScoreReport(**asdict(summary), **made)
     _tell(console, report)
     return report
+
+
+def _show(bar: ProgressBar, done: int, failed: int, total: int) -> None:
+    bar.describe(f"scoring, {failed:,} failed" if failed else "scoring")
+    bar.reach(done, total)
 
 
 def _check(extras: Extras, model: Path, output: Path) -> None:
@@ -204,24 +208,6 @@ def parse_override(name: str, text: str | None) -> Override:
             f"--{name} '{text}': write a number, such as 0.05, or one per class, such as 0.6,0.3,0.1."
         ) from None
     return numbers[0] if len(numbers) == 1 else numbers
-
-
-@contextmanager
-def _progress_bar(console: Console) -> Iterator[OnProgress | None]:
-    """A bar for a person at a terminal; nothing for a log file."""
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (
-        TextColumn("scoring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failed]} failed"),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("scoring", total=None, failed=0)
-        yield lambda done, failed, total: progress.update(task, completed=done, total=total, failed=failed)
 
 
 def _tell(console: Console, summary: ScoreReport) -> None:
