@@ -121,8 +121,15 @@ class Explanation:
     whole: ImageArray | None = None
 
 
-def draw(explanation: Explanation) -> bytes:
-    """A PNG file; equal content gives equal bytes."""
+class ExplanationFigure(Figure):
+    """A figure that notebooks show by themselves, whether or not pyplot is in use."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def draw(explanation: Explanation) -> ExplanationFigure:
+    """The picture, laid out."""
     n_rows, n_neighbours = len(explanation.patches), max((len(n) for _, n in explanation.patches), default=0)
     below = [
         explanation.maps[start : start + _IN_A_ROW] for start in range(1, len(explanation.maps), _IN_A_ROW)
@@ -130,7 +137,7 @@ def draw(explanation: Explanation) -> bytes:
     with matplotlib.style.context(["default", _STYLE]):
         heights = [_TOP_ROW] + [_MAP_ROW] * len(below) + [_PATCH_ROW] * n_rows
         height = 0.55 + sum(heights)
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = ExplanationFigure(figsize=(_WIDTH, height), layout="constrained")
         figure.suptitle(
             f"{printable(explanation.name)}\n{printable(explanation.verdict, 200)}",
             parse_math=False,
@@ -159,7 +166,13 @@ def draw(explanation: Explanation) -> bytes:
                 title = f"normal, {near.distance:.3g} away: {near.place.words}\n{printable(near.name)}"
                 _draw_crop(figure.add_subplot(cells[1 + place]), near, title, "#555555")
         _settle(figure)
-        buffer = io.BytesIO()
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """A drawn picture as a PNG file; equal content gives equal bytes."""
+    buffer = io.BytesIO()
+    with matplotlib.style.context(["default", _STYLE]):
         figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
 

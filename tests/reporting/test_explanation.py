@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reporting.explanation import Explanation, Place, ShownMap, ShownPatch, crop, draw, printable
+from reporting.explanation import Explanation, Place, ShownMap, ShownPatch, crop, draw, png, printable
 
 
 def indexed(side: int) -> np.ndarray:
@@ -72,8 +72,8 @@ def test_draws_whatever_there_is(case):
     }[case]
     neighbours = [patch(3, "a.png"), patch(12, "%b_.png")]
     patches = [(patch(0), neighbours), (patch(15), neighbours[:1])] if case == "everything" else []
-    content = draw(explanation(maps, patches))
-    assert content == draw(explanation(maps, patches))
+    content = png(draw(explanation(maps, patches)))
+    assert content == png(draw(explanation(maps, patches)))
     image = Image.open(io.BytesIO(content))
     assert image.format == "PNG"
     assert image.width == 1100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,10 @@ from workflow.run.state import Run
 from workflow.settings.config import RunOptions
 
 if TYPE_CHECKING:
-    from reporting.explanation import Place
+    from reporting.explanation import ExplanationFigure, Place
     from workflow.explaining.attribution import AllEvidence, Evidence
+
+OnFigure = Callable[["ExplanationFigure"], None]
 
 _NEAREST = 3
 _LONGEST_WHOLE = 640  # pixels
@@ -48,13 +50,19 @@ class _Image:
     whole: ImageArray | None = None
 
 
-def explain(options: RunOptions, images: Sequence[Path], output: Path | None = None) -> dict[str, Any]:
+def explain(
+    options: RunOptions,
+    images: Sequence[Path],
+    output: Path | None = None,
+    on_figure: OnFigure | None = None,
+) -> dict[str, Any]:
     """Explain a finished run's decisions on images.
 
     Args:
         options: which run.
         images: files.
         output: folder for one picture per image (default: ``explanations`` in the run folder).
+        on_figure: is handed each picture as a figure, once its file is written.
 
     Returns:
         ``{dataset, recipe, output, threshold, notes, images, failed}``. An image: path, sha256, split, label,
@@ -82,12 +90,14 @@ def explain(options: RunOptions, images: Sequence[Path], output: Path | None = N
     with console.status("scoring with every member", spinner="dots"):
         evidence = evidence_of(run, [(each.path, each.sha256, each.pixels) for each in usable], _NEAREST)
     folder = output or run.config.folder / "explanations"
+    explained = []
     with console.status("drawing", spinner="dots"):
         known = _known_rows(run)
-        explained = [
-            _explained(run, image, found, evidence, known, folder)
-            for image, found in zip(usable, evidence.of_images, strict=True)
-        ]
+        for image, found in zip(usable, evidence.of_images, strict=True):
+            facts, figure = _explained(run, image, found, evidence, known)
+            explained.append({**facts, "picture": _keep(figure, image, folder)})
+            if on_figure is not None:
+                on_figure(figure)
     document: dict[str, Any] = {
         "dataset": run.config.spec.name,
         "recipe": run.config.recipe.name,
@@ -170,9 +180,8 @@ def _explained(
     found: Evidence,
     evidence: AllEvidence,
     known: dict[str, _KnownRow],
-    folder: Path,
-) -> dict[str, Any]:
-    """Draw one image's picture and return its part of the document."""
+) -> tuple[dict[str, Any], ExplanationFigure]:
+    """One image's part of the document, and its picture."""
     from reporting.explanation import Explanation, Place, ShownMap, ShownPatch, draw
 
     fitted = run.fitted
@@ -202,7 +211,7 @@ def _explained(
             crops.append(ShownPatch(_pixels(run, source.file), near_place, source.name, near.distance))
         patches.append({**_place(place), "distance": patch.distance, "nearest": neighbours})
         shown.append((ShownPatch(image.pixels, place, "", patch.distance), crops))
-    picture = draw(
+    figure = draw(
         Explanation(
             name=image.path.name,
             verdict=_verdict(run, probability, p_normal, decision),
@@ -218,10 +227,7 @@ def _explained(
         )
     )
     maps = [_map(name, heat, evidence) for name, heat in found.maps.items()]
-    path = folder / f"{image.path.stem}-{image.sha256[:12]}.png"
-    with atomic_writer(path) as handle:
-        handle.write(picture)
-    return {
+    facts = {
         "path": str(image.path),
         "sha256": image.sha256,
         "split": None if row is None else row.split,
@@ -234,8 +240,18 @@ def _explained(
         "map": next((_without(each, "map", "unit", "at") for each in maps if each["member"]), None),
         "maps": maps,
         "patches": patches,
-        "picture": str(path),
     }
+    return facts, figure
+
+
+def _keep(figure: ExplanationFigure, image: _Image, folder: Path) -> str:
+    """Write a picture; returns where it lies."""
+    from reporting.explanation import png
+
+    path = folder / f"{image.path.stem}-{image.sha256[:12]}.png"
+    with atomic_writer(path) as handle:
+        handle.write(png(figure))
+    return str(path)
 
 
 def _map(name: str, heat: FloatArray, evidence: AllEvidence) -> dict[str, Any]:
