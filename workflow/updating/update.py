@@ -42,14 +42,17 @@ from workflow.settings.config import RunConfig, RunOptions
 from workflow.training.train import train_all
 from workflow.updating.effects import MISSED, NORMAL, Given, effects, kept_model, print_effects
 
+Images = Path | Sequence[Path]
+"""A folder, an image, or several of them."""
 
-def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dict[str, Any]:
+
+def update(options: RunOptions, normal: Images | None, missed: Images | None) -> dict[str, Any]:
     """Add feedback images to a finished run and refit what depends on scores.
 
     Args:
         options: which run.
-        normal: folder (or file) of images that were flagged though they are of the majority.
-        missed: folder (or file) of minority images that were not flagged.
+        normal: folders or files of images that were flagged though they are of the majority.
+        missed: folders or files of minority images that were not flagged.
 
     Returns:
         ``{dataset, recipe, model, replaced, added, skipped, images, taken_in, measured, figures, regime,
@@ -65,7 +68,12 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
     started = time.monotonic()
     run = Run.open(options)
     config = run.config
-    folders = {option: path for option, path in ((NORMAL, normal), (MISSED, missed)) if path is not None}
+    named = ((NORMAL, normal), (MISSED, missed))
+    folders = {
+        option: (images,) if isinstance(images, Path) else tuple(images)
+        for option, images in named
+        if images is not None
+    }
     _check_folders(config, folders)
     try:
         data = run.data
@@ -100,14 +108,15 @@ def update(options: RunOptions, normal: Path | None, missed: Path | None) -> dic
     return document
 
 
-def _check_folders(config: RunConfig, folders: dict[str, Path]) -> None:
-    if not folders:
+def _check_folders(config: RunConfig, folders: dict[str, tuple[Path, ...]]) -> None:
+    if not any(folders.values()):
         raise UsageError(
             "update: no images named. Give --normal FOLDER (flagged, but normal) or --missed FOLDER."
         )
-    for option, path in folders.items():
-        if not path.exists():
-            raise UsageError(f"{option} {path}: does not exist. Name a folder of images, or one image.")
+    for option, paths in folders.items():
+        for path in paths:
+            if not path.exists():
+                raise UsageError(f"{option} {path}: does not exist. Name a folder of images, or one image.")
     if NORMAL in folders and len(config.spec.classes) > 2:
         raise UsageError(
             f"--normal: {config.spec.name} has {len(config.spec.classes)} classes, and which one these "
@@ -132,11 +141,11 @@ def _check_finished(run: Run, known: FeedbackImages) -> bool:
     return False
 
 
-def _look_at(config: RunConfig, folders: dict[str, Path]) -> list[Given]:
+def _look_at(config: RunConfig, folders: dict[str, tuple[Path, ...]]) -> list[Given]:
     """Open every image once, in the order of their names."""
     labels = {NORMAL: config.spec.class_names[0], MISSED: config.spec.class_names[-1]}
     listed = []
-    for option, folder in folders.items():
+    for option, folder in ((option, path) for option, paths in folders.items() for path in paths):
         files = [folder] if folder.is_file() else list(image_files(folder))
         if not files:
             raise DataError(f"{option} {folder}: holds no images. Name a folder of images, or one image.")
