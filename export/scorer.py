@@ -1,6 +1,6 @@
-"""A scorer to embed in programs of one's own: one file, three methods, no torch.
+"""A scorer to embed in programs of one's own: one file, a few methods, no torch.
 
-    from export.scorer import Scorer
+    from outnumbered import Scorer
 
     scorer = Scorer("model.onnx")
     for result in scorer.score_files(["part_1.jpg", "part_2.jpg"]):
@@ -12,15 +12,17 @@ result with the reason, and does not affect the images beside it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from contracts.errors import ImageError
+from contracts.errors import ImageError, UsageError
 from contracts.rows import FloatArray, ImageArray
 from export.scoring.model import Scores, load_model
 from export.scoring.plan import Override
@@ -61,6 +63,21 @@ class ImageScore:
     error: str | None = None
 
 
+def _checked(picture: ImageArray, number: int) -> ImageArray:
+    """A picture, if it is one.
+
+    Raises:
+        UsageError: another type or shape; most often a float array, or a single picture in place of several.
+    """
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise UsageError(
+            f"picture {number}: got {array.dtype} of shape {list(array.shape)}, but uint8 [H, W, 3] RGB is "
+            "expected. Give one such array per picture, or all in one [N, H, W, 3]; one alone as [picture]."
+        )
+    return array
+
+
 class Scorer:
     """An exported file, ready to score. Not to be shared between threads: give each its own.
 
@@ -96,6 +113,53 @@ class Scorer:
         self._with_maps = maps
         self.classes = self._model.classes
         self.members = self._model.members
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the file says about itself, and where it lies; for people and for logs.
+
+        The keys of its metadata, such as ``classes``, ``minority``, ``members``, ``threshold``, ``prior``,
+        ``metrics``, ``weights``, ``data`` and ``provenance`` (``docs/onnx-file.md`` has all of them), with
+        ``file``, ``bytes`` and ``sha256``. Older files lack some. Changing the document changes no score.
+        """
+        path = self._model.path
+        # As JSON once more, so that nobody's changes reach what the scorer reads.
+        document: dict[str, Any] = json.loads(json.dumps(self._model.document))
+        document.pop("ensemble", None)  # weights and steps, which only the graph needs
+        return {
+            "file": str(path),
+            "bytes": path.stat().st_size,
+            "sha256": self._model.sha256,
+            **document,
+        }
+
+    def score(
+        self, pictures: ImageArray | Iterable[ImageArray], batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> list[ImageScore]:
+        """Score whole pictures that are decoded already, as their files would be scored.
+
+        Each is brought to the working size as decoding does it, so the scores are those of a file that holds
+        the same pixels without loss.
+
+        Args:
+            pictures: ``[N, H, W, 3]``, or any number of ``[H, W, 3]`` of any sizes; uint8 RGB, upright.
+            batch_size: images per call of the graph.
+
+        Returns:
+            One result per picture, named ``0``, ``1``, …; one that cannot be used says why.
+
+        Raises:
+            UsageError: an array of another type or shape.
+        """
+        named = (
+            (str(number), partial(self._prepared, _checked(picture, number)))
+            for number, picture in enumerate(pictures)
+        )
+        return list(self._score(named, batch_size))
+
+    def _prepared(self, picture: ImageArray) -> DecodedImage:
+        height, width = picture.shape[:2]
+        return DecodedImage(self.pixels_of(picture), width, height, "RGB")
 
     def score_pixels(self, images: ImageArray) -> Scores:
         """Score pixels that are decoded already.

@@ -102,3 +102,41 @@ def test_no_torch_and_nothing_of_training(model):
         [sys.executable, "-c", code, str(model)], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_arrays_say_the_same_as_files_of_the_same_pixels(model, tmp_path):
+    paths = hostile.write_noise_images(tmp_path / "images", 3)
+    large = tmp_path / "large.png"
+    Image.effect_noise((97, 61), 60).convert("RGB").save(large)
+    paths.append(large)
+    scorer = Scorer(model)
+    of_files = list(scorer.score_files(paths))
+    of_arrays = scorer.score([pixels_of(path) for path in paths])
+    assert [each.probability for each in of_arrays] == [each.probability for each in of_files]
+    assert [each.name for each in of_arrays] == ["0", "1", "2", "3"]
+    stacked = np.stack([pixels_of(path) for path in paths[:3]])
+    assert [each.probability for each in scorer.score(stacked)] == [each.probability for each in of_files[:3]]
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((8, 8, 3)),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), "u1"),
+    ],
+)
+def test_arrays_that_are_no_pictures(model, picture):
+    with pytest.raises(UsageError, match=r"picture 1: got .* but uint8 \[H, W, 3\] RGB is expected"):
+        Scorer(model).score([np.zeros((8, 8, 3), np.uint8), picture])
+
+
+def test_info_is_what_the_file_says_of_itself(model):
+    scorer = Scorer(model)
+    info = scorer.info
+    assert info["file"] == str(model)
+    assert info["classes"] == list(scorer.classes) == ["dark", "light"]
+    assert len(info["sha256"]) == 64
+    info["classes"].clear()
+    assert scorer.info["classes"] == ["dark", "light"]
