@@ -170,6 +170,14 @@ def chosen_before(output: Path, settings: ScoreSettings) -> str | None:
     return runtime if same else None
 
 
+def read_rows(output: Path) -> pa.Table:
+    """All rows of a results folder, in the plan's order."""
+    shards = read_json(output / PLAN_NAME)["shards"]
+    # One file at a time; see first_failures. The metadata of the schema differs between parts.
+    parts = [pq.ParquetFile(output / f"part-{shard_id}.parquet").read() for shard_id in shards]
+    return pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+
+
 def first_failures(output: Path, count: int) -> list[tuple[str, str]]:
     """Read up to ``count`` failed rows of a results folder, in the plan's order, as (path, reason)."""
     failures: list[tuple[str, str]] = []

@@ -29,6 +29,7 @@ from workflow.ensembling.measuring import (
 from workflow.ensembling.repeats import select_repeats
 from workflow.ensembling.stability import measure_stability
 from workflow.run.feedback_scores import note_unusable_feedback, with_sentence
+from workflow.run.options_file import write_options
 from workflow.run.regime import regime_sentences
 from workflow.run.score_tables import probability_columns, write_score_table
 from workflow.run.state import Run
@@ -56,7 +57,10 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
 
     run = Run.open(options)
     config = run.config
-    for name, reason in run.left_out.items():
+    left_out = run.left_out
+    # Only where there is something trained to be asked for.
+    write_options(run.folder, options)
+    for name, reason in left_out.items():
         note(f"{name} is left out: {reason}")
     finished = run.finished
     if finished is not None:
@@ -202,8 +206,13 @@ def _said(fitted: FittedEnsemble, table: ScoreTable) -> dict[str, Any]:
 
 
 def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    with atomic_writer(path) as handle:
+        pq.write_table(pa.Table.from_pylist(flat_metrics(rows)), handle, compression="zstd")
+
+
+def flat_metrics(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per model and metric: value, interval, and difference from the baseline with its interval."""
-    flat = [
+    return [
         {
             "name": row["name"],
             "kind": row["kind"],
@@ -218,5 +227,3 @@ def _write_metrics_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
         for row in rows
         for metric in row["intervals"]
     ]
-    with atomic_writer(path) as handle:
-        pq.write_table(pa.Table.from_pylist(flat), handle, compression="zstd")

@@ -33,6 +33,7 @@ from workflow.run.fits import (
     read_result,
 )
 from workflow.run.kinds import kind_fits_of, kinds_of_run, wants_clusters, without_its_kind
+from workflow.run.options_file import write_options
 from workflow.run.prepared import PreparedData, prepare_data, save_prepared
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import print_data_facts
@@ -96,6 +97,7 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
     config, data = prepared_to_train(options)
     members = tuple(config.member(name) for name in only) or config.members
     save_prepared(config, data)
+    write_options(config.folder, options)
     facts, reading = print_data_facts(config, data), reading_of(config)
     print_reading(reading)
     if data.joined:
