@@ -87,6 +87,7 @@ def score(
     ray: str | None = None,
     overwrite: bool = False,
     extras: Extras | None = None,
+    keeps: bool = True,
 ) -> ScoreReport:
     """Score images with an exported file and say on standard error how it went.
 
@@ -106,6 +107,7 @@ def score(
         ray: address of a Ray cluster, or None.
         overwrite: delete an earlier run's results first.
         extras: what is wanted beside the rows.
+        keeps: whether the folder stays; the name of one that does not is no use to anybody.
 
     Raises:
         OutnumberedError: see :func:`export.scoring.run.score_images`.
@@ -132,7 +134,7 @@ def score(
             on_finished=lambda run: made.update(_make_extras(run, extras)),
         )
     report = ScoreReport(**asdict(summary), **made)
-    _tell(console, report)
+    _tell(console, report, keeps)
     return report
 
 
@@ -210,7 +212,7 @@ def parse_override(name: str, text: str | None) -> Override:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _tell(console: Console, summary: ScoreReport) -> None:
+def _tell(console: Console, summary: ScoreReport, keeps: bool) -> None:
     """Counts, speed, the first failures and where all of them are."""
     if summary.already_done == summary.images:
         console.print(f"Nothing to do: all {summary.images:,} images were scored by an earlier run.")
@@ -248,9 +250,10 @@ def _tell(console: Console, summary: ScoreReport) -> None:
             "Name such files one by one, by a pattern or with --list FILE, and unpack archives.",
             highlight=False,
         )
-    console.print(
-        f"Rows: {escape(printable(str(summary.output)))} (parquet, one row per image)", highlight=False
-    )
+    if keeps:
+        console.print(
+            f"Rows: {escape(printable(str(summary.output)))} (parquet, one row per image)", highlight=False
+        )
     for what, place in (
         ("The same as CSV", summary.csv),
         ("To be reviewed, most uncertain first", summary.review),

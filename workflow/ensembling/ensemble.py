@@ -29,13 +29,13 @@ from workflow.ensembling.measuring import (
 from workflow.ensembling.repeats import select_repeats
 from workflow.ensembling.stability import measure_stability
 from workflow.run.feedback_scores import note_unusable_feedback, with_sentence
-from workflow.run.options_file import write_options
 from workflow.run.regime import regime_sentences
 from workflow.run.score_tables import probability_columns, write_score_table
 from workflow.run.state import Run
 from workflow.run.student_file import note_stale_student
 from workflow.run.summary import prior_sentence
 from workflow.settings.config import RunOptions
+from workflow.settings.options_file import write_options
 from workflow.tracking.tracker import track_ensemble
 
 

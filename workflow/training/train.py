@@ -33,11 +33,11 @@ from workflow.run.fits import (
     read_result,
 )
 from workflow.run.kinds import kind_fits_of, kinds_of_run, wants_clusters, without_its_kind
-from workflow.run.options_file import write_options
 from workflow.run.prepared import PreparedData, prepare_data, save_prepared
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import print_data_facts
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
+from workflow.settings.options_file import write_options
 from workflow.settings.registry import build_member
 from workflow.tracking.tracker import track_training
 from workflow.training.contamination import typical_positions
@@ -126,8 +126,6 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         run_fits(config, data, pending_kinds)
     left_out = print_members(data, fits)
     track_training(config, data, fits)
-    if not only:
-        note(f"Next: {options.command('ensemble')}")
     return TrainSummary(
         dataset=config.spec.name,
         recipe=config.recipe.name,

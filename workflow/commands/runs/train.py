@@ -28,6 +28,11 @@ def train_or_plan(options: RunOptions, only: tuple[str, ...], dry_run: bool) -> 
         from workflow.training.dry_run import dry_run as plan
 
         return plan(options, only)
+    from reporting.terminal import note
     from workflow.training.train import train_all
 
-    return train_all(options, only)
+    summary = train_all(options, only)
+    if not only:
+        # Here and not there: whoever calls train_all on the way to an ensemble needs no advice.
+        note(f"Next: {options.command('ensemble')}")
+    return summary
