@@ -22,6 +22,7 @@ MASK = "roi.png"
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NEVER_SEEN = (("auroc", "AUROC"), ("average_precision", "average precision"), ("recall", "recall"))
+_PROVENANCE = ("data", "weights", "weights_sha256", "digests", "versions")
 _TRITON_TYPES = {"tensor(float)": "TYPE_FP32", "tensor(int64)": "TYPE_INT64"}
 
 
@@ -95,6 +96,8 @@ def _config(model: ScoringModel) -> dict[str, Any]:
         "has_probability": model.has_probability,
         "onnx_file": model.path.name,
         "sha256": model.sha256,
+        # Where it comes from, as far as it is known.
+        **{key: document[key] for key in _PROVENANCE if key in document},
     }
 
 
@@ -132,6 +135,9 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         | document,
         "data": document.get("data"),
         "weights": document.get("weights", {}),
+        "weights_sha256": document.get("weights_sha256", {}),
+        "digests": document.get("digests", {}),
+        "versions": document.get("versions", {}),
         "file": model.path.name,
         "megabytes": model.path.stat().st_size / 1e6,
         "sha256": model.sha256,

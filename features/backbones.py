@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Any
 
@@ -14,7 +13,7 @@ from contracts.files import digest_of
 from contracts.rows import FeatureShapes
 from features.settings import BackboneSettings
 from features.tensors import BackboneFeatures, averaged, cut, laid_together
-from features.weights import TORCHVISION_PREFIX, build_network, normalisation
+from features.weights import TORCHVISION_PREFIX, build_network, normalisation, state_sha256
 
 
 class Backbone(nn.Module):
@@ -43,7 +42,7 @@ class Backbone(nn.Module):
             else _TimmLayers(network, settings)
         )
         self.eval().requires_grad_(False)
-        self.weights_digest = _digest_of_state(self)
+        self.weights_digest = state_sha256(self)[:16]
         with torch.inference_mode():
             sample = self.forward(torch.zeros(1, 3, settings.working_size, settings.working_size))
         self.shapes = FeatureShapes(
@@ -284,11 +283,3 @@ def _wanted_strides(settings: BackboneSettings, available: list[int]) -> set[int
             "Choose with -o backbone.patch_strides=[...] and -o backbone.pooled_strides=[...]."
         )
     return wanted
-
-
-def _digest_of_state(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

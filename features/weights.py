@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import re
 from collections.abc import Sequence
@@ -109,6 +110,36 @@ def weights_licence(name: str, weights: str) -> str:
     licence = getattr(config, "license", None) or "not stated"
     source = getattr(config, "hf_hub_id", None) or getattr(config, "url", None) or "timm"
     return f"{licence} ({source})"
+
+
+def weights_sha256(name: str, weights: str) -> str | None:
+    """Digest of the weights that a network begins with: anybody can tell whether theirs are the same.
+
+    Args:
+        name: see :class:`features.settings.BackboneSettings`.
+        weights: ``packaged``, ``hub``, ``random`` or the path of a weights file.
+
+    Returns:
+        :func:`state_sha256` of the network; None for random weights, and where a hub's weights are neither
+        cached nor within reach any more.
+    """
+    if weights == "random":
+        return None
+    try:
+        return state_sha256(build_network(name, weights))
+    except ModelError:
+        if weights == "hub":
+            return None
+        raise
+
+
+def state_sha256(module: nn.Module) -> str:
+    """Hex SHA-256 of all parameters and buffers, with their names, in the order of these."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _create(name: str, pretrained: bool) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contracts.errors import ModelError, NotExportableError, UsageError
-from contracts.files import sha256_of_file, write_json
+from contracts.files import digest_of, sha256_of_file, write_json
 from ensemble.fitted import FittedEnsemble
 from evaluation.metrics import metrics_for
 from export.scoring.training_images import TrainingImages
@@ -18,6 +18,7 @@ from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from reporting.terminal import console, note
 from workflow.ensembling.gate_images import GateImages, gate_images
 from workflow.ensembling.trained_system import TrainedSystem, final_members
+from workflow.inventory.versions import versions
 from workflow.run.fits import usual_map_values
 from workflow.run.prepared import PreparedData
 from workflow.run.state import Run
@@ -123,7 +124,7 @@ def write_gated(
             name: {"half": low, "most": high}
             for name, (low, high) in usual_map_values(system.results, system.repeats).items()
         }
-        metadata["weights"] = _weights(system)
+        metadata |= _weights(system)
         metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
         if stability is not None:
             # Without the names of images, which the file's users have no business with.
@@ -231,17 +232,19 @@ def _graph_parts(system: TrainedSystem) -> tuple[dict[str, Any], list[Any]]:
     return backbones, members
 
 
-def _weights(system: TrainedSystem) -> dict[str, str]:
-    """Backbone → licence and source of the weights that the file's members began with."""
-    from features.weights import weights_licence
+def _weights(system: TrainedSystem) -> dict[str, Any]:
+    """Licence and source, and digest, of the weights that the file's members began with, by backbone."""
+    from features.weights import weights_licence, weights_sha256
 
-    found = {}
+    licences, digests = {}, {}
     for fit, of_repeats in final_members(system).values():
         member, backbone = of_repeats[0], fit.member.backbone
         # Whole networks are trained on from a backbone's weights; one-class members of pixels have their own.
-        if member.needs != frozenset({"images"}) or member.kind == "supervised":
-            found[backbone.name] = weights_licence(backbone.name, backbone.weights_source)
-    return found
+        starts_from_it = member.needs != frozenset({"images"}) or member.kind == "supervised"
+        if starts_from_it and backbone.name not in licences:
+            licences[backbone.name] = weights_licence(backbone.name, backbone.weights_source)
+            digests[backbone.name] = weights_sha256(backbone.name, backbone.weights_source)
+    return {"weights": licences, "weights_sha256": digests}
 
 
 def _training_images(data: PreparedData) -> TrainingImages:
@@ -310,7 +313,9 @@ def _metadata(system: TrainedSystem) -> dict[str, Any]:
         "digests": {
             "manifest": data.manifest.digest,
             "folds": data.folds_digest,
+            "settings": digest_of(config.to_json()),
             **({"added": data.added_digest} if data.added else {}),
         },
+        "versions": versions(),
         "ensemble": fitted.to_json(),
     }

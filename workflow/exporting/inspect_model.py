@@ -117,6 +117,15 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
     if "digests" in metadata:
         digests = ", ".join(f"{name} {digest[:12]}" for name, digest in metadata["digests"].items())
         sentences.append(f"Made from {digests}.")
+    for backbone, licence in metadata.get("weights", {}).items():
+        digest = metadata.get("weights_sha256", {}).get(backbone)
+        sentences.append(f"Weights of {backbone}: {licence}{f', sha256 {digest[:12]}' if digest else ''}.")
+    if "data" in metadata:
+        data = metadata["data"]
+        sentences.append(f"Data: {data['source']}; licence: {data['licence']}.")
+    if "versions" in metadata:
+        made_by = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
+        sentences.append(f"Made by {made_by}.")
     return sentences
 
 

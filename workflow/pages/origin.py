@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import yaml
 
 from contracts.files import sha256_of_file
 from reporting.content import Origin
+from workflow.inventory.versions import versions
 from workflow.run.prepared import PreparedData
 from workflow.run.state import Run
 
 _LISTED_IMAGES = {"broken": 5, "excluded": 5, "dropped": 1}
 """How many left-out images of each status the report names; the dropped ones all share one reason."""
-
-_PACKAGES = (
-    "outnumbered",
-    "numpy",
-    "torch",
-    "torchvision",
-    "timm",
-    "lightning",
-    "scikit-learn",
-    "scipy",
-    "onnxruntime",
-    "pillow",
-    "matplotlib",
-)
 
 
 def origin_of(run: Run, commands: Sequence[str], digests: Mapping[str, str]) -> Origin:
@@ -46,7 +31,7 @@ def origin_of(run: Run, commands: Sequence[str], digests: Mapping[str, str]) -> 
         seed=config.seed,
         recipe_yaml=_yaml(config.recipe.model_dump(mode="json")),
         dataset_yaml=_yaml(config.to_json()["dataset"]),
-        versions=_versions(),
+        versions=versions(),
         digests=_digests(run, digests),
     )
 
@@ -61,16 +46,6 @@ def left_out_images(data: PreparedData) -> dict[str, list[tuple[str, str]]]:
 
 def _yaml(document: dict[str, Any]) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            found[package] = "not installed"
-    return found
 
 
 def _digests(run: Run, others: Mapping[str, str]) -> dict[str, str]:
