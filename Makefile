@@ -7,7 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 DEMO_READY := $(VENV)/.ready-demo
 
-.PHONY: setup demo test test-all check bench lock clean venv
+.PHONY: setup demo test test-all check bench lock sbom wheels clean venv
 
 setup: $(READY)
 
@@ -46,6 +46,25 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks all
 
+# Bills of material as CycloneDX: of scoring and of training by the locks, each file with its digest; and of this
+# environment (tools of development included) with licences and who needs whom.
+SBOM := build/sbom
+CYCLONEDX := $(BIN)/cyclonedx-py
+CYCLONEDX_OPTIONS := --pyproject pyproject.toml --output-reproducible
+sbom: $(READY)
+	mkdir -p $(SBOM)
+	$(CYCLONEDX) requirements requirements/base.txt $(CYCLONEDX_OPTIONS) -o $(SBOM)/scoring.cdx.json
+	$(CYCLONEDX) requirements requirements/demo.txt $(CYCLONEDX_OPTIONS) -o $(SBOM)/training.cdx.json
+	$(CYCLONEDX) environment $(VENV) $(CYCLONEDX_OPTIONS) -o $(SBOM)/environment.cdx.json
+
+# What a machine without a network installs from: docs/offline.md. LOCKED=demo for training, base for scoring.
+LOCKED := base
+WHEELS := build/wheels
+wheels: | venv
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(WHEELS) .
+	$(BIN)/python -m pip wheel --quiet --no-deps --require-hashes -r requirements/$(LOCKED).txt --wheel-dir $(WHEELS)
+	cd $(WHEELS) && sha256sum *.whl > SHA256SUMS
+
 # Resolve the locks again; needs uv (pip install uv). The demo's versions are those of the whole.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 DEMO_EXTRAS := --extra train --extra demo
@@ -54,6 +73,7 @@ lock:
 	$(LOCK) $(DEMO_EXTRAS) --extra anomalib --extra tracking --extra bench --extra fast --extra cluster --extra medical --extra heic \
 		--extra dev -o requirements/dev.txt
 	$(LOCK) $(DEMO_EXTRAS) --constraint requirements/dev.txt -o requirements/demo.txt
+	$(LOCK) --constraint requirements/dev.txt -o requirements/base.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
