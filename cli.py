@@ -20,6 +20,7 @@ except ImportError:
     sys.exit("Error: packages are missing here. Run make setup, and then .venv/bin/python cli.py.")
 
 from contracts.errors import ExitCode, OutnumberedError
+from contracts.packages import missing_training_as_error
 from contracts.text import printable_lines
 
 # Folder below workflow/commands/ → heading of its commands in --help.
@@ -80,7 +81,8 @@ def main(arguments: list[str] | None = None, commands: typer.Typer = app) -> int
     """Run a command; a user's mistake becomes one sentence and an exit code, never a traceback."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        outcome = commands(args=arguments, standalone_mode=False)
+        with missing_training_as_error():
+            outcome = commands(args=arguments, standalone_mode=False)
     except OutnumberedError as error:
         errors.print(f"[bold red]Error:[/] {escape(printable_lines(str(error)))}")
         return int(error.exit_code)

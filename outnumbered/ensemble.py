@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from contracts.errors import ModelError, UsageError
+from contracts.packages import missing_training_as_error
 from contracts.rows import ImageArray
 from outnumbered.sources import dataset_of, overrides_of
 from outnumbered.tables import in_order, metrics_table, pandas, scores_table
@@ -66,6 +67,7 @@ class Ensemble:
         self._options = options
 
     @classmethod
+    @missing_training_as_error()
     def fit(
         cls,
         source: Source,
@@ -169,11 +171,13 @@ class Ensemble:
         return f"Ensemble({str(self.folder)!r})"
 
     @property
+    @missing_training_as_error()
     def folder(self) -> Path:
         """The run folder; ``docs/run-folder.md`` says what lies there."""
         return self._run.folder
 
     @property
+    @missing_training_as_error()
     def model(self) -> Path:
         """The exported file of the run, which :class:`outnumbered.Scorer` takes.
 
@@ -192,6 +196,7 @@ class Ensemble:
         return path
 
     @property
+    @missing_training_as_error()
     def sentences(self) -> list[str]:
         """What the ensemble says about itself: gate, calibrator, prior, threshold.
 
@@ -201,6 +206,7 @@ class Ensemble:
         return self._run.require_ensemble().sentences
 
     @property
+    @missing_training_as_error()
     def metrics(self) -> pd.DataFrame:
         """Every figure of every model, on test rows, or cross-validated where there is no test set.
 
@@ -292,6 +298,7 @@ class Ensemble:
         scorer = Scorer(self.model, prior=prior, threshold=threshold, maps=False)
         return scores_table(scorer.score(pictures), load_model(self.model, at_first_run=True))
 
+    @missing_training_as_error()
     def explain(self, image: Place, *, output: Place | None = None) -> Figure:
         """Show why an image got its probability: the maps, the members' shares, the nearest normal patches.
 
@@ -317,6 +324,7 @@ class Ensemble:
         explain(self._options, [Path(image)], None if output is None else Path(output), figures.append)
         return figures[0]
 
+    @missing_training_as_error()
     def update(
         self, *, normal: Place | Sequence[Place] | None = None, missed: Place | Sequence[Place] | None = None
     ) -> pd.DataFrame:
@@ -341,6 +349,7 @@ class Ensemble:
         table: pd.DataFrame = pandas().DataFrame(document["images"])
         return table
 
+    @missing_training_as_error()
     def export(
         self, path: Place | None = None, *, precision: Literal["fp32", "bf16", "int8"] = "fp32"
     ) -> Path:

