@@ -12,7 +12,14 @@ import torch
 from contracts.errors import ModelError, UsageError
 from features.backbones import Backbone, _stride, size_step
 from features.settings import BackboneSettings
-from features.weights import build_network, packaged_state, rename_efficientnet_lite, weights_licence
+from features.weights import (
+    build_network,
+    packaged_state,
+    rename_efficientnet_lite,
+    state_sha256,
+    weights_licence,
+    weights_sha256,
+)
 
 TINY = BackboneSettings(
     name="test_resnet", weights="random", image_size=64, patch_strides=(4, 8), pooled_strides=(8, 16)
@@ -423,6 +430,20 @@ def test_identity_is_as_it_was_where_no_block_is_chosen():
 )
 def test_licence_of_weights(name, weights, licence):
     assert weights_licence(name, weights).startswith(licence)
+
+
+def test_digest_of_weights_follows_the_weights_alone(tmp_path):
+    assert weights_sha256("test_efficientnet", "random") is None
+    network = build_network("test_efficientnet", "random", seed=3)
+    path = tmp_path / "own.pt"
+    torch.save(network.state_dict(), path)
+    digest = weights_sha256("test_efficientnet", str(path))
+    assert len(digest) == 64
+    assert digest == weights_sha256("test_efficientnet", str(path)) == state_sha256(network)
+    with torch.no_grad():
+        next(network.parameters()).add_(1e-3)
+    torch.save(network.state_dict(), path)
+    assert weights_sha256("test_efficientnet", str(path)) != digest
 
 
 def test_cache_key_follows_everything_that_decides_features(backbone):
