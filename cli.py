@@ -40,6 +40,7 @@ COMMANDS = (
     "runs.explain",
     "runs.localise",
     "runs.update",
+    "runs.audit",
     "files.export",
     "files.parity",
     "files.inspect",

@@ -10,6 +10,7 @@ from contracts.scores import ScoreTable
 from ensemble.calibration.fitting import fit_calibrator
 from ensemble.fitted import FittedEnsemble, decide_class
 from ensemble.logistic import Float64Array
+from ensemble.nested import judges_itself
 from ensemble.prior import probability, shift_logit
 from ensemble.stacking.quality import quality
 from ensemble.stacking.stacker import METHODS, cross_fit, single_method, valid_logits
@@ -102,3 +103,26 @@ def out_of_fold_probabilities(oof: ScoreTable, method: str) -> Float64Array:
         # The student learns from class probabilities, so two classes are spelled out as two columns.
         p[held_out] = of_fold if of_fold.ndim == 2 else np.stack([1.0 - of_fold, of_fold], axis=1)
     return p
+
+
+def judging_probabilities(oof: ScoreTable, method: str) -> Float64Array:
+    """Probabilities to judge the rows' own labels by: out of fold on both levels, as far as there is enough.
+
+    Where a class lies in one fold only, no calibrator can do without that fold. Then stacker and calibrator
+    have seen the labels of all rows; the members' scores are out of fold all the same.
+
+    Args:
+        oof: complete out-of-fold table.
+        method: as of :func:`out_of_fold_probabilities`.
+
+    Returns:
+        ``[N, K]`` class probabilities at the rows' own class shares, minority last; also for K = 2.
+    """
+    if not judges_itself(oof):
+        return out_of_fold_probabilities(oof, method)
+    training = TrainingScores.from_table(oof)
+    combine = METHODS.get(method) or single_method(training, method.removeprefix(_SINGLE))
+    logits = combine(training).logits(training.scores)
+    calibrator, _ = fit_calibrator(logits, training.labels)
+    p = probability(calibrator(logits))
+    return p if p.ndim == 2 else np.stack([1.0 - p, p], axis=1)

@@ -25,6 +25,9 @@ from imagedata.spec import DataSpec
 LEAST_MAJORITY = 5
 """Fewest usable training images of the majority that are taken."""
 
+_OPTIONAL = ("source", "subtype", "mask", "listed_label")
+"""Columns of :class:`ManifestRow` that may be None throughout."""
+
 ADVISED_MAJORITY = 20
 """From so many normal images on, a false-alarm level of 5 % can be kept."""
 
@@ -82,7 +85,7 @@ class Manifest:
         """Write as parquet, atomically; data set, root and classes go into the schema's metadata."""
         columns = {name: [getattr(row, name) for row in self.rows] for name in ManifestRow.__annotations__}
         # Without a type, a column of nothing but None would have that of nothing.
-        optional = {name: pa.array(columns.pop(name), pa.string()) for name in ("source", "subtype", "mask")}
+        optional = {name: pa.array(columns.pop(name), pa.string()) for name in _OPTIONAL}
         table = pa.table({**columns, **optional}).replace_schema_metadata(
             {
                 "dataset": self.dataset,
@@ -97,7 +100,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read what :meth:`write` wrote; older files have no column of sources, and no copies."""
+        """Read what :meth:`write` wrote; older files lack columns that may be None throughout."""
         table = pq.read_table(path)
         meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         rows = tuple(ManifestRow(**row) for row in table.to_pylist())
@@ -236,6 +239,7 @@ def _first_row(
         # Either would tell what nobody is to know.
         subtype=None if spec.unlabelled else image.subtype,
         mask=None if spec.unlabelled else image.mask,
+        listed_label=None if spec.unlabelled else image.listed_label,
     )
 
 

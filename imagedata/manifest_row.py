@@ -37,6 +37,8 @@ class ManifestRow:
             but which anomalies are moved into training.
         mask: path, relative to the set's root, of the picture that shows where the anomaly is; nothing is
             trained on it.
+        listed_label: the class that the data set gives the image, where a person corrected it to ``label``
+            (:mod:`imagedata.audit.corrections`); else None.
     """
 
     path: str
@@ -52,3 +54,4 @@ class ManifestRow:
     source: str | None = None
     subtype: str | None = None
     mask: str | None = None
+    listed_label: str | None = None

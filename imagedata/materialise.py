@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from imagedata.audit.corrections import Corrections, corrections_file
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.inspection import Inspection, InspectionJournal
 from imagedata.layouts.materialiser import Materialiser, Progress
@@ -47,6 +48,7 @@ def materialise(
     Raises:
         DataError: the data set is missing or damaged, or a class is empty.
         UsageError: the spec names a file of near copies that cannot be read.
+        DataError: the file of corrected labels cannot be read, or names classes that there are not.
     """
     near = read_near_duplicates(spec.near_duplicates)
     source = spec.find(folders.data)
@@ -58,8 +60,23 @@ def materialise(
             return journal_of(spec, folders).inspect(root, paths, decode, bar.advance)
 
     findings = images.inspect(listed, look_at, progress)
+    listed = corrections_of(spec, folders).applied(listed, lambda image: findings[image.path].sha256)
     manifest = build_manifest(spec, images.root, listed, findings, seed, near)
     return replace(manifest, rows=tuple(images.write(manifest.rows, progress)))
+
+
+def corrections_of(spec: DataSpec, folders: Folders) -> Corrections:
+    """What people said of the labels of a data set; without labels nobody can have said anything.
+
+    Raises:
+        DataError: the file cannot be read, or names classes that there are not.
+    """
+    if spec.unlabelled:
+        return Corrections()
+    path = corrections_file(folders.own, spec.name, spec.corrections)
+    corrections = Corrections.read(path)
+    corrections.require_classes(path, spec.class_names)
+    return corrections
 
 
 def journal_of(spec: DataSpec, folders: Folders) -> InspectionJournal:

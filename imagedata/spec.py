@@ -116,6 +116,8 @@ class DataSpec(Settings):
             bytes before anything else is; None keeps all.
         near_duplicates: file of near copies that ``check`` wrote; they are then treated like equal files, as
             :mod:`imagedata.near_duplicates` says. None compares bytes only.
+        corrections: file of corrected labels that ``audit`` wrote; None takes ``RUNS/corrections/NAME.csv``
+            where there is one. See :mod:`imagedata.audit.corrections`.
         window: grey values that become black and white in 16-bit images.
         scaled_jpeg: reduce large JPEGs while they are decoded, in training and in scoring by the exported
             file; several times as fast, pixels differ slightly (see :mod:`imagedata.decoding.decode`).
@@ -142,6 +144,7 @@ class DataSpec(Settings):
     group: str | int | None = None
     keep_share: float | None = Field(default=None, gt=0.0, lt=1.0)
     near_duplicates: str | None = None
+    corrections: str | None = None
     window: tuple[float, float] | None = None
     scaled_jpeg: bool = False
     roi: Box | str | None = None

@@ -21,6 +21,8 @@ class ListedImage:
         subtype: a finer name than the class where the data set has one, such as the kind of a defect.
         mask: path, relative to the set's root, of the picture that shows where the anomaly is; None where
             there is none.
+        listed_label: the class that the data set gives it, where a person corrected that to ``label``; else
+            None.
     """
 
     path: str
@@ -29,3 +31,4 @@ class ListedImage:
     group: str | None = None
     subtype: str | None = None
     mask: str | None = None
+    listed_label: str | None = None

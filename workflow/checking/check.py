@@ -18,12 +18,14 @@ from imagedata.audit.result import Audit
 from imagedata.audit.verdicts import problems_of, problems_of_leak
 from imagedata.decoding.region import Region
 from imagedata.layouts.listed_image import ListedImage
+from imagedata.materialise import corrections_of
 from imagedata.near_duplicates import write_near_duplicates
 from reporting.terminal import note, progress_bar
 from workflow.checking.examine import as_trained, examine
 from workflow.checking.results import document_of, print_results, write_page
 from workflow.checking.saved_spec import check_target, save_spec
 from workflow.run.label_curve import kept_curve
+from workflow.run.moved import folders_of
 from workflow.run.prepared import manifest_of
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import images_of_other_endings, other_endings_sentence
@@ -63,6 +65,9 @@ def check(
     folder.mkdir(parents=True, exist_ok=True)
     with FactTable(len(images), folder) as facts:
         _look_at(config, root, images, facts)
+        place = {image.path: number for number, image in enumerate(images)}
+        corrections = corrections_of(config.spec, folders_of(config))
+        images = corrections.applied(images, lambda image: facts.sha256(place[image.path]))
         audit = examine(config, root, images, facts, confirm_groups)
         # Groups that were confirmed hold for all that follows, too.
         config = replace(config, spec=audit.spec)

@@ -52,6 +52,8 @@ def save_spec(config: RunConfig, near_duplicates: Path | None, target: Path) -> 
     near = near_duplicates or config.spec.near_duplicates
     if near is not None:
         document["near_duplicates"] = os.path.abspath(near)  # noqa: PTH100  # links stay
+    if config.spec.corrections is not None:
+        document["corrections"] = os.path.abspath(config.spec.corrections)  # noqa: PTH100  # links stay
     if isinstance(config.spec.roi, str) and Path(config.spec.roi).is_file():
         document["roi"] = os.path.abspath(config.spec.roi)  # noqa: PTH100  # links stay
     text = dump_yaml(document)

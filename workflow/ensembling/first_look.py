@@ -6,7 +6,6 @@ they are images of other classes that look most like the minority: wrong labels 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from contracts.text import printable
 from ensemble.fitted import FittedEnsemble
 from evaluation.first_look import FIRST, first_look
 from imagedata.audit.families import near_copy_families
-from imagedata.manifest_row import ManifestRow
 from reporting.terminal import console, note
+from workflow.run.features import pooled_features
 from workflow.run.state import Run
 
 _CANDIDATES = 10 * FIRST
@@ -93,7 +92,7 @@ def choose_first_look(run: Run, fitted: FittedEnsemble, table: ScoreTable) -> li
     candidates = [rows[i] for i in worth]
     with console.status("choosing what to look at first", spinner="dots"):
         families = near_copy_families([run.data.file_of(row) for row in candidates], run.config.decode.window)
-        features = _features(run, [*candidates, *(rows[i] for i in usual)])
+        features = pooled_features(run.config, run.data, [*candidates, *(rows[i] for i in usual)])
         vectors, of_usual = features[: len(worth)], features[len(worth) :]
         chosen = first_look(scores[worth], vectors, of_usual, families)
     p_normal = fitted.p_normal(table.scores)
@@ -164,15 +163,3 @@ def _scores(fitted: FittedEnsemble, table: ScoreTable) -> npt.NDArray[np.float64
         return fitted.fused_scores(table.scores)
     p = np.clip(fitted.p_minority(table.scores), 1e-12, 1.0 - 1e-12)
     return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float64)
-
-
-def _features(run: Run, rows: Sequence[ManifestRow]) -> npt.NDArray[np.float32]:
-    """``[n, D]`` pooled features by the backbone of the first member that reads one."""
-    from workflow.run.features import backbones_read_by, load_backbones
-
-    config = run.config
-    # Members that read pixels alone name a backbone, too, which then has nothing in store yet.
-    plan = next((plan for plan in config.members if backbones_read_by([plan])), config.members[0])
-    backbone = load_backbones(config, {plan.backbone})[plan.backbone]
-    backbone.fill(run.data, list(rows), config.decode, "cpu")
-    return backbone.rows(run.data, list(rows), config.decode).pooled()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contracts.rows import IndexArray
+from contracts.rows import FloatArray, IndexArray
 from features.backbones import Backbone
 from features.cache import FeatureStore
 from features.extract import ImageFile, extract_features
@@ -140,3 +140,16 @@ def feature_folder(config: RunConfig, backbone: Backbone) -> Path:
     for key, value in config.shape_key.items():
         name += f"-{key}-{value}"
     return config.options.runs / "features" / name
+
+
+def pooled_features(config: RunConfig, data: PreparedData, rows: Sequence[ManifestRow]) -> FloatArray:
+    """``[n, D]`` pooled features by the backbone of the first member that reads one.
+
+    Raises:
+        DataError: an image whose features are not in store is gone.
+    """
+    # Members that read pixels alone name a backbone, too, which then has nothing in store yet.
+    plan = next((plan for plan in config.members if backbones_read_by([plan])), config.members[0])
+    backbone = load_backbones(config, {plan.backbone})[plan.backbone]
+    backbone.fill(data, list(rows), config.decode, "cpu")
+    return backbone.rows(data, list(rows), config.decode).pooled()

@@ -18,7 +18,7 @@ from imagedata.inspection import Inspection, InspectionJournal
 from imagedata.layouts.materialiser import Progress
 from imagedata.manifest import Manifest
 from imagedata.manifest_row import ManifestRow
-from imagedata.materialise import Folders, journal_of
+from imagedata.materialise import Folders, corrections_of, journal_of
 from imagedata.spec import DataSpec
 
 _NAMED = 3
@@ -33,7 +33,7 @@ class DataChanges:
         added: listed now, and not in the manifest.
         removed: in the manifest, and not listed any more.
         replaced: listed as before, with other bytes.
-        relabelled: listed as before, with another label.
+        relabelled: listed as before, with another label, or corrected by a person.
         problem: why the data set can no longer be listed; empty where it can.
     """
 
@@ -89,18 +89,28 @@ def changes_since(
         decode: how its images are decoded; part of the journal's keys.
 
     Returns:
-        No change for packs and shards: another content gives them another root (see
-        :mod:`imagedata.layouts.materialiser`), which is noticed where a run is loaded.
+        Of packs and shards only labels that people corrected: another content gives them another root
+        (see :mod:`imagedata.layouts.materialiser`), which is noticed where a run is loaded.
     """
     rows = [row for row in manifest.rows if row.split != "augmented"]
     images = spec.layout.materialiser(spec, source, folders.own)
+    try:
+        corrections = corrections_of(spec, folders)
+    except DataError as error:
+        return DataChanges(problem=str(error))
+    # A person's word against the manifest's, or one that was taken back.
+    corrected = {
+        row.path
+        for row in rows
+        if row.sha256 and corrections.label_of(row.sha256, row.listed_label or row.label) != row.label
+    }
     then = images.sources(rows)
     if then is None:
-        return DataChanges()
+        return DataChanges(relabelled=tuple(sorted(corrected)))
     labels_then: defaultdict[str, set[str]] = defaultdict(set)
     labels_now: defaultdict[str, set[str]] = defaultdict(set)
     for path, row in then:
-        labels_then[path].add(row.label)
+        labels_then[path].add(row.listed_label or row.label)
     try:
         # Not list_images, which refuses a class without images: here that is a finding, not an error.
         for image in spec.layout.images(spec.class_names, source):
@@ -112,7 +122,11 @@ def changes_since(
         added=tuple(sorted(labels_now.keys() - labels_then.keys())),
         removed=tuple(sorted(labels_then.keys() - labels_now.keys())),
         replaced=tuple(_with_other_bytes(journal_of(spec, folders), source, kept, decode)),
-        relabelled=tuple(path for path in sorted(kept) if labels_then[path] != labels_now[path]),
+        relabelled=tuple(
+            path
+            for path, row in sorted(kept.items(), key=lambda each: each[0])
+            if labels_then[path] != labels_now[path] or row.path in corrected
+        ),
     )
 
 

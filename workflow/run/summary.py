@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from contracts.errors import UsageError
-from contracts.text import printable
+from contracts.text import number_of, printable
+from imagedata.audit.corrections import corrections_file
 from imagedata.decoding.shape import shape_sentence
 from imagedata.file_names import of_other_endings
 from imagedata.views import MIRROR_SENTENCE
@@ -46,6 +47,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         "images_of_other_endings": images_of_other_endings(config),
         **({"augmented": len(data.augmented)} if data.augmented else {}),
         **({"views": len(data.views)} if data.views else {}),
+        **corrected_labels(data),
         "folds": config.recipe.folds,
         "minority_per_fold": [
             int(np.sum(is_minority & (data.fold_of_row == fold))) for fold in range(config.recipe.folds)
@@ -61,6 +63,25 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         "trained_prior": train[minority] / sum(train.values()) if is_labelled else None,
         "deployment_prior": deployment_prior(config, data) if is_labelled else None,
     }
+
+
+def corrected_labels(data: PreparedData) -> dict[str, dict[str, int]]:
+    """Labels that people corrected, by split, among the rows that are used; empty where there are none."""
+    counts = {
+        split: sum(row.listed_label is not None for row in rows)
+        for split, rows in (("train", data.own_train), ("test", data.test))
+    }
+    return {"corrected": counts} if any(counts.values()) else {}
+
+
+def corrected_sentence(config: RunConfig, counts: Mapping[str, int]) -> str:
+    """How many labels are corrected, and how to take that back."""
+    path = corrections_file(config.options.runs, config.spec.name, config.spec.corrections)
+    test = f" and of {number_of(counts['test'], 'test image')}" if counts["test"] else ""
+    return (
+        f"Labels of {number_of(counts['train'], 'training image')}{test} are corrected, as {path} says. "
+        "To take that back, delete its rows, or the file."
+    )
 
 
 def images_of_other_endings(config: RunConfig) -> dict[str, int]:
@@ -221,21 +242,9 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         )
     if status.get("dropped"):
         note(f"Training images dropped to make the imbalance: {status['dropped']}.")
-    if data.augmented:
-        sources = len({row.source for row in data.augmented})
-        alike = len(data.augmented) - len({row.sha256 for row in data.augmented})
-        note(
-            f"{len(data.augmented)} augmented copies of {sources} {facts['minority']} training images, for "
-            "supervised members that learn from the images themselves; no figure counts them and they are "
-            "never scored." + (f" {alike} of them are equal to another copy." if alike else "")
-        )
-    if data.views:
-        names = ", ".join(plan.name for plan in config.members if learns_from_views(plan))
-        changes = ", ".join(config.recipe.view_changes)
-        note(
-            f"{len(data.views):,} training images have a view ({changes}), from which {names} learn as well; "
-            "no figure counts them and they are never scored."
-        )
+    if "corrected" in facts:
+        note(corrected_sentence(config, facts["corrected"]))
+    _say_copies(config, data)
     for sentence in [*regime_sentences(config, data), *shape_sentences(config, facts["median_aspect"])]:
         note(sentence)
     repeats = f"{data.n_repeats} repeats of " if data.n_repeats > 1 else ""
@@ -252,3 +261,22 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
     if sentence := prior_sentence(config, data):
         note(sentence)
     return facts
+
+
+def _say_copies(config: RunConfig, data: PreparedData) -> None:
+    """What members learn from besides the training images."""
+    if data.augmented:
+        sources = len({row.source for row in data.augmented})
+        alike = len(data.augmented) - len({row.sha256 for row in data.augmented})
+        note(
+            f"{len(data.augmented)} augmented copies of {sources} {data.manifest.class_names[-1]} training images, for "
+            "supervised members that learn from the images themselves; no figure counts them and they are "
+            "never scored." + (f" {alike} of them are equal to another copy." if alike else "")
+        )
+    if data.views:
+        names = ", ".join(plan.name for plan in config.members if learns_from_views(plan))
+        changes = ", ".join(config.recipe.view_changes)
+        note(
+            f"{len(data.views):,} training images have a view ({changes}), from which {names} learn as well; "
+            "no figure counts them and they are never scored."
+        )

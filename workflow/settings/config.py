@@ -151,6 +151,8 @@ class RunConfig:
         # Left out where they change nothing, so that digests are those of before there were such keys.
         if not self.spec.scaled_jpeg:
             del dataset["scaled_jpeg"]
+        if self.spec.corrections is None:
+            del dataset["corrections"]
         if self.region is None:
             del dataset["roi"]
         elif self.region.mask:
@@ -240,7 +242,16 @@ def _require_member(recipe_document: dict[str, Any], path: list[str]) -> None:
 
 # Keys that training does not depend on: words for people, and what comes after training.
 NOT_OF_TRAINING = {
-    "dataset": ("title", "source", "licence", "tree", "deployment_prior", "deployment_shares"),
+    # Which labels are corrected is a matter of the rows, wherever the corrections are kept.
+    "dataset": (
+        "title",
+        "source",
+        "licence",
+        "tree",
+        "deployment_prior",
+        "deployment_shares",
+        "corrections",
+    ),
     # Every fit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
     "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by", "kinds", "ms_per_image"),
 }
@@ -266,7 +277,7 @@ def difference_of_settings(saved: dict[str, Any], wanted: dict[str, Any]) -> str
     )
     for part, keys in NOT_OF_TRAINING.items():
         for key in keys:
-            wanted[part].pop(key)
+            wanted[part].pop(key, None)
             saved.get(part, {}).pop(key, None)
     trained = saved.get("recipe", {}).get("members") or {}
     # A member that was trained may be left out of the ensemble.

@@ -65,6 +65,7 @@ class TrainSummary:
         seconds: wall time of this call.
         left_out: member → why it is left out of the ensemble.
         images_of_other_endings: ending → images of the data set that are used for nothing.
+        corrected: training and test images whose label a person corrected; empty where there are none.
         reading: sentences about how the data set was read.
         unused_images: folder → number of images in the data set that no class or split takes.
     """
@@ -77,6 +78,7 @@ class TrainSummary:
     seconds: float
     left_out: dict[str, str]
     images_of_other_endings: dict[str, int]
+    corrected: dict[str, int]
     reading: list[str]
     unused_images: dict[str, int]
 
@@ -135,6 +137,7 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
         seconds=round(time.monotonic() - started, 3),
         left_out=left_out,
         images_of_other_endings=facts["images_of_other_endings"],
+        corrected=facts.get("corrected", {}),
         **reading,
     )
 

@@ -1,0 +1,1 @@
+"""The page of the label audit, on which people answer by keys."""
