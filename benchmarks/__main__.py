@@ -325,6 +325,24 @@ def protocols(
     return bench_protocols(ProtocolsBench(tree, cache, draws, _names(members), markdown))
 
 
+@app.command()
+@answers()
+def label_audit(
+    sets: Sets = None,
+    draws: Draws = 1,
+    members: Members = None,
+    markdown: Page = None,
+    data: Data = None,
+    cache: Cache = BENCH_CACHE,
+) -> Any:
+    """Flip labels of real data sets and count how many the label audit lists first."""
+    from benchmarks.audit.run import MEMBERS, SETS, AuditBench, bench_audit
+
+    return bench_audit(
+        AuditBench(data, cache, _names(sets) or SETS, draws, _names(members) or MEMBERS, markdown)
+    )
+
+
 @app.command("all")
 def run_all(
     dataset: Annotated[

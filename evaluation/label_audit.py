@@ -1,19 +1,15 @@
 """How strongly cross-fitted models contradict the label of each training row.
 
 Models that learnt from wrong labels among others still contradict most of them: each row is judged by models
-that did not see it, and what a wrong label teaches about its neighbours is outvoted by theirs. Three
-witnesses are heard, each as log-odds of another class against the row's own:
+that did not see it, and what a wrong label teaches about its neighbours is outvoted by theirs. Two
+witnesses are heard, each as log-odds of another class against the row's own: the ensemble, by its calibrated
+probabilities out of fold, and with half the weight the most similar images of other groups, by the share of
+each class among them. Members are counted for people to see, but a mean over them ranks no better.
 
-- the ensemble, by its calibrated probabilities out of fold;
-- its members, each calibrated alone. A stack trusts the member that fits the labels best, wrong ones
-  included; the mean of all members follows no single one;
-- the most similar images of other groups, by the share of each class among them.
-
-Labels of a rare class are contradicted more easily than those of a frequent one: a calibrated probability
-begins at the class's share. Whether to begin there or at equal shares is a choice between many false alarms
-in the rare class and many missed there; we take the mean of both, which is in the middle on the scale of
-log-odds (the per-class thresholds of confident learning, Northcutt, Jiang & Chuang 2021, go all the way).
-``docs/results/label-audit.md`` holds what was measured.
+The probabilities begin at the classes' shares among the rows. Confident learning (Northcutt, Jiang & Chuang
+2021) instead measures each label against the mean of its class, so that rare classes are not contradicted
+more easily. Here that costs: where any label may be wrong, wrong ones make up more of a rare class than of a
+frequent one. ``docs/results/label-audit.md`` holds what was measured, with the other rankings.
 """
 
 from __future__ import annotations
@@ -30,8 +26,10 @@ from evaluation.rows import Float64Array
 NEIGHBOURS = 10
 """Most similar images that are asked."""
 
-_LEAST = 1e-4
-"""Probabilities are kept this far from 0 and 1, so that no single witness settles a row."""
+_LEAST = 1e-6
+"""Probabilities are kept this far from 0, so that log-odds stay finite."""
+
+_WEIGHT_OF_NEIGHBOURS = 0.5
 
 _BLOCK = 1024
 
@@ -41,8 +39,8 @@ class Suspicions:
     """Which labels are contradicted, N rows of K classes.
 
     Attributes:
-        score: ``[N]`` log-odds that another class is right; above 0 the witnesses contradict the label on
-            the whole. The order is what counts.
+        score: ``[N]`` log-odds that the suggested class is right, and not the label; above 0 the witnesses
+            contradict the label on the whole.
         suggested: ``[N]`` the class, other than the label, that the witnesses prefer.
         p_label: ``[N]`` the ensemble's probability of the label.
         p_suggested: ``[N]`` the same of the suggested class.
@@ -69,7 +67,7 @@ def suspicions_of(
     members: Sequence[Float64Array],
     neighbours: Float64Array,
 ) -> Suspicions:
-    """Hear all witnesses on every row.
+    """Hear both witnesses on every row, and count the members.
 
     Args:
         labels: ``[N]`` as training saw them; every class occurs.
@@ -80,14 +78,9 @@ def suspicions_of(
     """
     n_rows, n_classes = ensemble.shape
     rows = np.arange(n_rows)
-    shares = np.bincount(labels, minlength=n_classes) / n_rows
     # Of neighbours one of ten is as little as can be seen: half of one is kept for each class.
     seen = (neighbours * NEIGHBOURS + 0.5) / (NEIGHBOURS + 0.5 * n_classes)
-    support = (
-        _log_support(ensemble, shares)
-        + np.mean([_log_support(p, shares) for p in members], axis=0)
-        + np.log(seen) - np.log(shares)
-    )  # fmt: skip
+    support = np.log(np.clip(ensemble, _LEAST, 1.0)) + _WEIGHT_OF_NEIGHBOURS * np.log(seen)
     others = support.copy()
     others[rows, labels] = -np.inf
     suggested = others.argmax(axis=1)
@@ -100,11 +93,6 @@ def suspicions_of(
         members_against=np.asarray(against, dtype=np.int64),
         neighbours_against=np.rint(neighbours[rows, suggested] * NEIGHBOURS).astype(np.int64),
     )
-
-
-def _log_support(p: Float64Array, shares: Float64Array) -> Float64Array:
-    """``[N, K]`` log probabilities, half way between the rows' class shares and equal ones."""
-    return np.log(np.clip(p, _LEAST, 1.0)) - 0.5 * np.log(shares)
 
 
 def neighbour_shares(

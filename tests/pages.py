@@ -87,6 +87,32 @@ def measure_in_browser(report: Path, folder: Path) -> dict[int, dict[str, str]]:
     return measured
 
 
+def show_in_browser(report: Path, folder: Path, body: str) -> str:
+    """What a function that is not in the report returns of it, run once it is loaded, with its scripts.
+
+    Args:
+        report: the page.
+        folder: for files of the browser.
+        body: of the function; knows the page's ``window``, and its document as ``page``.
+    """
+    script = f"""
+      addEventListener("load", () => {{
+        const window = document.querySelector("iframe").contentWindow, page = window.document;
+        const found = (() => {{ {body} }})();
+        const note = document.createElement("output");
+        note.textContent = found;
+        document.body.append(note);
+      }});
+    """
+    wrapper = folder / "wrapper.html"
+    frame = f'<iframe width="1280" height="900" srcdoc="{html.escape(report.read_text())}"></iframe>'
+    wrapper.write_text(f"<!DOCTYPE html><body>{frame}<script>{script}</script></body>")
+    [found] = re.findall(
+        r"<output>(.*?)</output>", _chromium(folder, "--dump-dom", wrapper.as_uri()), re.DOTALL
+    )
+    return html.unescape(found)
+
+
 def scale_in_print(report: Path, folder: Path) -> float:
     """How much smaller than asked for the browser prints a page; below 1 something is wider than the paper.
 

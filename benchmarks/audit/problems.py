@@ -63,12 +63,10 @@ def make_flipped(
     sets = [found for plan in plans if (found := load_set(plan, data, cache, members)) is not None]
     for seed in range(draws):
         for of in sets:
-            yield from _flipped_of(of, seed, cache, shares, members)
+            yield from _flipped_of(of, seed, cache, shares)
 
 
-def _flipped_of(
-    of: LabelledSet, seed: int, cache: Path, shares: Sequence[float], members: Sequence[str]
-) -> Iterator[Flipped]:
+def _flipped_of(of: LabelledSet, seed: int, cache: Path, shares: Sequence[float]) -> Iterator[Flipped]:
     draw = draw_of(of.labels, of.groups, MOST_MINORITY, seed)
     train = np.concatenate([draw.majority, draw.candidates])
     # One order for all shares, so that more flips are the same flips and others.

@@ -122,7 +122,8 @@ class Corrections:
             if each.label not in class_names:
                 raise DataError(
                     f"{path}: {each.path} is corrected to '{each.label}', but the classes are "
-                    f"{', '.join(class_names)}.{nearest_match(each.label, class_names)} Fix the row or delete it."
+                    f"{', '.join(class_names)}.{nearest_match(each.label, class_names)} Fix the row, or "
+                    "delete it."
                 )
 
     def applied(

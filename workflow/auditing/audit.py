@@ -107,9 +107,8 @@ def _sentences(found: LabelList, data: PreparedData) -> list[str]:
     if data.joined or data.added:
         sentences.append("Feedback images are not listed: people labelled them by hand with update.")
     if found.answered:
-        sentences.append(
-            f"Not listed again: {number_of(found.answered, 'training image')} that people answered for before."
-        )
+        before = number_of(found.answered, "training image")
+        sentences.append(f"Not listed again: {before} that people answered for before.")
     return sentences
 
 
@@ -167,8 +166,8 @@ def _confirm(run: Run, path: Path, place: Path) -> dict[str, Any]:
     confirmed = read_answers(path, run.data.manifest)
     if not confirmed.answers:
         raise DataError(
-            f"{path}: nothing to keep: all {number_of(confirmed.unsure, 'answer')} are unsure. Answer some with "
-            "wrong or right."
+            f"{path}: nothing to keep, as the answer to {number_of(confirmed.unsure, 'image')} is unsure. "
+            "Answer some with wrong or right."
         )
     kept = keep_answers(place, confirmed)
     found_right = len(confirmed.answers) - confirmed.corrected
@@ -181,7 +180,7 @@ def _confirm(run: Run, path: Path, place: Path) -> dict[str, Any]:
     if confirmed.test:
         note(
             f"Of these, {number_of(confirmed.test, 'answer')} for images of the test set, which figures are "
-            "measured on: if only those were looked at that a model contradicts, its figures will look too good."
+            "measured on: if only those were looked at that a model contradicts, its figures look too good."
         )
     note(f"Next: {command}")
     return {

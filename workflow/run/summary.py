@@ -265,13 +265,14 @@ def print_data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
 
 def _say_copies(config: RunConfig, data: PreparedData) -> None:
     """What members learn from besides the training images."""
+    minority = data.manifest.class_names[-1]
     if data.augmented:
         sources = len({row.source for row in data.augmented})
         alike = len(data.augmented) - len({row.sha256 for row in data.augmented})
         note(
-            f"{len(data.augmented)} augmented copies of {sources} {data.manifest.class_names[-1]} training images, for "
-            "supervised members that learn from the images themselves; no figure counts them and they are "
-            "never scored." + (f" {alike} of them are equal to another copy." if alike else "")
+            f"{len(data.augmented)} augmented copies of {sources} {minority} training "
+            "images, for supervised members that learn from the images themselves; no figure counts them and "
+            "they are never scored." + (f" {alike} of them are equal to another copy." if alike else "")
         )
     if data.views:
         names = ", ".join(plan.name for plan in config.members if learns_from_views(plan))
