@@ -6,10 +6,12 @@ witnesses are heard, each as log-odds of another class against the row's own: th
 probabilities out of fold, and with half the weight the most similar images of other groups, by the share of
 each class among them. Members are counted for people to see, but a mean over them ranks no better.
 
-The probabilities begin at the classes' shares among the rows. Confident learning (Northcutt, Jiang & Chuang
-2021) instead measures each label against the mean of its class, so that rare classes are not contradicted
-more easily. Here that costs: where any label may be wrong, wrong ones make up more of a rare class than of a
-frequent one. ``docs/results/label-audit.md`` holds what was measured, with the other rankings.
+A calibrated probability begins at the class's share among the rows, so that labels of a rare class are
+contradicted more easily than those of a frequent one. Where any label may be wrong that is right: wrong ones
+make up more of a rare class. Yet it fills the list with doubtful images of the minority, and those hidden in
+the majority are what people look for. So we begin half way, on the scale of log-odds, between these shares
+and equal ones; confident learning (Northcutt, Jiang & Chuang 2021), which measures each label against the
+mean of its class, goes further. ``docs/results/label-audit.md`` holds what was measured, with other rankings.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ NEIGHBOURS = 10
 
 _LEAST = 1e-6
 """Probabilities are kept this far from 0, so that log-odds stay finite."""
+
+_DISCOUNT_OF_SHARES = 0.5
+"""0 begins at the classes' shares among the rows, 1 at equal ones."""
 
 _WEIGHT_OF_NEIGHBOURS = 0.5
 
@@ -80,7 +85,12 @@ def suspicions_of(
     rows = np.arange(n_rows)
     # Of neighbours one of ten is as little as can be seen: half of one is kept for each class.
     seen = (neighbours * NEIGHBOURS + 0.5) / (NEIGHBOURS + 0.5 * n_classes)
-    support = np.log(np.clip(ensemble, _LEAST, 1.0)) + _WEIGHT_OF_NEIGHBOURS * np.log(seen)
+    shares = np.bincount(labels, minlength=n_classes) / n_rows
+    support = (
+        np.log(np.clip(ensemble, _LEAST, 1.0))
+        - _DISCOUNT_OF_SHARES * np.log(shares)
+        + _WEIGHT_OF_NEIGHBOURS * np.log(seen)
+    )
     others = support.copy()
     others[rows, labels] = -np.inf
     suggested = others.argmax(axis=1)

@@ -70,12 +70,11 @@ def as_markdown(found: Sequence[Found], members: Sequence[str], command: str) ->
 
     lines = [
         *opening("Label audit", command),
-        f"{len(problems)} problems from {', '.join(sets)}: {MOST_MAJORITY} training images of the majority and "
-        f"{MOST_MINORITY} of the minority ({rows[0]} to {rows[-1]} together), drawn by whole groups. Labels of "
-        "1, 3 and 5 % of them, whatever their class,",
-        "were flipped before training, so that folds, members, stack, calibration and the most similar images "
-        "all saw the wrong ones. "
-        f"The members are {', '.join(f'`{name}`' for name in members)}. "
+        f"{len(problems)} problems from {', '.join(sets)}: {MOST_MAJORITY} training images of the majority "
+        f"and {MOST_MINORITY} of the minority ({rows[0]} to {rows[-1]} together),",
+        "drawn by whole groups. Labels of 1, 3 and 5 % of them, whatever their class, were flipped before "
+        "training, so that folds, members, stack, calibration and the most similar images all saw the wrong",
+        f"ones. The members are {', '.join(f'`{name}`' for name in members)}. "
         "The tables count flipped labels among the first of the list.",
         "",
         f"| | {' | '.join(headings)} |",
@@ -85,9 +84,9 @@ def as_markdown(found: Sequence[Found], members: Sequence[str], command: str) ->
         f"| most that fit | {' | '.join(_most(of(*case)) for case in cases)} |",
         f"| by chance | {' | '.join(f'{listed:.0%}' for _, listed in cases)} |",
         "",
-        "A list of 2 % cannot hold 5 % of the labels: *most that fit* is what a perfect order would give. Labels "
-        "that were wrong before count as found wrongly: of the solar cells (elpv) experts themselves were unsure "
-        "of every third.",
+        "A list of 2 % cannot hold 5 % of the labels: *most that fit* is what a perfect order would give.",
+        "Labels that were wrong before take places, too: of the solar cells (elpv) experts themselves were "
+        "often unsure.",
         "",
         "## Hidden images of the minority",
         "",

@@ -10,7 +10,7 @@ from scipy.special import expit, softmax
 
 from contracts.scores import ScoreColumn, ScoreTable
 from ensemble.calibration.fitting import fit_calibrator
-from ensemble.out_of_fold import out_of_fold_probabilities
+from ensemble.out_of_fold import judging_probabilities, out_of_fold_probabilities
 from ensemble.pipeline import fit_ensemble
 from ensemble.stacking.stacker import METHODS, cross_fit, single_method
 from ensemble.stacking.training_scores import TrainingScores
@@ -81,4 +81,20 @@ def test_they_answer_for_the_rows_own_shares():
     table = table_of(n_rows=2000)
     assert out_of_fold_probabilities(table, "stack")[:, 1].mean() == pytest.approx(
         table.labels.mean(), abs=0.01
+    )
+
+
+def test_labels_are_judged_even_where_the_minority_lies_in_one_fold():
+    whole = table_of(2)
+    kept = (whole.labels == 0) | (whole.fold_of_row == 1)
+    table = whole.rows(kept)
+    p = judging_probabilities(table, "stack")
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    assert p[table.labels == 1, 1].mean() > 2 * p[table.labels == 0, 1].mean()
+
+
+def test_labels_are_judged_out_of_fold_where_that_can_be():
+    table = table_of(3)
+    np.testing.assert_array_equal(
+        judging_probabilities(table, "single:one"), out_of_fold_probabilities(table, "single:one")
     )

@@ -337,3 +337,17 @@ def test_three_classes_from_a_pack(trained, tmp_path):
     )
     assert "Labels of 1 training image are corrected" in planned.said
     assert json.loads(done.out)["classes"] == ["nought", "one", "two"]
+
+
+def test_check_looks_at_corrected_labels(run, tmp_path):
+    """A file that stands in both classes contradicts itself until a person says which is right."""
+    copy = run.copy(tmp_path, with_dataset=True)
+    twice = copy.dataset / "train" / "odd" / "000.png"
+    (copy.dataset / "train" / "fine" / "twice.png").write_bytes(twice.read_bytes())
+    check = ("check", copy.dataset, "--runs", copy.runs, "--json")
+    assert run_command(*check).json["training"]["status"]["excluded"] == 2
+    kept = copy.runs / "corrections" / "blotches.csv"
+    kept.parent.mkdir(exist_ok=True)
+    digest = hashlib.sha256(twice.read_bytes()).hexdigest()
+    kept.write_text(f"sha256,path,label,listed\n{digest},twice.png,odd,fine\n")
+    assert run_command(*check).json["training"]["status"]["excluded"] == 1
