@@ -128,6 +128,8 @@ def build_manifest(
     split as well leave training; a share is kept where the spec names one; test rows are drawn where
     the set brings none and the minority is large enough; minority rows are dropped to the spec's imbalance.
     Every draw is by a seeded hash of the file's bytes, so it does not depend on names, order or platform.
+    Draws go by the labels that the data set gives: a label that a person corrected moves no image between
+    training and test, so that figures before and after stand on the same images.
 
     Args:
         spec: the data set.
@@ -150,16 +152,25 @@ def build_manifest(
     # looked for, and the imbalance is made last, from what is really left.
     rows = move_anomalies(spec, rows, seed)
     rows = _exclude_leaks(rows, pictures)
+    rows = _labels_exchanged(rows)
     rows = keep_a_share(spec, rows, seed)
     has_own_test = any(row.split == "test" for row in rows)
     if not has_own_test:
         rows = draw_held_out(spec, rows, seed)
     rows = _exclude_shared_groups(rows)
-    rows = make_imbalance(spec, rows, seed)
+    rows = _labels_exchanged(make_imbalance(spec, rows, seed))
     kept = tuple(sorted(rows, key=lambda r: (r.split, r.path)))
     manifest = Manifest(spec.name, root, spec.class_names, kept, spec.unlabelled)
     _require_enough(spec, manifest, has_own_test=has_own_test)
     return manifest
+
+
+def _labels_exchanged(rows: list[ManifestRow]) -> list[ManifestRow]:
+    """The rows with the labels of the data set in place of corrected ones; done twice, as they were."""
+    return [
+        row if row.listed_label is None else replace(row, label=row.listed_label, listed_label=row.label)
+        for row in rows
+    ]
 
 
 def _require_enough(spec: DataSpec, manifest: Manifest, *, has_own_test: bool) -> None:

@@ -421,3 +421,24 @@ def test_files_are_only_read(tmp_path):
     assert broken.path == "odd/half.jpg"
     assert broken.reason
     assert np.all([row.width == 48 for row in manifest.rows if row.status != "broken"])
+
+
+@pytest.mark.parametrize("rule", [{"test_per_class": 4}, {"test_per_class": None, "test_share": 0.3}])
+def test_a_corrected_label_moves_no_image_between_training_and_test(rule):
+    spec = spec_of(**rule, imbalance="1:5")
+    files = distinct("a", 40) | distinct("b", 20)
+    before = manifest_of(spec, files)
+    wrong = [row.path for row in before.usable("train")][:3]
+    listed = [
+        ListedImage(path, "b", split, listed_label="a") if path in wrong else ListedImage(path, label, split)
+        for path, (label, split, _) in files.items()
+    ]
+    findings = {path: finding(content) for path, (_, _, content) in files.items()}
+    after = build_manifest(spec, ROOT, listed, findings, 0)
+    assert [(row.path, row.split, row.status) for row in after.rows] == [
+        (row.path, row.split, row.status) for row in before.rows
+    ]
+    assert {row.path: (row.label, row.listed_label) for row in after.rows if row.listed_label} == {
+        path: ("b", "a") for path in wrong
+    }
+    assert after.digest != before.digest
