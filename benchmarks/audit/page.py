@@ -85,8 +85,7 @@ def as_markdown(found: Sequence[Found], members: Sequence[str], command: str) ->
         f"| by chance | {' | '.join(f'{_percent(listed)}' for _, listed in cases)} |",
         "",
         "A list of 2 % cannot hold 5 % of the labels: *most that fit* is what a perfect order would give.",
-        "Labels that were wrong before take places, too: of the solar cells (elpv) experts themselves were "
-        "often unsure.",
+        "Labels that were wrong before take places, too; they count as found wrongly.",
         "",
         "## Hidden images of the minority",
         "",
@@ -103,13 +102,13 @@ def as_markdown(found: Sequence[Found], members: Sequence[str], command: str) ->
         "",
         "## Other rankings",
         "",
-        "Mean share of the flipped labels on lists of the same lengths. The two halves of the audit's ranking "
-        "were chosen on these problems; between the first three rows no difference is shown.",
+        "Mean share of the flipped labels on lists of the same lengths. The two halves of the audit's "
+        "ranking were chosen on these problems; between the first three rows no difference is shown.",
         "",
         f"| | {' | '.join(headings)} |",
         f"|---|{'---:|' * len(cases)}",
         *(
-            f"| {name} | {' | '.join(f'{_percent(found_share(of(*case, ranking=name)))}' for case in cases)} |"
+            f"| {name} | {' | '.join(_percent(found_share(of(*case, ranking=name))) for case in cases)} |"
             for name in WHAT
         ),
         "",

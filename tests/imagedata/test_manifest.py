@@ -438,7 +438,6 @@ def test_a_corrected_label_moves_no_image_between_training_and_test(rule):
     assert [(row.path, row.split, row.status) for row in after.rows] == [
         (row.path, row.split, row.status) for row in before.rows
     ]
-    assert {row.path: (row.label, row.listed_label) for row in after.rows if row.listed_label} == {
-        path: ("b", "a") for path in wrong
-    }
+    corrected = {row.path: (row.label, row.listed_label) for row in after.rows if row.listed_label}
+    assert corrected == dict.fromkeys(wrong, ("b", "a"))
     assert after.digest != before.digest
