@@ -343,6 +343,23 @@ def label_audit(
     )
 
 
+@app.command()
+@answers()
+def watch(
+    sets: Annotated[
+        str | None, typer.Option("--sets", help="Data sets as a,b,c (default: elpv,gender_B,neu).")
+    ] = None,
+    batches: Annotated[int, typer.Option("--batches", min=2, help="Batches of each make.")] = 200,
+    markdown: Page = None,
+    data: Data = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> Any:
+    """Simulate batches of real images: drift that is found, and the share of the minority."""
+    from benchmarks.watch.run import SETS, WatchBench, bench_watch
+
+    return bench_watch(WatchBench(data, runs, _names(sets) or SETS, batches, markdown))
+
+
 @app.command("all")
 def run_all(
     dataset: Annotated[

@@ -10,22 +10,25 @@ import math
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from contracts.errors import UsageError
+from contracts.errors import UsageError, nearest_match
 from contracts.text import printable
 from export.scoring.csv_files import check_csv_place, write_review, write_rows
 from export.scoring.heat_maps import MOST_HEAT_MAPS, check_has_map, write_heat_maps
 from export.scoring.model import NO_PROBABILITY, RUNTIMES, load_model
 from export.scoring.output import first_failures
-from export.scoring.plan import Override
+from export.scoring.plan import ESTIMATED, Override
 from export.scoring.run import FinishedRun, ScoreSummary, score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
 from export.scoring.summary import summarise, thresholds_of
+from export.scoring.watch.finished import apply_share, keep_watch, watch_run
+from export.scoring.watch.reference import check_share_can_be_estimated
+from export.scoring.watch.verdict import NOT_IN_FILE
 from imagedata.file_names import of_other_endings
 from reporting.terminal import ProgressBar, new_console, progress_bar
 
@@ -62,6 +65,8 @@ class ScoreReport(ScoreSummary):
         review: the review queue, where it was asked for.
         heat_maps: the folder of pictures, where they were asked for.
         csv: the CSV file, where it was asked for.
+        watch: how the images compare with training, see :mod:`export.scoring.watch`, and the estimated
+            ``prior`` if one was applied; None for files that keep nothing of training.
     """
 
     decisions: dict[str, int] = field(default_factory=dict)
@@ -70,6 +75,7 @@ class ScoreReport(ScoreSummary):
     review: Path | None = None
     heat_maps: Path | None = None
     csv: Path | None = None
+    watch: dict[str, Any] | None = None
 
 
 def score(
@@ -81,7 +87,7 @@ def score(
     path_column: str | None = None,
     processes: int | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
-    prior: Override = None,
+    prior: Override | Literal["estimated"] = None,
     threshold: Override = None,
     runtime: str = "onnxruntime",
     ray: str | None = None,
@@ -101,7 +107,8 @@ def score(
         path_column: column of parquet files that is read.
         processes: worker processes; None for one per usable processor.
         batch_size: images per call of the graph.
-        prior: override of the file's prior.
+        prior: override of the file's prior; ``estimated`` for the share found in these images, where that is
+            safe.
         threshold: override of the file's threshold.
         runtime: what computes the graph, or ``auto``.
         ray: address of a Ray cluster, or None.
@@ -114,6 +121,9 @@ def score(
     """
     extras = extras or Extras()
     _check(extras, model, output)
+    estimated = prior == ESTIMATED
+    if estimated:
+        check_share_can_be_estimated(model, load_model(model, at_first_run=True).document)
     made: dict[str, Any] = {}
     console = new_console(soft_wrap=True)
     with progress_bar("scoring", None) as bar:
@@ -131,7 +141,7 @@ def score(
             ray=ray,
             overwrite=overwrite,
             on_progress=partial(_show, bar),
-            on_finished=lambda run: made.update(_make_extras(run, extras)),
+            on_finished=lambda run: made.update(_watched(run, estimated) | _make_extras(run, extras)),
         )
     report = ScoreReport(**asdict(summary), **made)
     _tell(console, report, keeps)
@@ -155,6 +165,24 @@ def _check(extras: Extras, model: Path, output: Path) -> None:
         raise UsageError(f"--map {extras.map_of}: no map is drawn. Give --heat-maps N as well.")
     if extras.heat_maps:
         check_has_map(load_model(model, at_first_run=True), extras.map_of)
+
+
+def _watched(run: FinishedRun, estimated: bool) -> dict[str, Any]:
+    """Compare with training; apply the share of the minority where it was asked for and is known."""
+    watch = watch_run(run)
+    if watch is None:
+        return {}
+    applied = apply_share(run, watch.share) if estimated else None
+    keep_watch(run, watch, applied)
+    document = {**watch.to_json(), "prior": applied}
+    if estimated:
+        own = f"{run.model.document['prior']:.4g}"
+        document["sentences"].append(
+            f"The file's own prior, {own}, is kept, because no share is safe to apply."
+            if applied is None
+            else f"Probabilities and decisions refer to this share, {applied:.4g}, not to the file's {own}."
+        )
+    return {"watch": document}
 
 
 def _make_extras(run: FinishedRun, extras: Extras) -> dict[str, Any]:
@@ -195,6 +223,21 @@ def _notes(run: FinishedRun) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def parse_prior(text: str | None) -> Override | Literal["estimated"]:
+    """Read ``--prior``: as :func:`parse_override`, or the word ``estimated``.
+
+    Raises:
+        UsageError: neither.
+    """
+    if text == ESTIMATED:
+        return ESTIMATED
+    if text is not None and text.isalpha():
+        raise UsageError(
+            f"--prior '{text}' is neither a number nor '{ESTIMATED}'.{nearest_match(text, [ESTIMATED])}"
+        )
+    return parse_override("prior", text)
+
+
 def parse_override(name: str, text: str | None) -> Override:
     """Read ``--prior`` or ``--threshold``: a number, or one per class, separated by commas.
 
@@ -232,7 +275,8 @@ def _tell(console: Console, summary: ScoreReport, keeps: bool) -> None:
             highlight=False,
         )
     console.print(_count_table("decision", summary.decisions, summary.scored))
-    for sentence in summary.notes:
+    watched = (NOT_IN_FILE,) if summary.watch is None else summary.watch["sentences"]
+    for sentence in (*summary.notes, *watched):
         console.print(escape(printable(sentence)), highlight=False)
     if summary.failed:
         if len(summary.failures) > 1:

@@ -38,11 +38,16 @@ PLAN_NAME = "_plan.json"
 REVIEW_NAME = "_review.csv"
 """The images that a person should look at first; see :mod:`export.scoring.csv_files`."""
 
+WATCH_NAME = "_watch.json"
+"""How the images compare with training; see :mod:`export.scoring.watch.finished`."""
+
 HEAT_MAPS_NAME = "_heat_maps"
 """Folder of pictures; see :mod:`export.scoring.heat_maps`."""
 
 _PART_NAME = re.compile(r"part-[0-9a-f]{16}\.parquet")
-_LEFTOVER_NAME = re.compile(r"\.(part-[0-9a-f]{16}\.parquet|_plan\.json|_review\.csv|_heat_maps)\.\d+\.tmp")
+_LEFTOVER_NAME = re.compile(
+    r"\.(part-[0-9a-f]{16}\.parquet|_plan\.json|_watch\.json|_review\.csv|_heat_maps)\.\d+\.tmp"
+)
 
 
 class OutputFolder:
@@ -81,7 +86,8 @@ class OutputFolder:
         """
         for part in self._parts():
             part.unlink()
-        (self.path / REVIEW_NAME).unlink(missing_ok=True)
+        for name in (REVIEW_NAME, WATCH_NAME):
+            (self.path / name).unlink(missing_ok=True)
         if (self.path / HEAT_MAPS_NAME).is_dir():
             shutil.rmtree(self.path / HEAT_MAPS_NAME)
         (self.path / PLAN_NAME).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from contracts.files import digest_of
 from imagedata.containers.reader import ContainedImage
@@ -26,6 +26,10 @@ _SHARDS_OF_A_SIZE = 8
 
 Override = float | tuple[float, ...] | None
 """Prior or threshold in place of the file's own: one number for two classes, one per class for more."""
+
+
+ESTIMATED: Literal["estimated"] = "estimated"
+"""In place of a prior: what :mod:`export.scoring.watch.share` finds in the scored images themselves."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,15 @@ class ScoreSettings:
     Attributes:
         model_sha256: hex digest of the model file.
         decode: the model's decode settings as JSON facts.
-        prior: override of the file's prior; None for the file's own.
+        prior: override of the file's prior; None for the file's own; :data:`ESTIMATED` for the share that is
+            estimated once all images are scored.
         threshold: override of the file's threshold; None for the file's own.
         runtime: what computes the graph; runtimes agree within a limit, not to the bit.
     """
 
     model_sha256: str
     decode: dict[str, Any]
-    prior: Override = None
+    prior: Override | Literal["estimated"] = None
     threshold: Override = None
     runtime: str = "onnxruntime"
 

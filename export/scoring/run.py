@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from contracts.errors import UsageError
 from contracts.machine import usable_cpus
@@ -89,7 +90,7 @@ def score_images(
     processes: int | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
     shard_size: int = DEFAULT_SHARD_SIZE,
-    prior: Override = None,
+    prior: Override | Literal["estimated"] = None,
     threshold: Override = None,
     runtime: str = "onnxruntime",
     ray: str | None = None,
@@ -115,7 +116,7 @@ def score_images(
         batch_size: images per call of the graph; does not change which shards are finished.
         shard_size: most images per part file; the last ones are smaller.
         prior: share of the minority where the images come from (of each class for K > 2); None for the
-            file's own.
+            file's own; ``estimated`` scores at the file's own, and ``on_finished`` applies the estimate.
         threshold: probability from which on the minority is decided (one per class for K > 2); None for the
             file's own.
         runtime: one of :data:`export.scoring.model.RUNTIMES`, or ``auto`` for the fastest installed that
@@ -143,7 +144,8 @@ def score_images(
     started = time.perf_counter()
     # The driver of worker processes never runs the graph, so the session opens only if this process scores.
     model = load_model(model_path, at_first_run=True)
-    model.check_overrides(prior, threshold)
+    at_first = None if isinstance(prior, str) else prior
+    model.check_overrides(at_first, threshold)
     found = find_images(paths, list_file, path_column)
     settings = ScoreSettings(model.sha256, model.decode.to_json(), prior, threshold)
     if runtime == AUTO:
@@ -155,7 +157,7 @@ def score_images(
     settings = replace(settings, runtime=runtime)
     model = model if runtime == RUNTIMES[0] else load_model(model_path, runtime=runtime, at_first_run=True)
     shards = make_shards(found.paths, settings, shard_size, found.packed)
-    job = ShardJob(model.path, Path(output_dir), batch_size, prior, threshold, runtime)
+    job = ShardJob(model.path, Path(output_dir), batch_size, at_first, threshold, runtime)
     planned = _Planned(model, job, shards, settings, found)
     return _scored(planned, processes, ray, overwrite, on_progress, on_finished, started)
 

@@ -24,8 +24,11 @@ from contracts.errors import DataError, ImageError
 from contracts.files import atomic_writer
 from export.scoring.model import ScoringModel
 from export.scoring.plan import Override, Shard, printable_path
+from export.scoring.watch.batch import FOOTER_KEY, count_images, log_odds_in_training
+from export.scoring.watch.reference import reference_of
 from imagedata.containers.reader import ContainerReader
 from imagedata.decoding.decode import DecodedImage, DecodeSettings, decode_bytes, read_image_bytes
+from imagedata.decoding.facts import TITLES, picture_facts
 
 DEFAULT_BATCH_SIZE = 4
 """Images per call of the graph. On a CPU 1 to 32 are equally fast (within 4 %), but memory grows with it: the
@@ -122,12 +125,13 @@ def score_shard(
                 rows.fail(position, str(error))
                 continue
             known += model.training_images is not None and data in model.training_images
+            rows.see(position, decoded, len(data))
             pixels.append(decoded.pixels)
             positions.append(position)
         if pixels:
             rows.fill(positions, model, np.stack(pixels), job)
     result = ShardResult(shard.id, len(shard.paths), rows.failed, known)
-    _write_part(job.output / shard.file_name, rows.to_table(result))
+    write_part(job.output / shard.file_name, rows.to_table(result, rows.footer(model, job)))
     return result
 
 
@@ -212,6 +216,8 @@ class _Rows:
         self._scores = np.full((n_rows, len(self._score_names)), np.nan, dtype=np.float32)
         self._decision: list[str | None] = [None] * n_rows
         self._errors: list[str | None] = [None] * n_rows
+        self._watch = reference_of(model.document)
+        self._facts = np.zeros((n_rows, len(TITLES)), dtype=np.float32)
 
     @property
     def failed(self) -> int:
@@ -221,6 +227,24 @@ class _Rows:
     def fail(self, position: int, reason: str) -> None:
         """Record why an image has no scores."""
         self._errors[position] = printable_path(reason)
+
+    def see(self, position: int, image: DecodedImage, n_bytes: int) -> None:
+        """Take the facts of a decoded picture, where the model's file has something to compare them with."""
+        if self._watch is not None:
+            self._facts[position] = picture_facts(image, n_bytes)
+
+    def footer(self, model: ScoringModel, job: ShardJob) -> dict[bytes, bytes]:
+        """What is kept of the scored rows for the watch; nothing for files without one."""
+        if self._watch is None:
+            return {}
+        scored = np.array([error is None for error in self._errors])
+        p = self._probability[scored]
+        log_odds = None
+        if model.has_probability:
+            p = p[:, 0] if p.shape[1] == 1 else p
+            log_odds = log_odds_in_training(p, job.prior, model.document)
+        counts = count_images(self._watch, model.members, self._facts[scored], self._scores[scored], log_odds)
+        return {FOOTER_KEY: counts.to_bytes()}
 
     def fill(
         self, positions: list[int], model: ScoringModel, images: npt.NDArray[np.uint8], job: ShardJob
@@ -240,8 +264,8 @@ class _Rows:
             self._scores[position] = scores.member_scores[row]
             self._decision[position] = self._classes[int(scores.decision[row])]
 
-    def to_table(self, result: ShardResult) -> pa.Table:
-        """The finished columns, with the shard's counts in the schema's metadata."""
+    def to_table(self, result: ShardResult, footer: Mapping[bytes, bytes]) -> pa.Table:
+        """The finished columns, with the shard's counts and ``footer`` in the schema's metadata."""
         status = ["ok" if error is None else "failed" for error in self._errors]
         columns = {"path": text_column([printable_path(path) for path in self._shard.paths])}
         for index, name in enumerate(self._probability_names):
@@ -252,7 +276,7 @@ class _Rows:
             columns[name] = _number_column(self._scores[:, index])
         columns["status"] = text_column(status)
         columns["error"] = text_column(self._errors)
-        schema = self._columns.with_metadata({_RESULT_KEY: json.dumps(asdict(result)).encode()})
+        schema = self._columns.with_metadata({_RESULT_KEY: json.dumps(asdict(result)).encode(), **footer})
         return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
@@ -281,7 +305,7 @@ def text_column(values: Sequence[str | None]) -> pa.Array[Any]:
     )
 
 
-def _write_part(path: Path, table: pa.Table) -> None:
+def write_part(path: Path, table: pa.Table) -> None:
     """Write a part file whole or not at all."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")

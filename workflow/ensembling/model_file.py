@@ -14,10 +14,12 @@ from contracts.files import digest_of, sha256_of_file, write_json
 from ensemble.fitted import FittedEnsemble
 from evaluation.metrics import metrics_for
 from export.scoring.training_images import TrainingImages
+from export.scoring.watch.reference import METADATA_KEY as WATCH_KEY
 from oneclass.from_anomalib.catalogue import PREFIX as ANOMALIB_PREFIX
 from reporting.terminal import console, note
 from workflow.ensembling.gate_images import GateImages, gate_images
 from workflow.ensembling.trained_system import TrainedSystem, final_members
+from workflow.ensembling.watch_reference import watch_reference
 from workflow.inventory.versions import versions
 from workflow.run.fits import usual_map_values
 from workflow.run.prepared import PreparedData
@@ -125,6 +127,9 @@ def write_gated(
             for name, (low, high) in usual_map_values(system.results, system.repeats).items()
         }
         metadata |= _weights(system)
+        watch = watch_reference(system)
+        if watch is not None:
+            metadata[WATCH_KEY] = watch.to_json()
         metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
         if stability is not None:
             # Without the names of images, which the file's users have no business with.

@@ -40,7 +40,7 @@ def score(
         str | None,
         typer.Option(
             "--prior",
-            help="Share of the minority class, or of each class as a,b,c (default: the file's).",
+            help="Share of the minority, of each class as a,b,c, or 'estimated' (default: the file's).",
         ),
     ] = None,
     threshold: Annotated[
@@ -72,7 +72,7 @@ def score(
     ] = None,
 ) -> Any:
     """Score images with an exported file; a broken image becomes a row with its reason."""
-    from workflow.score import Extras, parse_override, score
+    from workflow.score import Extras, parse_override, parse_prior, score
 
     summary = score(
         model,
@@ -82,7 +82,7 @@ def score(
         path_column=path_column,
         processes=processes,
         batch_size=batch_size,
-        prior=parse_override("prior", prior),
+        prior=parse_prior(prior),
         threshold=parse_override("threshold", threshold),
         runtime=runtime,
         ray=ray,

@@ -1,0 +1,1 @@
+"""``monitor``: what came in over days, as one page."""
