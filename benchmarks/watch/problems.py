@@ -97,8 +97,8 @@ def make_problem(name: str, data: Path | None, runs: Path) -> Problem:
     Raises:
         ModelError: the file keeps nothing for the watch.
     """
-    options = _neu(data, runs) if name == "neu" else RunOptions(name, data=data, runs=runs, tracking=False)
-    if options.overrides or not (runs / name).exists():
+    options = _neu(data, runs) if name == "neu" else _known(name, data, runs)
+    if options.overrides:
         train_all(options)
     run = Run.open(options)
     if run.finished is None:
@@ -120,6 +120,12 @@ def make_problem(name: str, data: Path | None, runs: Path) -> Problem:
     strange = _never_seen(data) if name == "neu" else []
     never_seen = _pool(model, strange, cache, "as it is") if strange else None
     return Problem(name, reference, model.members, normal, minority, changed, never_seen, cache)
+
+
+def _known(name: str, data: Path | None, runs: Path) -> RunOptions:
+    """A data set of the catalogue, as it was trained, or to be trained without fits for kinds never seen."""
+    overrides = () if (runs / name).exists() else ("kinds=off",)
+    return RunOptions(name, data=data, runs=runs, overrides=overrides, tracking=False)
 
 
 def _neu(data: Path | None, runs: Path) -> RunOptions:
