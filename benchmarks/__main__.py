@@ -270,6 +270,22 @@ def kinds(
 
 @app.command()
 @answers()
+def triage(
+    sets: Sets = None,
+    draws: Draws = 20,
+    members: Members = None,
+    markdown: Page = None,
+    data: Data = None,
+    cache: Cache = BENCH_CACHE,
+) -> Any:
+    """Check the error rates of PASS and FAIL on draws of three sets, and what NOVEL catches."""
+    from benchmarks.triage.run import TriageBench, bench_triage
+
+    return bench_triage(TriageBench(data, cache, _names(sets), draws, _names(members), markdown))
+
+
+@app.command()
+@answers()
 def localisation(
     sets: Annotated[
         str | None, typer.Option("--sets", help="Sets of pictures as a,b,c (default: all).")

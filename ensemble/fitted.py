@@ -12,14 +12,16 @@ import numpy.typing as npt
 from contracts.errors import ModelError
 from contracts.rows import LabelArray
 from contracts.scores import ScoreColumn
+from contracts.triage import triage_of
 from ensemble.calibration.calibrator import Calibrator
 from ensemble.calibration.fitting import calibrator_from_json, calibrator_to_json
-from ensemble.conformal import ConformalNormal, fused_score
+from ensemble.conformal import ConformalClass, fused_score
 from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, probability, shift_logit
 from ensemble.stacking.combination import LinearCombination
+from ensemble.triage import TriageLevels
 
-FORMAT = "outnumbered-ensemble-3"
+FORMAT = "outnumbered-ensemble-4"
 
 # A threshold on the minority's probability for two classes; K numbers, minority last, for more. Without
 # labels it is the share of false alarms, on p_normal.
@@ -49,8 +51,8 @@ def decide_class(p: Float64Array, threshold: float | Sequence[float]) -> LabelAr
 class FittedEnsemble:
     """combination → calibrator → prior shift → threshold, for one stack, simple fusion or single member.
 
-    Where no minority image is labelled yet there is nothing to calibrate on: calibrator and priors are None
-    together, and the decision rests on p_normal alone.
+    Where no minority image is labelled yet there is nothing to calibrate on: calibrator, priors, p_minority
+    and triage are None together, and the decision rests on p_normal alone.
 
     Attributes:
         method: ``stack``, ``guarded_stack``, ``best_single``, ``plain_mean``, ``greedy`` or
@@ -67,7 +69,9 @@ class FittedEnsemble:
             decided otherwise, and the minority is decided where ``p_normal <= threshold``.
         threshold_rule: as the user wrote it.
         normal: fused score → p_normal.
-        sentences: on gate, calibrator, prior, threshold and p_normal, for people.
+        sentences: on gate, calibrator, prior, threshold, p_normal and triage, for people.
+        minority: minus fused score → p_minority; None without labels.
+        levels: of triage; None without labels.
     """
 
     method: str
@@ -79,8 +83,10 @@ class FittedEnsemble:
     deployment_prior: Prior | None
     threshold: Threshold
     threshold_rule: str
-    normal: ConformalNormal
+    normal: ConformalClass
     sentences: tuple[str, ...]
+    minority: ConformalClass | None = None
+    levels: TriageLevels | None = None
 
     @property
     def n_classes(self) -> int:
@@ -138,6 +144,45 @@ class FittedEnsemble:
         """
         return self.normal(self.fused_scores(scores))
 
+    @property
+    def conformal_minority(self) -> tuple[ConformalClass, TriageLevels]:
+        """What p_minority and triage follow from.
+
+        Raises:
+            ModelError: there is no labelled minority image yet.
+        """
+        if self.minority is None or self.levels is None:
+            raise ModelError(
+                "ensemble: it has no p_minority and no triage: no minority image is labelled yet."
+            )
+        return self.minority, self.levels
+
+    def p_minority(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
+        """``[N]`` share of minority images that look at least as normal; see :mod:`ensemble.conformal`.
+
+        Args:
+            scores: ``[N, M]``.
+
+        Raises:
+            ModelError: as :meth:`p_normal`, or no minority image is labelled.
+        """
+        minority, _ = self.conformal_minority
+        return minority(-self.fused_scores(scores))
+
+    def triage(self, scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
+        """``[N]`` position in :data:`contracts.triage.TRIAGE_NAMES`; raises as :meth:`p_minority`."""
+        _, levels = self.conformal_minority
+        return triage_of(self.p_normal(scores), self.p_minority(scores), *levels.rates)
+
+    def p_minority_bounds(
+        self, scores: npt.NDArray[np.floating[Any]], tolerance: float
+    ) -> tuple[Float64Array, Float64Array]:
+        """As :meth:`p_normal_bounds`, of p_minority."""
+        minority, _ = self.conformal_minority
+        fused = self.fused_scores(scores)
+        margin = tolerance * max(float(fused.std()), float(np.std(self.normal.knots)), 1e-6)
+        return minority(margin - fused), minority(-margin - fused)
+
     def p_normal_bounds(
         self, scores: npt.NDArray[np.floating[Any]], tolerance: float
     ) -> tuple[Float64Array, Float64Array]:
@@ -172,7 +217,7 @@ class FittedEnsemble:
         deployment = usual if prior is None else check_prior(prior, self.n_classes)
         return probability(shift_logit(self.calibrated_logit(scores), trained, deployment))
 
-    def p_minority(
+    def minority_probability(
         self, scores: npt.NDArray[np.floating[Any]], prior: float | Sequence[float] | None = None
     ) -> Float64Array:
         """``[N]`` probability of the minority, for any K."""
@@ -221,6 +266,8 @@ class FittedEnsemble:
             "threshold": _numbers_to_json(self.threshold),
             "threshold_rule": self.threshold_rule,
             "normal": self.normal.to_json(),
+            "minority": None if self.minority is None else self.minority.to_json(),
+            "triage": None if self.levels is None else self.levels.to_json(),
             "sentences": list(self.sentences),
         }
 
@@ -236,7 +283,7 @@ class FittedEnsemble:
                 f"ensemble file: format {document.get('format')!r}, but {FORMAT!r} expected. "
                 "Run the ensemble command again with this version."
             )
-        calibrator = document["calibrator"]
+        calibrator, minority, levels = document["calibrator"], document["minority"], document["triage"]
         return cls(
             method=document["method"],
             columns=tuple(ScoreColumn(**column) for column in document["columns"]),
@@ -247,8 +294,10 @@ class FittedEnsemble:
             deployment_prior=_tuple_of(document["deployment_prior"]),
             threshold=_tuple_of(document["threshold"]),
             threshold_rule=document["threshold_rule"],
-            normal=ConformalNormal.from_json(document["normal"]),
+            normal=ConformalClass.from_json(document["normal"]),
             sentences=tuple(document["sentences"]),
+            minority=None if minority is None else ConformalClass.from_json(minority),
+            levels=None if levels is None else TriageLevels(**levels),
         )
 
 

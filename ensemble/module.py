@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from contracts.errors import ModelError
+from contracts.triage import REVIEW
 from ensemble.calibration.calibrator import (
     BetaCalibrator,
     Calibrator,
@@ -23,7 +24,7 @@ from ensemble.calibration.calibrator import (
     TemperatureCalibrator,
 )
 from ensemble.calibration.isotonic import IsotonicCalibrator
-from ensemble.conformal import ConformalNormal
+from ensemble.conformal import ConformalClass
 from ensemble.fitted import FittedEnsemble
 from ensemble.logistic import Float64Array
 from ensemble.stacking.transform import ColumnTransform
@@ -36,18 +37,23 @@ class EnsembleOutputs(NamedTuple):
         probability: ``[N]`` or ``[N, K]`` float32; None without labels.
         p_normal: ``[N]`` float32.
         decision: ``[N]`` int64.
+        p_minority: ``[N]`` float32; None without labels.
+        triage: ``[N]`` int64, position in :data:`contracts.triage.TRIAGE_NAMES`; None without labels.
     """
 
     probability: Tensor | None
     p_normal: Tensor
     decision: Tensor
+    p_minority: Tensor | None = None
+    triage: Tensor | None = None
 
 
 class EnsembleModule(nn.Module):
-    """``forward(scores [N, M], prior, threshold)``, or ``forward(scores, threshold)`` without labels.
+    """``forward(scores [N, M], prior, threshold, miss_rate, false_alarms)``.
 
-    ``prior`` and ``threshold`` are ``[]`` for two classes and ``[K]`` otherwise; without labels the threshold
-    is on p_normal. All inputs are float32. Traceable with a dynamic N.
+    ``prior`` and ``threshold`` are ``[]`` for two classes and ``[K]`` otherwise, the error rates of triage
+    ``[]``. Without labels it is ``forward(scores, threshold)``, and the threshold is on p_normal. All inputs
+    are float32. Traceable with a dynamic N.
 
     Args:
         fitted: the ensemble to repeat; the caller passes its default prior and threshold.
@@ -63,10 +69,11 @@ class EnsembleModule(nn.Module):
         self.transform = _Transform(fitted.combination.transform)
         self.register_buffer("weights", _float32(fitted.combination.weights))
         self.register_buffer("intercept", _float32(fitted.combination.intercept))
-        self.normal = _Normal(fitted.normal)
+        self.normal = _Conformal(fitted.normal)
         self.calibrator: nn.Module | None = None
         if not fitted.has_probability:
             return
+        self.minority = _Conformal(fitted.conformal_minority[0])
         calibrator, trained_prior, _ = fitted.calibration
         self.calibrator = _calibrator_module(calibrator)
         trained = np.asarray(trained_prior, dtype=np.float64)
@@ -82,42 +89,49 @@ class EnsembleModule(nn.Module):
             (alpha,) = settings
             p_normal = self.normal(logits.squeeze(1))
             return EnsembleOutputs(None, p_normal, (p_normal <= alpha).to(torch.int64))
-        prior, threshold = settings
+        prior, threshold, miss_rate, false_alarms = settings
         if self.n_classes == 2:
             calibrated = self.calibrator(logits.squeeze(1))
             # log1p keeps the digits of a rare prior that 1 - prior in float32 would lose.
             shift = torch.log(prior) - torch.log1p(-prior) - self.trained_log_prior
             probability = torch.sigmoid(calibrated + shift)
             decision = (probability >= threshold).to(torch.int64)
-            return EnsembleOutputs(probability, self.normal(logits.squeeze(1)), decision)
-        calibrated = self.calibrator(logits)
-        probability = torch.softmax(calibrated + (torch.log(prior) - self.trained_log_prior), dim=1)
-        # The minority, the last class, against all others; see ensemble.conformal.fused_score.
-        fused = logits[:, -1] - torch.logsumexp(logits[:, :-1], dim=1)
-        return EnsembleOutputs(probability, self.normal(fused), (probability / threshold).argmax(dim=1))
+            fused = logits.squeeze(1)
+        else:
+            calibrated = self.calibrator(logits)
+            probability = torch.softmax(calibrated + (torch.log(prior) - self.trained_log_prior), dim=1)
+            decision = (probability / threshold).argmax(dim=1)
+            # The minority, the last class, against all others; see ensemble.conformal.fused_score.
+            fused = logits[:, -1] - torch.logsumexp(logits[:, :-1], dim=1)
+        p_normal, p_minority = self.normal(fused), self.minority(-fused)
+        # PASS 0 and FAIL 1 where one class is in the set; else REVIEW 2 for both, NOVEL 3 for none.
+        may_be_normal, may_be_minority = p_normal > false_alarms, p_minority > miss_rate
+        not_normal, is_one = (~may_be_normal).to(torch.int64), may_be_normal != may_be_minority
+        triage = torch.where(is_one, not_normal, not_normal + REVIEW)
+        return EnsembleOutputs(probability, p_normal, decision, p_minority, triage)
 
 
-class _Normal(nn.Module):
-    """:class:`ensemble.conformal.ConformalNormal`: knots are counted, then the level is looked up.
+class _Conformal(nn.Module):
+    """:class:`ensemble.conformal.ConformalClass`: knots are counted, then the level is looked up.
 
     A level is one float32 number, not a sum of steps, so that ``p_normal <= alpha`` decides as in float64.
     Every knot is moved up by a few units of float32's last place: a score that equals a calibration score, as
-    that of a copied image does, must count it in spite of rounding. p_normal can only grow by that.
+    that of a copied image does, must count it in spite of rounding. A p-value can only grow by that.
     """
 
     knots: Tensor
     levels: Tensor
 
-    def __init__(self, normal: ConformalNormal) -> None:
+    def __init__(self, of_class: ConformalClass) -> None:
         super().__init__()
-        knots = np.asarray(normal.knots, dtype=np.float64)
+        knots = np.asarray(of_class.knots, dtype=np.float64)
         rounding = 4.0 * float(np.spacing(np.float32(max(1.0, np.abs(knots).max()))))
         self.register_buffer("knots", _float32(knots + rounding))
-        self.register_buffer("levels", _float32(np.asarray(normal.levels)))
+        self.register_buffer("levels", _float32(np.asarray(of_class.levels)))
 
-    def forward(self, fused: Tensor) -> Tensor:
+    def forward(self, scores: Tensor) -> Tensor:
         """``[N]`` → ``[N]``."""
-        passed = (fused.unsqueeze(1) > self.knots).to(torch.int64).sum(dim=1)
+        passed = (scores.unsqueeze(1) > self.knots).to(torch.int64).sum(dim=1)
         return self.levels.index_select(0, passed)
 
 

@@ -26,12 +26,13 @@ FitRows = Callable[[ScoreTable], dict[str, FittedEnsemble]]
 """From an out-of-fold table to the rows of the results table, such as :func:`ensemble.pipeline.fit_all`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossFittedEnsemble(FittedEnsemble):
     """An ensemble that judges its own training rows, each by a fit that did not see the row's fold.
 
-    All attributes but the two below are those of the fit on all rows. :meth:`predict`, :meth:`p_normal` and
-    :meth:`decide` take the scores of exactly the rows it was fitted on, in their order.
+    All attributes but the two below are those of the fit on all rows. :meth:`predict`, :meth:`p_normal`,
+    :meth:`p_minority`, :meth:`triage` and :meth:`decide` take the scores of exactly the rows it was fitted
+    on, in their order.
 
     Attributes:
         fold_of_row: ``[N]`` fold of each row.
@@ -52,6 +53,16 @@ class CrossFittedEnsemble(FittedEnsemble):
         """P-values as of :meth:`ensemble.fitted.FittedEnsemble.p_normal`, each from its fold's fit."""
         p: Float64Array = self._by_fold(scores, lambda fitted, mine: fitted.p_normal(mine))
         return p
+
+    def p_minority(self, scores: npt.NDArray[np.floating[Any]]) -> Float64Array:
+        """P-values as of :meth:`ensemble.fitted.FittedEnsemble.p_minority`, each from its fold's fit."""
+        p: Float64Array = self._by_fold(scores, lambda fitted, mine: fitted.p_minority(mine))
+        return p
+
+    def triage(self, scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
+        """Triage as of :meth:`ensemble.fitted.FittedEnsemble.triage`, each with its fold's levels."""
+        codes: npt.NDArray[np.int64] = self._by_fold(scores, lambda fitted, mine: fitted.triage(mine))
+        return codes
 
     def decide(
         self,

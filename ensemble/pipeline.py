@@ -6,7 +6,7 @@ The steps are the same for all of them, so that they differ only in the combinat
 2. the calibrator, on those logits;
 3. the shift to the deployment prior;
 4. the threshold, on the shifted logits;
-5. p_normal, on the logits of the normal rows;
+5. p_normal, on the logits of the normal rows, p_minority, on those of the minority, and triage by both;
 6. the combination again, on all rows, for use.
 
 Where no minority image is labelled, see :mod:`ensemble.without_labels`.
@@ -22,7 +22,7 @@ import numpy as np
 from contracts.errors import UsageError, nearest_match
 from contracts.scores import ScoreTable
 from ensemble.calibration.fitting import fit_calibrator
-from ensemble.conformal import ConformalNormal, fused_score
+from ensemble.conformal import ConformalClass, fused_score
 from ensemble.fitted import FittedEnsemble, Threshold
 from ensemble.logistic import Float64Array
 from ensemble.prior import Prior, check_prior, shift_logit
@@ -31,6 +31,7 @@ from ensemble.stacking.stacker import METHODS, Method, best_member, cross_fit, s
 from ensemble.stacking.training_scores import TrainingScores, substitute_sentence
 from ensemble.threshold import fit_threshold
 from ensemble.threshold_rule import ThresholdRule, class_thresholds, parse_rule
+from ensemble.triage import fit_levels, parse_triage, triage_sentence
 from ensemble.unseen import UnseenKinds, decide_on_unseen
 
 DeploymentPrior = float | Sequence[float] | None
@@ -44,6 +45,7 @@ def fit_ensemble(
     *,
     deployment_prior: DeploymentPrior = None,
     threshold_rule: str = "min_hter",
+    triage_rule: str = "auto",
     seed: int = 0,
     unseen: UnseenKinds | None = None,
 ) -> FittedEnsemble:
@@ -53,6 +55,7 @@ def fit_ensemble(
         oof: complete out-of-fold table.
         deployment_prior: minority share (K shares for K > 2) where the model is used; None means the table's.
         threshold_rule: see :func:`ensemble.threshold_rule.parse_rule`.
+        triage_rule: see :func:`ensemble.triage.parse_triage`.
         seed: of the threshold's bootstrap.
         unseen: rows judged without their kind, which the gate asks as well; None where there are none.
 
@@ -67,7 +70,7 @@ def fit_ensemble(
         UsageError: prior or rule is invalid.
     """
     training = TrainingScores.from_table(oof)
-    return _gated(oof, training, _Target(deployment_prior, threshold_rule, seed), unseen)
+    return _gated(oof, training, _Target(deployment_prior, threshold_rule, triage_rule, seed), unseen)
 
 
 def fit_single(
@@ -76,6 +79,7 @@ def fit_single(
     *,
     deployment_prior: DeploymentPrior = None,
     threshold_rule: str = "min_hter",
+    triage_rule: str = "auto",
     seed: int = 0,
 ) -> FittedEnsemble:
     """Give one member its own logistic, calibrator, prior and threshold, all fitted out of fold.
@@ -88,6 +92,7 @@ def fit_single(
         member: name of a member in the table.
         deployment_prior: see :func:`fit_ensemble`.
         threshold_rule: see :func:`fit_ensemble`.
+        triage_rule: see :func:`fit_ensemble`.
         seed: see :func:`fit_ensemble`.
 
     Raises:
@@ -95,7 +100,7 @@ def fit_single(
     """
     training = TrainingScores.from_table(oof)
     alone = _alone(training, member)
-    return _finish(oof, training, alone, _Target(deployment_prior, threshold_rule, seed))
+    return _finish(oof, training, alone, _Target(deployment_prior, threshold_rule, triage_rule, seed))
 
 
 def fit_fusion(
@@ -104,6 +109,7 @@ def fit_fusion(
     *,
     deployment_prior: DeploymentPrior = None,
     threshold_rule: str = "min_hter",
+    triage_rule: str = "auto",
     seed: int = 0,
 ) -> FittedEnsemble:
     """Fit one method by name, ungated: ``stack``, ``best_single``, ``plain_mean`` or ``greedy``.
@@ -118,7 +124,7 @@ def fit_fusion(
         )
     training = TrainingScores.from_table(oof)
     candidate = _cross_fitted(name, training, METHODS[name])
-    return _finish(oof, training, candidate, _Target(deployment_prior, threshold_rule, seed))
+    return _finish(oof, training, candidate, _Target(deployment_prior, threshold_rule, triage_rule, seed))
 
 
 def fit_all(
@@ -126,6 +132,7 @@ def fit_all(
     *,
     deployment_prior: DeploymentPrior = None,
     threshold_rule: str = "min_hter",
+    triage_rule: str = "auto",
     seed: int = 0,
     unseen: UnseenKinds | None = None,
 ) -> dict[str, FittedEnsemble]:
@@ -135,6 +142,7 @@ def fit_all(
         oof: see :func:`fit_ensemble`.
         deployment_prior: see :func:`fit_ensemble`.
         threshold_rule: see :func:`fit_ensemble`.
+        triage_rule: see :func:`fit_ensemble`.
         seed: see :func:`fit_ensemble`.
         unseen: see :func:`fit_ensemble`.
 
@@ -147,7 +155,7 @@ def fit_all(
     """
     # One object for all of them, because it remembers the fits that they share.
     training = TrainingScores.from_table(oof)
-    target = _Target(deployment_prior, threshold_rule, seed)
+    target = _Target(deployment_prior, threshold_rule, triage_rule, seed)
     fitted = {member: _finish(oof, training, _alone(training, member), target) for member in oof.member_names}
     for name in SIMPLE_FUSIONS:
         fitted[name] = _finish(oof, training, _cross_fitted(name, training, METHODS[name]), target)
@@ -161,6 +169,7 @@ class _Target:
 
     deployment_prior: DeploymentPrior
     threshold_rule: str
+    triage_rule: str
     seed: int
 
 
@@ -224,7 +233,11 @@ def _finish(
     threshold, threshold_sentence = _threshold(rule, shifted, training, deployment, target.seed)
     # Every class but the minority is normal: p_normal asks only whether an image is one of the rare ones.
     is_normal = training.labels < training.n_classes - 1
-    normal = ConformalNormal.fit(fused_score(candidate.logits)[is_normal], training.groups[is_normal])
+    fused, groups = fused_score(candidate.logits), training.groups
+    normal = ConformalClass.fit(fused[is_normal], groups[is_normal])
+    minority = ConformalClass.fit(-fused[~is_normal], groups[~is_normal], "minority")
+    share = deployment if isinstance(deployment, float) else deployment[-1]
+    levels = fit_levels(parse_triage(target.triage_rule), fused, ~is_normal, normal, minority, share)
     return FittedEnsemble(
         method=candidate.name,
         columns=oof.columns,
@@ -244,7 +257,11 @@ def _finish(
             _prior_sentence(trained, deployment, oof.class_names),
             threshold_sentence,
             normal.sentence,
+            minority.sentence,
+            triage_sentence(levels, oof.class_names[-1]),
         ),
+        minority=minority,
+        levels=levels,
     )
 
 

@@ -30,6 +30,14 @@ class ThresholdRule:
     text: str
     value: float = 0.0
 
+    @property
+    def costs(self) -> tuple[float, float] | None:
+        """Costs of a false alarm and of a miss as the user wrote them; None for rules that name none."""
+        if self.kind != "cost":
+            return None
+        _, false_alarm, miss = self.text.split(":")
+        return float(false_alarm), float(miss)
+
 
 def parse_rule(text: str) -> ThresholdRule:
     """Parse a rule.

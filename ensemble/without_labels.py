@@ -15,7 +15,7 @@ import numpy as np
 from contracts.errors import DataError, UsageError, nearest_match
 from contracts.regime import Regime
 from contracts.scores import ScoreTable
-from ensemble.conformal import ConformalNormal
+from ensemble.conformal import ConformalClass
 from ensemble.fitted import NO_PROBABILITY, FittedEnsemble
 from ensemble.stacking.combination import LinearCombination
 from ensemble.stacking.stacker import cross_fit
@@ -63,7 +63,7 @@ def fit_without_labels(
         )
     method = partial(mean_of_scores, member=member)
     rule = _false_alarm_rule(threshold_rule, oof.class_names[-1])
-    normal = ConformalNormal.fit(cross_fit(training, method), training.groups)
+    normal = ConformalClass.fit(cross_fit(training, method), training.groups)
     alpha = max(rule.value, normal.least)
     return FittedEnsemble(
         method="mean_of_scores" if member is None else f"single:{member}",
@@ -140,7 +140,7 @@ def _fusion_sentences(names: list[str], member: str | None) -> tuple[str, ...]:
     )
 
 
-def _alpha_sentence(asked: float, normal: ConformalNormal, minority: str) -> str:
+def _alpha_sentence(asked: float, normal: ConformalClass, minority: str) -> str:
     """What alpha promises, and that it had to be raised if so."""
     alpha = max(asked, normal.least)
     promise = (

@@ -13,6 +13,7 @@ import jinja2
 
 from contracts.files import atomic_writer
 from contracts.text import printable
+from contracts.triage import LEVELS
 from export.scoring.model import NO_PROBABILITY, ScoringModel
 from imagedata.decoding.shape import GREY, shape_sentence
 from imagedata.views import MIRROR_SENTENCE
@@ -93,6 +94,7 @@ def _config(model: ScoringModel) -> dict[str, Any]:
         "members": list(model.members),
         "prior": document["prior"],
         "threshold": document["threshold"],
+        **({"triage": {name: document["triage"][name] for name in LEVELS}} if model.has_triage else {}),
         "has_probability": model.has_probability,
         "onnx_file": model.path.name,
         "sha256": model.sha256,
@@ -161,6 +163,8 @@ def _card(model: ScoringModel) -> dict[str, Any]:
             for kind, found in metrics.get("recall_by_kind", {}).items()
         ],
         "stability": document.get("stability"),
+        "triage": document.get("triage"),
+        "in_use": document.get("in_use"),
         "seen": MIRROR_SENTENCE if document.get("views_at_scoring") == "mirror" else "",
         "region": model.decode.region,
         "fit": model.decode.fit,

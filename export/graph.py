@@ -22,7 +22,9 @@ class GraphOutputs(NamedTuple):
         probability: ``[N]`` probability of the minority (``[N, K]`` for K > 2 classes); absent where no
             minority image was labelled.
         p_normal: ``[N]`` how often a normal image looks at least as odd, 0…1.
+        p_minority: ``[N]`` how often an image of the minority looks at least as normal, 0…1; absent likewise.
         decision: ``[N]`` int64 class index, minority last.
+        triage: ``[N]`` int64, position in :data:`contracts.triage.TRIAGE_NAMES`; absent likewise.
         member_scores: ``[N, M]`` float32, the stacker's inputs.
         anomaly_map: ``[N, h, w]`` float32, the maps of all members together; absent where no member has one.
         maps: member → ``[N, h, w]`` float32, its own map, such as distances on the patch grid.
@@ -30,7 +32,9 @@ class GraphOutputs(NamedTuple):
 
     probability: Tensor | None
     p_normal: Tensor
+    p_minority: Tensor | None
     decision: Tensor
+    triage: Tensor | None
     member_scores: Tensor
     anomaly_map: Tensor | None
     maps: dict[str, Tensor]
@@ -111,8 +115,9 @@ class FusedGraph(nn.Module):
     Args:
         backbones: key → backbone module, ``forward(images [N, 3, S, S] 0…255) -> BackboneFeatures``.
         members: in the order of the score columns.
-        ensemble: ``forward(scores, prior, threshold) -> (probability, p_normal, decision)``; without labels
-            ``forward(scores, threshold)``, and the probability is None.
+        ensemble: ``forward(scores, *settings) -> (probability, p_normal, decision, p_minority, triage)``; the
+            first is None without labels, and the last two may be left out. The settings are those of the
+            file's inputs, see :meth:`forward`.
         image_size: working size S in pixels.
         fit: how images that are no squares become one.
         views: how each image is seen.
@@ -173,10 +178,12 @@ class FusedGraph(nn.Module):
         self, scores: Tensor, maps: Sequence[Tensor | None], settings: Sequence[Tensor]
     ) -> GraphOutputs:
         """What the graph says; see :meth:`forward` for the settings."""
-        probability, p_normal, decision = self.ensemble(scores, *settings)
+        probability, p_normal, decision, *more = self.ensemble(scores, *settings)
+        p_minority, triage = more or (None, None)
         maps = [None if each is None else self.shown(each) for each in maps]
         there = {name: each for name, each in zip(self.names, maps, strict=True) if each is not None}
-        return GraphOutputs(probability, p_normal, decision, scores, self.together(maps), there)
+        together = self.together(maps)
+        return GraphOutputs(probability, p_normal, p_minority, decision, triage, scores, together, there)
 
     def forward(self, images: Tensor, *settings: Tensor) -> tuple[Tensor, ...]:
         """Score images.
@@ -186,7 +193,8 @@ class FusedGraph(nn.Module):
             settings: what the ensemble takes beside scores. ``prior``: ``[]`` float32 share of the minority
                 where the model works (``[K]`` for K > 2). ``threshold``: ``[]`` float32; the decision is the
                 minority from this probability on (``[K]`` for K > 2; the decision is the class with the
-                largest probability / threshold). Without labels the threshold alone, on p_normal.
+                largest probability / threshold). ``miss_rate`` and ``false_alarms``: ``[]`` float32 error
+                rates of triage. Without labels the threshold alone, on p_normal.
 
         Returns:
             The outputs of the file that are there, in the order of :class:`GraphOutputs`.

@@ -15,9 +15,10 @@ from onnx import numpy_helper
 from contracts.backbone_graph import PATCHES, PIXELS, POOLED
 from contracts.errors import ModelError
 from contracts.files import atomic_writer
+from contracts.triage import LEVELS
 from export.backbone_graph import backbone_graph, name_scopes
 from export.graph import FusedGraph, GraphBesideBackbones
-from export.scoring.model import METADATA_KEY, NEWEST_FORMAT
+from export.scoring.promises import METADATA_KEY, NEWEST_FORMAT
 from export.scoring.training_images import METADATA_KEY as TRAINING_IMAGES_KEY
 from export.scoring.training_images import TrainingImages
 from export.tracing import keep_outputs, put_into, trace
@@ -44,11 +45,12 @@ def write_onnx(
     metadata: dict[str, Any],
     backbone_graphs: Mapping[str, onnx.ModelProto] | None = None,
     training_images: TrainingImages | None = None,
+    levels: tuple[float, float] | None = None,
 ) -> None:
     """Trace ``graph`` and write it as a single file without external data.
 
-    ``prior`` and ``threshold`` become inputs with defaults (initialisers of the same name, which ONNX
-    runtimes let a caller override); batch, height and width stay free.
+    ``prior``, ``threshold`` and the error rates of triage become inputs with defaults (initialisers of the
+    same name, which ONNX runtimes let a caller override); batch, height and width stay free.
 
     Args:
         path: target; written whole or not at all.
@@ -60,6 +62,8 @@ def write_onnx(
         training_images: what tells the images that the graph was trained on, for the scorer; None for none.
         backbone_graphs: key of a backbone → its graph (:mod:`contracts.backbone_graph`), where there is one,
             so that it is not traced here. None are changed.
+        levels: default error rates of triage, in the order of :data:`contracts.triage.LEVELS`; None for a
+            graph without triage.
 
     Raises:
         ModelError: the graph is too large for one file, could not be traced or is not valid ONNX.
@@ -75,6 +79,8 @@ def write_onnx(
         **({} if prior is None else {"prior": np.asarray(prior, dtype=np.float32)}),
         "threshold": np.asarray(threshold, dtype=np.float32),
     }
+    if levels is not None:
+        defaults |= {name: np.asarray(rate, np.float32) for name, rate in zip(LEVELS, levels, strict=True)}
     model = _traced(graph.eval(), defaults, backbone_graphs or {})
     # An initialiser that is also an input is ONNX's way to give an input a default.
     for name, value in defaults.items():

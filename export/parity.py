@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import ModelError
 from contracts.rows import FloatArray, ImageArray
+from contracts.triage import triage_of
 from export.scoring import load_model
 from export.scoring.model import Scores, ScoringModel
 
@@ -37,7 +39,8 @@ class ParityReport:
     Attributes:
         images: number of test images compared, at every batch size.
         max_probability_difference: over images and batch sizes; None where there is no probability.
-        max_p_normal_excess: by how much p_normal leaves its bounds, over images and batch sizes.
+        max_p_normal_excess: by how much p_normal or p_minority leaves its bounds, over all images
+            and batch sizes.
         max_score_difference: member column → largest difference, relative to the column's spread.
     """
 
@@ -57,12 +60,16 @@ class Expected:
         p_normal_bounds: ``[n]`` least and ``[n]`` largest p_normal. It is a step function, so that a score
             which differs in the last digits may lie on the next step.
         spreads: ``[M]`` standard deviation of each column over the test set, for scale.
+        p_minority_bounds: likewise of p_minority; None where there is none.
+        levels: the error rates by which triage follows from both; None where there is none.
     """
 
     member_scores: FloatArray
     probability: npt.NDArray[np.float64] | None
     p_normal_bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
     spreads: npt.NDArray[np.float64]
+    p_minority_bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+    levels: tuple[float, float] | None = None
 
 
 def check_parity(path: Path, images: ImageArray, expected: Expected) -> ParityReport:
@@ -87,7 +94,11 @@ def check_parity(path: Path, images: ImageArray, expected: Expected) -> ParityRe
         if expected.probability is not None:
             difference = _probability_difference(scores, expected.probability, batch)
             worst_probability = float(np.maximum(worst_probability or 0.0, difference))
-        worst_excess = float(np.maximum(worst_excess, _p_normal_excess(scores, expected.p_normal_bounds)))
+        worst_excess = float(np.maximum(worst_excess, _excess(scores.p_normal, expected.p_normal_bounds)))
+        if expected.p_minority_bounds is not None:
+            excess = _excess(scores.p_minority, expected.p_minority_bounds)
+            worst_excess = float(np.maximum(worst_excess, excess))
+        _check_triage(scores, expected.levels)
         # Relative to the column's spread, because members' units differ by orders of magnitude; 1e-12 avoids
         # 0 / 0 for a constant column.
         differences = np.abs(scores.member_scores - expected.member_scores).max(axis=0)
@@ -120,14 +131,30 @@ def _probability_difference(scores: Scores, expected: npt.NDArray[np.float64], b
     return float(np.abs(scores.probability - expected).max())
 
 
-def _p_normal_excess(
-    scores: Scores, bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-) -> float:
-    """How far p_normal lies outside its bounds, 0 or more; NaN where the file gives none."""
-    if scores.p_normal is None:
+def _excess(p: FloatArray | None, bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]) -> float:
+    """How far p-values lie outside their bounds, 0 or more; NaN where the file gives none."""
+    if p is None:
         return float("nan")
     low, high = bounds
-    return float(np.maximum(np.maximum(low - scores.p_normal, scores.p_normal - high), 0.0).max())
+    return float(np.maximum(np.maximum(low - p, p - high), 0.0).max())
+
+
+def _check_triage(scores: Scores, levels: tuple[float, float] | None) -> None:
+    """Hold the file's triage to its own p-values, which are held to the trained system's.
+
+    Raises:
+        ModelError: it differs, or the file lacks what the run has.
+    """
+    if levels is None:
+        return
+    if scores.p_normal is None or scores.p_minority is None or scores.triage is None:
+        raise ModelError("export, parity gate: stage ensemble: the file lacks p_minority or triage.")
+    expected = triage_of(scores.p_normal, scores.p_minority, *levels)
+    if different := int((expected != scores.triage).sum()):
+        raise ModelError(
+            f"export, parity gate: stage ensemble: the triage of {different} of {len(expected)} images does "
+            "not follow from their p-values. The file is not kept."
+        )
 
 
 def _failure(report: ParityReport) -> str:
@@ -145,11 +172,11 @@ def _failure(report: ParityReport) -> str:
         f"{TOLERANCE:.0e}), "
     )
     return (
-        f"export, parity gate: stage {stage}: on {report.images} images {of_probability}its p_normal lies up "
-        f"to {report.max_p_normal_excess:.1e} outside what rounding explains (limit {_ROUNDING:.0e}), its "
-        f"member scores differ by up to {difference:.1e} standard deviations, in {member} "
-        f"(limit {SCORE_TOLERANCE:g}). The file is not kept. Train the member again, or leave it out of the "
-        "recipe."
+        f"export, parity gate: stage {stage}: on {report.images} images {of_probability}its p_normal or "
+        f"p_minority lies up to {report.max_p_normal_excess:.1e} outside what rounding explains (limit "
+        f"{_ROUNDING:.0e}), its member scores differ by up to {difference:.1e} standard deviations, in "
+        f"{member} (limit {SCORE_TOLERANCE:g}). The file is not kept. Train the member again, or leave it "
+        "out of the recipe."
     )
 
 
@@ -168,10 +195,12 @@ def _run_in_batches(model: ScoringModel, images: ImageArray, batch: int) -> Scor
         decision=np.concatenate([part.decision for part in parts]),
         member_scores=np.concatenate([part.member_scores for part in parts]),
         anomaly_map=None,
+        p_minority=_joined([part.p_minority for part in parts]),
+        triage=_joined([part.triage for part in parts]),
     )
 
 
-def _joined(parts: list[FloatArray | None]) -> FloatArray | None:
+def _joined(parts: list[Any]) -> Any:
     """Parts of an output that a file has or has not."""
     there = [part for part in parts if part is not None]
     return np.concatenate(there) if there else None

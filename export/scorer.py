@@ -24,8 +24,9 @@ import numpy as np
 
 from contracts.errors import ImageError, UsageError
 from contracts.rows import FloatArray, ImageArray
+from contracts.triage import TRIAGE_NAMES
 from export.scoring.model import Scores, load_model
-from export.scoring.plan import Override
+from export.scoring.plan import Levels, Override
 from export.scoring.shard import DEFAULT_BATCH_SIZE
 from imagedata.decoding.decode import DecodedImage, decode_bytes, decode_file, pixels_at_working_size
 
@@ -41,7 +42,9 @@ class ImageScore:
         probabilities: ``[K]`` float32, of every class in the order of ``Scorer.classes`` (the minority is the
             last), or None.
         p_normal: how often a normal image looks at least as odd as this one, 0…1, or None.
+        p_minority: how often an image of the minority looks at least as normal as this one, 0…1, or None.
         decision: name of the decided class, or None.
+        triage: ``PASS``, ``FAIL``, ``REVIEW`` (may be of either class) or ``NOVEL`` (like neither), or None.
         decision_probability: calibrated probability of the decided class, or None. It need not be the
             largest: thresholds weigh what each mistake costs.
         member_scores: ``[M]`` float32 in the order of ``Scorer.members``, or None.
@@ -55,7 +58,9 @@ class ImageScore:
     probability: float | None = None
     probabilities: FloatArray | None = None
     p_normal: float | None = None
+    p_minority: float | None = None
     decision: str | None = None
+    triage: str | None = None
     decision_probability: float | None = None
     member_scores: FloatArray | None = None
     anomaly_map: FloatArray | None = None
@@ -88,11 +93,13 @@ class Scorer:
             file's own.
         threshold: probability from which on the minority is decided, or p_normal up to which it is where
             the file has no probability; None for the file's own.
+        levels: error rates of triage in place of the file's own: ``{"miss_rate": 0.01}``, ``false_alarms`` or
+            both.
         runtime: ``onnxruntime``, or ``openvino`` where that is installed.
         maps: give maps, too, where the file has them; without them scoring is a little faster.
 
     Raises:
-        UsageError: no such file or runtime, or a prior or threshold that cannot be.
+        UsageError: no such file or runtime, or a prior, threshold or error rate that cannot be.
         ModelError: no file of ours, or a damaged one.
     """
 
@@ -103,13 +110,15 @@ class Scorer:
         threads: int = 1,
         prior: Override = None,
         threshold: Override = None,
+        levels: Levels = None,
         runtime: str = "onnxruntime",
         maps: bool = True,
     ) -> None:
         self._model = load_model(Path(path), threads, runtime)
-        self._model.check_overrides(prior, threshold)
+        self._model.check_overrides(prior, threshold, levels)
         self._prior = prior
         self._threshold = threshold
+        self._levels = levels
         self._with_maps = maps
         self.classes = self._model.classes
         self.members = self._model.members
@@ -172,7 +181,9 @@ class Scorer:
             UsageError: whole pictures for a file with a region of interest.
             ModelError: the graph fails on them.
         """
-        return self._model.run(images, self._prior, self._threshold, with_maps=self._with_maps)
+        return self._model.run(
+            images, self._prior, self._threshold, levels=self._levels, with_maps=self._with_maps
+        )
 
     def pixels_of(self, picture: ImageArray) -> ImageArray:
         """A picture that is decoded already, as the file's own decoding would have made it.
@@ -256,7 +267,9 @@ class Scorer:
             probability=None if of_classes is None else float(of_classes[-1]),
             probabilities=of_classes,
             p_normal=None if scores.p_normal is None else float(scores.p_normal[row]),
+            p_minority=None if scores.p_minority is None else float(scores.p_minority[row]),
             decision=self.classes[decided],
+            triage=None if scores.triage is None else TRIAGE_NAMES[int(scores.triage[row])],
             decision_probability=None if of_classes is None else float(of_classes[decided]),
             member_scores=scores.member_scores[row],
             anomaly_map=None if scores.anomaly_map is None else scores.anomaly_map[row],

@@ -52,8 +52,8 @@ class Ensemble:
     What it says of images, one row each:
 
     >>> table = ensemble.score("parts/test/scratched")
-    >>> len(table), list(table.columns[:4])
-    (10, ['path', 'probability', 'p_normal', 'decision'])
+    >>> len(table), list(table.columns[:5])
+    (10, ['path', 'probability', 'p_normal', 'p_minority', 'decision'])
 
     One file, which needs none of this to be scored with:
 
@@ -248,8 +248,9 @@ class Ensemble:
 
         Returns:
             One row per image: ``path`` (of files), ``probability`` (``probability_<class>`` for more than
-            two classes), ``p_normal``, ``decision``, ``score_<member>``, ``status`` and ``error``. A broken
-            image is a row with the reason. Files that are named one by one keep their order.
+            two classes), ``p_normal``, ``p_minority``, ``decision``, ``triage`` (``PASS``, ``FAIL``,
+            ``REVIEW`` or ``NOVEL``), ``score_<member>``, ``status`` and ``error``. A broken image is a row
+            with the reason. Files that are named one by one keep their order.
 
         Raises:
             UsageError: no such file, or arrays that are no pictures.

@@ -53,14 +53,14 @@ class Picture:
 
     Attributes:
         path: relative to the data set's root; hostile text.
-        p_minority: probability of the minority by the ensemble.
+        probability: probability of the minority by the ensemble.
         pixels: ``[S, S, 3]`` uint8 RGB as the models see them.
         heat: ``[g, g]`` evidence on the patch grid, higher = more anomalous; None where no member has a map.
         decided: what is written below it for K > 2 classes.
     """
 
     path: str
-    p_minority: float
+    probability: float
     pixels: ImageArray
     heat: FloatArray | None
     decided: Decided | None = None
@@ -220,6 +220,7 @@ class Report:
         localised: how well the map finds what masks mark; None where the data set has no masks.
         learning_curve: the document of ``learning_curve.json``; None where the run has no labels.
         stability: of the shipped ensemble; None where that is of other members or settings.
+        in_use: ``triage`` and ``in_use`` of the ensemble's document; None likewise.
     """
 
     title: str
@@ -240,6 +241,7 @@ class Report:
     localised: Localised | None = None
     learning_curve: Mapping[str, Any] | None = None
     stability: Stability | None = None
+    in_use: Mapping[str, Any] | None = None
 
     @property
     def n_repeats(self) -> int:

@@ -19,6 +19,7 @@ from reporting.content import (
     Report,
     Stability,
 )
+from reporting.in_use.curve import review_curves
 from reporting.learning_curve import learning_curves
 from reporting.page_figures import (
     calibration_figures,
@@ -111,6 +112,7 @@ def render(report: Report) -> str:
             masked=masked_pictures(report.localised),
             moved=moved_pictures(report.stability),
             learning_curves=learning_curves(report.learning_curve) if report.learning_curve else [],
+            review_curves=review_curves(report.in_use["triage"]) if report.in_use else [],
             side=SIDE,
         )
     )
@@ -186,7 +188,7 @@ def _galleries(report: Report) -> list[tuple[Gallery, list[dict[str, Any]]]]:
             [
                 {
                     "path": each.path,
-                    "p": each.p_minority,
+                    "p": each.probability,
                     "decided": each.decided,
                     "image": jpeg_uri(each.pixels),
                     "heat": None if each.heat is None else jpeg_uri(overlay(each.pixels, each.heat, scale)),

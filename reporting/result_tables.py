@@ -12,6 +12,16 @@ from contracts.text import printable
 from evaluation.metric import Metric
 from evaluation.metrics import METRICS
 from reporting.content import KIND_COLUMNS, Figures, KindTables
+from reporting.in_use.tables import (
+    IN_USE,
+    TRIAGE,
+    TRIAGE_COLUMNS,
+    in_use_columns,
+    in_use_rows,
+    in_use_sentence,
+    triage_rows,
+    triage_sentences,
+)
 from reporting.terminal import console, note
 from reporting.wording import (
     STABILITY,
@@ -51,6 +61,7 @@ def print_results(document: dict[str, Any], sentences: Sequence[str]) -> None:
     console.print(table)
     print_class_recalls(rows)
     print_kinds(document)
+    print_in_use(document)
     print_stability(document)
     for sentence in sentences:
         note(sentence)
@@ -156,6 +167,26 @@ def print_kinds(document: Mapping[str, Any]) -> None:
     console.print(table)
     if found.sentence:
         note(found.sentence)
+
+
+def print_in_use(document: Mapping[str, Any]) -> None:
+    """Print figures at the expected share, and what triage does with the judged images."""
+    in_use, triage, minority = document["in_use"], document["triage"], document["minority"]
+    _print_cells(IN_USE, in_use_columns(in_use), in_use_rows(in_use))
+    note(in_use_sentence(in_use, minority))
+    _print_cells(f"{TRIAGE}: {where_measured(document)}", TRIAGE_COLUMNS, triage_rows(triage, minority))
+    for sentence in triage_sentences(triage, minority):
+        note(sentence)
+
+
+def _print_cells(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Cells as they are; the first column names the row, and an interval stands below its value."""
+    table = Table(title=title, padding=(0, 1))
+    for number, heading in enumerate(headings):
+        table.add_column(heading.replace(" per ", "\nper "), justify="right" if number else "left")
+    for cells in rows:
+        table.add_row(*(escape(printable(cell).replace(" (", "\n(")) for cell in cells))
+    console.print(table)
 
 
 def print_stability(document: Mapping[str, Any]) -> None:

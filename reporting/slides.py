@@ -42,7 +42,7 @@ class Patch:
         width: stored width in pixels.
         height: stored height.
         is_minority: by its label.
-        p_minority: the model's probability of the minority class; None where the model said nothing.
+        probability: the model's probability of the minority class; None where the model said nothing.
         is_flagged: whether the model decided the minority class; None as above.
     """
 
@@ -51,7 +51,7 @@ class Patch:
     width: int
     height: int
     is_minority: bool
-    p_minority: float | None = None
+    probability: float | None = None
     is_flagged: bool | None = None
 
     @property
@@ -117,10 +117,10 @@ class Slide:
         grey = np.asarray(Image.fromarray(self._pixels).convert("L"), dtype=np.float64)[:, :, None]
         pixels = np.repeat(grey, 3, axis=2)
         for patch in self._patches:
-            if patch.p_minority is not None:
+            if patch.probability is not None:
                 left, top, right, bottom = self._box(patch)
                 part = pixels[top:bottom, left:right]
-                part += _OPACITY * (colour_of(patch.p_minority) - part)
+                part += _OPACITY * (colour_of(patch.probability) - part)
         outline(pixels, self._minority_mask(), self._line)
         picture = Image.fromarray(np.rint(pixels).astype(np.uint8))
         draw = ImageDraw.Draw(picture)

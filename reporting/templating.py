@@ -8,6 +8,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from contracts.text import printable
+from reporting.in_use.tables import (
+    IN_USE,
+    TRIAGE,
+    TRIAGE_COLUMNS,
+    in_use_columns,
+    in_use_rows,
+    in_use_sentence,
+    triage_rows,
+    triage_sentences,
+)
 from reporting.wording import (
     STABILITY,
     STABILITY_COLUMNS,
@@ -34,8 +44,19 @@ def template_environment() -> Environment:
         printable=_printable,
         stability_rows=stability_rows,
         stability_sentence=stability_sentence,
+        in_use_columns=in_use_columns,
+        in_use_rows=in_use_rows,
+        in_use_sentence=in_use_sentence,
+        triage_rows=triage_rows,
+        triage_sentences=triage_sentences,
     )
-    environment.globals.update(stability_title=STABILITY, stability_columns=STABILITY_COLUMNS)
+    environment.globals.update(
+        stability_title=STABILITY,
+        stability_columns=STABILITY_COLUMNS,
+        in_use_title=IN_USE,
+        triage_title=TRIAGE,
+        triage_columns=TRIAGE_COLUMNS,
+    )
     return environment
 
 

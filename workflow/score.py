@@ -12,17 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
 from contracts.errors import UsageError, nearest_match
 from contracts.text import printable
+from contracts.triage import LEVELS
 from export.scoring.csv_files import check_csv_place, write_review, write_rows
 from export.scoring.heat_maps import MOST_HEAT_MAPS, check_has_map, write_heat_maps
 from export.scoring.model import NO_PROBABILITY, RUNTIMES, load_model
 from export.scoring.output import first_failures
-from export.scoring.plan import ESTIMATED, Override
+from export.scoring.plan import ESTIMATED, Levels, Override
 from export.scoring.run import FinishedRun, ScoreSummary, score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
 from export.scoring.summary import summarise, thresholds_of
@@ -60,6 +61,7 @@ class ScoreReport(ScoreSummary):
 
     Attributes:
         decisions: class name → images decided so.
+        triage: PASS, FAIL, REVIEW and NOVEL → images; empty where the file has no triage.
         failures: reason → failed images, most frequent first; digits in reasons read ``#``.
         notes: why a column is empty, where one is; and what the decision rests on.
         review: the review queue, where it was asked for.
@@ -70,6 +72,7 @@ class ScoreReport(ScoreSummary):
     """
 
     decisions: dict[str, int] = field(default_factory=dict)
+    triage: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     review: Path | None = None
@@ -89,6 +92,7 @@ def score(
     batch_size: int = DEFAULT_BATCH_SIZE,
     prior: Override | Literal["estimated"] = None,
     threshold: Override = None,
+    levels: Levels = None,
     runtime: str = "onnxruntime",
     ray: str | None = None,
     overwrite: bool = False,
@@ -110,6 +114,7 @@ def score(
         prior: override of the file's prior; ``estimated`` for the share found in these images, where that is
             safe.
         threshold: override of the file's threshold.
+        levels: overrides of the file's error rates of triage.
         runtime: what computes the graph, or ``auto``.
         ray: address of a Ray cluster, or None.
         overwrite: delete an earlier run's results first.
@@ -137,6 +142,7 @@ def score(
             batch_size=batch_size,
             prior=prior,
             threshold=threshold,
+            levels=levels,
             runtime=runtime,
             ray=ray,
             overwrite=overwrite,
@@ -192,6 +198,7 @@ def _make_extras(run: FinishedRun, extras: Extras) -> dict[str, Any]:
         write_rows(run, extras.csv)
     return {
         "decisions": found.decisions,
+        "triage": found.triage,
         "failures": found.reasons,
         "notes": _notes(run),
         "review": write_review(run, found.review) if extras.review else None,
@@ -206,11 +213,14 @@ def _notes(run: FinishedRun) -> tuple[str, ...]:
     if not model.has_p_normal:
         return ("Column p_normal is empty: the file was made before there was one. Give 'ensemble' again.",)
     if model.has_probability:
-        return ()
+        if model.has_triage:
+            return ()
+        empty = "Columns p_minority and triage are empty: the file was made before there were any."
+        return (f"{empty} Give 'ensemble' again.",)
     (alpha,) = thresholds_of(run)
     least = float(model.document["conformal"]["least"])
     notes = [
-        f"Column probability is empty. {NO_PROBABILITY}",
+        f"Column probability is empty. {NO_PROBABILITY} So are p_minority and triage.",
         f"{model.minority} is decided where p_normal is at most {alpha:.4g}: of normal images like those the "
         "model was trained on, on average no more than this share.",
     ]
@@ -255,6 +265,22 @@ def parse_override(name: str, text: str | None) -> Override:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
+def parse_levels(text: str | None) -> Levels:
+    """Read ``--triage``: two shares, the miss rate and that of false alarms.
+
+    Raises:
+        UsageError: not two numbers.
+    """
+    rates = parse_override("triage", text)
+    if rates is None:
+        return None
+    if not isinstance(rates, tuple) or len(rates) != len(LEVELS):
+        raise UsageError(
+            f"--triage '{text}': write two error rates, of misses and of false alarms, such as 0.01,0.02."
+        )
+    return dict(zip(LEVELS, rates, strict=True))
+
+
 def _tell(console: Console, summary: ScoreReport, keeps: bool) -> None:
     """Counts, speed, the first failures and where all of them are."""
     if summary.already_done == summary.images:
@@ -274,7 +300,7 @@ def _tell(console: Console, summary: ScoreReport, keeps: bool) -> None:
             "scores are optimistic: they say nothing about images that it has not seen.",
             highlight=False,
         )
-    console.print(_count_table("decision", summary.decisions, summary.scored))
+    console.print(Group(*_counts(summary)))
     watched = (NOT_IN_FILE,) if summary.watch is None else summary.watch["sentences"]
     for sentence in (*summary.notes, *watched):
         console.print(escape(printable(sentence)), highlight=False)
@@ -305,6 +331,12 @@ def _tell(console: Console, summary: ScoreReport, keeps: bool) -> None:
     ):
         if place is not None:
             console.print(f"{what}: {escape(printable(str(place)))}", highlight=False)
+
+
+def _counts(summary: ScoreReport) -> list[Table]:
+    """Images by decision and, where the file has triage, by what becomes of them."""
+    counted = {"decision": summary.decisions, **({"triage": summary.triage} if summary.triage else {})}
+    return [_count_table(title, counts, summary.scored) for title, counts in counted.items()]
 
 
 def _count_table(title: str, counts: dict[str, int], total: int) -> Table:

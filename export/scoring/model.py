@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,31 +15,18 @@ import numpy.typing as npt
 from contracts.errors import ModelError, UsageError, nearest_match
 from contracts.files import sha256_of_file
 from contracts.rows import FloatArray, ImageArray
-from export.scoring.plan import Override
+from export.scoring.plan import Levels, Override
+from export.scoring.promises import check_graph, check_levels, read_document, read_training_images
 from export.scoring.runtimes.loading import loader
 from export.scoring.runtimes.sessions import (
-    GraphFacts,
     GraphSession,
     OpenedLater,
     Port,
     first_line,
     open_onnxruntime,
 )
-from export.scoring.training_images import METADATA_KEY as TRAINING_IMAGES_KEY
 from export.scoring.training_images import TrainingImages
 from imagedata.decoding.decode import DecodeSettings
-
-METADATA_KEY = "outnumbered"
-"""Key of the JSON document in an ONNX file's metadata that makes it one of ours."""
-
-OLDEST_FORMAT = NEWEST_FORMAT = 2
-"""Versions of that document that this code reads; format 1 had other names for what the file holds."""
-
-_PROMISED_KEYS = ("classes", "minority", "decode", "members", "threshold", "prior")
-_PROMISED_OUTPUTS = ("decision", "member_scores")
-# Of these a file has at least one: files of earlier versions lack p_normal, those of runs without labelled
-# minority images the probability.
-_JUDGING_OUTPUTS = ("probability", "p_normal")
 
 TOGETHER = "anomaly_map"
 """Output that holds all maps together; in files of earlier versions the map of the first member with one."""
@@ -67,6 +53,9 @@ class Scores(NamedTuple):
         member_scores: ``[N, M]`` float32, higher = more like the minority.
         anomaly_map: ``[N, h, w]`` float32, all maps together; None where not asked for, or where none is.
         maps: member → ``[N, h, w]`` float32 its own map; empty likewise, and in files of earlier versions.
+        p_minority: ``[N]`` float32, how often an image of the minority looks at least as normal; None where
+            no minority image was labelled, and in files of earlier versions.
+        triage: ``[N]`` int64, position in :data:`contracts.triage.TRIAGE_NAMES`; None likewise.
     """
 
     probability: FloatArray | None
@@ -75,11 +64,14 @@ class Scores(NamedTuple):
     member_scores: FloatArray
     anomaly_map: FloatArray | None = None
     maps: Mapping[str, FloatArray] = MappingProxyType({})
+    p_minority: FloatArray | None = None
+    triage: npt.NDArray[np.int64] | None = None
 
     @property
     def finite(self) -> npt.NDArray[np.bool_]:
         """``[N]`` whether every number about an image is one."""
-        there = [each for each in (self.probability, self.p_normal) if each is not None]
+        judged = (self.probability, self.p_normal, self.p_minority)
+        there = [each for each in judged if each is not None]
         columns = [each.reshape(len(self.decision), -1) for each in (*there, self.member_scores)]
         return np.asarray(np.isfinite(np.concatenate(columns, axis=1)).all(axis=1))
 
@@ -95,7 +87,8 @@ class ScoringModel:
         decode: how files become the pixels that the graph was trained on.
         document: the whole metadata document, for whoever wants its other facts.
         outputs: of the graph, in the file's order.
-        adjustable: names of the inputs with a default, of ``prior`` and ``threshold``.
+        adjustable: names of the inputs with a default: of ``prior``, ``threshold``, ``miss_rate`` and
+            ``false_alarms`` those that the file has.
         session: the loaded graph without what only maps need; one thread of control at a time.
         session_with_maps: the whole graph; the same where it has no map.
         training_images: what tells the images that the model was trained on; None where the file does not.
@@ -128,6 +121,11 @@ class ScoringModel:
         return any(port.name == "p_normal" for port in self.outputs)
 
     @property
+    def has_triage(self) -> bool:
+        """Whether the file gives p_minority and triage: with labels, and not of an earlier version."""
+        return any(port.name == "triage" for port in self.outputs)
+
+    @property
     def has_map(self) -> bool:
         """Whether the file says where in an image the evidence lies."""
         return any(port.name == TOGETHER for port in self.outputs)
@@ -148,13 +146,14 @@ class ScoringModel:
         """Hex SHA-256 of the file; computed at each call."""
         return sha256_of_file(self.path)
 
-    def check_overrides(self, prior: Override, threshold: Override) -> None:
-        """Refuse a prior or threshold that is out of range or that this file cannot take.
+    def check_overrides(self, prior: Override, threshold: Override, levels: Levels = None) -> None:
+        """Refuse a prior, threshold or error rate that is out of range or that this file cannot take.
 
         Raises:
             UsageError: naming the value and its bounds, that the file has it baked in, or that there is no
-                probability which a prior would change.
+                probability or triage which it would change.
         """
+        check_levels(self.path, levels, self.has_triage)
         if prior is not None and not self.has_probability:
             raise UsageError(
                 f"{self.path}: a prior was given, but this file has no probability that it would change. "
@@ -217,6 +216,7 @@ class ScoringModel:
         prior: Override = None,
         threshold: Override = None,
         *,
+        levels: Levels = None,
         with_maps: bool = False,
     ) -> Scores:
         """Score pixels.
@@ -229,13 +229,14 @@ class ScoringModel:
             threshold: probability at and above which the minority is decided (for K > 2 one a class, and
                 the largest probability / threshold is decided); without a probability, p_normal up to which
                 it is; None for the file's own.
+            levels: error rates of triage, ``miss_rate``, ``false_alarms`` or both; None for the file's own.
             with_maps: compute the maps, too; the scores are the same.
 
         Raises:
             UsageError: see :meth:`check_overrides`; or whole pictures for a file with a region of interest.
             ModelError: the graph fails on these pixels.
         """
-        self.check_overrides(prior, threshold)
+        self.check_overrides(prior, threshold, levels)
         self._check_region(images)
         feeds: dict[str, npt.NDArray[Any]] = {"images": np.ascontiguousarray(images)}
         shape = () if len(self.classes) == 2 else (len(self.classes),)
@@ -243,6 +244,7 @@ class ScoringModel:
             feeds["prior"] = np.asarray(prior, dtype=np.float32).reshape(shape)
         if threshold is not None:
             feeds["threshold"] = np.asarray(threshold, dtype=np.float32).reshape(shape)
+        feeds |= {name: np.asarray(rate, dtype=np.float32) for name, rate in (levels or {}).items()}
         try:
             outputs = (self.session_with_maps if with_maps else self.session).run(feeds)
         except ModelError:
@@ -259,6 +261,8 @@ class ScoringModel:
             member_scores=outputs["member_scores"],
             anomaly_map=outputs.get(TOGETHER),
             maps={name: outputs[MAP_PREFIX + name] for name in self.maps_of} if with_maps else {},
+            p_minority=outputs.get("p_minority"),
+            triage=outputs.get("triage"),
         )
 
 
@@ -293,9 +297,9 @@ def load_model(
         raise _no_such_model(path)
     # Unoptimised, because optimising takes most of the time of opening a file.
     facts = open_onnxruntime(path, threads, optimised=False).facts()
-    document = _read_document(path, facts)
+    document = read_document(path, facts)
     decode = DecodeSettings.from_json(document["decode"])
-    _check_graph(path, facts, document)
+    check_graph(path, facts, document)
     names = [port.name for port in facts.outputs]
     maps = [name for name in names if name == TOGETHER or name.startswith(MAP_PREFIX)]
     load = loader(path, facts, document, threads, runtime)
@@ -311,7 +315,7 @@ def load_model(
         session=session,
         # Most who score never ask for a map.
         session_with_maps=OpenedLater(runtime, partial(load, [])) if maps else session,
-        training_images=_read_training_images(path, facts),
+        training_images=read_training_images(path, facts),
     )
 
 
@@ -326,75 +330,3 @@ def _no_such_model(path: Path) -> UsageError:
         f"model {path} does not exist.{nearest_match(path.name, neighbours)} "
         "Name a file written by 'outnumbered export'."
     )
-
-
-def _read_document(path: Path, facts: GraphFacts) -> dict[str, Any]:
-    """Read our JSON document from the file's metadata and check that its promised keys are there."""
-    text = facts.metadata.get(METADATA_KEY)
-    if text is None:
-        raise ModelError(
-            f"{path} is an ONNX file but not an Outnumbered model: its metadata has no '{METADATA_KEY}' "
-            "document, so classes, pixel preparation and threshold are unknown. "
-            "Give a file written by 'outnumbered export'."
-        )
-    try:
-        document = json.loads(text)
-        version = int(document["format"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(
-            f"{path}: its '{METADATA_KEY}' metadata is damaged ({error}). Export it again."
-        ) from error
-    if version > NEWEST_FORMAT:
-        raise ModelError(
-            f"{path} has format {version}; this version of outnumbered reads up to {NEWEST_FORMAT}. "
-            "Upgrade outnumbered, or export again with this version."
-        )
-    if version < OLDEST_FORMAT:
-        raise ModelError(
-            f"{path} has format {version}, of an earlier version of outnumbered; this version reads from "
-            f"format {OLDEST_FORMAT}. Train and export again with this version."
-        )
-    missing = [key for key in _PROMISED_KEYS if key not in document]
-    if missing:
-        raise ModelError(
-            f"{path}: its '{METADATA_KEY}' metadata lacks {', '.join(missing)}. Export it again."
-        )
-    return dict(document)
-
-
-def _read_training_images(path: Path, facts: GraphFacts) -> TrainingImages | None:
-    """What the file says of the images it was trained on; None for a file that says nothing."""
-    text = facts.metadata.get(TRAINING_IMAGES_KEY)
-    if text is None:
-        return None
-    try:
-        return TrainingImages.from_text(text)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(
-            f"{path}: its '{TRAINING_IMAGES_KEY}' metadata is damaged ({error}). Export it again."
-        ) from error
-
-
-def _check_graph(path: Path, facts: GraphFacts, document: dict[str, Any]) -> None:
-    """Hold the graph's inputs and outputs to the format's promise."""
-    inputs = {port.name: port.type for port in facts.inputs}
-    if inputs.get("images") != "tensor(uint8)" or len(inputs) != 1:
-        raise ModelError(
-            f"{path}: required inputs are {inputs}, not one 'images' of tensor(uint8). Export it again."
-        )
-    shapes = {port.name: port.shape for port in facts.outputs}
-    missing = [name for name in _PROMISED_OUTPUTS if name not in shapes]
-    if not shapes.keys() & set(_JUDGING_OUTPUTS):
-        missing.append(" or ".join(_JUDGING_OUTPUTS))
-    if missing:
-        raise ModelError(f"{path}: the graph has no output {', '.join(missing)}. Export it again.")
-    n_classes, rank = len(document["classes"]), len(shapes.get("probability", ()))
-    if "probability" in shapes and rank != (1 if n_classes == 2 else 2):
-        raise ModelError(
-            f"{path}: {n_classes} classes do not go with a probability of {rank} axes. Export it again."
-        )
-    columns, members = shapes["member_scores"][-1], document["members"]
-    if isinstance(columns, int) and columns != len(members):
-        raise ModelError(
-            f"{path}: {columns} member columns but {len(members)} member names. Export it again."
-        )

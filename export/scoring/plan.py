@@ -18,14 +18,17 @@ from imagedata.containers.reader import ContainedImage
 DEFAULT_SHARD_SIZE = 256
 """Most images per part file. Work lost to a crash is at most one shard per process."""
 
-SCHEMA_VERSION = 2
-"""Version of the part files' columns; 1 had no ``p_normal``."""
+SCHEMA_VERSION = 3
+"""Version of the part files' columns; 1 had no ``p_normal``, 2 no ``p_minority`` and no ``triage``."""
 
 _SMALLEST_SHARD = 32
 _SHARDS_OF_A_SIZE = 8
 
 Override = float | tuple[float, ...] | None
 """Prior or threshold in place of the file's own: one number for two classes, one per class for more."""
+
+Levels = Mapping[str, float] | None
+"""Error rates of triage in place of the file's own, by the names in :data:`contracts.triage.LEVELS`."""
 
 
 ESTIMATED: Literal["estimated"] = "estimated"
@@ -63,6 +66,7 @@ class ScoreSettings:
             estimated once all images are scored.
         threshold: override of the file's threshold; None for the file's own.
         runtime: what computes the graph; runtimes agree within a limit, not to the bit.
+        levels: overrides of the file's error rates of triage; None for the file's own.
     """
 
     model_sha256: str
@@ -70,6 +74,7 @@ class ScoreSettings:
     prior: Override | Literal["estimated"] = None
     threshold: Override = None
     runtime: str = "onnxruntime"
+    levels: Levels = None
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON facts."""
@@ -79,6 +84,7 @@ class ScoreSettings:
             "prior": self.prior,
             "threshold": self.threshold,
             "runtime": self.runtime,
+            **({"triage": dict(self.levels)} if self.levels else {}),
             # Part files of an earlier version lack a column, so they are not taken for finished ones.
             "schema": SCHEMA_VERSION,
         }

@@ -8,7 +8,7 @@ which says what they belong to. Every file appears whole by a rename, so the sam
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from contracts.machine import usable_cpus
 from export.scoring.inputs.listing import FoundImages, find_images
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.output import OutputFolder, chosen_before
-from export.scoring.plan import DEFAULT_SHARD_SIZE, Override, ScoreSettings, Shard, make_shards
+from export.scoring.plan import DEFAULT_SHARD_SIZE, Levels, Override, ScoreSettings, Shard, make_shards
 from export.scoring.pools.processes import score_in_processes
 from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardResult, columns_of, score_shard
 from imagedata.containers.reader import ContainerReader
@@ -92,6 +92,7 @@ def score_images(
     shard_size: int = DEFAULT_SHARD_SIZE,
     prior: Override | Literal["estimated"] = None,
     threshold: Override = None,
+    levels: Levels = None,
     runtime: str = "onnxruntime",
     ray: str | None = None,
     overwrite: bool = False,
@@ -119,6 +120,7 @@ def score_images(
             file's own; ``estimated`` scores at the file's own, and ``on_finished`` applies the estimate.
         threshold: probability from which on the minority is decided (one per class for K > 2); None for the
             file's own.
+        levels: error rates of triage; None for the file's own.
         runtime: one of :data:`export.scoring.model.RUNTIMES`, or ``auto`` for the fastest installed that
             agrees with the first on these images; an earlier run's choice is kept when its results are.
         ray: score on a Ray cluster: ``local``, ``auto`` or the address of its head; paths must then be the
@@ -138,28 +140,32 @@ def score_images(
         ModelError: the file is not a usable model.
         KeyboardInterrupt: passed on after the workers have ended; finished shards are kept.
     """
-    for name, value in (("processes", processes), ("batch size", batch_size), ("shard size", shard_size)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}; it must be at least 1.")
+    _check_counts({"processes": processes, "batch size": batch_size, "shard size": shard_size})
     started = time.perf_counter()
     # The driver of worker processes never runs the graph, so the session opens only if this process scores.
     model = load_model(model_path, at_first_run=True)
     at_first = None if isinstance(prior, str) else prior
-    model.check_overrides(at_first, threshold)
+    model.check_overrides(at_first, threshold, levels)
     found = find_images(paths, list_file, path_column)
-    settings = ScoreSettings(model.sha256, model.decode.to_json(), prior, threshold)
+    settings = ScoreSettings(model.sha256, model.decode.to_json(), prior, threshold, levels=levels)
     if runtime == AUTO:
-        # The same runtime as before, or finished shards would not be recognised and all images be scored
-        # again.
+        # The same runtime as before, or finished shards would not be recognised.
         earlier_choice = None if overwrite else chosen_before(Path(output_dir), settings)
         trial = make_shards(found.paths, settings, shard_size, found.packed)
         runtime = earlier_choice or _fastest(model, trial)
     settings = replace(settings, runtime=runtime)
     model = model if runtime == RUNTIMES[0] else load_model(model_path, runtime=runtime, at_first_run=True)
     shards = make_shards(found.paths, settings, shard_size, found.packed)
-    job = ShardJob(model.path, Path(output_dir), batch_size, at_first, threshold, runtime)
+    job = ShardJob(model.path, Path(output_dir), batch_size, at_first, threshold, runtime, levels)
     planned = _Planned(model, job, shards, settings, found)
     return _scored(planned, processes, ray, overwrite, on_progress, on_finished, started)
+
+
+def _check_counts(counts: Mapping[str, int | None]) -> None:
+    """Refuse numbers below 1; None stands for a default."""
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}; it must be at least 1.")
 
 
 @dataclass(frozen=True)

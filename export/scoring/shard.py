@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 
 from contracts.errors import DataError, ImageError
 from contracts.files import atomic_writer
+from contracts.triage import TRIAGE_NAMES
 from export.scoring.model import ScoringModel
-from export.scoring.plan import Override, Shard, printable_path
+from export.scoring.plan import Levels, Override, Shard, printable_path
 from export.scoring.watch.batch import FOOTER_KEY, count_images, log_odds_in_training
 from export.scoring.watch.reference import reference_of
 from imagedata.containers.reader import ContainerReader
@@ -67,6 +68,7 @@ class ShardJob:
         prior: override, or None.
         threshold: override, or None.
         runtime: one of :data:`export.scoring.model.RUNTIMES`.
+        levels: overrides of the error rates of triage, or None.
     """
 
     model_path: Path
@@ -75,6 +77,7 @@ class ShardJob:
     prior: Override = None
     threshold: Override = None
     runtime: str = "onnxruntime"
+    levels: Levels = None
 
 
 def score_shard(
@@ -168,11 +171,11 @@ def probability_columns(model: ScoringModel) -> list[str]:
 
 def columns_of(model: ScoringModel) -> pa.Schema:
     """Names and types of a part file's columns, in order; all but ``path`` and ``status`` may be null."""
-    judged = [*probability_columns(model), "p_normal", "decision"]
+    judged = [*probability_columns(model), "p_normal", "p_minority", "decision", "triage"]
     numbers = [*judged, *(f"score_{member}" for member in model.members)]
     return pa.schema(
         [("path", pa.string())]
-        + [(name, pa.string() if name == "decision" else pa.float32()) for name in numbers]
+        + [(name, pa.string() if name in ("decision", "triage") else pa.float32()) for name in numbers]
         + [("status", pa.string()), ("error", pa.string())]
     )
 
@@ -212,9 +215,10 @@ class _Rows:
         self._probability_names = probability_columns(model)
         self._score_names = [f"score_{member}" for member in model.members]
         self._probability = np.full((n_rows, len(self._probability_names)), np.nan, dtype=np.float32)
-        self._p_normal = np.full(n_rows, np.nan, dtype=np.float32)
+        self._p_normal, self._p_minority = (np.full(n_rows, np.nan, dtype=np.float32) for _ in range(2))
         self._scores = np.full((n_rows, len(self._score_names)), np.nan, dtype=np.float32)
         self._decision: list[str | None] = [None] * n_rows
+        self._triage: list[str | None] = [None] * n_rows
         self._errors: list[str | None] = [None] * n_rows
         self._watch = reference_of(model.document)
         self._facts = np.zeros((n_rows, len(TITLES)), dtype=np.float32)
@@ -250,7 +254,7 @@ class _Rows:
         self, positions: list[int], model: ScoringModel, images: npt.NDArray[np.uint8], job: ShardJob
     ) -> None:
         """Score ``images`` and put the results into the rows at ``positions``."""
-        scores = model.run(images, job.prior, job.threshold)
+        scores = model.run(images, job.prior, job.threshold, levels=job.levels)
         finite = scores.finite
         for row, position in enumerate(positions):
             if not finite[row]:
@@ -261,6 +265,9 @@ class _Rows:
                 self._probability[position] = scores.probability[row]
             if scores.p_normal is not None:
                 self._p_normal[position] = scores.p_normal[row]
+            if scores.p_minority is not None and scores.triage is not None:
+                self._p_minority[position] = scores.p_minority[row]
+                self._triage[position] = TRIAGE_NAMES[int(scores.triage[row])]
             self._scores[position] = scores.member_scores[row]
             self._decision[position] = self._classes[int(scores.decision[row])]
 
@@ -271,7 +278,9 @@ class _Rows:
         for index, name in enumerate(self._probability_names):
             columns[name] = _number_column(self._probability[:, index])
         columns["p_normal"] = _number_column(self._p_normal)
+        columns["p_minority"] = _number_column(self._p_minority)
         columns["decision"] = text_column(self._decision)
+        columns["triage"] = text_column(self._triage)
         for index, name in enumerate(self._score_names):
             columns[name] = _number_column(self._scores[:, index])
         columns["status"] = text_column(status)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contracts.triage import TRIAGE_NAMES
 from export.scoring.plan import Override, Shard
 from export.scoring.run import FinishedRun
 from export.scoring.shard import probability_columns
@@ -57,6 +58,7 @@ class ResultSummary:
 
     Attributes:
         decisions: class name → images decided so, in the model's order.
+        triage: PASS, FAIL, REVIEW and NOVEL → images; empty where the file has no triage.
         reasons: reason → failed images, most frequent first; digits in reasons read ``#``.
         review: most uncertain first.
         hottest: highest probability of the minority first; lowest p_normal where there is none, and of equal
@@ -64,6 +66,7 @@ class ResultSummary:
     """
 
     decisions: dict[str, int]
+    triage: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     review: list[Row] = field(default_factory=list)
     hottest: list[Row] = field(default_factory=list)
@@ -89,12 +92,13 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
     by_probability = run.model.has_probability
     thresholds = thresholds_of(run)
     decisions: Counter[str] = Counter(dict.fromkeys(classes, 0))
+    triage: Counter[str] = Counter(dict.fromkeys(TRIAGE_NAMES if run.model.has_triage else (), 0))
     reasons: Counter[str] = Counter()
     uncertain, probable = _Lowest(review), _Lowest(hottest)
     order = 0
     for shard, rows in parts(run):
-        texts: list[list[Any]] = [rows[name].to_pylist() for name in ("path", "decision", "error")]
-        paths, decided, errors = texts
+        texts: list[list[Any]] = [rows[name].to_pylist() for name in ("path", "decision", "triage", "error")]
+        paths, decided, triaged, errors = texts
         p = np.array([rows[name].to_pylist() for name in columns], dtype=np.float64).T  # null becomes NaN
         p_normal = np.array(rows["p_normal"].to_pylist(), dtype=np.float64)
         distances = distance_to_threshold(p if by_probability else p_normal[:, None], thresholds)
@@ -107,6 +111,8 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
                 reasons[kind if kind in reasons or len(reasons) < _REASONS_KEPT else OTHER_REASONS] += 1
                 continue
             decisions[decided[position]] += 1
+            if run.model.has_triage:
+                triage[triaged[position]] += 1
             row = Row(
                 shard,
                 position,
@@ -118,7 +124,9 @@ def summarise(run: FinishedRun, review: int = 0, hottest: int = 0) -> ResultSumm
             )
             uncertain.offer(row.distance, order, row)
             probable.offer(-float(suspicion[position]), order, row)
-    return ResultSummary(dict(decisions), dict(reasons.most_common()), uncertain.rows(), probable.rows())
+    return ResultSummary(
+        dict(decisions), dict(triage), dict(reasons.most_common()), uncertain.rows(), probable.rows()
+    )
 
 
 def _suspicion(

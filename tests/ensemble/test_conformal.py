@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binom
 
 from contracts.errors import DataError, ModelError
-from ensemble.conformal import MOST_STEPS, ConformalNormal, fused_score
+from ensemble.conformal import MOST_STEPS, ConformalClass, fused_score
 
 
 def slow_p_normal(calibration, groups, scores):
@@ -29,7 +29,7 @@ def alone(n):
 
 
 def test_counts_as_the_formula_says():
-    fitted = ConformalNormal.fit(np.array([1.0, 2.0, 2.0, 5.0]), alone(4))
+    fitted = ConformalClass.fit(np.array([1.0, 2.0, 2.0, 5.0]), alone(4))
     assert fitted([0.0, 1.0, 1.5, 2.0, 5.0, 5.1]).tolist() == [1.0, 1.0, 0.8, 0.8, 0.4, 0.2]
     assert fitted.least == 0.2
     assert fitted.sentence == (
@@ -38,7 +38,7 @@ def test_counts_as_the_formula_says():
 
 
 def test_a_group_counts_as_one():
-    fitted = ConformalNormal.fit(np.array([1.0, 2.0, 3.0, 9.0]), np.array([7, 7, 7, 0]))
+    fitted = ConformalClass.fit(np.array([1.0, 2.0, 3.0, 9.0]), np.array([7, 7, 7, 0]))
     assert fitted.n == 2
     assert fitted([0.0, 2.5, 4.0, 10.0]) == pytest.approx([1.0, (1 + 1 / 3 + 1) / 3, 2 / 3, 1 / 3])
     assert "among 4 normal images in 2 independent groups" in fitted.sentence
@@ -46,7 +46,7 @@ def test_a_group_counts_as_one():
 
 def test_thirds_add_up():
     n_groups = 33
-    fitted = ConformalNormal.fit(np.arange(3.0 * n_groups), np.repeat(np.arange(n_groups), 3))
+    fitted = ConformalClass.fit(np.arange(3.0 * n_groups), np.repeat(np.arange(n_groups), 3))
     # (1 + 33) / 34 is exactly 1, and 1 + 16 exactly half of 34.
     assert fitted([-1.0, 51.0]).tolist() == [1.0, 0.5]
 
@@ -62,14 +62,14 @@ def test_thirds_add_up():
 )
 def test_repeats_the_definition(drawn):
     calibration, groups = drawn
-    fitted = ConformalNormal.fit(calibration, groups)
+    fitted = ConformalClass.fit(calibration, groups)
     scores = np.concatenate([calibration, calibration + 0.05, [-100.0, 100.0]])
     p = fitted(scores)
     np.testing.assert_allclose(p, slow_p_normal(calibration, groups, scores), rtol=0, atol=1e-12)
     assert (np.diff(p[np.argsort(scores)]) <= 0).all()
     assert p.min() == 1 / (fitted.n + 1)
     assert p.max() == 1.0
-    assert ConformalNormal.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+    assert ConformalClass.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
 
 
 @settings(max_examples=10, deadline=None)
@@ -77,7 +77,7 @@ def test_repeats_the_definition(drawn):
 def test_a_thinned_grid_only_rounds_up(n, per_group, seed):
     rng = np.random.default_rng(seed)
     calibration, groups = rng.normal(size=n), np.arange(n) // per_group
-    fitted = ConformalNormal.fit(calibration, groups)
+    fitted = ConformalClass.fit(calibration, groups)
     assert len(fitted.knots) <= MOST_STEPS
     scores = np.concatenate([rng.normal(size=3000), rng.choice(calibration, 1000), [-9.0, 9.0]])
     weight = 1.0 / np.bincount(groups)[groups]
@@ -105,7 +105,7 @@ def test_valid_on_exchangeable_images(n_groups, images_per_group):
         level = rng.normal(size=n_groups + 1) * 2.0
         scores = level[of_image] + rng.normal(size=len(of_image))
         new = of_image == n_groups
-        p[seed] = ConformalNormal.fit(scores[~new], of_image[~new])(scores[new][:1])[0]
+        p[seed] = ConformalClass.fit(scores[~new], of_image[~new])(scores[new][:1])[0]
     for alpha in (0.01, 0.02, 0.05, 0.1, 0.2):
         false_alarms = int((p <= alpha).sum())
         assert false_alarms <= binom.ppf(0.999, n_seeds, alpha)
@@ -122,7 +122,7 @@ def test_counting_images_of_a_group_one_by_one_would_not_be_valid():
         level = np.repeat(rng.normal(size=n_groups) * 2.0, per_group)
         scores = level + 0.1 * rng.normal(size=len(level))
         new = np.array([rng.normal() * 2.0])
-        plain.append(ConformalNormal.fit(scores, alone(len(scores)))(new)[0])
+        plain.append(ConformalClass.fit(scores, alone(len(scores)))(new)[0])
     assert np.mean(np.array(plain) <= 0.05) > 0.09
 
 
@@ -135,6 +135,6 @@ def test_minority_against_the_rest_for_more_classes():
 
 def test_says_what_is_missing():
     with pytest.raises(DataError, match=r"no normal image was scored out of fold\. Give normal images"):
-        ConformalNormal.fit(np.empty(0), np.empty(0, np.int64))
+        ConformalClass.fit(np.empty(0), np.empty(0, np.int64))
     with pytest.raises(ModelError, match="not finite"):
-        ConformalNormal.fit(np.array([0.0, np.nan]), alone(2))
+        ConformalClass.fit(np.array([0.0, np.nan]), alone(2))

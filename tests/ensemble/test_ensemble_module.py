@@ -11,6 +11,7 @@ import torch
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from contracts.errors import ModelError  # noqa: E402
+from contracts.triage import LEVELS, triage_of  # noqa: E402
 from ensemble.calibration.calibrator import Calibrator  # noqa: E402
 from ensemble.calibration.fitting import CALIBRATORS  # noqa: E402
 from ensemble.module import EnsembleModule  # noqa: E402
@@ -58,8 +59,8 @@ class WithNamedInputs(torch.nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, scores, prior, threshold):
-        return tuple(self.module(scores, prior, threshold))
+    def forward(self, scores, prior, threshold, miss_rate, false_alarms):
+        return tuple(self.module(scores, prior, threshold, miss_rate, false_alarms))
 
 
 def assert_within_a_step(fitted, scores, p_normal):
@@ -73,19 +74,35 @@ def assert_within_a_step(fitted, scores, p_normal):
     assert np.mean(np.abs(p_normal - levels[passed]) <= 1e-6) > 0.99
 
 
+def levels_of(fitted):
+    return [torch.tensor(level, dtype=torch.float32) for level in fitted.levels.rates]
+
+
+def assert_repeats_triage(fitted, scores, p_normal, p_minority, triage):
+    """It follows from the p-values to the bit, and is the trained system's where these are on its step."""
+    assert triage.dtype == np.int64
+    np.testing.assert_array_equal(triage, triage_of(p_normal, p_minority, *fitted.levels.rates))
+    same = np.isclose(p_normal, fitted.p_normal(scores), atol=1e-6)
+    same &= np.isclose(p_minority, fitted.p_minority(scores), atol=1e-6)
+    assert len(scores) < 100 or same.mean() > 0.98
+    np.testing.assert_array_equal(triage[same], fitted.triage(scores)[same])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_module_repeats_predict(fitted_by_kind, kind):
     fitted = fitted_by_kind[kind]
     scores = random_scores(fitted, 2000)
     prior, threshold = default_inputs(fitted)
     with torch.inference_mode():
-        p, p_normal, decision = EnsembleModule(fitted)(*map(torch.from_numpy, (scores, prior, threshold)))
+        given = (*map(torch.from_numpy, (scores, prior, threshold)), *levels_of(fitted))
+        p, p_normal, decision, p_minority, triage = EnsembleModule(fitted)(*given)
     assert p.dtype == torch.float32
     assert decision.dtype == torch.int64
     np.testing.assert_allclose(p.numpy(), fitted.predict(scores), atol=1e-6, rtol=0)
     assert_within_a_step(fitted, scores, p_normal.numpy())
+    assert_repeats_triage(fitted, scores, p_normal.numpy(), p_minority.numpy(), triage.numpy())
     if fitted.n_classes == 2:
-        clear = np.abs(fitted.p_minority(scores) - fitted.threshold) > 1e-6
+        clear = np.abs(fitted.minority_probability(scores) - fitted.threshold) > 1e-6
     else:
         best = np.sort(fitted.predict(scores) / np.asarray(fitted.threshold), axis=1)
         clear = best[:, -1] - best[:, -2] > 1e-5
@@ -100,8 +117,8 @@ def test_large_offsets_do_not_lose_digits(make_table):
     shifted[:, 0] = shifted[:, 0] + 4096
     fitted = fit_fusion(replace(table, scores=shifted), "stack", deployment_prior=0.5)
     prior, threshold = default_inputs(fitted)
-    given = map(torch.from_numpy, (shifted.copy(), prior, threshold))
-    p, p_normal, _ = EnsembleModule(fitted)(*given)
+    given = (*map(torch.from_numpy, (shifted.copy(), prior, threshold)), *levels_of(fitted))
+    p, p_normal, *_ = EnsembleModule(fitted)(*given)
     np.testing.assert_allclose(p.numpy(), fitted.predict(shifted), atol=2e-6, rtol=0)
     assert_within_a_step(fitted, shifted, p_normal.numpy())
 
@@ -113,11 +130,14 @@ def test_onnx_repeats_predict_at_any_batch_size(fitted_by_kind, kind, tmp_path):
     prior, threshold = default_inputs(fitted)
     torch.onnx.export(
         WithNamedInputs(EnsembleModule(fitted)).eval(),
-        (torch.from_numpy(random_scores(fitted, 3)), torch.from_numpy(prior), torch.from_numpy(threshold)),
+        (*map(torch.from_numpy, (random_scores(fitted, 3), prior, threshold)), *levels_of(fitted)),
         str(path),
-        input_names=["scores", "prior", "threshold"],
-        output_names=["probability", "p_normal", "decision"],
-        dynamic_shapes={"scores": {0: torch.export.Dim("N")}, "prior": None, "threshold": None},
+        input_names=["scores", "prior", "threshold", *LEVELS],
+        output_names=["probability", "p_normal", "decision", "p_minority", "triage"],
+        dynamic_shapes={
+            "scores": {0: torch.export.Dim("N")},
+            **dict.fromkeys(["prior", "threshold", *LEVELS]),
+        },
         dynamo=True,
         opset_version=18,
         verbose=False,
@@ -128,10 +148,11 @@ def test_onnx_repeats_predict_at_any_batch_size(fitted_by_kind, kind, tmp_path):
     for n in (1, 2, 7):
         scores = random_scores(fitted, n, seed=n)
         for used_prior, used_threshold in ((prior, threshold), (other_prior, other_threshold)):
-            p, p_normal, decision = session.run(
-                None, {"scores": scores, "prior": used_prior, "threshold": np.asarray(used_threshold)}
-            )
+            levels = dict(zip(LEVELS, (level.numpy() for level in levels_of(fitted)), strict=True))
+            given = {"scores": scores, "prior": used_prior, "threshold": np.asarray(used_threshold), **levels}
+            p, p_normal, decision, p_minority, triage = session.run(None, given)
             assert_within_a_step(fitted, scores, p_normal)
+            assert_repeats_triage(fitted, scores, p_normal, p_minority, triage)
             want = fitted.predict(scores, used_prior.tolist())
             np.testing.assert_allclose(p, want, atol=1e-6, rtol=0)
             np.testing.assert_array_equal(

@@ -23,12 +23,14 @@ from tests.evaluation.made_up import two_classes, values_of
 def test_stack_is_kept_and_speaks(make_table):
     fitted = fit_ensemble(make_table(), deployment_prior=0.5)
     assert fitted.method == "stack"
-    gate, calibrator, prior, threshold, normal = fitted.sentences
+    gate, calibrator, prior, threshold, normal, minority, triage = fitted.sentences
     assert gate.startswith("The stack is the ensemble")
     assert "platt map on 36 positives" in calibrator
     assert "minority share of 0.5" in prior
     assert "min_hter" in threshold
     assert "among 300 normal images" in normal
+    assert "p_minority places an image among 36 minority images" in minority
+    assert triage.startswith("Triage: on average at most 0.05 of new images of 'bad' are passed")
     assert fitted.trained_prior == pytest.approx(36 / 336)
     assert fitted.deployment_prior == 0.5
 
@@ -198,7 +200,7 @@ def test_three_classes(make_table_3):
     fitted = fit_ensemble(table, deployment_prior=(1 / 3, 1 / 3, 1 / 3), threshold_rule="min_hter")
     p, decision = fitted.predict(table.scores), fitted.decide(table.scores)
     np.testing.assert_allclose(p.sum(axis=1), 1.0)
-    np.testing.assert_array_equal(fitted.p_minority(table.scores), p[:, 2])
+    np.testing.assert_array_equal(fitted.minority_probability(table.scores), p[:, 2])
     np.testing.assert_array_equal(decision, p.argmax(axis=1))  # equal shares: the most probable class
     assert np.mean(decision == table.labels) > 0.8
     again = FittedEnsemble.from_json(json.loads(json.dumps(fitted.to_json())))

@@ -75,7 +75,7 @@ def test_has_no_probability_and_says_why(normal_table):
     fitted = fit_without_labels(normal_table, regime="normal_only")
     assert not fitted.has_probability
     assert "Probability needs labelled minority images; none is known yet." in fitted.sentences
-    for ask in (fitted.predict, fitted.p_minority, fitted.calibrated_logit):
+    for ask in (fitted.predict, fitted.minority_probability, fitted.calibrated_logit):
         with pytest.raises(ModelError, match="needs labelled minority images; none is known yet"):
             ask(normal_table.scores)
     with pytest.raises(ModelError, match="gives no probability"):
@@ -134,7 +134,8 @@ def test_refuses_what_needs_labels(normal_table, make_table, make_table_3):
 def test_with_labels_p_normal_rests_on_normal_rows(make_table, make_table_3):
     fitted = fit_ensemble(make_table(300, 36))
     assert (fitted.normal.n, fitted.has_probability) == (300, True)
-    assert fitted.sentences[-1].startswith("p_normal places an image among 300 normal images")
+    assert fitted.sentences[-3].startswith("p_normal places an image among 300 normal images")
+    assert fitted.sentences[-2].startswith("p_minority places an image among 36 minority images")
     table = make_table_3()
     three = fit_ensemble(table)
     assert three.normal.n == 230

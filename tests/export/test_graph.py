@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 onnx = pytest.importorskip("onnx")
 
-from contracts.errors import ModelError  # noqa: E402
+from contracts.errors import ModelError, UsageError  # noqa: E402
 from contracts.member import FitContext  # noqa: E402
 from contracts.scores import ScoreColumn, ScoreTable  # noqa: E402
+from contracts.triage import TRIAGE_NAMES, triage_of  # noqa: E402
 from ensemble.fitted import FittedEnsemble  # noqa: E402
 from ensemble.module import EnsembleModule  # noqa: E402
 from ensemble.pipeline import fit_fusion  # noqa: E402
@@ -24,7 +27,9 @@ from export import onnx_file, parity  # noqa: E402
 from export.graph import FusedGraph, GraphMember, resized  # noqa: E402
 from export.onnx_file import write_onnx  # noqa: E402
 from export.parity import check_parity  # noqa: E402
-from export.scoring.model import NEWEST_FORMAT, load_model  # noqa: E402
+from export.scorer import Scorer  # noqa: E402
+from export.scoring.model import load_model  # noqa: E402
+from export.scoring.promises import NEWEST_FORMAT  # noqa: E402
 from export.tracing import trace  # noqa: E402
 from features.backbones import Backbone  # noqa: E402
 from features.settings import BackboneSettings  # noqa: E402
@@ -66,7 +71,7 @@ class System:
         return FusedGraph({"t": self.backbone}, members, EnsembleModule(fitted or self.fitted), SIZE)
 
     @property
-    def p_minority(self):
+    def probability(self):
         return self.fitted.predict(self.member_scores)
 
     def write(self, path, graph=None):
@@ -82,7 +87,8 @@ class System:
             "conformal": {"n": fitted.normal.n, "least": fitted.normal.least},
         }
         prior = None if fitted.deployment_prior is None else np.asarray(fitted.deployment_prior)
-        write_onnx(path, graph or self.graph(), prior, fitted.threshold, metadata)
+        levels = None if fitted.levels is None else fitted.levels.rates
+        write_onnx(path, graph or self.graph(), prior, fitted.threshold, metadata, levels=levels)
         return path
 
 
@@ -135,8 +141,8 @@ def made_system(tmp_path_factory):
     return made
 
 
-def torch_outputs(graph, images, prior, threshold):
-    given = (torch.tensor(prior, dtype=torch.float32), torch.tensor(threshold, dtype=torch.float32))
+def torch_outputs(graph, images, prior, threshold, levels):
+    given = [torch.tensor(value, dtype=torch.float32) for value in (prior, threshold, *levels)]
     with torch.inference_mode():
         return [output.numpy() for output in graph.eval()(torch.from_numpy(images), *given)]
 
@@ -148,8 +154,8 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     coarse = rng.integers(0, 256, (batch, 8, 8, 3), dtype=np.uint8)
     images = coarse.repeat(40, axis=1).repeat(40, axis=2)[:, : shape[0], : shape[1]]
     fitted = system.fitted
-    probability, p_normal, decision, scores, together, patch_map = torch_outputs(
-        system.graph(), images, fitted.deployment_prior, fitted.threshold
+    probability, p_normal, p_minority, decision, triage, scores, together, patch_map = torch_outputs(
+        system.graph(), images, fitted.deployment_prior, fitted.threshold, fitted.levels.rates
     )
     ours = load_model(system.path).run(images, with_maps=True)
     assert ours.probability.shape == ours.decision.shape == (batch,)
@@ -158,7 +164,11 @@ def test_onnx_runtime_repeats_torch_at_any_batch_and_image_size(system, batch, s
     np.testing.assert_allclose(ours.probability, probability, atol=1e-5)
     # A step of the grid where the two runtimes round a score to different sides of a knot.
     assert np.abs(ours.p_normal - p_normal).max() <= 1.01 * np.abs(np.diff(system.fitted.normal.levels)).max()
+    step = np.abs(np.diff(system.fitted.minority.levels)).max()
+    assert np.abs(ours.p_minority - p_minority).max() <= 1.01 * step
     assert np.array_equal(ours.decision, decision)
+    assert np.array_equal(ours.triage, triage_of(ours.p_normal, ours.p_minority, *fitted.levels.rates))
+    assert triage.dtype == np.int64
     # Half-precision rounding of the patches may go the other way where the engines differ in a last digit.
     np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(ours.anomaly_map, together, rtol=5e-3, atol=1e-3)
@@ -211,7 +221,7 @@ def test_other_forms_of_patchcore_are_traced_at_any_batch(system, tmp_path, sett
     side = settings.get("map_size", 8)
     for batch in (1, 2, 7):
         images = system.images[:batch]
-        _, _, _, scores, _, patch_map = torch_outputs(graph, images, 0.1, 0.5)
+        *_, scores, _, patch_map = torch_outputs(graph, images, 0.1, 0.5, (0.05, 0.05))
         ours = model.run(images, with_maps=True)
         assert ours.anomaly_map.shape == (batch, side, side)
         np.testing.assert_allclose(ours.member_scores, scores, rtol=1e-3, atol=1e-4)
@@ -220,10 +230,29 @@ def test_other_forms_of_patchcore_are_traced_at_any_batch(system, tmp_path, sett
 
 def test_working_size_gives_the_runs_own_numbers(system):
     ours = load_model(system.path).run(system.images)
-    np.testing.assert_allclose(ours.probability, system.p_minority, atol=PROBABILITY_TOLERANCE)
+    np.testing.assert_allclose(ours.probability, system.probability, atol=PROBABILITY_TOLERANCE)
     # In standard deviations around 0, where a relative tolerance grants nothing.
     np.testing.assert_allclose(ours.member_scores, system.member_scores, rtol=1e-3, atol=2e-4)
-    assert system.p_minority.std() > 0.01
+    assert system.probability.std() > 0.01
+
+
+def test_error_rates_of_triage_can_be_overridden(system):
+    model = load_model(system.path)
+    own = model.run(system.images)
+    p_values = (own.p_normal, own.p_minority)
+    np.testing.assert_array_equal(own.triage, triage_of(*p_values, *system.fitted.levels.rates))
+    strict = model.run(system.images, levels={"miss_rate": 0.5, "false_alarms": 0.4})
+    np.testing.assert_array_equal(strict.triage, triage_of(*p_values, 0.5, 0.4))
+    assert (strict.triage != own.triage).any()
+    png = io.BytesIO()
+    Image.fromarray(system.images[0]).save(png, "PNG")
+    [first] = Scorer(system.path, levels={"miss_rate": 0.5}).score_bytes([("a.png", png.getvalue())])
+    assert first.triage == TRIAGE_NAMES[int(triage_of(*p_values, 0.5, system.fitted.levels.false_alarms)[0])]
+    assert first.p_minority == pytest.approx(float(own.p_minority[0]))
+    with pytest.raises(UsageError, match="false_alarms is 2; it is a share of images, from 0 to 1"):
+        model.run(system.images, levels={"false_alarms": 2.0})
+    with pytest.raises(UsageError, match="Did you mean 'miss_rate'"):
+        model.run(system.images, levels={"missrate": 0.5})
 
 
 def test_other_sizes_are_resized_antialiased(system):
@@ -261,7 +290,9 @@ def test_one_file_opset_18_and_metadata(system):
     assert [value.name for value in model.graph.output] == [
         "probability",
         "p_normal",
+        "p_minority",
         "decision",
+        "triage",
         "member_scores",
         "anomaly_map",
         "map_patchcore",
@@ -355,7 +386,7 @@ assert "torch" not in sys.modules
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 3
     for probabilities in lines:
-        np.testing.assert_allclose(probabilities, system.p_minority, atol=1e-4)
+        np.testing.assert_allclose(probabilities, system.probability, atol=1e-4)
 
 
 def test_too_many_weights_for_one_file(system, tmp_path, monkeypatch):
@@ -370,7 +401,7 @@ def test_too_many_weights_for_one_file(system, tmp_path, monkeypatch):
 def gate(system, path, **changes):
     given = {
         "member_scores": system.member_scores,
-        "probability": system.p_minority,
+        "probability": system.probability,
         "p_normal_bounds": system.fitted.p_normal_bounds(system.member_scores, parity.FUSED_TOLERANCE),
         "spreads": system.member_scores.std(axis=0, dtype=np.float64),
     }
@@ -421,7 +452,7 @@ def test_a_member_without_weight_is_held_to_its_scores_too(system, tmp_path):
 
 @pytest.mark.parametrize("where", ["probability", "member_scores"])
 def test_nan_does_not_pass(system, where):
-    broken = {"probability": system.p_minority, "member_scores": system.member_scores}[where].copy()
+    broken = {"probability": system.probability, "member_scores": system.member_scores}[where].copy()
     broken[3] = np.nan
     with pytest.raises(ModelError, match="parity gate"):
         gate(system, system.path, **{where: broken})

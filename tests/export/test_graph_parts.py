@@ -10,7 +10,7 @@ import pytest
 from contracts.errors import ModelError
 from export.graph_parts import _flop_of_node, inspect_graph, members_of_output
 from export.scoring import load_model
-from export.scoring.model import METADATA_KEY
+from export.scoring.promises import METADATA_KEY
 from tests import fixtures_onnx
 from tests.conftest import run_command
 

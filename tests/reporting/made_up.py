@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from contracts.triage import triage_of
 from evaluation.comparison import Predictions, compare
 from evaluation.curves import curves
+from evaluation.expected import figures_at
 from evaluation.metrics import default_metric
+from evaluation.triage import triage_curve, triage_figures
 from evaluation.verdict import verdict
 from reporting.content import Model, Origin, Report, Role, Stack, StackRow
 from tests.evaluation.made_up import COUNTS_OF, made_up
@@ -32,6 +35,29 @@ def stability() -> dict[str, Any]:
             {"name": "noise", "title": "a little noise", "changed": 7, "largest": 0.247, "median": 0.0097}
         ],
         "moved": [],
+    }
+
+
+def in_use() -> dict[str, Any]:
+    """``triage``, ``in_use`` and ``minority`` in the document of ``ensemble``."""
+    rng = np.random.default_rng(5)
+    is_minority = np.arange(200) < 50
+    p_normal, p_minority = rng.uniform(size=200) ** (1 + 3 * is_minority), rng.uniform(size=200)
+    codes = triage_of(p_normal, p_minority, 0.05, 0.05)
+    shares, groups = (0.25, 0.01), np.arange(200)
+    recall, alarms = [0.8, 0.66, 0.9], [0.04, 0.015, 0.085]
+    return {
+        "minority": "odd",
+        "triage": {
+            "levels": {"miss_rate": 0.05, "false_alarms": 0.05, "rule": "auto"},
+            **triage_figures(codes, is_minority, groups, 0.25),
+            "curve": triage_curve(p_normal, p_minority, is_minority, groups, 0.25),
+        },
+        "in_use": {
+            "stated": False,
+            "costs": [1.0, 20.0],
+            "figures": [figures_at(share, recall, alarms, (1.0, 20.0)) for share in shares],
+        },
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 from evaluation.metrics import METRICS, metrics_for
 from reporting import result_tables
 from reporting.terminal import console
-from tests.reporting.made_up import class_names, comparison_of, stability
+from tests.reporting.made_up import class_names, comparison_of, in_use, stability
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_metric_of_the_verdicts_stands_first(monkeypatch):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_every_metric_is_printed_with_its_interval_and_its_difference(capsys, wide, n_classes):
-    document = comparison_of(n_classes) | {"stability": stability()}
+    document = comparison_of(n_classes) | {"stability": stability()} | in_use()
     text = printed(capsys, result_tables.print_results, document, ["A sentence."])
     ensemble = document["rows"][-1]
     for name in metrics_for(n_classes):
@@ -76,3 +76,18 @@ def test_verdicts_are_printed_best_first(capsys, wide):
     (cnn,) = (line for line in lines if "cnn" in line)
     assert "no difference shown" in cnn
     assert "1.2" in cnn
+
+
+def test_triage_and_figures_in_use_are_printed(capsys, wide):
+    document = comparison_of(2) | in_use()
+    text = " ".join(printed(capsys, result_tables.print_in_use, document).split())
+    assert "At the share you expect" in text
+    assert "cost" in text
+    assert "Where 0.01 of the images are “odd”, 47.6 of 1,000 images are decided so, 17 % of them" in text
+    assert "This share is an example: 'ensemble --prior'" in text
+    counts = document["triage"]["counts"]["minority"]
+    assert all(str(counts[name]) in text for name in ("PASS", "FAIL", "REVIEW", "NOVEL"))
+    assert "(asked: at most 0.05)" in text
+    document["in_use"]["stated"] = True
+    document["in_use"]["figures"] = document["in_use"]["figures"][:1]
+    assert "example" not in printed(capsys, result_tables.print_in_use, document)

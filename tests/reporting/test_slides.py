@@ -72,7 +72,7 @@ def test_broken_patch_is_crossed_out():
 
 def test_probabilities_colour_the_grey_slide():
     low, high = (
-        np.asarray(made(patches(p_minority=p, is_flagged=True)).probabilities()) for p in (0.02, 0.98)
+        np.asarray(made(patches(probability=p, is_flagged=True)).probabilities()) for p in (0.02, 0.98)
     )
     assert low[75, 75].mean() > high[75, 75].mean() + 60  # pale to dark, whatever the eyes
     grey = high[10, 10]
@@ -82,8 +82,8 @@ def test_probabilities_colour_the_grey_slide():
 
 
 def test_errors_are_marked_by_shape():
-    fine = np.asarray(made(patches(p_minority=0.5, is_flagged=True)).probabilities())
-    missed = np.asarray(made(patches(p_minority=0.5, is_flagged=False)).probabilities())
+    fine = np.asarray(made(patches(probability=0.5, is_flagged=True)).probabilities())
+    missed = np.asarray(made(patches(probability=0.5, is_flagged=False)).probabilities())
     changed = (fine[:100] != missed[:100]).any(axis=2)
     assert changed[50:, 50:].any()
     assert not changed[:50].any()

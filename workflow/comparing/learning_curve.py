@@ -291,8 +291,8 @@ class _Refits:
         fitted = fit_to_judge(
             self._run, oof, lambda table: self._fit(table.rows(np.isin(table.row_ids, known)))
         )
-        p_minority = at_own_shares(fitted[ENSEMBLE_ROW], judged)[:, -1]
-        return ranking_figures(judged.labels == len(judged.class_names) - 1, p_minority)
+        of_minority = at_own_shares(fitted[ENSEMBLE_ROW], judged)[:, -1]
+        return ranking_figures(judged.labels == len(judged.class_names) - 1, of_minority)
 
     def _fit(self, oof: ScoreTable) -> dict[str, FittedEnsemble]:
         recipe = self._run.config.recipe

@@ -13,11 +13,14 @@ import pyarrow.parquet as pq
 from contracts.errors import NotExportableError
 from contracts.files import atomic_writer
 from contracts.scores import ScoreTable
+from contracts.triage import TRIAGE_NAMES
 from ensemble.fitted import FittedEnsemble
+from ensemble.triage import parse_triage, require_support
 from ensemble.without_labels import fit_without_labels
 from reporting.result_tables import print_results
 from reporting.terminal import console, note
 from workflow.ensembling.first_look import keep_first_look, print_first_look
+from workflow.ensembling.in_use import measure_in_use
 from workflow.ensembling.kinds import add_kinds
 from workflow.ensembling.measuring import (
     ENSEMBLE_ROW,
@@ -48,7 +51,8 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
         minority image ``measured`` and ``prior`` are None, ``rows`` is empty, and ``flagged`` counts the
         ``images`` whose p-value reaches the threshold. Where a member cannot be exported, ``model`` is None
         and ``not_exported`` says why. Where kinds of the minority are known, ``kinds`` counts them and rows
-        have figures by kind; see :func:`workflow.ensembling.kinds.add_kinds`.
+        have figures by kind; see :func:`workflow.ensembling.kinds.add_kinds`. ``triage`` and ``in_use`` are
+        those of :func:`workflow.ensembling.in_use.measure_in_use`, absent without labels.
 
     Raises:
         UsageError, DataError, ModelError: with one sentence each.
@@ -114,6 +118,9 @@ def _labelled(run: Run, oof: ScoreTable, test: ScoreTable) -> tuple[FittedEnsemb
             stack, repeats = fitted[ENSEMBLE_ROW], [(fitted, test)]
         else:
             stack, repeats = fit_rows(run, oof)[ENSEMBLE_ROW], judged_repeats(run)
+    if stack.minority is not None:
+        rule = parse_triage(config.recipe.triage)
+        require_support(rule, stack.normal, stack.minority, stack.class_names[-1])
     stack = with_sentence(stack, run.data)
     if sentence := prior_sentence(config, run.data):
         stack = replace(stack, sentences=(*stack.sentences, sentence))
@@ -134,8 +141,10 @@ def _labelled(run: Run, oof: ScoreTable, test: ScoreTable) -> tuple[FittedEnsemb
         "model": str(run.model),
         "threshold": stack.threshold,
         "prior": stack.deployment_prior,
+        "minority": stack.class_names[-1],
         "rows": rows,
         **by_kind,
+        **measure_in_use(run, repeats[0]),
     }
     if run.measured == "cross_validation":
         fitted, judged = repeats[0]
@@ -201,7 +210,9 @@ def _said(fitted: FittedEnsemble, table: ScoreTable) -> dict[str, Any]:
     return {
         **(probability_columns(fitted, table) if fitted.has_probability else {}),
         "p_normal": fitted.p_normal(table.scores),
+        **({"p_minority": fitted.p_minority(table.scores)} if fitted.has_probability else {}),
         "decision": decision,
+        **({"triage": np.array(TRIAGE_NAMES)[fitted.triage(table.scores)]} if fitted.has_probability else {}),
     }
 
 

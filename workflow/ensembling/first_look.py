@@ -96,7 +96,7 @@ def choose_first_look(run: Run, fitted: FittedEnsemble, table: ScoreTable) -> li
         vectors, of_usual = features[: len(worth)], features[len(worth) :]
         chosen = first_look(scores[worth], vectors, of_usual, families)
     p_normal = fitted.p_normal(table.scores)
-    probability = fitted.p_minority(table.scores) if fitted.has_probability else None
+    probability = fitted.minority_probability(table.scores) if fitted.has_probability else None
     return [
         Candidate(
             rank=rank,
@@ -161,5 +161,5 @@ def _scores(fitted: FittedEnsemble, table: ScoreTable) -> npt.NDArray[np.float64
     """``[N]`` what images are ranked by."""
     if not fitted.has_probability:
         return fitted.fused_scores(table.scores)
-    p = np.clip(fitted.p_minority(table.scores), 1e-12, 1.0 - 1e-12)
+    p = np.clip(fitted.minority_probability(table.scores), 1e-12, 1.0 - 1e-12)
     return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float64)

@@ -38,6 +38,7 @@ def fit_rows(run: Run, oof: ScoreTable) -> dict[str, FittedEnsemble]:
         oof,
         deployment_prior=run.prior,
         threshold_rule=run.config.recipe.threshold,
+        triage_rule=run.config.recipe.triage,
         seed=run.config.seed,
         unseen=run.unseen,
     )

@@ -12,6 +12,7 @@ import numpy as np
 from contracts.errors import ModelError, NotExportableError, UsageError
 from contracts.files import digest_of, sha256_of_file, write_json
 from ensemble.fitted import FittedEnsemble
+from ensemble.triage import triage_sentence
 from evaluation.metrics import metrics_for
 from export.scoring.training_images import TrainingImages
 from export.scoring.watch.reference import METADATA_KEY as WATCH_KEY
@@ -134,6 +135,7 @@ def write_gated(
         if stability is not None:
             # Without the names of images, which the file's users have no business with.
             metadata["stability"] = {key: value for key, value in stability.items() if key != "moved"}
+        metadata |= _in_use(system)
         if system.data.n_repeats > 1:
             metadata["repeats"] = list(system.repeats)
     gate = gate_images(system, _PARITY_IMAGES)
@@ -151,6 +153,7 @@ def write_gated(
                     if isinstance(backbone, Backbone)
                 },
                 _training_images(system.data),
+                None if fitted.levels is None else fitted.levels.rates,
             )
         with console.status("parity gate", spinner="dots"):
             parity = check_parity(provisional, gate.images, _expected(fitted, gate))
@@ -162,6 +165,27 @@ def write_gated(
         # After success there is nothing left under this name.
         provisional.unlink(missing_ok=True)
     return parity, gate.what
+
+
+def _in_use(system: TrainedSystem) -> dict[str, Any]:
+    """What triage promises and what it and the decisions mean in use; a student's are not measured."""
+    fitted = system.fitted
+    if fitted.levels is None or fitted.minority is None:
+        return {}
+    document = system.document if isinstance(system, Run) else {}
+    measured = document.get("triage", {})
+    triage = {
+        **fitted.levels.to_json(),
+        "sentence": triage_sentence(fitted.levels, fitted.class_names[-1]),
+        "minority": {
+            "n": fitted.minority.n,
+            "images": fitted.minority.images,
+            "least": fitted.minority.least,
+            "sentence": fitted.minority.sentence,
+        },
+        "figures": {key: value for key, value in measured.items() if key not in ("levels", "curve")},
+    }
+    return {"triage": triage, **({"in_use": document["in_use"]} if document else {})}
 
 
 def _blame_members(system: TrainedSystem, error: ModelError) -> None:
@@ -272,6 +296,8 @@ def _expected(fitted: FittedEnsemble, gate: GateImages) -> Expected:
         fitted.predict(scores) if fitted.has_probability else None,
         fitted.p_normal_bounds(scores, FUSED_TOLERANCE),
         gate.spreads,
+        fitted.p_minority_bounds(scores, FUSED_TOLERANCE) if fitted.has_probability else None,
+        None if fitted.levels is None else fitted.levels.rates,
     )
 
 

@@ -189,7 +189,7 @@ def _explained(
     row = own.row if own else None
     held_out = _out_of_fold_scores(run, row)
     scores = found.scores if held_out is None else held_out
-    probability = float(fitted.p_minority(scores[None])[0]) if fitted.has_probability else None
+    probability = float(fitted.minority_probability(scores[None])[0]) if fitted.has_probability else None
     p_normal = float(fitted.p_normal(scores[None])[0])
     decision = fitted.class_names[int(fitted.decide(scores[None])[0])]
     shares = member_shares(fitted, run.oof, scores)

@@ -31,11 +31,11 @@ class Predictions:
     """What a finished run says of its rows.
 
     Attributes:
-        p_minority: path → probability of the minority class.
+        probability: path → probability of the minority class.
         is_flagged: path → whether that class was decided.
     """
 
-    p_minority: dict[str, float]
+    probability: dict[str, float]
     is_flagged: dict[str, bool]
 
 
@@ -110,7 +110,7 @@ def predictions_of(config: RunConfig, manifest: Manifest) -> tuple[Predictions |
             table = pq.read_table(folder / name)
             scores = np.stack([table[f"score_{column.name}"].to_numpy() for column in fitted.columns], axis=1)
             paths = [str(path) for path in table["path"].to_pylist()]
-            p |= dict(zip(paths, fitted.p_minority(scores).tolist(), strict=True))
+            p |= dict(zip(paths, fitted.minority_probability(scores).tolist(), strict=True))
             decided = fitted.decide(scores) == fitted.n_classes - 1
             flagged |= dict(zip(paths, decided.tolist(), strict=True))
     except (OSError, KeyError, ValueError, TypeError, ModelError):  # deleted, torn, or of an older version
@@ -195,7 +195,7 @@ def _drawn(
             width=row.width or usual[0],
             height=row.height or usual[1],
             is_minority=row.label == manifest.class_names[-1],
-            p_minority=predictions.p_minority.get(row.path) if predictions else None,
+            probability=predictions.probability.get(row.path) if predictions else None,
             is_flagged=predictions.is_flagged.get(row.path) if predictions else None,
         )
         for row, place in rows
@@ -206,14 +206,14 @@ def _drawn(
         pixels = _pixels(manifest.root / row.path, config.spec.window) if row.status != "broken" else None
         broken += pixels is None
         slide.paste(patch, pixels)
-    has_predictions = any(patch.p_minority is not None for patch in patches)
+    has_predictions = any(patch.probability is not None for patch in patches)
     return DrawnSlide(
         name=name,
         split=_splits([row for row, _ in rows]),
         patches=len(patches),
         minority=sum(patch.is_minority for patch in patches),
         broken=broken,
-        predicted=sum(patch.p_minority is not None for patch in patches),
+        predicted=sum(patch.probability is not None for patch in patches),
         missed=sum(patch.is_missed for patch in patches),
         false_alarms=sum(patch.is_false_alarm for patch in patches),
         labels=slide.labels(),

@@ -88,6 +88,7 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
     ]
     if "conformal" in metadata:
         sentences.append(metadata["conformal"]["sentence"])
+        sentences += _triage(metadata)
     if decode.get("scaled"):
         sentences.append(
             f"JPEGs of at least {2 * int(decode['size'])} px on both sides are reduced while they are "
@@ -127,6 +128,19 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
         made_by = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
         sentences.append(f"Made by {made_by}.")
     return sentences
+
+
+def _triage(metadata: dict[str, Any]) -> list[str]:
+    """What triage promises, or why there is none; nothing of files that were made before there was any."""
+    if metadata["prior"] is None:
+        return [
+            "No triage: PASS and FAIL take labelled images of both classes. Until there are some, the "
+            "decision says what looks normal and what does not."
+        ]
+    if "triage" not in metadata:
+        return []
+    triage = metadata["triage"]
+    return [triage["minority"]["sentence"], f"{triage['sentence']} Both rates can be overridden."]
 
 
 def _decides(metadata: dict[str, Any], threshold: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ def galleries(run: ComparedRun) -> tuple[list[Gallery], str]:
         pictures = [
             Picture(
                 path=str(run.judged.row_ids[i]),
-                p_minority=float(p[i, -1]),
+                probability=float(p[i, -1]),
                 pixels=pixels[place_of[int(i)]],
                 heat=None if maps is None else maps[place_of[int(i)]],
                 # Of two classes the minority's probability says it all.

@@ -70,7 +70,7 @@ def _text(config: RunConfig, output: Path | None, pictures: bool) -> str:
         commands = _commands(config.options, config, comparison, output, pictures)
         found = localised(alone, pictures)
         stability = stability_of(alone, pictures)
-        text = _page(run, comparison, commands, pictures, found, curve, stability)
+        text = _page(run, comparison, commands, pictures, found, curve, stability, alone.finished)
     note(curve["sentence"])
     return text
 
@@ -123,6 +123,7 @@ def _page(
     found_by_map: Localised | None,
     curve: dict[str, Any],
     stability: Stability | None,
+    in_use: dict[str, Any] | None,
 ) -> str:
     from reporting.content import Report
     from reporting.page import render
@@ -149,6 +150,7 @@ def _page(
         localised=found_by_map,
         learning_curve=curve,
         stability=stability,
+        in_use=in_use,
     )
     return render(report)
 

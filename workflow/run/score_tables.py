@@ -129,8 +129,8 @@ def write_score_table(path: Path, table: ScoreTable, extra: dict[str, np.ndarray
 
 
 def probability_columns(fitted: FittedEnsemble, test: ScoreTable) -> dict[str, npt.NDArray[np.float64]]:
-    """Columns of ``test.parquet``: ``p_minority`` for two classes, ``p_<class>`` for more."""
+    """Columns of ``test.parquet``: ``probability`` for two classes, ``probability_<class>`` for more."""
     p = fitted.predict(test.scores)
     if p.ndim == 1:
-        return {"p_minority": p}
-    return {f"p_{name}": p[:, k] for k, name in enumerate(test.class_names)}
+        return {"probability": p}
+    return {f"probability_{name}": p[:, k] for k, name in enumerate(test.class_names)}

@@ -30,7 +30,7 @@ from workflow.settings.config import RunConfig, RunOptions, resolve_config
 from workflow.settings.registry import BASELINE
 
 # Raised when the fitting or the measuring changes, so that finished ensembles are fitted again.
-_ENSEMBLE_VERSION = 6
+_ENSEMBLE_VERSION = 7
 
 
 class Run:
@@ -214,6 +214,7 @@ class Run:
                 _ENSEMBLE_VERSION,
                 [fit.key for fit in fits],
                 recipe.threshold,
+                recipe.triage,
                 recipe.bootstrap,
                 self.prior,
                 self.config.seed,

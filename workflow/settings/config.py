@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from contracts.errors import UsageError, nearest_match
 from ensemble.threshold_rule import check_rule, parse_rule
+from ensemble.triage import parse_triage
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.decoding.masks import read_region
 from imagedata.decoding.region import Region
@@ -161,6 +162,8 @@ class RunConfig:
             del recipe["fit"]
         if self.recipe.views_at_scoring == "none":
             del recipe["views_at_scoring"]
+        if self.recipe.triage == "auto":
+            del recipe["triage"]
         return {
             "dataset": dataset,
             "recipe": recipe,
@@ -206,6 +209,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
     recipe = validated(Recipe, recipe_document, recipe_where)
     # Refuse a misspelt rule, or one for another number of classes, before training and not after it.
     check_rule(parse_rule(recipe.threshold), len(spec.classes))
+    parse_triage(recipe.triage)
     region = read_region(spec.roi, found.data_dir)
     if recipe.views_at_scoring == "mirror" and region is not None and not region.is_symmetric:
         raise UsageError(
@@ -253,7 +257,7 @@ NOT_OF_TRAINING = {
         "corrections",
     ),
     # Every fit's key covers the folds of its own repeat, so more repeats leave the earlier ones valid.
-    "recipe": ("threshold", "bootstrap", "repeats", "select", "select_by", "kinds", "ms_per_image"),
+    "recipe": ("threshold", "triage", "bootstrap", "repeats", "select", "select_by", "kinds", "ms_per_image"),
 }
 
 

@@ -39,6 +39,8 @@ class Recipe(BaseModel):
             out-of-fold figure; or ``vote``, the mean of each member's scores over all repeats.
         select_by: the figure that ``best`` is chosen by; see :mod:`ensemble.out_of_fold`.
         threshold: rule that sets the decision threshold out of fold (see :mod:`ensemble.threshold`).
+        triage: error rates of PASS, FAIL, REVIEW and NOVEL, or the share that people can look at (see
+            :mod:`ensemble.triage`).
         bootstrap: replicates behind every 95 % interval.
         contamination: share of unlabelled images that is taken not to be normal: so many, the most anomalous
             ones, are left out of what one-class members learn from. Without effect where labels say what is
@@ -70,6 +72,7 @@ class Recipe(BaseModel):
     select: Literal["first", "best", "vote"] = "first"
     select_by: Literal["hter", "f1", "g_mean", "average_precision", "log_loss"] = "average_precision"
     threshold: str = "min_hter"
+    triage: str = "auto"
     bootstrap: int = Field(default=2000, ge=100)
     contamination: float = Field(default=0.1, ge=0.0, le=0.5)
     kinds: Literal["auto", "named", "off"] = "auto"

@@ -92,12 +92,12 @@ def effects(config: RunConfig, known: FeedbackImages, given: Sequence[Given]) ->
                     fact.update({f"{what}_{when}": None for what in ("probability", "p_normal", "decision")})
                 continue
             said = model.run(pixels)
-            p_minority = _of_minority(said.probability)
+            of_minority = _of_minority(said.probability)
             for i, fact in enumerate(facts):
                 fact.update(
                     {
                         # A model of normal images alone gives no probability.
-                        f"probability_{when}": None if p_minority is None else float(p_minority[i]),
+                        f"probability_{when}": None if of_minority is None else float(of_minority[i]),
                         f"p_normal_{when}": None if said.p_normal is None else float(said.p_normal[i]),
                         f"decision_{when}": model.classes[said.decision[i]],
                     }

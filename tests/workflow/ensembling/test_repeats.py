@@ -224,7 +224,7 @@ def test_repeats_vote_in_the_exported_file(repeated: Run, tmp_path: Path):
     images = np.stack([decode_file(run.dataset / path, config.decode).pixels for path in held_out["path"]])
     scored = model.run(images, with_maps=True)
     np.testing.assert_allclose(scored.member_scores, test.scores, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(scored.probability, held_out["p_minority"], atol=1e-4)
+    np.testing.assert_allclose(scored.probability, held_out["probability"], atol=1e-4)
     assert scored.anomaly_map is not None
     again = run.command("export", *vote, "--output", tmp_path / "again.onnx", "--json")
     assert again.code == 0, again.err

@@ -71,7 +71,7 @@ def test_probability_is_the_runs_and_the_parts_make_it_up(explained):
     image = outcome.json["images"][0]
     table = pq.read_table(run.folder / "test.parquet").to_pydict()
     row = table["path"].index(ODD)
-    assert image["probability"] == pytest.approx(table["p_minority"][row], abs=1e-5)
+    assert image["probability"] == pytest.approx(table["probability"][row], abs=1e-5)
     assert image["decision"] == table["decision"][row]
     for share in image["members"]:
         assert share["score"] == pytest.approx(table[f"score_{share['member']}"][row], rel=1e-4)

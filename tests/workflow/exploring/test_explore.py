@@ -169,14 +169,14 @@ def test_probabilities_are_those_of_the_run(fitted, config_of):
     assert "did not see the image's fold" in sentence
     held_out = pq.read_table(run.folder / "test.parquet").to_pylist()
     for row in held_out:
-        assert found.p_minority[row["path"]] == row["p_minority"]
+        assert found.probability[row["path"]] == row["probability"]
         assert found.is_flagged[row["path"]] == (row["decision"] == "odd")
     oof = pq.read_table(run.folder / "oof.parquet").to_pylist()
     ensemble = FittedEnsemble.from_json(read_json(run.folder / "ensemble.json"))
     row = oof[7]
     scores = np.array([[row[f"score_{column.name}"] for column in ensemble.columns]])
-    assert found.p_minority[row["path"]] == pytest.approx(float(ensemble.p_minority(scores)[0]))
-    assert len(found.p_minority) == len(held_out) + len(oof)
+    assert found.probability[row["path"]] == pytest.approx(float(ensemble.minority_probability(scores)[0]))
+    assert len(found.probability) == len(held_out) + len(oof)
 
 
 def test_a_run_of_other_rows_or_half_a_run_is_not_shown(fitted, config_of, tmp_path):

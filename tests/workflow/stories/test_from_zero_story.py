@@ -191,7 +191,7 @@ def test_the_first_defects_bring_supervised_members(taught: tuple[Run, Outcome])
     assert document["measured"] == "cross_validation"
     assert "supervised members are trained as well" in updated.said
     assert (run.folder / "members" / "cnn" / "final.npz").exists()
-    assert outputs_of(run)[:3] == ["probability", "p_normal", "decision"]
+    assert outputs_of(run)[:5] == ["probability", "p_normal", "p_minority", "decision", "triage"]
     for image in document["images"]:
         assert image["probability_before"] is None
         assert image["p_normal_before"] is not None

@@ -123,7 +123,7 @@ def test_tables_of_the_run(story):
     assert (len(oof["path"]), len(test_table["path"])) == (74, 36)
     for table in (oof, test_table):
         assert [name for name in table if name.startswith("score_")] == [f"score_{c}" for c in COLUMNS]
-    p = np.stack([test_table[f"p_{name}"] for name in CLASSES], axis=1)
+    p = np.stack([test_table[f"probability_{name}"] for name in CLASSES], axis=1)
     np.testing.assert_allclose(p.sum(axis=1), 1.0)
     assert test_table["decision"] == np.array(CLASSES)[p.argmax(axis=1)].tolist()
 

@@ -103,7 +103,7 @@ def test_tables_of_the_run(fitted: tuple[Run, Outcome]):
     for table in (oof, test_table):
         assert [name for name in table if name.startswith("score_")] == [f"score_{name}" for name in MEMBERS]
         assert np.isfinite([table[f"score_{name}"] for name in MEMBERS]).all()
-    p_minority = np.array(test_table["p_minority"])
+    p_minority = np.array(test_table["probability"])
     assert ((p_minority >= 0) & (p_minority <= 1)).all()
     called_odd = p_minority >= outcome.json["threshold"]
     assert test_table["decision"] == np.where(called_odd, "odd", "fine").tolist()
@@ -139,7 +139,7 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
     scored = {row["path"]: row for row in pads.dataset(tmp_path / "scores").to_table().to_pylist()}
     for row in pq.read_table(run.folder / "test.parquet").to_pylist():
         again = scored[str(run.dataset / row["path"])]
-        assert again["probability"] == pytest.approx(row["p_minority"], abs=1e-4)
+        assert again["probability"] == pytest.approx(row["probability"], abs=1e-4)
         assert again["decision"] == row["decision"]
 
 

@@ -10,6 +10,22 @@ import typer
 
 from workflow.commands.options import answers, failed_images
 
+Threshold = Annotated[
+    str | None,
+    typer.Option(
+        "--threshold",
+        help="Threshold, or one per class as a,b,c (default: the file's). Where the file gives no "
+        "probability, it is the share of false alarms.",
+    ),
+]
+Triage = Annotated[
+    str | None,
+    typer.Option(
+        "--triage",
+        help="Error rates of triage as MISS_RATE,FALSE_ALARMS, such as 0.01,0.02 (default: the file's).",
+    ),
+]
+
 
 @answers(failed_images)
 def score(
@@ -43,14 +59,8 @@ def score(
             help="Share of the minority, of each class as a,b,c, or 'estimated' (default: the file's).",
         ),
     ] = None,
-    threshold: Annotated[
-        str | None,
-        typer.Option(
-            "--threshold",
-            help="Threshold, or one per class as a,b,c (default: the file's). Where the file gives no "
-            "probability, it is the share of false alarms.",
-        ),
-    ] = None,
+    threshold: Threshold = None,
+    triage: Triage = None,
     runtime: Annotated[
         str, typer.Option("--runtime", help="onnxruntime, openvino, or auto for the faster one that agrees.")
     ] = "onnxruntime",
@@ -72,7 +82,7 @@ def score(
     ] = None,
 ) -> Any:
     """Score images with an exported file; a broken image becomes a row with its reason."""
-    from workflow.score import Extras, parse_override, parse_prior, score
+    from workflow.score import Extras, parse_levels, parse_override, parse_prior, score
 
     summary = score(
         model,
@@ -84,6 +94,7 @@ def score(
         batch_size=batch_size,
         prior=parse_prior(prior),
         threshold=parse_override("threshold", threshold),
+        levels=parse_levels(triage),
         runtime=runtime,
         ray=ray,
         overwrite=overwrite,

@@ -164,6 +164,7 @@ def read_student(run: Run, plan: StudentPlan) -> TrainedStudent | None:
         MEMBER,
         deployment_prior=deployment_prior(config, data),
         threshold_rule=config.recipe.threshold,
+        triage_rule=config.recipe.triage,
         seed=config.seed,
     )
     return TrainedStudent(config, data, results, fitted, test)

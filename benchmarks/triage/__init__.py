@@ -1,0 +1,1 @@
+"""Whether triage keeps what was asked of it, and what NOVEL catches."""
