@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import cli
+from benchmarks.few_labels.options import Cache, Draws, Make, Members, Page, Sets
 from workflow.commands.options import (
     DEFAULT_RUNS,
     Data,
@@ -152,19 +153,6 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-Cache = Annotated[
-    Path, typer.Option("--cache", help="Directory for features, fits, score tables and figures.")
-]
-Sets = Annotated[
-    str | None,
-    typer.Option("--sets", help="Data sets as a,b,c; neu stands for all of neu:... (default: all)."),
-]
-Members = Annotated[
-    str | None, typer.Option("--members", help="Member types as a,b,c (default: the benchmark's own).")
-]
-Make = Annotated[bool, typer.Option("--make/--no-make", help="Make score tables that are missing.")]
-Page = Annotated[Path | None, typer.Option("--markdown", help="Also write the page to this file.")]
-Draws = Annotated[int, typer.Option("--draws", min=1, help="Draws of each data set.")]
 BENCH_CACHE = DEFAULT_RUNS / "bench"
 
 
