@@ -13,8 +13,8 @@ from workflow.settings.registry import entry_of
 
 # Pixels that a whole CNN learns from in a second on two cores: 52 images of 128 x 128.
 _TUNED_PIXELS_PER_SECOND = 52 * 128 * 128
-# A process takes seconds to import torch before it works, so there must be minutes of work to share.
-_SECONDS_WORTH_SHARING = 180.0
+# A process imports torch for four or five seconds before it works.
+_SECONDS_WORTH_SHARING = 30.0
 # Each process holds its own copy of torch and a batch's activations: one to two GB.
 _MOST_PROCESSES = 4
 
@@ -41,9 +41,9 @@ def trains_whole_network(plan: MemberPlan) -> bool:
 def processes_for(pending: Sequence[Fit], data: PreparedData, device: str) -> int:
     """Processes to train with when the user names no number.
 
-    On a CPU, whole CNNs train faster side by side with one core each than one after another with all cores,
-    because small images keep no more than one core busy. Heads on cached features take less time than a
-    process takes to start, and a GPU serves one process at a time.
+    On a CPU, fits are faster side by side with one core each than one after another with all cores: small
+    steps, of whole CNNs and of networks on cached features alike, keep little more than one core busy. A GPU
+    serves one process at a time.
 
     Args:
         pending: what is to be trained.
@@ -53,9 +53,7 @@ def processes_for(pending: Sequence[Fit], data: PreparedData, device: str) -> in
     Returns:
         1, or up to one process per core.
     """
-    whole = [fit for fit in pending if trains_whole_network(fit.member)]
-    # Whole CNNs only: everything else is over before a process has started.
-    seconds = sum(fit_seconds(fit.member, rows_to_fit(fit.member, data)) for fit in whole)
+    seconds = sum(fit_seconds(fit.member, rows_to_fit(fit.member, data)) for fit in pending)
     if device != "cpu" or seconds < _SECONDS_WORTH_SHARING:
         return 1
-    return min(usable_cpus(), len(whole), _MOST_PROCESSES)
+    return min(usable_cpus(), len(pending), _MOST_PROCESSES)

@@ -23,9 +23,9 @@ from workflow.settings.registry import entry_of
 if TYPE_CHECKING:
     from workflow.run.prepared import PreparedData
 
-MOST_OF_A_CLASS = 1_000
-"""Images of each class, at most, that have a view. A view costs a pass through the backbone, and what files
-go through on their way is learnt from a few hundred."""
+MOST_OF_A_CLASS = 300
+"""Images of each class, at most, that have a view. A view costs a pass through the backbone and a row of each
+fit, and what files go through on their way is learnt from a few hundred (``docs/results/views.md``)."""
 
 
 class RowsWithViews(NamedTuple):
