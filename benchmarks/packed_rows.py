@@ -13,7 +13,7 @@ from PIL import Image
 from contracts.rows import FeatureShapes, FloatArray, ImageArray, IndexArray, LabelArray, MaskArray
 from features.backbones import Backbone
 from features.cache import FeatureStore
-from features.runner import backbone_runner
+from features.graphs.runner import backbone_runner
 from features.settings import BackboneSettings
 from imagedata.layouts.pack_formats import PixelArray
 from reporting.terminal import progress_bar

@@ -243,7 +243,7 @@ def _their_scores(member: Any, pixels: np.ndarray) -> np.ndarray:
 def _our_parts(arm: str, folder: Path) -> tuple[Any, dict[str, Any], Any]:
     """The backbone, the member's settings and the runner; the ONNX file is made before any timing."""
     from features.backbones import Backbone
-    from features.runner import backbone_runner
+    from features.graphs.runner import backbone_runner
     from features.settings import BackboneSettings
 
     like_theirs = arm == ARMS[1]

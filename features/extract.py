@@ -12,8 +12,8 @@ import numpy as np
 from contracts.rows import ImageArray
 from features.backbones import Backbone
 from features.cache import FeatureStore
+from features.graphs.runner import backbone_runner
 from features.rows import read_pixels
-from features.runner import backbone_runner
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.views import MirrorImage, View
 

@@ -20,8 +20,8 @@ from contracts.errors import UsageError, nearest_match
 from contracts.member import FitContext
 from contracts.rows import FloatArray, IndexArray
 from features.cache import PassingStore
+from features.graphs.runner import backbone_runner
 from features.rows import CachedRows
-from features.runner import backbone_runner
 from imagedata.manifest_row import ManifestRow
 from imagedata.views import CHANGES, View, ViewChange
 from reporting.terminal import console, note

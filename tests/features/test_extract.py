@@ -14,8 +14,8 @@ from features import extract
 from features.backbones import Backbone
 from features.cache import FeatureStore
 from features.extract import ImageFile, extract_features
+from features.graphs.runner import backbone_runner
 from features.rows import CachedRows
-from features.runner import backbone_runner
 from features.settings import BackboneSettings
 from imagedata.decoding.decode import DecodeSettings, decode_file
 from imagedata.decoding.region import Region

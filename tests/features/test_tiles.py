@@ -15,10 +15,10 @@ from contracts.backbone_graph import PATCHES, PIXELS, POOLED
 from contracts.rows import FeatureShapes
 from features import extract
 from features.apply import batch_size_for
-from features.backbone_graph import backbone_graph
 from features.backbones import Backbone
 from features.cache import FeatureStore
 from features.extract import ImageFile, extract_features
+from features.graphs.backbone_graph import backbone_graph
 from features.settings import BackboneSettings
 from features.tensors import averaged, cut, laid_together
 from imagedata.decoding.decode import DecodeSettings

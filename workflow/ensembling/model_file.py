@@ -113,8 +113,8 @@ def write_gated(
     # torch and the exporter are imported here, when there is something to export.
     from export.onnx_file import write_onnx
     from export.parity import check_parity
-    from features.backbone_graph import backbone_graph
     from features.backbones import Backbone
+    from features.graphs.backbone_graph import backbone_graph
     from workflow.run.features import feature_folder
 
     config, fitted = system.config, system.fitted

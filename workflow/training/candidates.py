@@ -44,7 +44,7 @@ def milliseconds(config: RunConfig, size: int) -> float:
 
     Images go through it eight at a time, and fewer where each is several tiles.
     """
-    from features.runner import backbone_runner
+    from features.graphs.runner import backbone_runner
     from workflow.run.features import load_backbones
 
     backbone = config.recipe.backbone.model_copy(update={"image_size": size})

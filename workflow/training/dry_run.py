@@ -88,7 +88,7 @@ def _features_estimate(config: RunConfig, data: PreparedData, pending: list[Fit]
     if not pending:
         return 0.0, 0
     from features.cache import bytes_per_image
-    from features.runner import backbone_runner
+    from features.graphs.runner import backbone_runner
     from workflow.run.features import backbones_read_by, load_backbones
 
     device = pick_device(config.options.device)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from contracts.backbone_graph import POOLED
 from contracts.machine import usable_cpus
 from contracts.rows import FloatArray, ImageArray
-from features.backbone_graph import HALVES, IMAGES, backbone_graph, from_bytes_to_halves
 from features.backbones import Backbone
+from features.graphs.backbone_graph import HALVES, IMAGES, backbone_graph, from_bytes_to_halves
 
 _ERRORS_ONLY = 3
 
@@ -45,7 +45,7 @@ def backbone_runner(backbone: Backbone, folder: Path, device: str) -> BackboneRu
 
     Args:
         backbone: loaded, on the CPU.
-        folder: of this very backbone, in which its graph is kept; see :mod:`features.backbone_graph`.
+        folder: of this very backbone, in which its graph is kept; see :mod:`features.graphs.backbone_graph`.
         device: ``cpu`` or ``cuda``.
 
     Raises:

@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from features import backbone_graph as graphs
 from features.backbones import Backbone
+from features.graphs import backbone_graph as graphs
 from features.settings import BackboneSettings
 
 

@@ -1,0 +1,1 @@
+"""Backbones as ONNX graphs: traced, run, and in int8."""
