@@ -120,7 +120,7 @@ def _write_variant(run: Run, source: Path, target: Path, precision: str) -> dict
 
     facts: dict[str, Any] = {"precision": precision, "variant_of": sha256_of_file(source)}
     if precision == "int8":
-        from export.int8 import quantise_backbones
+        from workflow.exporting.int8 import quantise_backbones
 
         chosen = np.linspace(0, len(run.data.train) - 1, min(CALIBRATION_IMAGES, len(run.data.train)))
         rows = [run.data.train[i] for i in np.unique(chosen.astype(int))]

@@ -11,12 +11,12 @@ from scipy.stats import spearmanr
 
 from contracts.errors import ModelError
 from export.graph_parts import SCOPES, part_of
-from export.int8 import quantise_backbones
 from export.scoring import load_model
 from export.scoring.model import RUNTIMES
 from tests import fixtures_onnx as onnx_files
 from tests import hostile
 from tests.conftest import Outcome, Run
+from workflow.exporting.int8 import quantise_backbones
 
 
 @pytest.fixture(scope="module")

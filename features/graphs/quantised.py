@@ -1,9 +1,8 @@
-"""A second file whose backbones convolve in int8: static quantisation on training images.
+"""Convolutions of a backbone in int8: static quantisation on training images.
 
-Only the backbones' convolutions and the clipping behind them are quantised: they are nearly all of the
+Only a backbone's convolutions and the clipping behind them are quantised: they are nearly all of the
 arithmetic. Preprocessing, kNN, heads, stacker and calibrator stay float32, because a distance or a
 probability needs more than 8 bits. So does the first convolution of a backbone: it reads the image itself.
-Whether the file is kept is decided by the accuracy gate, not here.
 
 Weights are symmetric, with one scale per output channel, and 7 bits wide: processors without VNNI add two
 products of 8 bits in 16 bits, which would overflow with 8-bit weights.
@@ -17,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +26,53 @@ import onnx
 import onnxruntime
 
 from contracts.errors import ModelError
-from contracts.rows import ImageArray
-from export.graph_parts import part_of
 
 _BATCH = 8
 _WARNINGS, _FATAL_ONLY = 2, 4
 
 
-def quantise_backbones(source: Path, target: Path, images: ImageArray) -> int:
-    """Write an int8 variant of an exported file.
+def quantised_nodes(backbone: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Convolutions of one backbone but its first, and clippings that follow a quantised one.
 
     Args:
-        source: the float32 file.
-        target: where the variant goes.
-        images: ``[n, S, S, 3]`` uint8 training images at working size, n >= 8: their activations set the
-            ranges (minimum to maximum).
+        backbone: its nodes, in the order in which they are computed.
+    """
+    chosen: list[onnx.NodeProto] = []
+    made_in_int8: set[str] = set()
+    has_started = False
+    for node in backbone:
+        if node.op_type == "Conv":
+            if has_started:
+                chosen.append(node)
+                made_in_int8.add(node.output[0])
+            has_started = True
+        elif node.op_type in ("Clip", "Relu") and node.input[0] in made_in_int8:
+            chosen.append(node)
+    return chosen
+
+
+def quantise(
+    source: Path,
+    target: Path,
+    nodes: Sequence[onnx.NodeProto],
+    given: Mapping[str, npt.NDArray[Any]],
+) -> int:
+    """Write a graph in which some nodes compute in int8.
+
+    Args:
+        source: the float32 graph.
+        target: where the other goes.
+        nodes: of :func:`quantised_nodes`.
+        given: input → ``[n, ...]`` what it is shown, n >= 8: activations set the ranges (minimum to maximum).
 
     Returns:
         How many convolutions were quantised.
 
     Raises:
-        ModelError: the file has no backbone convolutions, or the quantiser fails on it.
+        ModelError: the quantiser fails on it.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    nodes = _backbone_nodes(source)
-    convolutions = [node for node in nodes if node.op_type == "Conv"]
-    if not convolutions:
-        raise ModelError(
-            f"{source}: no backbone in it has a convolution, so there is nothing to compute in int8."
-        )
     level = logging.root.level
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)  # it opens sessions of its own, which warn
     try:
@@ -68,7 +84,7 @@ def quantise_backbones(source: Path, target: Path, images: ImageArray) -> int:
             quantize_static(
                 str(copy),
                 str(target),
-                _Batches(images),
+                _Batches(given),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["Conv", "Clip", "Relu"],
                 nodes_to_quantize=[node.name for node in nodes],
@@ -85,27 +101,7 @@ def quantise_backbones(source: Path, target: Path, images: ImageArray) -> int:
     finally:
         logging.root.setLevel(level)
         onnxruntime.set_default_logger_severity(_WARNINGS)
-    return len(convolutions)
-
-
-def _backbone_nodes(source: Path) -> list[onnx.NodeProto]:
-    """Convolutions of the backbones but the first of each, and clippings that follow a quantised one."""
-    document = onnx.load(str(source))
-    chosen: list[onnx.NodeProto] = []
-    started: set[int] = set()
-    made_in_int8: set[str] = set()
-    for node in document.graph.node:
-        room, number = part_of(node)
-        if room != "backbones":
-            continue
-        if node.op_type == "Conv":
-            if number in started:
-                chosen.append(node)
-                made_in_int8.add(node.output[0])
-            started.add(number)
-        elif node.op_type in ("Clip", "Relu") and node.input[0] in made_in_int8:
-            chosen.append(node)
-    return chosen
+    return sum(node.op_type == "Conv" for node in nodes)
 
 
 def _let_padded_pools_read_floats(path: Path) -> None:
@@ -136,15 +132,19 @@ def _pads_with_zeros(pool: onnx.NodeProto) -> bool:
 
 
 class _Batches:
-    """Calibration images in the quantiser's own form."""
+    """What inputs are shown, in the quantiser's own form."""
 
-    def __init__(self, images: ImageArray) -> None:
-        self._images = images
+    def __init__(self, given: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._given = given
         self._waiting = self._batches()
 
     def _batches(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        for start in range(0, len(self._images), _BATCH):
-            yield {"images": np.ascontiguousarray(self._images[start : start + _BATCH])}
+        count = len(next(iter(self._given.values())))
+        for start in range(0, count, _BATCH):
+            yield {
+                name: np.ascontiguousarray(values[start : start + _BATCH])
+                for name, values in self._given.items()
+            }
 
     def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
         """The next batch, or None."""
