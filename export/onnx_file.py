@@ -18,6 +18,7 @@ from contracts.files import atomic_writer
 from contracts.triage import LEVELS
 from export.backbone_graph import backbone_graph, name_scopes
 from export.graph import FusedGraph, GraphBesideBackbones
+from export.scoring import seal
 from export.scoring.promises import METADATA_KEY, NEWEST_FORMAT
 from export.scoring.training_images import METADATA_KEY as TRAINING_IMAGES_KEY
 from export.scoring.training_images import TrainingImages
@@ -33,8 +34,16 @@ def add_metadata(path: Path, facts: dict[str, Any]) -> None:
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             entry.value = json.dumps({**json.loads(entry.value), **facts}, sort_keys=True)
+    _write_sealed(path, model)
+
+
+def _write_sealed(path: Path, model: onnx.ModelProto) -> None:
+    """Write a file with its own digest in it; see :mod:`export.scoring.seal`."""
+    entries = [each for each in model.metadata_props if each.key == seal.KEY]
+    entry = entries[0] if entries else model.metadata_props.add()
+    entry.key, entry.value = seal.KEY, seal.BLANK
     with atomic_writer(path) as handle:
-        handle.write(model.SerializeToString())
+        handle.write(seal.sealed(model.SerializeToString()))
 
 
 def write_onnx(
@@ -97,8 +106,7 @@ def write_onnx(
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"export, stage checking: {' '.join(str(error).split())[:300]}") from error
-    with atomic_writer(path) as handle:
-        handle.write(model.SerializeToString())
+    _write_sealed(path, model)
 
 
 def _traced(

@@ -27,6 +27,7 @@ from contracts.rows import FloatArray, ImageArray
 from contracts.triage import TRIAGE_NAMES
 from export.scoring.model import Scores, load_model
 from export.scoring.plan import Levels, Override
+from export.scoring.seal import check_seal
 from export.scoring.shard import DEFAULT_BATCH_SIZE
 from imagedata.decoding.decode import DecodedImage, decode_bytes, decode_file, pixels_at_working_size
 
@@ -100,7 +101,7 @@ class Scorer:
 
     Raises:
         UsageError: no such file or runtime, or a prior, threshold or error rate that cannot be.
-        ModelError: no file of ours, or a damaged one.
+        ModelError: no file of ours, or one whose content changed since it was exported.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Scorer:
         maps: bool = True,
     ) -> None:
         self._model = load_model(Path(path), threads, runtime)
+        check_seal(self._model.path)
         self._model.check_overrides(prior, threshold, levels)
         self._prior = prior
         self._threshold = threshold

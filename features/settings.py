@@ -45,6 +45,10 @@ class BackboneSettings(BaseModel):
             for such a network those at a half and three quarters of its depth, which see more of textures and
             small defects than the last ones.
         pooled_blocks: likewise in place of ``pooled_strides``.
+        precision: what its convolutions compute in, in training and in the exported file alike: ``fp32``,
+            ``int8``, or ``auto`` for whichever is faster on the machine that trains. Until training has
+            quantised it, such a backbone is the float32 one.
+        int8_graph: digest of the graph that training quantised; filled in by training, not by hand.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,13 +62,16 @@ class BackboneSettings(BaseModel):
     pooled_strides: tuple[int, ...] = (16, 32)
     patch_blocks: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
     pooled_blocks: tuple[int, ...] | None = None
+    precision: Literal["fp32", "int8", "auto"] = "fp32"
+    int8_graph: str | None = None
 
     @model_serializer(mode="wrap")
-    def _without_one_tile(self, usual: Serializer) -> dict[str, Any]:
-        # Absent where the picture is whole, so that keys are those of before there were tiles.
+    def _without_what_is_as_ever(self, usual: Serializer) -> dict[str, Any]:
+        # Absent where they change nothing, so that keys are those of before there were such settings.
         document: dict[str, Any] = usual(self)
-        if self.tiles == 1:
-            del document["tiles"]
+        for name, as_ever in (("tiles", 1), ("precision", "fp32"), ("int8_graph", None)):
+            if document[name] == as_ever:
+                del document[name]
         return document
 
     @model_validator(mode="after")
@@ -91,6 +98,11 @@ class BackboneSettings(BaseModel):
         return self.tiles * self.image_size
 
     @property
+    def in_float32(self) -> BackboneSettings:
+        """The same backbone, not quantised."""
+        return self.model_copy(update={"precision": "fp32", "int8_graph": None})
+
+    @property
     def states_strides(self) -> bool:
         """Whether layers are chosen by other strides than the default's."""
         fields = type(self).model_fields
@@ -114,4 +126,7 @@ class BackboneSettings(BaseModel):
         for blocks in ("patch_blocks", "pooled_blocks"):
             if settings[blocks] is None:
                 del settings[blocks]
+        if self.int8_graph is None:
+            # Whatever was asked for, its features are those of float32.
+            settings.pop("precision", None)
         return {**settings, "weights": self.weights_source, "features_version": FEATURES_VERSION}

@@ -21,6 +21,8 @@ from export.scoring.model import RUNTIMES, ScoringModel, load_model
 from export.scoring.output import OutputFolder, chosen_before
 from export.scoring.plan import DEFAULT_SHARD_SIZE, Levels, Override, ScoreSettings, Shard, make_shards
 from export.scoring.pools.processes import score_in_processes
+from export.scoring.probe import check_probe
+from export.scoring.seal import check_seal
 from export.scoring.shard import DEFAULT_BATCH_SIZE, ShardJob, ShardResult, columns_of, score_shard
 from imagedata.containers.reader import ContainerReader
 
@@ -144,6 +146,7 @@ def score_images(
     started = time.perf_counter()
     # The driver of worker processes never runs the graph, so the session opens only if this process scores.
     model = load_model(model_path, at_first_run=True)
+    check_seal(model.path)
     at_first = None if isinstance(prior, str) else prior
     model.check_overrides(at_first, threshold, levels)
     found = find_images(paths, list_file, path_column)
@@ -247,6 +250,8 @@ def _score(
     processes = min(processes or usable_cpus(), len(shards))
     if processes <= 1 or n_images <= FEW_IMAGES:
         containers = ContainerReader()
+        if shards:
+            check_probe(model)
         for shard in shards:
             yield score_shard(model, job, shard, containers=containers)
     else:

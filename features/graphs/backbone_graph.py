@@ -2,12 +2,14 @@
 
 Tracing takes longer than computing the features of hundreds of images, and it is the same for every run,
 update and export: none of them changes a backbone. So one graph computes the features for training and goes
-into every exported file.
+into every exported file. That of a backbone in int8 (:mod:`features.graphs.quantised`) is written by
+training, and is the only one that gives its features.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import warnings
 from importlib import metadata
@@ -23,10 +25,12 @@ from contracts.backbone_graph import OPSET, PATCHES, PIXELS, POOLED
 from contracts.errors import ModelError
 from contracts.files import atomic_writer, digest_of
 from features.backbones import Backbone
+from features.settings import BackboneSettings
 
 # Raised when the graph of one and the same backbone changes by our own doing.
 _VERSION = 2
 _TRACERS = ("torch", "onnx", "onnxscript")
+_INT8 = "graph-int8.onnx"
 IMAGES, HALVES = "images", "halves"
 """Input and second output of :func:`from_bytes_to_halves`."""
 
@@ -51,8 +55,10 @@ def backbone_graph(backbone: Backbone, folder: Path) -> onnx.ModelProto:
         folder: of this very backbone, in which its graph is kept.
 
     Raises:
-        ModelError: the backbone cannot be traced.
+        ModelError: the backbone cannot be traced, or its int8 graph is not there.
     """
+    if backbone.settings.int8_graph is not None:
+        return _int8_graph(backbone.settings, folder)
     path = folder / f"graph-{_tracers()}.onnx"
     kept = _read(path)
     if kept is not None:
@@ -61,6 +67,38 @@ def backbone_graph(backbone: Backbone, folder: Path) -> onnx.ModelProto:
     with atomic_writer(path) as handle:
         handle.write(graph.SerializeToString())
     return graph
+
+
+def graph_path(backbone: Backbone, folder: Path) -> Path:
+    """Where the graph of a backbone in float32 is kept, made now where it is not."""
+    backbone_graph(backbone, folder)
+    return folder / f"graph-{_tracers()}.onnx"
+
+
+def keep_int8_graph(graph: bytes, folder: Path) -> None:
+    """Put a quantised graph where :func:`backbone_graph` finds it."""
+    with atomic_writer(folder / _INT8) as handle:
+        handle.write(graph)
+
+
+def digest_of_graph(graph: bytes) -> str:
+    """What tells one quantised graph from another: ``int8_graph`` of the backbone's settings."""
+    return hashlib.sha256(graph).hexdigest()[:16]
+
+
+def has_int8_graph(settings: BackboneSettings, folder: Path) -> bool:
+    """Whether the quantised graph of these settings lies in their folder."""
+    path = folder / _INT8
+    return path.is_file() and digest_of_graph(path.read_bytes()) == settings.int8_graph
+
+
+def _int8_graph(settings: BackboneSettings, folder: Path) -> onnx.ModelProto:
+    if not has_int8_graph(settings, folder):
+        raise ModelError(
+            f"{folder / _INT8}: the int8 graph {settings.int8_graph} of backbone '{settings.name}' is not "
+            "there, or is another one. train-all makes it again, and fits what depends on it."
+        )
+    return onnx.load(str(folder / _INT8), load_external_data=False)
 
 
 def from_bytes_to_halves(graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,7 +1,8 @@
 """Running a backbone fast: on the CPU by ONNX Runtime, on a GPU by torch.
 
 On two cores ONNX Runtime runs the default backbone several times faster than torch. The exported file runs in
-ONNX Runtime, too, so features in training come from the engine that computes them later.
+ONNX Runtime, too, so features in training come from the engine that computes them later. A backbone in int8
+is computed by it on the CPU even where there is a GPU: no other engine rounds as it does.
 """
 
 from __future__ import annotations
@@ -40,23 +41,26 @@ class _PixelsToFeatures(nn.Module):
         return features.pooled, features.patches.half()
 
 
-def backbone_runner(backbone: Backbone, folder: Path, device: str) -> BackboneRunner:
+def backbone_runner(
+    backbone: Backbone, folder: Path, device: str, threads: int | None = None
+) -> BackboneRunner:
     """Make the fastest runner for a device.
 
     Args:
         backbone: loaded, on the CPU.
         folder: of this very backbone, in which its graph is kept; see :mod:`features.graphs.backbone_graph`.
         device: ``cpu`` or ``cuda``.
+        threads: on the CPU; None for all that this process may use.
 
     Raises:
         ModelError: the backbone cannot be traced to ONNX, which the export of the ensemble needs as well.
     """
-    if device == "cuda":
+    if device == "cuda" and backbone.settings.int8_graph is None:
         return _torch_runner(backbone)
     model = from_bytes_to_halves(backbone_graph(backbone, folder))
     options = onnxruntime.SessionOptions()
     # By default ONNX Runtime counts the host's cores, not those that this process may use.
-    options.intra_op_num_threads = usable_cpus()
+    options.intra_op_num_threads = threads or usable_cpus()
     # ONNX Runtime warns of harmless things, such as initialisers that its optimiser removes.
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(

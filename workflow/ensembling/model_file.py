@@ -111,8 +111,10 @@ def write_gated(
         As :func:`export_model`.
     """
     # torch and the exporter are imported here, when there is something to export.
-    from export.onnx_file import write_onnx
+    from export.onnx_file import add_metadata, write_onnx
     from export.parity import check_parity
+    from export.scoring import load_model
+    from export.scoring.probe import PROBE_KEY, probe_of
     from features.backbones import Backbone
     from features.graphs.backbone_graph import backbone_graph
     from workflow.run.features import feature_folder
@@ -132,6 +134,9 @@ def write_gated(
         if watch is not None:
             metadata[WATCH_KEY] = watch.to_json()
         metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
+        metadata["int8_backbones"] = [
+            each["name"] for each in map(json.loads, graph.backbone_keys) if each.get("int8_graph")
+        ]
         if stability is not None:
             # Without the names of images, which the file's users have no business with.
             metadata["stability"] = {key: value for key, value in stability.items() if key != "moved"}
@@ -157,6 +162,7 @@ def write_gated(
             )
         with console.status("parity gate", spinner="dots"):
             parity = check_parity(provisional, gate.images, _expected(fitted, gate))
+            add_metadata(provisional, {PROBE_KEY: probe_of(load_model(provisional), gate.spreads)})
         provisional.replace(target)
     except ModelError as error:
         _blame_members(system, error)

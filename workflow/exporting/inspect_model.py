@@ -33,11 +33,12 @@ def inspect_model(path: Path) -> dict[str, Any]:
         raise UsageError("inspect: reading a graph's parts needs onnx. Give: pip install onnx")
     from export.graph_parts import graph_document, inspect_graph
     from export.scoring import load_model
+    from export.scoring.file_checks import checked_here, sentence_of_checks
 
     model = load_model(path)
     with console.status("timing the parts", spinner="dots"):
         parts = inspect_graph(model)
-    document = graph_document(model, parts)
+    document = {**graph_document(model, parts), **checked_here(model)}
     table = Table(title=f"{path}: {document['bytes'] / 1e6:.1f} MB")
     table.add_column("part")
     for heading in ("nodes", "MB", "GFLOP / image", "ms / image", "share"):
@@ -59,6 +60,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
     for sentence in (*_promises(document["metadata"]), *_maps(document["maps"])):
         note(sentence)
     note(f"sha256 {document['sha256']}")
+    note(sentence_of_checks(document))
     return document
 
 
@@ -86,6 +88,11 @@ def _promises(metadata: dict[str, Any]) -> list[str]:
         f"{metadata.get('recipe', 'unnamed')}. Classes: {classes}; minority: {metadata['minority']}.",
         f"Images of any size, working size {decode['size']} px. {_decides(metadata, threshold)}",
     ]
+    if metadata.get("int8_backbones"):
+        sentences.append(
+            f"Backbone {', '.join(metadata['int8_backbones'])} computes in int8, and did so in training: all "
+            "figures are of it."
+        )
     if "conformal" in metadata:
         sentences.append(metadata["conformal"]["sentence"])
         sentences += _triage(metadata)

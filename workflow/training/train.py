@@ -43,6 +43,7 @@ from workflow.tracking.tracker import track_training
 from workflow.training.contamination import typical_positions
 from workflow.training.estimates import processes_for
 from workflow.training.in_processes import work_in_processes
+from workflow.training.quantising import quantise_where_asked
 
 if TYPE_CHECKING:
     from features.cache import FeatureStore
@@ -146,13 +147,14 @@ def prepared_to_train(options: RunOptions) -> tuple[RunConfig, PreparedData]:
     """The configuration, with all that the recipe leaves open chosen now, and the rows."""
     config = resolve_config(options)
     data = prepare_data(config)
-    if not config.left_to_choose:
-        return config, data
-    from workflow.training.choosing import settle
+    if config.left_to_choose:
+        from workflow.training.choosing import settle
 
-    config = settle(config, data, lambda *given: FitWork(*given).result)
-    # Augmented copies are made at the working size.
-    return config, prepare_data(config) if data.augmented else data
+        config = settle(config, data, lambda *given: FitWork(*given).result)
+        if data.augmented:
+            # Augmented copies are made at the working size.
+            data = prepare_data(config)
+    return quantise_where_asked(config, data), data
 
 
 def _cluster(config: RunConfig, data: PreparedData) -> None:

@@ -17,6 +17,7 @@ from contracts.errors import ModelError
 from contracts.workers import Announce, Lost, Work, WorkerPool
 from export.scoring.model import load_model
 from export.scoring.plan import Shard
+from export.scoring.probe import check_probe
 from export.scoring.shard import ShardJob, ShardResult, score_shard
 from imagedata.containers.reader import ContainerReader
 from imagedata.decoding.decode import reuse_pixel_memory
@@ -44,6 +45,7 @@ def shard_scorer(job: ShardJob) -> Work[Attempt, ShardResult]:
     """Load the model once; return what scores one shard after another."""
     reuse_pixel_memory()
     model = load_model(job.model_path, runtime=job.runtime)
+    check_probe(model)
     containers = ContainerReader()
 
     def score(attempt: Attempt, announce: Announce) -> ShardResult:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from contracts.errors import ExitCode
 from workflow.commands.options import Data, answers
@@ -13,8 +16,14 @@ def _exit_code(report: Any) -> ExitCode:
 
 
 @answers(_exit_code)
-def doctor(data: Data = None) -> Any:
+def doctor(
+    data: Data = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="An exported file: check that this machine computes it as measured."),
+    ] = None,
+) -> Any:
     """Report what this machine has, what is missing, and what to do about it."""
     from workflow.inventory.doctor import doctor
 
-    return doctor(data)
+    return doctor(data, model)
