@@ -1,0 +1,1 @@
+"""A backbone in int8 from the start against float32."""
