@@ -13,6 +13,7 @@ import typer
 
 import cli
 from benchmarks.few_labels.options import Cache, Draws, Make, Members, Page, Sets
+from benchmarks.precision.command import precision
 from workflow.commands.options import (
     DEFAULT_RUNS,
     Data,
@@ -364,29 +365,7 @@ def watch(
     return bench_watch(WatchBench(data, runs, _names(sets) or SETS, batches, markdown))
 
 
-@app.command()
-@answers()
-def precision(
-    sets: Sets = None,
-    override: Annotated[
-        list[str] | None, typer.Option("-o", "--override", help="KEY=VALUE, as of train-all.")
-    ] = None,
-    markdown: Page = None,
-    data: Data = None,
-    runs: Runs = DEFAULT_RUNS,
-) -> Any:
-    """Train ensembles on int8 and on float32 features, and compare them on the same images."""
-    from benchmarks.precision.run import SETS, bench_precision
-    from workflow.settings.config import RunOptions
-
-    given = tuple(override or ())
-    return bench_precision(
-        [
-            RunOptions(name, data=data, runs=runs, overrides=given, tracking=False)
-            for name in _names(sets) or SETS
-        ],
-        markdown,
-    )
+app.command()(answers()(precision))
 
 
 @app.command("all")
