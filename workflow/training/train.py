@@ -151,9 +151,8 @@ def prepared_to_train(options: RunOptions) -> tuple[RunConfig, PreparedData]:
         from workflow.training.choosing import settle
 
         config = settle(config, data, lambda *given: FitWork(*given).result)
-        if data.augmented:
-            # Augmented copies are made at the working size.
-            data = prepare_data(config)
+        # Augmented copies are made at the working size.
+        data = prepare_data(config) if data.augmented else data
     return quantise_where_asked(config, data), data
 
 
