@@ -14,6 +14,7 @@ import typer
 import cli
 from benchmarks.few_labels.options import Cache, Draws, Make, Members, Page, Sets
 from benchmarks.precision.command import precision
+from benchmarks.watch.command import watch
 from workflow.commands.options import (
     DEFAULT_RUNS,
     Data,
@@ -348,24 +349,8 @@ def label_audit(
     )
 
 
-@app.command()
-@answers()
-def watch(
-    sets: Annotated[
-        str | None, typer.Option("--sets", help="Data sets as a,b,c (default: elpv,gender_B,neu).")
-    ] = None,
-    batches: Annotated[int, typer.Option("--batches", min=2, help="Batches of each make.")] = 200,
-    markdown: Page = None,
-    data: Data = None,
-    runs: Runs = DEFAULT_RUNS,
-) -> Any:
-    """Simulate batches of real images: drift that is found, and the share of the minority."""
-    from benchmarks.watch.run import SETS, WatchBench, bench_watch
-
-    return bench_watch(WatchBench(data, runs, _names(sets) or SETS, batches, markdown))
-
-
-app.command()(answers()(precision))
+for beside_its_work in (watch, precision):
+    app.command()(answers()(beside_its_work))
 
 
 @app.command("all")

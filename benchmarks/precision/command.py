@@ -1,4 +1,4 @@
-"""The command ``python -m benchmarks precision``, apart from the others, whose list has reached its length."""
+"""The command ``python -m benchmarks precision``; the list of commands has reached its length."""
 
 from __future__ import annotations
 
