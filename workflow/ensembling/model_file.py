@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,25 +125,7 @@ def write_gated(
     provisional = target.with_name(f".{target.name}.unchecked")
     with console.status("loading members", spinner="dots"):
         graph = fused_graph(system)
-        metadata = _metadata(system)
-        metadata["maps"] = {
-            name: {"half": low, "most": high}
-            for name, (low, high) in usual_map_values(system.results, system.repeats).items()
-        }
-        metadata |= _weights(system)
-        watch = watch_reference(system)
-        if watch is not None:
-            metadata[WATCH_KEY] = watch.to_json()
-        metadata["backbones"] = [json.loads(key)["name"] for key in graph.backbone_keys]
-        metadata["int8_backbones"] = [
-            each["name"] for each in map(json.loads, graph.backbone_keys) if each.get("int8_graph")
-        ]
-        if stability is not None:
-            # Without the names of images, which the file's users have no business with.
-            metadata["stability"] = {key: value for key, value in stability.items() if key != "moved"}
-        metadata |= _in_use(system)
-        if system.data.n_repeats > 1:
-            metadata["repeats"] = list(system.repeats)
+        metadata = _metadata(system) | _facts_beside(system, graph.backbone_keys, stability)
     gate = gate_images(system, _PARITY_IMAGES)
     try:
         with console.status("exporting the graph", spinner="dots"):
@@ -171,6 +154,32 @@ def write_gated(
         # After success there is nothing left under this name.
         provisional.unlink(missing_ok=True)
     return parity, gate.what
+
+
+def _facts_beside(
+    system: TrainedSystem, backbones: Sequence[str], stability: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the file says of maps, backbones, use and stability; see :func:`_metadata` for the rest."""
+    settings = [json.loads(key) for key in backbones]
+    facts: dict[str, Any] = {
+        "maps": {
+            name: {"half": low, "most": high}
+            for name, (low, high) in usual_map_values(system.results, system.repeats).items()
+        },
+        **_weights(system),
+        "backbones": [each["name"] for each in settings],
+        "int8_backbones": [each["name"] for each in settings if each.get("int8_graph")],
+        **_in_use(system),
+    }
+    watch = watch_reference(system)
+    if watch is not None:
+        facts[WATCH_KEY] = watch.to_json()
+    if stability is not None:
+        # Without the names of images, which the file's users have no business with.
+        facts["stability"] = {key: value for key, value in stability.items() if key != "moved"}
+    if system.data.n_repeats > 1:
+        facts["repeats"] = list(system.repeats)
+    return facts
 
 
 def _in_use(system: TrainedSystem) -> dict[str, Any]:
