@@ -114,7 +114,7 @@ def test_the_plan_says_which_columns_there_are(tmp_path: Path, model: Path, imag
     score(model, [images], output=tmp_path / "out")
     plan = json.loads((tmp_path / "out" / "_plan.json").read_text())
     schema = pads.dataset(tmp_path / "out").schema
-    assert plan["schema"] == 2
+    assert plan["schema"] == 3
     assert plan["columns"] == [{"name": column.name, "type": str(column.type)} for column in schema]
 
 
