@@ -13,14 +13,17 @@ from reporting.pictures import svg_uri
 
 def review_curves(triage: Mapping[str, Any]) -> list[Drawing]:
     """The figure, with words for those who cannot see it."""
-    curve = triage["curve"]
+    # Beyond the least share, higher rates only make images NOVEL, and the line would turn back.
+    least = min(range(len(triage["curve"])), key=lambda place: triage["curve"][place]["people"][0])
+    curve = triage["curve"][: least + 1]
     told = ", ".join(f"{point['people'][0]:.1%} reviewed: {point['misses'][0]:.1%} missed" for point in curve)
     return [
         Drawing(
             "Errors over the share left to people",
             svg_uri(_figure(curve, triage)),
             f"Misses by share of images for people. {told}.",
-            "Each dot asks the same error rate of both classes, from 0.5 % to 50 %; bars are 95 % intervals. "
+            f"Each dot asks the same error rate of both classes, from {curve[0]['rate']:.1%} to "
+            f"{curve[-1]['rate']:.0%}, beyond which no fewer images are left; bars are 95 % intervals. "
             "Rings are the rates that are set.",
         )
     ]

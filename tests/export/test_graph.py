@@ -462,7 +462,9 @@ def test_p_normal_of_other_images_is_refused(system):
     low, high = system.fitted.p_normal_bounds(system.member_scores, parity.FUSED_TOLERANCE)
     assert (low <= high).all()
     assert np.mean(high - low) < 0.1
-    with pytest.raises(ModelError, match=r"stage ensemble: .*its p_normal or p_minority lies up to .* outside"):
+    with pytest.raises(
+        ModelError, match=r"stage ensemble: .*its p_normal or p_minority lies up to .* outside"
+    ):
         gate(system, system.path, p_normal_bounds=(low + 0.2, high + 0.2))
 
 

@@ -16,7 +16,9 @@ from evaluation.curves import curves
 from evaluation.rows import class_probabilities
 from reporting import figures
 from reporting.content import Model, Role
+from reporting.in_use.curve import review_curves
 from reporting.pictures import SIDE, heat_scale, jpeg_uri, overlay, svg_uri
+from tests.reporting.made_up import in_use
 
 LABELS = np.repeat([0, 1], [40, 12]).astype(np.int64)
 VALUES = {"calibrated_baseline": 0.5, "ensemble": 0.75}
@@ -117,3 +119,12 @@ def test_scale_is_of_all_maps_and_a_flat_map_does_no_harm():
     flat = np.ones((4, 4), dtype=np.float32)
     grey = overlay(np.full((8, 8, 3), 90, np.uint8), flat, heat_scale([flat]))
     assert (grey == 90).all()
+
+
+def test_the_curve_of_review_ends_where_no_fewer_images_are_left():
+    triage = in_use()["triage"]
+    points = triage["curve"]
+    least = min(range(len(points)), key=lambda place: points[place]["people"][0])
+    [drawing] = review_curves(triage)
+    assert drawing.alt.count("reviewed:") == least + 1
+    assert f"to {points[least]['rate']:.0%}, beyond which" in drawing.caption
