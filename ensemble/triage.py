@@ -13,14 +13,17 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DataError, UsageError, nearest_match
-from ensemble.conformal import ConformalClass
-from ensemble.logistic import Float64Array
+
+if TYPE_CHECKING:
+    # Of types alone: whoever reads a rule, as every command does, need not wait for scipy.
+    from ensemble.conformal import ConformalClass
+    from ensemble.logistic import Float64Array
 
 DEFAULT_RATE = 0.05
 """Of both errors where nobody asks: 19 labelled images of a class support it."""

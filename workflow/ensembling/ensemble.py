@@ -46,9 +46,10 @@ def ensemble(options: RunOptions) -> dict[str, Any]:
     """Fit, measure and export the ensemble of a trained run; a finished one is only shown.
 
     Returns:
-        ``{dataset, recipe, regime, measured, model, threshold, prior, rows, stability}``, the JSON document
-        of ``ensemble --json``. ``measured`` is ``test_set`` or ``cross_validation``. Without a labelled
-        minority image ``measured`` and ``prior`` are None, ``rows`` is empty, and ``flagged`` counts the
+        ``{dataset, recipe, regime, measured, model, threshold, prior, minority, rows, triage, in_use,
+        stability}``, the JSON document of ``ensemble --json``. ``measured`` is ``test_set`` or
+        ``cross_validation``. Without a labelled minority image ``measured`` and ``prior`` are None, ``rows``
+        is empty, and ``flagged`` counts the
         ``images`` whose p-value reaches the threshold. Where a member cannot be exported, ``model`` is None
         and ``not_exported`` says why. Where kinds of the minority are known, ``kinds`` counts them and rows
         have figures by kind; see :func:`workflow.ensembling.kinds.add_kinds`. ``triage`` and ``in_use`` are

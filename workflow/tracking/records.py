@@ -63,7 +63,8 @@ def run_entry(config: RunConfig) -> Entry:
     document = config.to_json()
     for part, keys in NOT_OF_TRAINING.items():
         for key in keys:
-            document[part].pop(key)
+            # Some are left out where they change nothing.
+            document[part].pop(key, None)
     # Members have runs of their own, so that a change of one does not make the others new.
     document["recipe"].pop("members")
     document.pop("members")

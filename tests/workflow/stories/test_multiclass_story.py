@@ -82,8 +82,8 @@ def test_members_are_trained_and_shown(story):
 def test_the_table_has_its_documented_shape(story):
     there, _, fitted = story
     document = fitted.json
-    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "rows", "stability"]
-    assert list(document) == keys
+    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "minority", "rows"]
+    assert list(document) == [*keys, "triage", "in_use", "stability"]
     assert (document["regime"], document["measured"]) == ("labelled", "test_set")
     assert document["prior"] == pytest.approx([20 / 37, 12 / 37, 5 / 37])  # as in training
     assert document["threshold"] == document["prior"]  # min_hter: every class counts alike

@@ -44,8 +44,8 @@ def scores_of(run: Run, fit: str) -> np.ndarray:
 def test_json_of_the_ensemble_has_its_documented_shape(fitted: tuple[Run, Outcome]):
     run, outcome = fitted
     document = outcome.json
-    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "rows", "stability"]
-    assert list(document) == keys
+    keys = ["dataset", "recipe", "regime", "measured", "model", "threshold", "prior", "minority", "rows"]
+    assert list(document) == [*keys, "triage", "in_use", "stability"]
     assert (document["regime"], document["measured"]) == ("labelled", "test_set")
     assert (document["dataset"], document["recipe"]) == ("blotches", "tiny")
     assert document["model"] == str(run.folder / "model.onnx")
@@ -129,11 +129,13 @@ def test_the_exported_file_repeats_the_run(fitted: tuple[Run, Outcome], tmp_path
         "left_out",
         "known",
         "decisions",
+        "triage",
         "failures",
         "notes",
         "review",
         "heat_maps",
         "csv",
+        "watch",
     ]
     assert (outcome.json["images"], outcome.json["scored"], outcome.json["failed"]) == (20, 20, 0)
     scored = {row["path"]: row for row in pads.dataset(tmp_path / "scores").to_table().to_pylist()}
