@@ -39,7 +39,8 @@ def trace(
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            for name in ("torch.onnx", "onnxscript"):
+                logging.getLogger(name).setLevel(logging.ERROR)
             program = torch.onnx.export(
                 module,
                 inputs,

@@ -11,6 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.pages import opening
+from contracts.errors import UsageError
 from contracts.files import write_text
 from contracts.machine import processor_name
 from contracts.rows import LabelArray
@@ -57,6 +58,9 @@ def bench_precision(options: Sequence[RunOptions], markdown: Path | None) -> dic
     Args:
         options: one for each data set; runs lie in ``fp32`` and ``int8`` below its ``runs``.
         markdown: where the page goes, too.
+
+    Raises:
+        UsageError: a data set without test images.
     """
     compared = [_compared(each) for each in options]
     _print(compared)
@@ -94,7 +98,12 @@ def _compared(options: RunOptions) -> Compared:
 def _judged(runs: dict[str, Run]) -> tuple[LabelArray, dict[str, Outputs]]:
     """Labels of the test images, and what each ensemble says of them."""
     tables = {name: run.test for name, run in runs.items()}
-    assert np.array_equal(tables["fp32"].row_ids, tables["int8"].row_ids), "both judge the same images"
+    one, other = tables.values()
+    if not len(one.labels) or not np.array_equal(one.row_ids, other.row_ids):
+        raise UsageError(
+            f"{runs['fp32'].folder} and {runs['int8'].folder}: no test images that both judge. Give a data "
+            "set with a test set, or -o test_share=.2, and runs that have not served another draw."
+        )
     return tables["fp32"].labels, {
         name: _outputs(runs[name].fitted, table.scores) for name, table in tables.items()
     }

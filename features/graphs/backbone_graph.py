@@ -138,7 +138,8 @@ def _traced(backbone: Backbone) -> onnx.ModelProto:
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            for name in ("torch.onnx", "onnxscript"):
+                logging.getLogger(name).setLevel(logging.ERROR)
             program = torch.onnx.export(
                 _BackboneAlone(_without_inplace(backbone)).eval(),
                 (sample,),

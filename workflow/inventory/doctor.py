@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -16,6 +15,7 @@ from contracts.machine import usable_cpus
 from features.settings import PACKAGED_BACKBONES
 from reporting.terminal import console, note
 from workflow.inventory.datasets import list_datasets
+from workflow.inventory.versions import version_of
 
 _BASE = ("numpy", "pillow", "pyarrow", "onnxruntime", "typer", "rich", "pydantic", "pyyaml")
 _TRAIN = (
@@ -56,7 +56,7 @@ def doctor(data_dir: Path | None, model: Path | None = None) -> dict[str, Any]:
         UsageError, ModelError: no such model, or its content changed since it was exported.
     """
     advice: list[str] = []
-    packages = {name: _version(name) for name in (*_BASE, *_TRAIN, _WEIGHTS, *_ANOMALIB, *_TRACKING)}
+    packages = {name: version_of(name) for name in (*_BASE, *_TRAIN, _WEIGHTS, *_ANOMALIB, *_TRACKING)}
     missing_base = [name for name in _BASE if packages[name] is None]
     missing_train = [name for name in _TRAIN if packages[name] is None]
     if missing_base:
@@ -123,13 +123,6 @@ def _checked(path: Path) -> dict[str, Any]:
         found[runtime] = checked_here(model)
         note(f"{path}: {sentence_of_checks(found[runtime])}")
     return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _gpu_name() -> str | None:

@@ -30,18 +30,21 @@ _ROOT = Path(__file__).parents[2]
 def versions() -> dict[str, str]:
     """Python, Outnumbered and the packages that decide numbers → version."""
     found = {OURS: own_version(), "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return found | {package: version_of(package) or "not installed" for package in _PACKAGES}
+
+
+def version_of(package: str) -> str | None:
+    """Of an installed package; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def own_version() -> str:
     """Of the installed package, or of the checkout that is run as it is."""
-    try:
-        return metadata.version(OURS)
-    except metadata.PackageNotFoundError:
-        project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-        return str(project["project"]["version"])
+    installed = version_of(OURS)
+    if installed is not None:
+        return installed
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(project["project"]["version"])

@@ -51,9 +51,13 @@ def quantise_where_asked(config: RunConfig, data: PreparedData) -> RunConfig:
     Raises:
         ModelError: a backbone has no convolution to quantise, or the quantiser fails on it.
     """
-    asked = {plan.backbone for plan in config.members if plan.backbone.precision != "fp32"}
-    if not asked:
+    asking = [plan for plan in config.members if plan.backbone.precision != "fp32"]
+    if not asking:
         return config
+    from workflow.run.features import backbones_read_by
+
+    # Members of pixels alone compute no feature, so that nothing of theirs is quantised.
+    asked = backbones_read_by(asking)
     kept = read_quantised(config.folder)
     here = {row.sha256 for row in data.train}
     entries: dict[str, dict[str, Any]] = {}

@@ -137,8 +137,9 @@ def test_the_pictures_are_the_same_everywhere() -> None:
 def test_a_column_without_spread_has_a_limit_of_its_own_size(file: Path) -> None:
     model = load_model(file)
     probe = probe_of(model, np.zeros(len(model.members)))
-    assert min(probe["limits"]) > 0.0
-    assert LIMIT == 0.05
+    largest = np.abs(probe["member_scores"]).max(axis=0)
+    np.testing.assert_allclose(probe["limits"], 1e-6 * np.maximum(1.0, largest))
+    assert probe_of(model, np.full(len(model.members), 2.0))["limits"] == [2.0 * LIMIT] * len(model.members)
 
 
 def test_what_has_no_place_for_a_digest_cannot_be_sealed() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 
@@ -146,12 +145,13 @@ def test_precision_alone_changes_no_key() -> None:
     assert quantised.in_float32 == plain
 
 
-def test_no_label_is_needed_where_nothing_is_labelled(in_int8: tuple[Run, Outcome]) -> None:
-    data = prepare_data(resolve_config(options_of(in_int8[0])))
-    rows: Any = quantising.calibration_rows(data, 5)
-    assert len(rows) == 5
-    assert [row.sha256 for row in rows] == [row.sha256 for row in quantising.calibration_rows(data, 9)[:5]]
-    assert len(np.unique([row.sha256 for row in rows])) == 5
+def test_where_nothing_is_labelled_all_training_images_may_be_drawn(in_int8: tuple[Run, Outcome]) -> None:
+    options = replace(options_of(in_int8[0]), unlabelled=True)
+    data = prepare_data(resolve_config(options))
+    assert data.regime == "unlabelled"
+    everything = quantising.calibration_rows(data, 1_000)
+    assert {row.sha256 for row in everything} == {row.sha256 for row in data.train}
+    assert quantising.calibration_rows(data, 5) == everything[:5], "fewer images are the first of more"
 
 
 def test_a_precision_that_is_none_is_refused(tiny: Run) -> None:
