@@ -346,9 +346,9 @@ def test_doctor_reports():
 
 def test_doctor_names_what_tracking_lacks(monkeypatch):
     from workflow.inventory import doctor
+    from workflow.inventory.versions import version_of
 
-    installed = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "alembic" else installed(name))
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "alembic" else version_of(name))
     outcome = run_command("doctor", "--json")
     assert outcome.json["healthy"] is True
     assert outcome.json["packages"]["alembic"] is None
