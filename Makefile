@@ -71,7 +71,7 @@ DEMO_EXTRAS := --extra train --extra demo
 
 lock:
 	$(LOCK) $(DEMO_EXTRAS) --extra anomalib --extra tracking --extra bench --extra fast --extra cluster --extra medical --extra heic \
-		--extra dev -o requirements/dev.txt
+		--extra serve --extra dev -o requirements/dev.txt
 	$(LOCK) $(DEMO_EXTRAS) --constraint requirements/dev.txt -o requirements/demo.txt
 	$(LOCK) --constraint requirements/dev.txt -o requirements/base.txt
 
