@@ -45,6 +45,7 @@ COMMANDS = (
     "files.parity",
     "files.inspect",
     "files.score",
+    "files.versus",
     "files.monitor",
     "machine.demo",
     "machine.members",
