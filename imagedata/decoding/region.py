@@ -137,7 +137,7 @@ class Region:
         return bounds
 
     def cut(self, image: Image.Image) -> Image.Image:
-        """The part of an upright RGB picture that is looked at, not resized.
+        """The part of an upright picture of mode RGB or L that is looked at, not resized; by a mask, RGB.
 
         Raises:
             ImageError: see :meth:`bounds`.

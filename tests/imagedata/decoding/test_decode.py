@@ -56,6 +56,21 @@ def test_golden_pixels() -> None:
     assert (decoded.width, decoded.height, decoded.mode) == (40, 24, "RGB")
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize(
+    "settings", [DecodeSettings(24), DecodeSettings(24, fit="pad"), DecodeSettings(24, fit="crop")]
+)
+def test_grey_files_give_the_pixels_of_their_rgb_twins(kind: str, settings: DecodeSettings) -> None:
+    grey = np.random.default_rng(4).integers(0, 256, (57, 90), dtype=np.uint8)
+    stored = hostile.encode(grey, kind)
+    with Image.open(BytesIO(stored)) as image:
+        assert image.mode == "L"
+        twin = hostile.encode(np.asarray(image.convert("RGB")), "PNG")
+    decoded = decode_bytes(stored, settings)
+    np.testing.assert_array_equal(decoded.pixels, decode_bytes(twin, settings).pixels)
+    assert decoded.mode == "L"
+
+
 @pytest.mark.parametrize(
     ("orientation", "upright"),
     [

@@ -45,6 +45,15 @@ def test_pixels_outside_are_not_seen(region, fit, scale):
     assert not np.array_equal(first, pixels_at_working_size(pixels, settings))
 
 
+@pytest.mark.parametrize("region", [BY_MASK, BY_BOX], ids=["mask", "box"])
+def test_of_a_grey_file_the_same_is_seen(region):
+    grey = np.random.default_rng(5).integers(0, 256, (50, 80), dtype=np.uint8)
+    settings = DecodeSettings(32, region=region)
+    stored = decode_bytes(hostile.encode(grey, "PNG"), settings)
+    assert stored.mode == "L"
+    assert np.array_equal(stored.pixels, pixels_at_working_size(np.stack([grey] * 3, axis=-1), settings))
+
+
 def test_golden_pixels():
     pixels = np.zeros((50, 80, 3), dtype=np.uint8)
     pixels[MASK] = 200
