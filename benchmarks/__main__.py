@@ -14,6 +14,7 @@ import typer
 import cli
 from benchmarks.few_labels.options import Cache, Draws, Make, Members, Page, Sets
 from benchmarks.precision.command import precision
+from benchmarks.score.command import score
 from benchmarks.watch.command import watch
 from workflow.commands.options import (
     DEFAULT_RUNS,
@@ -127,27 +128,6 @@ def bank(
     from benchmarks.bank import bench_bank
 
     return bench_bank(options, member, most)
-
-
-@app.command()
-@works_on_run()
-def score(
-    options: RunOptions,
-    images: Annotated[int, typer.Option("--images", help="Number of JPEG files to score.")] = 512,
-    rounds: Annotated[int, typer.Option("--rounds", help="Rounds in which every case is measured once.")] = 3,
-    processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
-    anomalib: Annotated[
-        bool,
-        typer.Option("--anomalib/--no-anomalib", help="Also time anomalib's PatchCore on the same backbone."),
-    ] = False,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Also write the table to this file.")
-    ] = None,
-) -> Any:
-    """Time a run's exported files in every runtime, beside torch and anomalib, on the same JPEGs."""
-    from benchmarks.score import ScoreBench, bench_score
-
-    return bench_score(options, ScoreBench(images, rounds, processes, anomalib, markdown))
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -351,6 +331,7 @@ def label_audit(
 
 for beside_its_work in (watch, precision):
     app.command()(answers()(beside_its_work))
+app.command()(works_on_run()(score))
 
 
 @app.command("all")
@@ -363,7 +344,7 @@ def run_all(
     """Time bank selection and what earlier commands left: an exported run, score tables (make bench)."""
     from benchmarks.coreset import bench_coreset
     from benchmarks.fusion.run import FusionBench, bench_fusion, has_tables
-    from benchmarks.score import ScoreBench, bench_score
+    from benchmarks.score.run import ScoreBench, bench_score
     from reporting.terminal import note
     from workflow.settings.config import RunOptions
 

@@ -11,6 +11,17 @@ _CGROUP_1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 _CPU_INFO = Path("/proc/cpuinfo")
 _CGROUP_1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
+_FLAGS = (
+    ("avx2", "AVX2"),
+    ("avx512f", "AVX-512"),
+    ("avx_vnni", "AVX-VNNI"),
+    ("avx512_vnni", "AVX-512 VNNI"),
+    ("avx512_bf16", "AVX-512 BF16"),
+    ("amx_int8", "AMX int8"),
+    ("amx_bf16", "AMX bf16"),
+)
+"""Flag of the kernel → usual name of the instructions, which decide how fast float32, bf16 and int8 are."""
+
 
 def usable_cpus() -> int:
     """Count the processors this process may use, at least 1.
@@ -32,6 +43,24 @@ def processor_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return (names or [platform.processor()])[0] or platform.machine()
+
+
+def processor_flags() -> tuple[str, ...]:
+    """Those of :data:`_FLAGS` that the kernel reports; empty where it reports none (macOS, Windows, ARM).
+
+    How fast a precision is, and whether int8 products saturate, depends on them.
+    """
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    reported = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return tuple(title for flag, title in _FLAGS if flag in reported)
+
+
+def processor() -> str:
+    """Name and flags of the processor as every figure of speed names it."""
+    return f"{processor_name()} ({', '.join(processor_flags()) or platform.machine()})"
 
 
 def _cgroup_quota() -> float | None:

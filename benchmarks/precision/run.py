@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.pages import opening
 from contracts.errors import UsageError
 from contracts.files import write_text
-from contracts.machine import processor_name
+from contracts.machine import processor
 from contracts.rows import LabelArray
 from ensemble.fitted import FittedEnsemble
 from evaluation.agreement import Agreement, Outputs, agreement
@@ -66,7 +66,7 @@ def bench_precision(options: Sequence[RunOptions], markdown: Path | None) -> dic
     _print(compared)
     if markdown is not None:
         write_text(markdown, _page(compared, options[0].recipe))
-    return {"processor": processor_name(), "sets": [asdict(each) for each in compared]}
+    return {"processor": processor(), "sets": [asdict(each) for each in compared]}
 
 
 def _compared(options: RunOptions) -> Compared:
@@ -126,7 +126,7 @@ def _print(compared: Sequence[Compared]) -> None:
     for each in compared:
         table.add_row(each.data_set, *_cells(each))
     console.print(table)
-    note(f"{processor_name()}; one thread, batches of 16, the two files in turns.")
+    note(f"{processor()}; one thread, batches of 16, the two files in turns.")
 
 
 def _cells(each: Compared) -> list[str]:
@@ -144,7 +144,7 @@ def _page(compared: Sequence[Compared], recipe: str) -> str:
         *opening("Backbones in int8 from the start", f"python -m benchmarks precision --sets {sets}"),
         f"Recipe `{recipe}`, seed 0: `train-all` and `ensemble` with `-o backbone.precision=fp32` and "
         "`int8`, judged on the same test images; changes are paired (DeLong).",
-        f"Files are timed on one thread of {processor_name()}, batches of 16, in turns.",
+        f"Files are timed on one thread of {processor()}, batches of 16, in turns.",
         "",
         "| data set | test images | AUROC, float32 → int8 | change, 95 % | ms per image | MB |",
         "|---|---:|---:|---:|---:|---:|",

@@ -1,5 +1,6 @@
 """``python -m benchmarks score``: every case is measured on the same files; the page names the command."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +30,18 @@ def test_peaks_are_positive_and_leave_threads_as_they_were():
 def test_every_file_and_way_has_a_row(fitted: tuple[Run, Outcome], tmp_path):
     run = fitted[0].copy(tmp_path)
     page = tmp_path / "scoring.md"
-    outcome = bench_score(run, "--images", "64", "--rounds", "1", "--markdown", page, "--json")
+    beside = tmp_path / "beside.onnx"
+    shutil.copy(run.folder / "model.onnx", beside)
+    plot = tmp_path / "scoring.svg"
+    words = ("--beside", beside, "--markdown", page, "--plot", plot, "--json")
+    outcome = bench_score(run, "--images", "64", "--rounds", "1", *words)
     assert outcome.code == 0, outcome.err
     rows = {row["case"]: row for row in outcome.json["rows"]}
+    auroc = outcome.json["rows"][0]["auroc"]
+    for name in ("model", "beside"):
+        assert rows[f"{name}, onnxruntime: folder to parquet"]["auroc"] == auroc > 0
+        assert rows[f"{name}, onnxruntime: folder to parquet"]["megabytes"] == beside.stat().st_size / 1e6
+        assert f"{name}, onnxruntime" in plot.read_text()
     for case in (
         "model, onnxruntime: graph alone",
         "model, onnxruntime: folder to parquet",
@@ -59,6 +69,12 @@ def test_a_command_that_fails_is_not_measured():
     if Path("/proc/self/stat").exists():
         with pytest.raises(subprocess.CalledProcessError):
             peak_memory_mb([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_a_file_beside_that_does_not_exist_is_refused(fitted: tuple[Run, Outcome]):
+    outcome = bench_score(fitted[0], "--beside", "nowhere.onnx")
+    assert outcome.code == 2
+    assert "--beside nowhere.onnx: no such file" in outcome.said
 
 
 def test_too_few_images_are_refused(fitted: tuple[Run, Outcome]):

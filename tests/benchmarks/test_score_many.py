@@ -1,6 +1,6 @@
 """Links of the scorer's benchmark are found, each as an image of its own."""
 
-from benchmarks.score_many import link_files, planning_seconds
+from benchmarks.score.many import link_files, planning_seconds
 from export.scoring.inputs.listing import find_images
 from export.scoring.plan import ScoreSettings
 from tests.pictures import write_two_classes

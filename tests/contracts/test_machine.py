@@ -50,3 +50,25 @@ def test_the_processor_has_a_name_whatever_the_kernel_tells(
     monkeypatch.setattr(machine.platform, "processor", lambda: "")
     monkeypatch.setattr(machine.platform, "machine", lambda: "wise64")
     assert machine.processor_name() == name
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni\nflags\t\t: avx2\n", ("AVX2", "AVX-512", "AVX-512 VNNI")),
+            "flags\t\t: fpu sse avx2 fma avx512f avx512_vnni\nflags\t\t: avx2\n",
+            ("AVX2", "AVX-512", "AVX-512 VNNI"),
+        ),
+        ("Features\t: fp asimd\n", ()),
+        (None, ()),
+    ],
+)
+def test_flags_that_decide_speed_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, flags: tuple[str, ...]
+) -> None:
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(machine, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine.platform, "machine", lambda: "wise64")
+    assert machine.processor_flags() == flags
+    assert machine.processor().endswith(f"({', '.join(flags) or 'wise64'})")

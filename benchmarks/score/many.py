@@ -1,6 +1,6 @@
 """Planning time and memory of ``score`` on very many images.
 
-``python -m benchmarks.score_many MODEL.onnx FOLDER --images 1000 100000``: the images are links to the files
+``python -m benchmarks.score.many MODEL.onnx FOLDER --images 1000 100000``: the images are links to the files
 of FOLDER, over and over, as neither planning nor memory depends on what is in them. Prints one JSON line per
 count: seconds to find and plan them (with the model loaded), seconds and images per second of the command,
 and the peak memory of the command and its workers together.

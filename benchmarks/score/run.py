@@ -23,14 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from benchmarks.memory import peak_memory_mb
 from benchmarks.peaks import gemm_peaks
-from benchmarks.score_anomalib import ENGINE_PREDICT, anomalib_cases
+from benchmarks.score.anomalib import ENGINE_PREDICT, anomalib_cases
+from benchmarks.score.page import as_markdown, drawn, show
 from contracts.errors import OutnumberedError, UsageError
-from contracts.machine import processor_name, usable_cpus
+from contracts.files import write_text
+from contracts.machine import processor, usable_cpus
 from export.scoring.model import RUNTIMES, load_model
+from export.scoring.probe import check_probe
 from export.scoring.run import score_images
 from export.scoring.shard import DEFAULT_BATCH_SIZE
 from imagedata.decoding.decode import decode_file
@@ -59,6 +61,8 @@ class ScoreBench:
         processes: single-threaded processes.
         anomalib: whether anomalib's PatchCore on the same backbone is measured, too; its fit takes minutes.
         markdown: page to write, or None.
+        beside: exported files of other runs on the same data, such as one fitted on int8 features.
+        plot: SVG file for AUROC over speed, or None.
     """
 
     images: int = 512
@@ -66,19 +70,22 @@ class ScoreBench:
     processes: int | None = None
     anomalib: bool = False
     markdown: Path | None = None
+    beside: tuple[Path, ...] = ()
+    plot: Path | None = None
 
 
 def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
     """Measure a finished run's files.
 
     Args:
-        options: which run; every ``model*.onnx`` of its folder is measured in every installed runtime.
+        options: which run; every ``model*.onnx`` of its folder is measured in every installed runtime, and so
+            are the files beside it.
         bench: how much.
 
     Returns:
         ``{machine, processes, gemm_gflops, gflop_per_image, start_seconds, peak_memory_mb, rows}``; a row
         is a case with its median rate, all its rates, how many times as fast as ``Engine.predict`` it is
-        where that was measured and, where the arithmetic is known, its share of the peak.
+        where that was measured and, for exported files, AUROC, size and share of the peak.
 
     Raises:
         ModelError: nothing trained or exported.
@@ -87,9 +94,10 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
     if bench.images < _GRAPH_IMAGES or bench.rounds < 1:
         raise UsageError(f"--images must be at least {_GRAPH_IMAGES}, and --rounds at least 1. Give more.")
     run = Run.open(options).require_ensemble()
-    files = sorted(run.config.folder.glob("model*.onnx"))
-    if not files:
+    own = sorted(run.config.folder.glob("model*.onnx"))
+    if not own:
         raise UsageError(f"{run.config.folder} holds no exported file. Run: {options.command('export')}")
+    files = _files(own, bench.beside)
     processes = bench.processes or usable_cpus()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -98,27 +106,27 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
         with console.status("matrix products", spinner="dots"):
             peaks = gemm_peaks(processes)
         cases: dict[str, Case] = {}
-        gflop = _gflop(files[0])
-        for path in files:
+        facts: dict[str, dict[str, Any]] = {}
+        for file in files:
             for runtime in RUNTIMES:
                 try:
-                    pool = stack.enter_context(_graph_processes(path, runtime, jpegs, processes))
+                    pool = stack.enter_context(_graph_processes(file.path, runtime, jpegs, processes))
                 except OutnumberedError as error:
-                    note(f"{path.name}, {runtime}: left out. {error}")
+                    note(f"{file.path.name}, {runtime}: left out. {error}")
                     continue
-                name = f"{path.stem}, {runtime}"
-                cases[f"{name}: graph alone"] = pool
-                cases[f"{name}: folder to parquet"] = _folder_to_parquet(
-                    path, runtime, jpegs, folder / "scores", processes
-                )
+                name = f"{file.name}, {runtime}"
+                end_to_end = _folder_to_parquet(file.path, runtime, jpegs, folder / "scores", processes)
+                for case, made in (("graph alone", pool), ("folder to parquet", end_to_end)):
+                    cases[f"{name}: {case}"] = made
+                    facts[f"{name}: {case}"] = file.facts(runtime)
         cases["torch and DataLoader, same members"] = _torch_loop(run, jpegs[:_TORCH_IMAGES], processes)
         if bench.anomalib:
             cases |= anomalib_cases(run.config, jpegs, folder / "anomalib", processes)
         rates = _in_turn(cases, bench.rounds)
-        start = _start_seconds(files[0], jpegs[0], folder / "start", bench.rounds)
+        start = _start_seconds(own[0], jpegs[0], folder / "start", bench.rounds)
         memory = peak_memory_mb(
             [
-                *_score_command(files[0], jpegs[0].parent, folder / "memory"),
+                *_score_command(own[0], jpegs[0].parent, folder / "memory"),
                 *("--processes", str(processes), "--batch-size", str(DEFAULT_BATCH_SIZE)),
             ]
         )
@@ -127,22 +135,89 @@ def bench_score(options: RunOptions, bench: ScoreBench) -> dict[str, Any]:
         "recipe": run.config.recipe.name,
         "backbone": run.config.recipe.backbone.name,
         "image_size": run.config.recipe.backbone.image_size,
-        "machine": f"{processor_name()}, {usable_cpus()} usable processors",
+        "machine": f"{processor()}, {usable_cpus()} usable processors",
         "processes": processes,
         "jpegs": f"{len(jpegs)} of {JPEG_SIZE}x{JPEG_SIZE} pixels",
         "gemm_gflops": peaks,
-        "gflop_per_image": gflop,
+        "gflop_per_image": files[0].gflop,
         "start_seconds": start,
         "peak_memory_mb": memory,
-        "rows": _rows(rates, gflop, peaks["fp32"]),
+        "rows": _rows(rates, facts, peaks["fp32"]),
     }
-    _show(document)
+    show(document)
     if bench.markdown is not None:
-        bench.markdown.write_text(_as_markdown(document, options, bench), encoding="utf-8")
+        write_text(bench.markdown, as_markdown(document, _command(options, bench)))
+    if bench.plot is not None:
+        write_text(bench.plot, drawn(document))
     return document
 
 
-def _rows(rates: dict[str, list[float]], gflop: float, fp32_peak: float) -> list[dict[str, Any]]:
+def _command(options: RunOptions, bench: ScoreBench) -> str:
+    flags = ["--anomalib"] if bench.anomalib else []
+    flags += [word for path in bench.beside for word in ("--beside", str(path))]
+    if bench.images != ScoreBench.images:
+        flags += ["--images", str(bench.images)]
+    if bench.rounds != ScoreBench.rounds:
+        flags += ["--rounds", str(bench.rounds)]
+    return options.command("score", *flags).replace("cli.py", "-m benchmarks", 1)
+
+
+@dataclass(frozen=True)
+class _File:
+    """An exported file that is measured.
+
+    Attributes:
+        name: of its rows; tells it from the other files.
+        path: the file.
+        document: its metadata.
+        gflop: 10^9 operations per image.
+    """
+
+    name: str
+    path: Path
+    document: dict[str, Any]
+    gflop: float
+
+    def facts(self, runtime: str) -> dict[str, Any]:
+        """``{auroc, megabytes, gflop}``.
+
+        The AUROC is its run's on the judged images; a variant made after training (bf16, int8) has its own,
+        by its gate in this runtime. None where neither was measured.
+        """
+        of_gate = (self.document.get("gate") or {}).get(runtime)
+        auroc = of_gate["auroc"] if of_gate else (self.document.get("metrics") or {}).get("auroc")
+        return {
+            "auroc": None if auroc is None else float(auroc),
+            "megabytes": self.path.stat().st_size / 1e6,
+            "gflop": self.gflop,
+        }
+
+
+def _files(own: Sequence[Path], beside: Sequence[Path]) -> list[_File]:
+    """The run's files and the others, each with a name of its own.
+
+    Raises:
+        UsageError: a file besides the run's that does not exist.
+        ModelError: a file that is no model.
+    """
+    for path in beside:
+        if not path.is_file():
+            raise UsageError(
+                f"--beside {path}: no such file. Give an exported file, such as runs/elpv/quick/model.onnx."
+            )
+    files: list[_File] = []
+    for path in (*own, *beside):
+        model = load_model(path)
+        name = path.stem + (" fitted in int8" if model.document.get("int8_backbones") else "")
+        if name in {each.name for each in files}:
+            name = f"{name} ({path.parent})"
+        files.append(_File(name, path, model.document, _gflop(path)))
+    return files
+
+
+def _rows(
+    rates: dict[str, list[float]], facts: dict[str, dict[str, Any]], fp32_peak: float
+) -> list[dict[str, Any]]:
     """One row per case: its median rate, and how that compares with anomalib and with the machine's peak."""
     medians = {name: statistics.median(values) for name, values in rates.items()}
     theirs = medians.get(ENGINE_PREDICT)
@@ -152,7 +227,9 @@ def _rows(rates: dict[str, list[float]], gflop: float, fp32_peak: float) -> list
             "images_per_second": median,
             "all": rates[name],
             "times_engine_predict": None if theirs is None else median / theirs,
-            "share_of_fp32_peak": median * gflop / fp32_peak if name.startswith("model") else None,
+            "auroc": facts[name]["auroc"] if name in facts else None,
+            "megabytes": facts[name]["megabytes"] if name in facts else None,
+            "share_of_fp32_peak": median * facts[name]["gflop"] / fp32_peak if name in facts else None,
         }
         for name, median in medians.items()
     ]
@@ -192,7 +269,7 @@ def _in_turn(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
 @contextmanager
 def _graph_processes(path: Path, runtime: str, jpegs: Sequence[Path], processes: int) -> Iterator[Case]:
     """Processes that hold the graph and some decoded images, and run them when told to."""
-    load_model(path, runtime=runtime)  # says here, in words, why it cannot
+    check_probe(load_model(path, runtime=runtime))  # says here, in words, why it cannot
     context = multiprocessing.get_context("spawn")
     workers: list[tuple[SpawnProcess, Connection]] = []
     try:
@@ -265,6 +342,7 @@ def _torch_loop(run: Run, jpegs: list[Path], threads: int) -> Case:
     settings = run.config.decode
     fitted = run.fitted
     given = [fitted.deployment_prior, fitted.threshold] if fitted.has_probability else [fitted.threshold]
+    given += [] if fitted.levels is None else fitted.levels.rates
     inputs = [torch.tensor(value, dtype=torch.float32) for value in given]
 
     class Files(torch.utils.data.Dataset[torch.Tensor]):
@@ -298,7 +376,7 @@ def _gflop(path: Path) -> float:
 
 def _score_command(model: Path, images: Path, output: Path) -> list[str]:
     """What users type to score."""
-    program = Path(__file__).resolve().parents[1] / "cli.py"
+    program = Path(__file__).resolve().parents[2] / "cli.py"
     words = [sys.executable, program, "score", model, images, "--output", output, "--overwrite"]
     return [str(word) for word in words]
 
@@ -312,62 +390,3 @@ def _start_seconds(model: Path, image: Path, output: Path, rounds: int) -> float
         subprocess.run(command, check=True, capture_output=True)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
-
-
-_HEADINGS = ("case", "images/s", "Engine.predict", "ratio", "of the fp32 peak")
-
-
-def _table(document: dict[str, Any]) -> list[list[str]]:
-    """Rows as text, under :data:`_HEADINGS`; the ratio is to the first row."""
-    base = document["rows"][0]["images_per_second"]
-
-    def times(ratio: float | None) -> str:
-        return "" if ratio is None else f"{ratio:.2f}x"
-
-    return [
-        [
-            row["case"],
-            f"{row['images_per_second']:.1f}",
-            times(row["times_engine_predict"]),
-            times(row["images_per_second"] / base),
-            "" if row["share_of_fp32_peak"] is None else f"{100 * row['share_of_fp32_peak']:.0f} %",
-        ]
-        for row in document["rows"]
-    ]
-
-
-def _facts(document: dict[str, Any]) -> str:
-    peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in document["gemm_gflops"].items())
-    held = document["peak_memory_mb"]
-    memory = "" if held is None else f"; most memory of all scoring processes together: {held:.0f} MB"
-    return (
-        f"{document['backbone']} at {document['image_size']} px, {document['gflop_per_image']:.2f} GFLOP per "
-        f"image; "
-        f"matrix products on {document['machine']}: {peaks} GFLOP/s. From start to the first row: "
-        f"{document['start_seconds']:.1f} s{memory}. Medians of rounds in turn, {document['jpegs']}, "
-        f"{document['processes']} processes."
-    )
-
-
-def _as_markdown(document: dict[str, Any], options: RunOptions, bench: ScoreBench) -> str:
-    flags = ["--anomalib"] if bench.anomalib else []
-    if bench.images != ScoreBench.images:
-        flags += ["--images", str(bench.images)]
-    if bench.rounds != ScoreBench.rounds:
-        flags += ["--rounds", str(bench.rounds)]
-    command = options.command("score", *flags).replace("cli.py", "-m benchmarks", 1)
-    lines = [f"# Scoring, {document['dataset']}, recipe {document['recipe']}", ""]
-    lines += [f"Made by `{command}`.", "", _facts(document), ""]
-    lines += ["| " + " | ".join(_HEADINGS) + " |", "|---|" + "---:|" * (len(_HEADINGS) - 1)]
-    lines += ["| " + " | ".join(row) + " |" for row in _table(document)]
-    return "\n".join([*lines, ""])
-
-
-def _show(document: dict[str, Any]) -> None:
-    table = Table(title=f"scoring {document['jpegs']}, {document['processes']} processes")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading == "case" else "right")
-    for row in _table(document):
-        table.add_row(*row)
-    console.print(table)
-    note(_facts(document))
