@@ -21,6 +21,8 @@ random unless a file is named. Half the width takes a third of the time."""
 MOST_PIXELS = 4096
 """Largest side of a working image: one takes 200 MB as the network's input."""
 
+_AS_EVER = (("tiles", 1), ("precision", "fp32"), ("deployment", "here"), ("int8_graph", None))
+
 
 class BackboneSettings(BaseModel):
     """A frozen backbone and the layers that features are taken from.
@@ -48,6 +50,9 @@ class BackboneSettings(BaseModel):
         precision: what its convolutions compute in, in training and in the exported file alike: ``fp32``,
             ``int8``, or ``auto`` for whichever is faster on the machine that trains. Until training has
             quantised it, such a backbone is the float32 one.
+        deployment: where the exported file is to score, for ``precision: auto``: ``here``, on machines like
+            the one that trains; ``vnni``, on processors with int8 instructions (AVX-512 VNNI, AVX-VNNI, AMX);
+            ``openvino`` or ``gpu``, which do not compute int8 files as they were fitted.
         int8_graph: digest of the graph that training quantised; filled in by training, not by hand.
     """
 
@@ -63,16 +68,27 @@ class BackboneSettings(BaseModel):
     patch_blocks: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
     pooled_blocks: tuple[int, ...] | None = None
     precision: Literal["fp32", "int8", "auto"] = "fp32"
+    deployment: Literal["here", "vnni", "openvino", "gpu"] = "here"
     int8_graph: str | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_is_as_ever(self, usual: Serializer) -> dict[str, Any]:
         # Absent where they change nothing, so that keys are those of before there were such settings.
         document: dict[str, Any] = usual(self)
-        for name, as_ever in (("tiles", 1), ("precision", "fp32"), ("int8_graph", None)):
+        for name, as_ever in _AS_EVER:
             if document[name] == as_ever:
                 del document[name]
         return document
+
+    @model_validator(mode="after")
+    def _stated_where_it_counts(self) -> Self:
+        # A quantised backbone has been decided; it keeps what was stated.
+        if self.deployment != "here" and self.precision != "auto" and self.int8_graph is None:
+            raise ValueError(
+                f"deployment: {self.deployment} decides nothing with precision: {self.precision}. Take "
+                "precision: auto, or leave deployment out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _not_too_large(self) -> Self:
@@ -100,7 +116,7 @@ class BackboneSettings(BaseModel):
     @property
     def in_float32(self) -> BackboneSettings:
         """The same backbone, not quantised."""
-        return self.model_copy(update={"precision": "fp32", "int8_graph": None})
+        return self.model_copy(update={"precision": "fp32", "deployment": "here", "int8_graph": None})
 
     @property
     def states_strides(self) -> bool:
@@ -122,6 +138,8 @@ class BackboneSettings(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Everything that decides the features, for cache keys and digests."""
         settings = self.model_dump(mode="json")
+        # Where the file will score decides which graph is taken, and that graph is named by its digest.
+        settings.pop("deployment", None)
         # Absent where none are chosen, so that such backbones keep the identity that they had.
         for blocks in ("patch_blocks", "pooled_blocks"):
             if settings[blocks] is None:

@@ -341,8 +341,9 @@ def _torch_loop(run: Run, jpegs: list[Path], threads: int) -> Case:
     graph = fused_graph(run).eval()
     settings = run.config.decode
     fitted = run.fitted
-    given = [fitted.deployment_prior, fitted.threshold] if fitted.has_probability else [fitted.threshold]
-    given += [] if fitted.levels is None else fitted.levels.rates
+    of_probability = [fitted.deployment_prior] if fitted.has_probability else []
+    levels = () if fitted.levels is None else fitted.levels.rates
+    given = [*of_probability, fitted.threshold, *levels]
     inputs = [torch.tensor(value, dtype=torch.float32) for value in given]
 
     class Files(torch.utils.data.Dataset[torch.Tensor]):

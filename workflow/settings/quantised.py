@@ -24,7 +24,9 @@ def key_of(backbone: BackboneSettings, of_pixels: Sequence[Any]) -> str:
         backbone: as the recipe asks for it.
         of_pixels: all besides its size that decides which pixels it is given.
     """
-    return digest_of([backbone.in_float32.identity(), *of_pixels, backbone.precision])
+    # Named where it is stated only, so that what was made before there was such a setting is found.
+    stated = [] if backbone.deployment == "here" else [backbone.deployment]
+    return digest_of([backbone.in_float32.identity(), *of_pixels, backbone.precision, *stated])
 
 
 def read_quantised(folder: Path) -> dict[str, dict[str, Any]]:

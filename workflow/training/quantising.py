@@ -33,8 +33,16 @@ if TYPE_CHECKING:
 CALIBRATION_IMAGES = 128
 """Training images at most whose activations set the ranges."""
 
-WORTH_IT = 1.1
-"""How many times as fast int8 has to be where the recipe leaves the precision to the machine."""
+WORTH_IT = {"here": 1.1, "vnni": 1.0}
+"""Stated deployment → how many times as fast int8 has to be on this machine where the recipe leaves the
+precision to us. Where int8 instructions will be at hand it must not be slower here, as training uses it, too.
+"""
+
+_NOT_AS_FITTED = {
+    "openvino": "OpenVINO rounds int8 products otherwise than ONNX Runtime, in which features are computed",
+    "gpu": "a GPU has no int8 form of these convolutions in ONNX Runtime",
+}
+"""Stated deployment → why ``precision: auto`` takes float32 without a look."""
 
 _LEAST_CALIBRATION_IMAGES = 8
 # Of larger images fewer are shown: these many pixels are 128 images of 448 px.
@@ -101,6 +109,16 @@ def _quantised(config: RunConfig, data: PreparedData, settings: BackboneSettings
     from features.rows import read_pixels
     from workflow.run.features import feature_folder
 
+    if settings.precision == "auto" and settings.deployment in _NOT_AS_FITTED:
+        return {
+            "taken": "fp32",
+            "graph": None,
+            "images": [],
+            "convolutions": 0,
+            "ms": {},
+            "sentence": f"Backbone {settings.name}: float32 is taken for deployment: {settings.deployment}, "
+            f"as {_NOT_AS_FITTED[settings.deployment]}.",
+        }
     size = settings.working_size
     most = max(_LEAST_CALIBRATION_IMAGES, min(CALIBRATION_IMAGES, _CALIBRATION_PIXELS // size**2))
     rows = calibration_rows(data, most)
@@ -114,11 +132,13 @@ def _quantised(config: RunConfig, data: PreparedData, settings: BackboneSettings
         keep_int8_graph(graph, feature_folder(config, backbone))
         ms = _milliseconds(config, {"fp32": plain, "int8": backbone}, images[:_TIMED])
     ratio = ms["fp32"] / ms["int8"]
-    taken = settings.precision == "int8" or ratio >= WORTH_IT
+    is_asked = settings.precision == "int8"
+    least = 0.0 if is_asked else WORTH_IT[settings.deployment]
+    taken = ratio >= least
     why = (
         "as the recipe asks"
-        if settings.precision == "int8"
-        else f"which has to be {WORTH_IT:g} times as fast for precision: auto"
+        if is_asked
+        else f"which has to be {least:g} times as fast for precision: auto, deployment: {settings.deployment}"
     )
     sentence = (
         f"Backbone {settings.name}: {'int8' if taken else 'float32'} is taken. {convolutions} convolutions "

@@ -22,12 +22,12 @@ from workflow.training import quantising
 INT8 = ("-o", "backbone.precision=int8")
 
 
-def options_of(run: Run, precision: str = "int8") -> RunOptions:
+def options_of(run: Run, precision: str = "int8", *others: str) -> RunOptions:
     return RunOptions(
         str(run.dataset),
         recipe=str(run.recipe),
         runs=run.runs,
-        overrides=(f"backbone.precision={precision}",),
+        overrides=(f"backbone.precision={precision}", *others),
     )
 
 
@@ -134,6 +134,42 @@ def test_auto_takes_what_is_faster_here(
     again = resolve_config(options_of(run, "auto"))
     assert {plan.backbone.int8_graph for plan in again.members} == graphs
     assert again.recipe.backbone.int8_graph in graphs
+
+
+@pytest.mark.parametrize(
+    ("deployment", "ms", "taken"),
+    [
+        ("vnni", (3.0, 2.9), "int8"),
+        ("vnni", (3.0, 3.1), "fp32"),
+        ("openvino", (3.0, 1.0), "fp32"),
+        ("gpu", (3.0, 1.0), "fp32"),
+    ],
+)
+def test_auto_takes_the_stated_deployment_into_account(
+    in_int8: tuple[Run, Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    deployment: str,
+    ms: tuple[float, float],
+    taken: str,
+) -> None:
+    run = in_int8[0].copy(tmp_path)
+    monkeypatch.setattr(quantising, "_milliseconds", lambda *_: dict(zip(("fp32", "int8"), ms, strict=True)))
+    stated = options_of(run, "auto", f"backbone.deployment={deployment}")
+    config = resolve_config(stated)
+    settled = quantising.quantise_where_asked(config, prepare_data(config))
+    [entry] = read_json(run.folder / FILE)["backbones"].values()
+    assert entry["taken"] == taken
+    assert f"deployment: {deployment}" in entry["sentence"]
+    graphs = {plan.backbone.int8_graph for plan in settled.members}
+    assert graphs == {entry["graph"]}
+    assert {plan.backbone.int8_graph for plan in resolve_config(stated).members} == graphs
+
+
+def test_a_deployment_that_decides_nothing_is_refused(tiny: Run) -> None:
+    outcome = tiny.command("train-all", "-o", "backbone.deployment=vnni", "--dry-run")
+    assert outcome.code == 2
+    assert "deployment: vnni decides nothing with precision: fp32" in outcome.said
 
 
 def test_precision_alone_changes_no_key() -> None:
