@@ -40,6 +40,8 @@ COMMANDS = (
     "runs.explain",
     "runs.localise",
     "runs.update",
+    "runs.golden",
+    "runs.apply",
     "runs.audit",
     "files.export",
     "files.parity",

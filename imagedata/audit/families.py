@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from contracts.rows import IndexArray
 from imagedata.audit.facts import THUMBNAIL_SIDE, look_at_file
-from imagedata.audit.hashing import correlations, near_pairs, perceptual_hashes
+from imagedata.audit.hashing import HASH_DISTANCE, correlations, near_pairs, perceptual_hashes
 from imagedata.near_duplicates import components
 
 _LEAST_WHOLE, _LEAST_DETAIL = 0.99, 0.95
@@ -31,19 +32,52 @@ def near_copy_families(files: Sequence[Path], window: tuple[float, float] | None
         files: that can be read; one that cannot is a family of its own.
         window: of 16-bit images, as for training.
     """
-    thumbnails = np.zeros((len(files), THUMBNAIL_SIDE, THUMBNAIL_SIDE), dtype=np.uint8)
-    for place, file in enumerate(files):
-        if stored := look_at_file(file, window).thumbnail:
-            thumbnails[place] = np.frombuffer(stored, dtype=np.uint8).reshape(thumbnails.shape[1:])
+    thumbnails = _thumbnails(files, window)
     hashes, _ = perceptual_hashes(thumbnails)
     linked: list[tuple[str, str]] = []
     for pairs in near_pairs(hashes):
-        whole, detail = correlations(thumbnails, pairs, np.zeros(len(pairs), dtype=np.bool_))
-        is_copy = (whole >= _LEAST_WHOLE) & (detail >= _LEAST_DETAIL)
-        linked += [(str(left), str(right)) for left, right in pairs[is_copy].tolist()]
+        copies = pairs[_are_copies(thumbnails, pairs)]
+        linked += [(str(left), str(right)) for left, right in copies.tolist()]
     first_of = np.arange(len(files))
     for family in components(linked):
         members = [int(name) for name in family]
         first_of[members] = min(members)
     _, families = np.unique(first_of, return_inverse=True)
     return np.asarray(families, dtype=np.int64)
+
+
+def near_copies_among(
+    files: Sequence[Path], others: Sequence[Path], window: tuple[float, float] | None = None
+) -> list[int | None]:
+    """For each file the position of a near copy of it among others; None where there is none.
+
+    Args:
+        files: N files; one that cannot be read has no copy.
+        others: M files.
+        window: of 16-bit images, as for training.
+    """
+    thumbnails = _thumbnails([*others, *files], window)
+    hashes, _ = perceptual_hashes(thumbnails)
+    theirs = hashes[: len(others)]
+    found: list[int | None] = []
+    for place in range(len(others), len(thumbnails)):
+        near = np.flatnonzero(np.bitwise_count(theirs ^ hashes[place]) <= HASH_DISTANCE)
+        pairs = np.stack([near, np.full(len(near), place)], axis=1).astype(np.int64)
+        copies = near[_are_copies(thumbnails, pairs)] if len(near) else near
+        found.append(int(copies[0]) if len(copies) else None)
+    return found
+
+
+def _thumbnails(files: Sequence[Path], window: tuple[float, float] | None) -> npt.NDArray[np.uint8]:
+    """``[N, 32, 32]``; black for a file that cannot be read, which resembles nothing."""
+    thumbnails = np.zeros((len(files), THUMBNAIL_SIDE, THUMBNAIL_SIDE), dtype=np.uint8)
+    for place, file in enumerate(files):
+        if stored := look_at_file(file, window).thumbnail:
+            thumbnails[place] = np.frombuffer(stored, dtype=np.uint8).reshape(thumbnails.shape[1:])
+    return thumbnails
+
+
+def _are_copies(thumbnails: npt.NDArray[np.uint8], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """``[P]`` whether pairs of thumbnails agree as near copies do."""
+    whole, detail = correlations(thumbnails, pairs, np.zeros(len(pairs), dtype=np.bool_))
+    return (whole >= _LEAST_WHOLE) & (detail >= _LEAST_DETAIL)

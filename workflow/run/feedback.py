@@ -149,15 +149,19 @@ class RowGuard:
     A member's score of a new image is valid only if the member never saw the image or its group. Figures of
     the test set are valid only if nothing of its images or groups was fitted on.
 
+    Where nobody has labelled the data set, its own images may be given with their labels: they take the place
+    of their unlabelled rows (:func:`workflow.run.prepared.training_rows`), in the groups of these.
+
     Args:
         spec: the data set.
-        train: usable training rows.
+        train: usable training rows of the data set itself.
         test: usable test rows.
     """
 
     def __init__(self, spec: DataSpec, train: Sequence[ManifestRow], test: Sequence[ManifestRow]) -> None:
         self._rule = spec.group
         self._column = spec.layout.groups_column
+        self._unlabelled = {row.sha256: row.group for row in train} if spec.unlabelled and not test else {}
         self._known: dict[str, str] = {}
         self._groups: dict[str, str] = {}
         for what, rows in (("training", train), ("test", test)):
@@ -166,12 +170,16 @@ class RowGuard:
 
     def group_of(self, path: str, sha256: str) -> str:
         """The group by the data set's rule, empty if it finds none; without a rule each file is a group."""
+        if sha256 in self._unlabelled:
+            return self._unlabelled[sha256]
         if self._rule is None:
             return sha256
         return group_of_path(self._rule, path)
 
     def objection(self, path: str, sha256: str) -> str:
         """Why the image may not be added; empty if it may."""
+        if sha256 in self._unlabelled:
+            return ""
         if sha256 in self._known:
             return self._known[sha256]
         if self._column is not None:

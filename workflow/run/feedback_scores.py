@@ -203,6 +203,8 @@ def _sentence(data: PreparedData) -> str:
 
 def note_unusable_feedback(config: RunConfig, data: PreparedData) -> None:
     """Say which feedback images no longer count, each with its reason."""
-    _, reasons = FeedbackImages.read(config.folder).usable(config.spec, data.own_train, data.test)
+    _, reasons = FeedbackImages.read(config.folder).usable(
+        config.spec, data.manifest.usable("train"), data.test
+    )
     for path, reason in reasons.items():
         note(f"{path} no longer counts as a feedback image: {reason}.")

@@ -25,6 +25,7 @@ from reporting.terminal import progress_bar
 from workflow.run.copies.views import views_of
 from workflow.run.feedback import FeedbackImages
 from workflow.run.moved import asked_for_a_place, folders_of, hint_of_other_name, moved_manifest
+from workflow.run.put_aside import PutAside
 from workflow.settings.config import RunConfig, difference_of_settings
 
 Measured = Literal["test_set", "cross_validation"]
@@ -171,6 +172,7 @@ def prepare_data(config: RunConfig) -> PreparedData:
         DataError: the data set is missing, a class is empty, or folds cannot be made.
     """
     manifest = manifest_of(config)
+    PutAside.read(config.folder, "golden").require_untrained(manifest.usable("train"))
     settings = config.spec.augment_minority
     if settings is not None:
         from workflow.run.copies.augmented import with_augmented_copies
@@ -193,13 +195,16 @@ def training_rows(config: RunConfig, manifest: Manifest) -> list[ManifestRow]:
     """The rows that members are fitted on: the manifest's, and without a test set feedback images as well.
 
     With a test set its figures say what an update costs, and members stay as they are; without one there are
-    few labels, training takes seconds, and every label is used for all it is worth.
+    few labels, training takes seconds, and every label is used for all it is worth. Of images that nobody had
+    labelled, those that were labelled since take the place of their rows.
     """
     own = manifest.usable("train")
     if manifest.usable("test"):
         return own
     joined, _ = FeedbackImages.read(config.folder).usable(config.spec, own, [])
-    return [*own, *joined]
+    held_back = PutAside.read(config.folder, "held_back").rows
+    elsewhere = {row.sha256 for row in joined} | {row.sha256 for row in held_back}
+    return [*(row for row in own if row.sha256 not in elsewhere), *joined]
 
 
 def seed_of(*parts: int | str) -> int:

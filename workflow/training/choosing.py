@@ -88,7 +88,7 @@ def settle(config: RunConfig, data: PreparedData, fit_maker: FitMaker) -> RunCon
     config = config.with_backbones(lambda backbone: backbone.in_float32)
     given = replace(config, recipe=_with(config, DEFAULTS))
     # Without feedback images: one more label is no reason to compute everything again at another size.
-    rows = [[row.path, row.label, row.group, row.sha256] for row in data.own_train]
+    rows = [[row.path, row.label, row.group, row.sha256] for row in data.manifest.usable("train")]
     key = digest_of([_VERSION, _facts(given), rows, data.regime])
     kept = read_chosen(config.folder)
     if kept.get("key") != key:

@@ -36,6 +36,7 @@ from reporting.terminal import note, progress_bar
 from workflow.ensembling.ensemble import ensemble
 from workflow.run.feedback import FOLDER, FeedbackImage, FeedbackImages, RowGuard
 from workflow.run.prepared import FeedbackChangedError, PreparedData
+from workflow.run.put_aside import AsideImage, PutAside, objections_of_all
 from workflow.run.state import Run
 from workflow.run.summary import other_endings_sentence
 from workflow.settings.config import RunConfig, RunOptions
@@ -46,13 +47,33 @@ Images = Path | Sequence[Path]
 """A folder, an image, or several of them."""
 
 
-def update(options: RunOptions, normal: Images | None, missed: Images | None) -> dict[str, Any]:
+class NothingUsableError(DataError):
+    """Not one of the images given can be used.
+
+    Attributes:
+        given: all of them, each with its reason.
+    """
+
+    def __init__(self, given: Sequence[Given]) -> None:
+        super().__init__(
+            f"none of {len(given)} images can be used; the first: {given[0].file}: {given[0].reason}."
+        )
+        self.given = tuple(given)
+
+
+def update(
+    options: RunOptions,
+    normal: Images | None,
+    missed: Images | None,
+    held_back: Sequence[AsideImage] = (),
+) -> dict[str, Any]:
     """Add feedback images to a finished run and refit what depends on scores.
 
     Args:
         options: which run.
         normal: folders or files of images that were flagged though they are of the majority.
         missed: folders or files of minority images that were not flagged.
+        held_back: images with copies in the run folder that are put aside for good, before anything is added.
 
     Returns:
         ``{dataset, recipe, model, replaced, added, skipped, images, taken_in, measured, figures, regime,
@@ -84,15 +105,13 @@ def update(options: RunOptions, normal: Images | None, missed: Images | None) ->
         data = run.data
     known = FeedbackImages.read(config.folder)
     is_finished = _check_finished(run, known)
-    given = _judge(config, data, known, _look_at(config, folders))
+    given = _looked_at_and_judged(config, data, known, folders, held_back)
     for each in given:
         if each.status in {"skipped", "repeated"}:
             note(f"{each.file} is not used: {each.reason}.")
     new = [each for each in given if each.status == "new"]
     if not new and not any(each.status == "known" for each in given):
-        raise DataError(
-            f"none of {len(given)} images can be used; the first: {given[0].file}: {given[0].reason}."
-        )
+        raise NothingUsableError(given)
     if new:
         known = _add(config, known, new)
     # An interrupted update has written added.json, and only the fit is missing.
@@ -106,6 +125,22 @@ def update(options: RunOptions, normal: Images | None, missed: Images | None) ->
     document["seconds"] = round(time.monotonic() - started, 3)
     print_effects(config, document)
     return document
+
+
+def _looked_at_and_judged(
+    config: RunConfig,
+    data: PreparedData,
+    known: FeedbackImages,
+    folders: dict[str, tuple[Path, ...]],
+    held_back: Sequence[AsideImage],
+) -> list[Given]:
+    """Open and judge the images; what is held back is put aside first, so that no copy of it trains."""
+    aside = PutAside.read(config.folder, "held_back")
+    there = {row.sha256 for row in aside.rows}
+    more = tuple(row for row in held_back if row.sha256 not in there)
+    if more:
+        replace(aside, rows=(*aside.rows, *more)).write()
+    return _judge(config, data, known, _look_at(config, folders))
 
 
 def _check_folders(config: RunConfig, folders: dict[str, tuple[Path, ...]]) -> None:
@@ -179,7 +214,8 @@ def _look_at(config: RunConfig, folders: dict[str, tuple[Path, ...]]) -> list[Gi
 
 def _judge(config: RunConfig, data: PreparedData, known: FeedbackImages, given: list[Given]) -> list[Given]:
     """Decide for each image whether it is new and may be added."""
-    guard = RowGuard(config.spec, data.own_train, data.test)
+    # Not data.own_train, in which images that were labelled since are missing.
+    guard = RowGuard(config.spec, data.manifest.usable("train"), data.test)
     label_of_known = {row.sha256: row.label for row in known.rows}
     options_of: dict[str, set[str]] = {}
     for each in given:
@@ -202,7 +238,20 @@ def _judge(config: RunConfig, data: PreparedData, known: FeedbackImages, given: 
                 status, reason = "known", "it was added before"
             first_with.setdefault(each.sha256, each.file)
         judged.append(replace(each, status=status, reason=reason))
-    return judged
+    return _without_put_aside(config, judged)
+
+
+def _without_put_aside(config: RunConfig, judged: list[Given]) -> list[Given]:
+    """Refuse images that never train, and near copies of them."""
+    new = [each for each in judged if each.status == "new"]
+    objections = objections_of_all(
+        config.folder, [each.file for each in new], [each.sha256 for each in new], config.spec.window
+    )
+    refused = {id(each): objection for each, objection in zip(new, objections, strict=True) if objection}
+    return [
+        replace(each, status="skipped", reason=refused[id(each)]) if id(each) in refused else each
+        for each in judged
+    ]
 
 
 def _add(config: RunConfig, known: FeedbackImages, new: Sequence[Given]) -> FeedbackImages:

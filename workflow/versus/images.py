@@ -18,6 +18,7 @@ from export.scoring.inputs.listing import find_images
 from imagedata.layouts.image_list import LIST_SUFFIXES
 from imagedata.layouts.lists.columns import column_of_role
 from imagedata.layouts.lists.table import read_list
+from workflow.run.put_aside import GOLDEN_FILE, PutAside
 
 _KIND_COLUMNS = ("kind", "subtype")
 
@@ -48,7 +49,8 @@ def images_of(place: Path, classes: Sequence[str], option: str = "FOLDER") -> li
 
     Args:
         place: a folder, or a list (:data:`imagedata.layouts.image_list.LIST_SUFFIXES`) with a column of paths
-            relative to its own folder and, where they are known, columns ``label``, ``kind`` and ``group``.
+            relative to its own folder and, where they are known, columns ``label``, ``kind`` and ``group``;
+            or the golden set that a run keeps, ``golden.json``.
         classes: of both files, minority last.
         option: what the place was given as, for messages.
 
@@ -60,11 +62,18 @@ def images_of(place: Path, classes: Sequence[str], option: str = "FOLDER") -> li
         return _of_folder(place, classes)
     if not place.exists():
         raise UsageError(f"{option} {place}: does not exist. Name a folder of images or a list of them.")
+    if place.name == GOLDEN_FILE:
+        return images_put_aside(PutAside.read(place.parent, "golden"))
     if place.suffix.lower() not in LIST_SUFFIXES:
         raise UsageError(
             f"{option} {place}: neither a folder nor a list ({', '.join(LIST_SUFFIXES)}). Name one of them."
         )
     return _of_list(place, classes, option)
+
+
+def images_put_aside(aside: PutAside) -> list[KnownImage]:
+    """Images of a run that never train, where the run keeps them."""
+    return [KnownImage(str(aside.file_of(row)), row.label, row.kind, row.group) for row in aside.rows]
 
 
 def _of_folder(folder: Path, classes: Sequence[str]) -> list[KnownImage]:

@@ -17,14 +17,20 @@ _NAMES_SHOWN = 12
 
 def print_comparison(document: dict[str, Any]) -> None:
     """Print what :func:`workflow.versus.versus.versus` returns."""
-    _print_one(document, "these images")
+    print_one(document, "these images")
     if document["golden"] is not None:
-        _print_one(document["golden"], "the golden set")
+        print_one(document["golden"], "the golden set")
     if document["changed"] is not None:
         note(f"Images whose decision or triage changed: {document['changed']}")
 
 
-def _print_one(document: dict[str, Any], where: str) -> None:
+def print_one(document: dict[str, Any], where: str) -> None:
+    """Print the comparison on one set of images.
+
+    Args:
+        document: of :func:`workflow.versus.versus.compared`.
+        where: the images in words.
+    """
     for what in ("decision", "triage"):
         if document[what] is not None:
             console.print(_pairs(document[what], what, where))
