@@ -49,6 +49,7 @@ COMMANDS = (
     "files.score",
     "files.versus",
     "files.monitor",
+    "files.serve",
     "machine.demo",
     "machine.members",
     "machine.ui",

@@ -11,31 +11,17 @@ No process outlives the parent, even after ``kill -9``, and Ctrl+C is handled by
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-import signal
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self
 
-from contracts.errors import ModelError, OutnumberedError
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-
-Announce = Callable[[int], None]
-"""Tells the parent which step of its task a worker is about to begin. Also counts as a sign of life."""
-
-Work = Callable[[Task, Announce], Result]
-"""Does one task within a worker."""
+from contracts.errors import ModelError
+from contracts.worker_process import Done, Failed, Ready, Result, Task, Work, Worker
 
 _FAILED_STARTS_ALLOWED = 2
 """Workers in a row that may die before they are ready for a task."""
@@ -56,29 +42,6 @@ class Lost:
     ending: str
     step: int | None
     stalled: bool
-
-
-# What a worker says to the parent, beside the steps of its task, which are plain integers.
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """The worker waits for its first task."""
-
-
-@dataclass(frozen=True)
-class _Done:
-    """The task is finished."""
-
-    result: Any
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """An error that is the user's, or else ``bug``, a traceback as text."""
-
-    error: OutnumberedError | OSError | None
-    bug: str = ""
 
 
 class WorkerPool(Generic[Task, Result]):
@@ -123,7 +86,7 @@ class WorkerPool(Generic[Task, Result]):
         self._processes = processes
         self._name, self._advice, self._label = name, advice, label
         self._patience_s = patience_s
-        self._workers: dict[Connection, _Worker[Task]] = {}
+        self._workers: dict[Connection, Worker[Task]] = {}
         self._failed_starts = 0
 
     def __enter__(self) -> Self:
@@ -161,11 +124,11 @@ class WorkerPool(Generic[Task, Result]):
         self._look_ahead()
         in_work = sum(bool(worker.tasks) for worker in self._workers.values())
         while len(self._workers) < min(self._processes, in_work + len(self._waiting)):
-            started = _Worker[Task](self._prepare)
+            started = Worker[Task](self._prepare)
             self._workers[started.pipe] = started
         return bool(in_work or self._waiting)
 
-    def _give_next(self, worker: _Worker[Task]) -> bool:
+    def _give_next(self, worker: Worker[Task]) -> bool:
         """Give an idle worker the next task, if there is one."""
         self._look_ahead()
         if self._waiting:
@@ -176,7 +139,7 @@ class WorkerPool(Generic[Task, Result]):
         """Take tasks from the iterator, as many as workers could be started for."""
         self._waiting.extend(islice(self._tasks, max(0, self._processes - len(self._waiting))))
 
-    def _hear(self, worker: _Worker[Task]) -> Iterator[tuple[Task, Result]]:
+    def _hear(self, worker: Worker[Task]) -> Iterator[tuple[Task, Result]]:
         """Act on a worker's message, or on its death, which closes its pipe."""
         try:
             message = worker.pipe.recv()
@@ -185,20 +148,20 @@ class WorkerPool(Generic[Task, Result]):
             return
         worker.last_sign = time.monotonic()
         match message:
-            case _Ready():
+            case Ready():
                 worker.is_ready, self._failed_starts = True, 0
                 self._give_next(worker)
-            case _Failed(error, bug):
+            case Failed(error, bug):
                 where = self._label(worker.tasks[0]) if worker.tasks else self._name
                 raise error or RuntimeError(f"{where}: a worker process failed:\n{bug}")
-            case _Done(result):
+            case Done(result):
                 task = worker.tasks.pop()
                 self._give_next(worker)  # first, so that it works while the result is dealt with
                 yield task, result
             case step:
                 worker.step = step
 
-    def _bury(self, worker: _Worker[Task], stalled: bool) -> Iterator[tuple[Task, Any]]:
+    def _bury(self, worker: Worker[Task], stalled: bool) -> Iterator[tuple[Task, Any]]:
         """End a worker that is dead or hangs, and tell what it was doing."""
         # Killed before it is reported, so that a hanging worker cannot finish a task that somebody else is
         # given.
@@ -215,85 +178,3 @@ class WorkerPool(Generic[Task, Result]):
                 )
         for task in worker.tasks:
             yield task, Lost(ending, worker.step, stalled)
-
-
-class _Worker(Generic[Task]):
-    """The parent's side of one worker."""
-
-    def __init__(self, prepare: Callable[[], Work[Task, Any]]) -> None:
-        # spawn, not fork: a forked copy of a process with threads (BLAS, torch) may hang at the first lock.
-        context = multiprocessing.get_context("spawn")
-        self.pipe, far_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(prepare, far_end), daemon=True)
-        with _interrupts_held_back():
-            self._process.start()
-        far_end.close()  # the worker's copy is now the only one, so its death closes the pipe
-        self.is_ready = False
-        self.tasks: list[Task] = []  # at most one; a task may be None
-        self.step: int | None = None
-        self.last_sign = time.monotonic()
-
-    def give(self, task: Task) -> None:
-        """Send the next task."""
-        self.tasks, self.step, self.last_sign = [task], None, time.monotonic()
-        with suppress(OSError):  # the worker is dead, which reading from its pipe will show
-            self.pipe.send(task)
-
-    def end(self) -> str:
-        """Kill the process if it still runs; return how it ended, in words."""
-        self.pipe.close()
-        # kill, not terminate: a worker that is stuck in native code ignores SIGTERM.
-        self._process.kill()
-        self._process.join()
-        code = self._process.exitcode or 0
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Start a child that never sees Ctrl+C: it inherits the mask, and prints no traceback of its own."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-# ---- within a worker
-
-
-def _serve(prepare: Callable[[], Work[Any, Any]], parent: Connection) -> None:
-    """Do tasks until the parent closes the pipe or dies."""
-    # Ctrl+C reaches the whole group of processes; what it means is for the parent to decide.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, ConnectionError):  # closed, also with something unread in it
-        prepared = _attempt(prepare)
-        if isinstance(prepared, _Failed):
-            parent.send(prepared)
-            return
-        parent.send(_Ready())
-        while True:
-            parent.send(_attempt(prepared.result, parent.recv(), parent.send))
-
-
-def _attempt(call: Callable[..., Any], *arguments: Any) -> _Done | _Failed:
-    """Call; what a user can act on stays an exception, anything else becomes text, which always travels."""
-    try:
-        return _Done(call(*arguments))
-    except (OutnumberedError, OSError) as error:
-        return _Failed(error)
-    except Exception:
-        return _Failed(None, traceback.format_exc())
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as the parent is gone, even by SIGKILL, even in the middle of its work."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        # Not sys.exit: this thread must end the whole process, whatever the main thread is doing.
-        os._exit(1)

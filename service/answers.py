@@ -21,127 +21,45 @@ file.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
-from contracts.errors import DataError, UsageError
-from contracts.files import atomic_writer
-from service.records import ANSWERS, Entry, Image, Scored
-from service.store_schema import open_store
+from contracts.errors import UsageError
+from service.records import ANSWERS, AnsweredMeanwhileError, Entry, Scored
+from service.store import Store, short
 
-UPLOADS = "uploads"
-"""Folder beside the database with the bytes of images."""
+_LONGEST = 80
+"""Characters of a name, a kind or a token."""
 
-_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_LONGEST = {"name": 255, "who": 80, "kind": 80, "token": 80}
+_ANY = -1
+
+# Numbers of the entries that stand: per image the newest answer that nobody took back.
+_STANDING = (
+    "SELECT max(number) FROM entries WHERE answer != 'undo' AND number NOT IN "
+    "(SELECT undoes FROM entries WHERE undoes IS NOT NULL) GROUP BY image"
+)
 
 
-class Answers:
+class Answers(Store):
     """The store. See the module's docstring.
 
     Args:
-        path: of the database; made where it is not there, and so is its folder.
-
-    Raises:
-        UsageError: written by a newer version of this program.
-        DataError: no database, or not writable.
+        path: of the database, see :class:`service.store.Store`.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self.uploads = self.path.parent / UPLOADS
-        self._lock = threading.RLock()
-        self._store = open_store(self.path)
-
-    def close(self) -> None:
-        """Close the file; nothing is lost without it."""
-        with self._lock:
-            self._store.close()
-
-    # ---- images
-
-    def keep(
-        self,
-        data: bytes,
-        *,
-        name: str,
-        source: str,
-        when: str,
-        place: Path | None = None,
-        look: int | None = None,
-        stored: bool = True,
-    ) -> str:
-        """Note an image, and keep its bytes; the same bytes again change nothing but what was not known.
-
-        Args:
-            data: the file.
-            name: as it came. Only its ending is used, and only where that is a plain one.
-            source: ``dropped``, ``http`` or ``watched``.
-            when: ISO time.
-            place: path in a watched folder.
-            look: perceptual hash.
-            stored: also write the bytes; a watched file lies where it is until somebody answers about it.
-
-        Returns:
-            Its digest.
-        """
-        digest = hashlib.sha256(data).hexdigest()
-        suffix = Path(name).suffix.lower()
-        suffix = suffix if _SUFFIX.fullmatch(suffix) else ".img"
-        with self._writing() as store:
-            store.execute(
-                "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET "
-                "place = coalesce(excluded.place, place), look = coalesce(look, excluded.look)",
-                (digest, suffix, _short("name", name), source, place and str(place), when, _signed(look)),
-            )
-        if stored:
-            self._write(digest, data)
-        return digest
-
-    def _write(self, digest: str, data: bytes) -> None:
-        """Put an image's bytes into ``uploads/``, whole or not at all."""
-        target = self.uploads / f"{digest}{self._image_row(digest)['suffix']}"
-        if not target.exists():
-            with atomic_writer(target) as handle:
-                handle.write(data)
-
-    def image(self, digest: str) -> Image:
-        """One image.
-
-        Raises:
-            UsageError: no such digest.
-        """
-        return self._to_image(self._image_row(digest))
-
-    def images(self) -> list[Image]:
-        """All images, in the order in which they were first seen."""
-        return [self._to_image(row) for row in self._rows("SELECT * FROM images ORDER BY first_seen, digest")]
-
-    def _image_row(self, digest: str) -> sqlite3.Row:
-        rows = self._rows("SELECT * FROM images WHERE digest = ?", (digest,))
-        if not rows:
-            shown = digest if _DIGEST.fullmatch(digest) else "what was sent"
-            raise UsageError(f"no image is known as {shown}. Send the image first.")
-        return rows[0]
-
-    def _to_image(self, row: sqlite3.Row) -> Image:
-        place = Path(row["place"]) if row["place"] else None
-        stored = self.uploads / f"{row['digest']}{row['suffix']}"
-        file = stored if place is None or stored.exists() else place
-        look = None if row["look"] is None else row["look"] & (2**64 - 1)
-        return Image(row["digest"], row["name"], row["source"], place, file, look)
 
     # ---- answers
 
     def add(
-        self, image: str, answer: str, kind: str | None = None, *, who: str, when: str, token: str
+        self,
+        image: str,
+        answer: str,
+        kind: str | None = None,
+        *,
+        who: str,
+        when: str,
+        token: str,
+        seen: int | None = _ANY,
     ) -> Entry:
         """Record an answer; it is on disk when this returns.
 
@@ -152,21 +70,24 @@ class Answers:
             who: the person.
             when: ISO time.
             token: random, chosen per answer. The same answer with the same token is recorded once.
+            seen: number of the entry that stood when the person looked, None for none; where another stands
+                by now, nothing is recorded. Left out, whatever stood is overruled.
 
         Returns:
             The entry: the first one, where the token is known.
 
         Raises:
             UsageError: no such answer or image, or a token that stands for another answer.
+            AnsweredMeanwhileError: somebody answered since the person looked.
             DataError: the image's watched file has changed or gone, so the answer would stand on nothing.
         """
         if answer not in ANSWERS:
             raise UsageError(f"answer is {answer[:20]!r}; it is one of {', '.join(ANSWERS)}.")
         if kind and answer != "minority":
             raise UsageError(f"kind was given with '{answer}'; only the minority has kinds. Leave it out.")
-        kind = _short("kind", kind) if kind else None
-        self._secure(image)
-        return self._record(image, answer, kind, None, who, when, token)
+        kind = short(kind, _LONGEST) if kind else None
+        self.secure(image)
+        return self._record(image, answer, kind, None, who, when, token, seen)
 
     def undo(self, image: str, of: int | None = None, *, who: str, when: str, token: str) -> Entry | None:
         """Take an answer back, by an entry of its own; what stood before it stands again.
@@ -184,9 +105,9 @@ class Answers:
         Raises:
             UsageError: no such image, or an entry of another image.
         """
-        self._image_row(image)
+        self.image_row(image)
         with self._lock:
-            known = self._rows("SELECT * FROM entries WHERE token = ?", (token,))
+            known = self.rows("SELECT * FROM entries WHERE token = ?", (token,))
             if known:
                 return _entry(known[0])
             standing = [entry for entry in self.history(image) if entry.answer != "undo"]
@@ -208,58 +129,55 @@ class Answers:
 
         ``skip`` and ``unsure`` are answers, too; whoever teaches a model takes ``normal`` and ``minority``.
         """
-        rows = self._rows(
-            "SELECT * FROM entries WHERE number IN (SELECT max(number) FROM entries WHERE answer != 'undo' "
-            "AND number NOT IN (SELECT undoes FROM entries WHERE undoes IS NOT NULL) GROUP BY image) "
-            "ORDER BY number"
-        )
+        rows = self.rows(f"SELECT * FROM entries WHERE number IN ({_STANDING}) ORDER BY number")
         return [_entry(row) for row in rows]
+
+    def standing(self, image: str) -> Entry | None:
+        """The answer that stands about one image, if there is one."""
+        rows = self.rows(f"SELECT * FROM entries WHERE number IN ({_STANDING}) AND image = ?", (image,))
+        return _entry(rows[0]) if rows else None
 
     def history(self, image: str | None = None) -> list[Entry]:
         """Every entry, oldest first; of one image where that is asked for."""
         where, values = ("", ()) if image is None else ("WHERE image = ?", (image,))
-        return [_entry(row) for row in self._rows(f"SELECT * FROM entries {where} ORDER BY number", values)]
+        return [_entry(row) for row in self.rows(f"SELECT * FROM entries {where} ORDER BY number", values)]
 
     def _record(
-        self, image: str, answer: str, kind: str | None, undoes: int | None, who: str, when: str, token: str
+        self,
+        image: str,
+        answer: str,
+        kind: str | None,
+        undoes: int | None,
+        who: str,
+        when: str,
+        token: str,
+        seen: int | None = _ANY,
     ) -> Entry:
-        if not token.strip() or len(token) > _LONGEST["token"]:
-            raise UsageError(f"token: give 1 to {_LONGEST['token']} characters, random, one per answer.")
+        if not token.strip() or len(token) > _LONGEST:
+            raise UsageError(f"token: give 1 to {_LONGEST} characters, random, one per answer.")
         # A replay reads only, so ten thousand of them cost no write.
-        known = self._rows("SELECT * FROM entries WHERE token = ?", (token,))
+        known = self.rows("SELECT * FROM entries WHERE token = ?", (token,))
         if not known:
-            with self._writing() as store:
+            with self.writing() as store:
+                standing = None if seen == _ANY else self.standing(image)
+                if seen not in (_ANY, standing and standing.number):
+                    raise AnsweredMeanwhileError(image, standing)
                 store.execute(
                     "INSERT INTO entries (image, answer, kind, who, at, token, undoes) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (token) DO NOTHING",
-                    (image, answer, kind, _short("who", who), when, token, undoes),
+                    (image, answer, kind, short(who, _LONGEST), when, token, undoes),
                 )
-            known = self._rows("SELECT * FROM entries WHERE token = ?", (token,))
+            known = self.rows("SELECT * FROM entries WHERE token = ?", (token,))
         entry = _entry(known[0])
         if (entry.image, entry.answer, entry.kind) != (image, answer, kind):
             raise UsageError("this token stands for another answer already. Choose a new one per answer.")
         return entry
 
-    def _secure(self, digest: str) -> None:
-        """Keep the bytes of a watched image before an answer stands on them."""
-        image = self.image(digest)
-        if image.place is None or image.file != image.place:
-            return
-        try:
-            data = image.place.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{image.name}: {error.strerror}. It has gone from the watched folder."
-            ) from error
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise DataError(f"{image.name}: the file has changed since it was scored. Score it again.")
-        self._write(digest, data)
-
     # ---- scores
 
     def add_scores(self, rows: Sequence[Scored]) -> None:
         """Record what a model said, all rows in one transaction; their images were seen by :meth:`keep`."""
-        with self._writing() as store:
+        with self.writing() as store:
             store.executemany(
                 "INSERT INTO scored (image, model, at, source, camera, decision, triage, probability, "
                 "p_normal, p_minority, levels, members, descriptor) "
@@ -277,36 +195,55 @@ class Answers:
     def scores(self, since: str = "", until: str = "9999") -> list[Scored]:
         """Every scored row between two ISO times, oldest first: what charts over time read."""
         query = "SELECT * FROM scored WHERE at >= ? AND at < ? ORDER BY number"
-        return [_scored(row) for row in self._rows(query, (since, until))]
+        return [_scored(row) for row in self.rows(query, (since, until))]
 
-    def latest_scores(self, image: str | None = None) -> list[Scored]:
-        """One row per image: the newest, oldest first; of one image where that is asked for."""
+    def latest_scores(self, image: str | None = None, most: int | None = None) -> list[Scored]:
+        """One row per image: the newest, oldest first.
+
+        Args:
+            image: of this one alone.
+            most: of the images that were scored last, so many.
+        """
         where, values = ("", ()) if image is None else ("WHERE image = ?", (image,))
+        newest = f"SELECT max(number) FROM scored {where} GROUP BY image ORDER BY max(number) DESC LIMIT ?"
+        query = f"SELECT * FROM scored WHERE number IN ({newest}) ORDER BY number"
+        return [_scored(row) for row in self.rows(query, (*values, -1 if most is None else most))]
+
+    def waiting(self, threshold: float, most: int) -> list[Scored]:
+        """Newest scores of images that wait for an answer, and whose bytes were kept: unanswered or skipped.
+
+        REVIEW and NOVEL come first, then those whose probability is nearest to the threshold (or, without
+        probabilities, with the smallest p_normal).
+
+        Args:
+            threshold: of the probability.
+            most: rows.
+        """
         query = (
-            f"SELECT * FROM scored WHERE number IN (SELECT max(number) FROM scored {where} GROUP BY image) "
-            "ORDER BY number"
+            "SELECT scored.* FROM scored JOIN images ON image = digest "
+            "WHERE number IN (SELECT max(number) FROM scored GROUP BY image) "
+            "AND (stored OR place IS NOT NULL) AND image NOT IN "
+            f"(SELECT image FROM entries WHERE answer != 'skip' AND number IN ({_STANDING})) "
+            "ORDER BY coalesce(triage IN ('REVIEW', 'NOVEL'), 0) DESC, "
+            "CASE WHEN probability IS NULL THEN p_normal ELSE abs(probability - ?) END, number LIMIT ?"
         )
-        return [_scored(row) for row in self._rows(query, values)]
+        return [_scored(row) for row in self.rows(query, (threshold, most))]
 
-    # ---- the file
+    def counts(self) -> dict[str, int]:
+        """How many images are known, and of how many each answer stands."""
+        answered = self.rows(
+            f"SELECT answer, count(*) AS n FROM entries WHERE number IN ({_STANDING}) GROUP BY answer"
+        )
+        [images] = self.rows("SELECT count(DISTINCT image) AS n FROM scored")
+        return {"images": images["n"]} | {row["answer"]: row["n"] for row in answered}
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that is on disk when the block has ended, or has left no trace."""
-        with self._lock:
-            self._store.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._store
-                self._store.execute("COMMIT")
-            except BaseException:
-                # A full disk ends some transactions by itself.
-                if self._store.in_transaction:
-                    self._store.execute("ROLLBACK")
-                raise
-
-    def _rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._store.execute(query, values).fetchall()
+    def kinds(self) -> list[str]:
+        """Kinds of the minority that people named, the most frequent first."""
+        rows = self.rows(
+            f"SELECT kind FROM entries WHERE kind IS NOT NULL AND number IN ({_STANDING}) "
+            "GROUP BY kind ORDER BY count(*) DESC, kind"
+        )
+        return [row["kind"] for row in rows]
 
 
 def _entry(row: sqlite3.Row) -> Entry:
@@ -321,13 +258,3 @@ def _scored(row: sqlite3.Row) -> Scored:
     return Scored(
         when=row["at"], levels=json.loads(row["levels"]), members=json.loads(row["members"]), **facts
     )
-
-
-def _short(what: str, text: str) -> str:
-    """Text without halves of surrogate pairs, which no database takes, and no longer than is shown."""
-    return text.encode("utf-8", "replace").decode()[: _LONGEST[what]]
-
-
-def _signed(look: int | None) -> int | None:
-    """An unsigned number of 64 bits as SQLite holds it."""
-    return None if look is None else look - (1 << 64) if look >= 1 << 63 else look

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from contracts.errors import UsageError
+
 Answer = Literal["normal", "minority", "unsure", "skip"]
 """What a person may say of an image. ``unsure``: looked and cannot tell. ``skip``: not now, ask me later."""
 
@@ -42,6 +44,19 @@ class Entry:
     when: str
     token: str
     undoes: int | None = None
+
+
+class AnsweredMeanwhileError(UsageError):
+    """Somebody answered about an image since the person looked who answers now.
+
+    Attributes:
+        standing: what stands by now; None where an answer was taken back.
+    """
+
+    def __init__(self, image: str, standing: Entry | None) -> None:
+        what = "was taken back" if standing is None else f"is '{standing.answer}' by {standing.who}"
+        super().__init__(f"image {image[:12]}: the answer {what} since you looked. Look again.")
+        self.standing = standing
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,7 @@ class Scored:
         p_minority: likewise.
         levels: error rates of triage, prior and threshold that held, by name.
         members: member → score, higher = more like the minority.
-        descriptor: float16 bytes by which "more like this" compares, or None.
+        descriptor: a thumbnail and numbers by which images are compared (:mod:`service.likeness`), or None.
         number: of the row; 0 where it is not stored yet.
     """
 

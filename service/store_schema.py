@@ -52,6 +52,8 @@ _SCRIPTS = (
     CREATE INDEX scored_of_image ON scored(image, number);
     CREATE INDEX scored_over_time ON scored(at);
     """,
+    # Whether the bytes lie in uploads/: what came over HTTP and needs no eyes is not kept.
+    "ALTER TABLE images ADD COLUMN stored INTEGER NOT NULL DEFAULT 1;",
 )
 
 VERSION = len(_SCRIPTS)

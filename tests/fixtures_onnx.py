@@ -87,11 +87,13 @@ def write_two_class_model(
     adjustable: bool = True,
     with_map: bool = False,
     nan_when_black: bool = False,
+    with_triage: bool = False,
 ) -> Path:
     """Write the file described at the top.
 
     ``document`` None means the usual metadata and ``{}`` none at all; ``nan_when_black`` divides by
-    the brightness, so that an all-black image gets no finite score.
+    the brightness, so that an all-black image gets no finite score. ``with_triage`` has p_normal = 1 - bright
+    and p_minority = bright, and images of a brightness of 0.3 to 0.7 are REVIEW.
     """
     nodes, constants = _scores_nodes()
     bright = "bright"
@@ -125,6 +127,21 @@ def write_two_class_model(
         nodes.append(helper.make_node("ReduceMean", ["unit", "colour_axis"], ["anomaly_map"], keepdims=0))
         constants.append(_constant("colour_axis", [3], np.int64))
         outputs.append(helper.make_tensor_value_info("anomaly_map", TensorProto.FLOAT, ["N", "H", "W"]))
+    if with_triage:
+        nodes += [
+            helper.make_node("Squeeze", [bright, "last_axis"], ["p_minority"]),
+            helper.make_node("Sub", ["one", "p_minority"], ["p_normal"]),
+            helper.make_node("Sub", ["p_minority", "half"], ["off_middle"]),
+            helper.make_node("Abs", ["off_middle"], ["distance"]),
+            helper.make_node("LessOrEqual", ["distance", "fifth"], ["may_be_either"]),
+            helper.make_node("Where", ["may_be_either", "review", "decision"], ["triage"]),
+        ]
+        constants += [_constant("fifth", 0.2), _constant("review", 2, np.int64)]
+        outputs += [
+            helper.make_tensor_value_info("p_normal", TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info("p_minority", TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info("triage", TensorProto.INT64, ["N"]),
+        ]
     graph = helper.make_graph(nodes, "two_class", inputs, outputs, constants)
     return _save(path, graph, metadata() if document is None else document or None)
 

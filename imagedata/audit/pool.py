@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from contracts.machine import usable_cpus
-from contracts.workers import Announce, Lost, Work, WorkerPool
+from contracts.worker_process import Announce, Work
+from contracts.workers import Lost, WorkerPool
 from imagedata.audit.facts import FileFacts, look_at_file
 
 PATIENCE_S = 30.0

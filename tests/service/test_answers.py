@@ -15,7 +15,7 @@ import pytest
 
 from contracts.errors import DataError, UsageError
 from service.answers import Answers
-from service.records import Scored, now
+from service.records import AnsweredMeanwhileError, Scored, now
 
 
 @pytest.fixture
@@ -104,6 +104,16 @@ def test_a_token_stands_for_one_answer(answers):
     with pytest.raises(UsageError, match="stands for another answer"):
         answers.add(digest, "minority", who="Ada", when=now(), token="same")
     assert said(answers) == {digest: "normal"}
+
+
+def test_two_people_at_one_image(answers):
+    digest = kept(answers)
+    first = answers.add(digest, "normal", who="Ada", when=now(), token="1", seen=None)
+    with pytest.raises(AnsweredMeanwhileError, match="is 'normal' by Ada since you looked"):
+        answers.add(digest, "minority", who="Bob", when=now(), token="2", seen=None)
+    answers.add(digest, "normal", who="Ada", when=now(), token="1", seen=None)  # a replay is no contradiction
+    answers.add(digest, "minority", who="Bob", when=now(), token="2", seen=first.number)
+    assert said(answers) == {digest: "minority"}
 
 
 @pytest.mark.parametrize(

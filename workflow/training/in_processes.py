@@ -10,7 +10,8 @@ from functools import partial
 from typing import TypeVar
 
 from contracts.errors import ModelError
-from contracts.workers import Lost, Work, WorkerPool
+from contracts.worker_process import Work
+from contracts.workers import Lost, WorkerPool
 
 Task = TypeVar("Task")
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from contracts.errors import ModelError
-from contracts.workers import Announce, Lost, Work, WorkerPool
+from contracts.worker_process import Announce, Work
+from contracts.workers import Lost, WorkerPool
 from export.scoring.model import load_model
 from export.scoring.plan import Shard
 from export.scoring.probe import check_probe

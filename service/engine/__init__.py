@@ -1,0 +1,1 @@
+"""Worker processes that decode, score and draw: the only place where bytes of strangers become pixels."""

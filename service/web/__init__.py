@@ -1,0 +1,1 @@
+"""The service over HTTP: who may ask, what is answered, and the pages."""

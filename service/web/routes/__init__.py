@@ -1,0 +1,1 @@
+"""One module per concern; each has a ``router`` that :mod:`service.web.app` includes."""

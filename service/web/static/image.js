@@ -1,0 +1,3 @@
+import { wireCard } from "./api.js";
+
+wireCard(document.getElementById("card"));
