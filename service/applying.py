@@ -134,6 +134,15 @@ class ApplyFolder:
         except UsageError:
             return True
 
+    def process(self) -> int | None:
+        """Id of the living job's process; None where none lives, or it has not said so yet."""
+        if not self.is_alive():
+            return None
+        try:
+            return int(self.lock.read_text())
+        except (OSError, ValueError):
+            return None
+
     def status(self) -> Status:
         """How far the newest job is; one whose process is gone is interrupted."""
         path = self.folder / "status.json"

@@ -47,12 +47,28 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """The file that judges: its workers, its digest, and what holds while it is in use.
+
+    Attributes:
+        pool: workers that have it loaded.
+        model: hex SHA-256 of the file.
+        levels: error rates, prior and threshold, for the record.
+    """
+
+    pool: Pool
+    model: str
+    levels: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What became of it: its digest, and its scores or the reason why there are none."""
+    """What became of it: its digest, its scores or the reason why there are none, and by which file."""
 
     arrival: Arrival
     image: str
     judged: Judged
+    by: Judge
 
 
 @dataclass
@@ -85,11 +101,16 @@ class Intake:
         keep: Keep = "review",
         webhook: Webhook | None = None,
     ) -> None:
-        self._pool, self._answers, self._metrics = pool, answers, metrics
-        self._model, self._levels, self._keep, self._webhook = model, levels, keep, webhook
+        self._by = Judge(pool, model, levels)
+        self._answers, self._metrics = answers, metrics
+        self._keep, self._webhook = keep, webhook
         self._records: queue.Queue[_Record] = queue.Queue()
         self._recorder = threading.Thread(target=self._record_all, daemon=True)
         self._recorder.start()
+
+    def use(self, pool: Pool, model: str, levels: dict[str, Any]) -> None:
+        """Have another file judge whatever arrives from now on; what is in work ends as it began."""
+        self._by = Judge(pool, model, levels)
 
     async def take(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Score images and record them; their answers are in the order of the images.
@@ -99,10 +120,11 @@ class Intake:
             DataError: the store cannot be written.
         """
         started = time.monotonic()
-        futures = self._pool.score([arrival.data for arrival in arrivals])
+        by = self._by
+        futures = by.pool.score([arrival.data for arrival in arrivals])
         judged = await asyncio.gather(*map(asyncio.wrap_future, futures))
         outcomes = [
-            Outcome(arrival, hashlib.sha256(arrival.data).hexdigest(), each)
+            Outcome(arrival, hashlib.sha256(arrival.data).hexdigest(), each, by)
             for arrival, each in zip(arrivals, judged, strict=True)
         ]
         await asyncio.wrap_future(self._recorded(outcomes))
@@ -115,12 +137,12 @@ class Intake:
         Raises:
             service.engine.pool.FullError: too many wait.
         """
-        digest = hashlib.sha256(data).hexdigest()
-        if any(row.model == self._model for row in self._answers.latest_scores(digest)):
+        digest, by = hashlib.sha256(data).hexdigest(), self._by
+        if any(row.model == by.model for row in self._answers.latest_scores(digest)):
             return  # scored before the service was started again
         arrival = Arrival(data, place.name, "watched", camera, place)
-        [future] = self._pool.score([data])
-        self._recorded([Outcome(arrival, digest, future.result())]).result()
+        [future] = by.pool.score([data])
+        self._recorded([Outcome(arrival, digest, future.result(), by)]).result()
 
     def _recorded(self, outcomes: Sequence[Outcome]) -> Future[None]:
         record = _Record(outcomes)
@@ -182,7 +204,7 @@ class Intake:
         judged = outcome.judged
         return Scored(
             image=outcome.image,
-            model=self._model,
+            model=outcome.by.model,
             when=when,
             source=outcome.arrival.source,
             camera=outcome.arrival.camera[:255].encode("utf-8", "replace").decode(),
@@ -191,7 +213,7 @@ class Intake:
             probability=judged.probability,
             p_normal=judged.p_normal,
             p_minority=judged.p_minority,
-            levels=self._levels,
+            levels=outcome.by.levels,
             members=judged.members,
             descriptor=judged.descriptor,
         )

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contracts.files import sha256_of_file
+from contracts.errors import UsageError
 from export.scoring.model import ScoringModel, load_model
 from service.answers import Answers
+from service.applying import ApplyFolder
 from service.engine.pool import Pool
 from service.explaining import Explainer, Prepare
 from service.intake import Intake, Keep
 from service.limits import Limits
 from service.metrics import Metrics
 from service.review_queue import ReviewQueue
+from service.versions import Journal
 from service.watching import Watcher
 from service.webhook import Webhook
 
 DATABASE = "answers.sqlite"
+_PATIENCE_S = 60.0
+"""For images that wait for a file that is no longer in use."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Settings:
         processes: scoring processes.
         limits: bounds of everything.
         explain: opens the run for explanations, in a child process.
+        run: run folder of the file, which answers teach; None where there is none.
     """
 
     model: Path
@@ -45,6 +52,7 @@ class Settings:
     processes: int = 1
     limits: Limits = field(default_factory=Limits)
     explain: Prepare | None = None
+    run: Path | None = None
 
 
 class Service:
@@ -61,12 +69,18 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.limits = settings, settings.limits
+        # Before anything is kept: a file that is no model is none to go back to.
+        load_model(settings.model, at_first_run=True)
+        self.applying = ApplyFolder(settings.store)
+        self.versions = self.applying.versions
+        in_use = self.versions.take_up(settings.model)
         # Its metadata only; the graph is loaded in the workers.
-        self.model: ScoringModel = load_model(settings.model, at_first_run=True)
-        self.digest = sha256_of_file(settings.model)
+        self.model: ScoringModel = load_model(in_use, at_first_run=True)
+        self.digest = in_use.stem
         self.metrics = Metrics()
         self.answers = Answers(settings.store / DATABASE)
-        self.pool = Pool(settings.model, settings.limits, settings.processes)
+        self.pool = Pool(in_use, settings.limits, settings.processes)
+        self._changing = threading.Lock()
         self.webhook = Webhook(settings.webhook, self.metrics) if settings.webhook else None
         self.intake = Intake(
             self.pool,
@@ -103,6 +117,62 @@ class Service:
             **{name: triage[name] for name in ("miss_rate", "false_alarms") if name in triage},
         }
 
+    def use(self, sha256: str, *, who: str) -> None:
+        """Put a kept file in use; whatever arrives from then on is judged by it.
+
+        Args:
+            sha256: of the file.
+            who: the person.
+
+        Raises:
+            UsageError: no such file is kept, or another change is being made.
+            OutnumberedError: it cannot be used; the file before it stays.
+        """
+        self._change(self.versions.path_of(sha256), lambda: self.versions.use(sha256, who=who))
+
+    def back(self, *, who: str, leaving: str) -> None:
+        """Put the file in use that was before.
+
+        Args:
+            who: the person.
+            leaving: digest of the file that the person saw in use; where another one is by now, nothing
+                changes.
+
+        Raises:
+            UsageError: there is none before it, or another change is being made.
+            OutnumberedError: it cannot be used; the one in use stays.
+        """
+        journal = self.versions.read()
+        if journal.in_use != leaving:
+            return
+        if journal.before is None:
+            raise UsageError("no file was in use before this one, so there is no way back.")
+        path = self.versions.path_of(journal.before)
+        self._change(path, lambda: self.versions.back(who=who, leaving=leaving))
+
+    def _change(self, path: Path, record: Callable[[], Journal]) -> None:
+        """Start workers with another file, write down that it is in use, and only then let it judge."""
+        if not self._changing.acquire(blocking=False):
+            raise UsageError("another file is being put in use at this moment. Look again in a while.")
+        try:
+            if path.stem == self.digest:
+                return
+            model = load_model(path, at_first_run=True)
+            pool = Pool(path, self.limits, self.settings.processes)
+            pool.start()
+            try:
+                record()
+            except BaseException:
+                pool.close()
+                raise
+            before, self.pool = self.pool, pool
+            self.model, self.digest = model, path.stem
+            self.intake.use(pool, self.digest, self._levels())
+            self.queue = ReviewQueue(self.answers, self.threshold)
+            threading.Thread(target=_ended, args=(before,), daemon=True).start()
+        finally:
+            self._changing.release()
+
     def start(self) -> None:
         """Load the model in the workers and begin to watch.
 
@@ -123,3 +193,13 @@ class Service:
             self.webhook.stop()
         self.pool.close()
         self.answers.close()
+
+
+def _ended(pool: Pool) -> None:
+    """Let workers end what waits for them, and then end them."""
+    end = time.monotonic() + _PATIENCE_S
+    while pool.waiting and time.monotonic() < end:
+        time.sleep(0.1)
+    # What was taken from the queue is being judged now.
+    time.sleep(1.0)
+    pool.close()

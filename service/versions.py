@@ -158,6 +158,23 @@ class Versions:
         sha256 = self.read().in_use
         return None if sha256 is None else self.folder / f"{sha256}.onnx"
 
+    def take_up(self, model: Path) -> Path:
+        """The file that a service starts with, when it is given one.
+
+        A file that was never kept before was put there by whoever runs the machine, and is put in use. One
+        that is known changes nothing: the file in use is what people chose on the page.
+
+        Args:
+            model: what the service was started with.
+        """
+        known = {each.sha256 for each in self.read().files}
+        sha256 = self.add(model, "start")
+        if sha256 not in known or self.read().in_use is None:
+            self.use(sha256, who="start")
+        found = self.in_use
+        assert found is not None  # put there just now, or before
+        return found
+
     def add(self, model: Path, origin: str) -> str:
         """Keep a copy of a model file; one that is kept already is not copied again.
 

@@ -19,9 +19,17 @@ from service.service import Service
 from service.web.access import Access
 from service.web.guard import Guard
 from service.web.parts import STATIC
-from service.web.routes import answers, health, images, pages, score
+from service.web.routes import answers, health, images, overtime, pages, score, versions
 
-_ROUTERS = (health.router, score.router, answers.router, images.router, pages.router)
+_ROUTERS = (
+    health.router,
+    score.router,
+    answers.router,
+    images.router,
+    pages.router,
+    versions.router,
+    overtime.router,
+)
 
 
 def application(service: Service, access: Access) -> Guard:

@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from contracts.text import printable
+from contracts.text import printable, printable_lines
 from service.service import Service
 
 STATIC = Path(__file__).parent / "static"
@@ -33,6 +33,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["printable"] = lambda text: printable(str(text))
+    environment.filters["printable_lines"] = lambda text: printable_lines(str(text))
     environment.filters["share"] = _share
     return environment
 

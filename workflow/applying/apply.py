@@ -17,6 +17,7 @@ No file is put in use: that is a person's decision.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Sequence
@@ -88,6 +89,7 @@ def apply(
         raise UsageError(f"--hold-back is {share:g}; it is a share of the answers, 0 to 0.5.")
     files.folder.mkdir(parents=True, exist_ok=True)
     with only_one(files.lock, wait=False):
+        files.lock.write_text(str(os.getpid()))
         job = _Job(files, replace(read_options(run_folder), device=device, tracking=tracking), who)
         # The page ends a job by a plain signal, and a person by Ctrl-C: both stop it the same way.
         with suppress(ValueError):  # in a thread

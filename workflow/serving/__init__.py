@@ -71,6 +71,7 @@ def serve(options: ServeOptions) -> dict[str, Any]:
         keep=options.keep,  # type: ignore[arg-type]  # checked above
         webhook=options.webhook,
         processes=options.processes or usable_cpus(),
+        run=options.run,
         explain=partial(explain_by_run, options.run, store / "explanations") if options.run else None,
     )
     run_server(
