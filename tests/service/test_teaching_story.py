@@ -44,7 +44,7 @@ def apply(server: Server, browser: Browser) -> None:
         time.sleep(1.0)
     status = server.ask("GET", "/apply").json
     assert status["state"] == "finished", status
-    browser.wait("document.querySelector('.use.primary')")
+    browser.wait("document.querySelector('.use.primary') !== null")
 
 
 def looks_right(browser: Browser) -> None:
