@@ -15,6 +15,7 @@ import cli
 from benchmarks.few_labels.options import Cache, Draws, Make, Members, Page, Sets
 from benchmarks.precision.command import precision
 from benchmarks.score.command import score
+from benchmarks.serve.command import serve
 from benchmarks.watch.command import watch
 from workflow.commands.options import (
     DEFAULT_RUNS,
@@ -329,7 +330,7 @@ def label_audit(
     )
 
 
-for beside_its_work in (watch, precision):
+for beside_its_work in (watch, precision, serve):
     app.command()(answers()(beside_its_work))
 app.command()(works_on_run()(score))
 

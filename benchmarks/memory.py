@@ -37,6 +37,11 @@ def peak_memory_mb(command: Sequence[str]) -> float | None:
     return peak / 1e6
 
 
+def family_memory_mb(root: int) -> float:
+    """Megabytes (10^6 bytes) that a process and its descendants hold at this moment; 0 without ``/proc``."""
+    return sum(_bytes_of(pid) for pid in _family(root)) / 1e6
+
+
 def _family(root: int) -> set[int]:
     """A process and its descendants."""
     parent_of = {}

@@ -62,7 +62,13 @@ def test_every_python_file_of_a_listed_room_is_in_it(names, setuptools_table):
     assert {name for name in names if name.endswith(".py")} >= here & set(tracked)
 
 
-@pytest.mark.parametrize("pattern", ["imagedata/catalogue/*.yaml", "recipes/*.yaml", "reporting/templates/*"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "imagedata/catalogue/*.yaml", "recipes/*.yaml", "reporting/templates/*", "service/web/static/*",
+        "service/web/templates/*",
+    ],
+)  # fmt: skip
 def test_data_files_come_along(names, pattern):
     expected = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
     assert expected

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.worker_process import Announce, Work
+from reporting.terminal import console
 from workflow.settings.options_file import read_options
 
 
@@ -25,6 +26,8 @@ def explain_by_run(run: Path, folder: Path) -> Work[Path, dict[str, Any]]:
     from workflow.explaining.explain import explain
     from workflow.run.state import Run
 
+    # The page shows what the command would print.
+    console.quiet = True
     options = replace(read_options(run), tracking=False, jobs=1)
     Run.open(options).require_ensemble()
 
