@@ -94,6 +94,20 @@ def test_changes_need_the_token_and_our_own_origin(server, path):
     assert server.ask("POST", path, {}, Origin="http://evil.example").status == 403
 
 
+def test_names_of_people_are_hostile_text(files_server, triage_model, tmp_path):
+    new = ApplyFolder(files_server.store).versions.add(
+        changed_file(triage_model, tmp_path / "new.onnx", 0.3), "test"
+    )
+    name = "<script>\0--who"
+    halved = files_server.ask("POST", "/versions/use", {"sha256": new, "who": "\ud800"})
+    assert halved.status == 400
+    assert files_server.ask("POST", "/versions/use", {"sha256": new, "who": name}).status == 200
+    assert files_server.ask("GET", "/versions.json").json["uses"][-1]["who"] == "<script>--who"
+    shown = files_server.ask("GET", "/versions").body.decode()
+    assert "&lt;script&gt;--who" in shown
+    assert "<script>--" not in shown
+
+
 def test_a_digest_is_a_digest_and_no_path(server):
     for sha256 in ("../../etc/passwd", "x" * 64, "a" * 63, ""):
         assert server.ask("POST", "/versions/use", {"sha256": sha256}).status == 400

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from contracts.errors import UsageError
 from service.applying import start_job
@@ -27,6 +27,12 @@ class Person(BaseModel):
     """Who does it: the name, as the person gives it."""
 
     who: Name = ""
+
+    @field_validator("who")
+    @classmethod
+    def _can_be_written(cls, value: str) -> str:
+        """Without zero bytes, which no command takes."""
+        return value.replace("\0", "").strip()
 
 
 class Chosen(Person):
