@@ -34,6 +34,7 @@ from reporting.terminal import console, note
 from workflow.run.copies.views import views_to_score
 from workflow.run.fits import FINAL, Fit, FitResult, can_learn, fits_of
 from workflow.run.prepared import PreparedData, group_numbers
+from workflow.run.put_aside import PutAside
 from workflow.settings.chosen import DEFAULTS, FILE, read_chosen
 from workflow.settings.config import RunConfig, resolve_config
 from workflow.settings.recipe import MemberPlan, Recipe
@@ -88,7 +89,14 @@ def settle(config: RunConfig, data: PreparedData, fit_maker: FitMaker) -> RunCon
     config = config.with_backbones(lambda backbone: backbone.in_float32)
     given = replace(config, recipe=_with(config, DEFAULTS))
     # Without feedback images: one more label is no reason to compute everything again at another size.
-    rows = [[row.path, row.label, row.group, row.sha256] for row in data.manifest.usable("train")]
+    # Nor does it matter which of its unlabelled images got a label since.
+    labelled_since = {row.sha256 for row in (*data.joined, *PutAside.read(config.folder, "held_back").rows)}
+    kept_paths = {row.path for row in data.own_train}
+    rows = [
+        [row.path, row.label, row.group, row.sha256]
+        for row in data.manifest.usable("train")
+        if row.path in kept_paths or row.sha256 in labelled_since
+    ]
     key = digest_of([_VERSION, _facts(given), rows, data.regime])
     kept = read_chosen(config.folder)
     if kept.get("key") != key:
