@@ -52,7 +52,8 @@ def looks_right(browser: Browser) -> None:
     for width in (1280, 390):
         browser.window(width, 900)
         assert browser.run(CONTRAST) == []
-        assert [each for each in browser.run(CLIPPED) if "log" not in each] == []
+        # Long names make tables wide: those scroll by themselves, the page does not.
+        assert browser.run(CLIPPED.replace("input, datalist", "input, .scroll, pre, datalist")) == []
         assert browser.run(UNNAMED) == []
     browser.window(1280, 900)
 

@@ -90,7 +90,8 @@ def settle(config: RunConfig, data: PreparedData, fit_maker: FitMaker) -> RunCon
     given = replace(config, recipe=_with(config, DEFAULTS))
     # Without feedback images: one more label is no reason to compute everything again at another size.
     # Nor does it matter which of its unlabelled images got a label since.
-    labelled_since = {row.sha256 for row in (*data.joined, *PutAside.read(config.folder, "held_back").rows)}
+    labelled_since = {row.sha256 for row in data.joined}
+    labelled_since |= {row.sha256 for row in PutAside.read(config.folder, "held_back").rows}
     kept_paths = {row.path for row in data.own_train}
     rows = [
         [row.path, row.label, row.group, row.sha256]
