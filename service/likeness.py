@@ -6,17 +6,17 @@ of the evidence, and a small grey picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from imagedata.audit.facts import THUMBNAIL_SIDE
-from imagedata.audit.hashing import correlations, near_pairs, perceptual_hashes, worth_a_look
-from imagedata.near_duplicates import components
+from imagedata.audit.hashing import HASH_DISTANCE, correlations, perceptual_hashes, worth_a_look
 from service.records import Scored
 
 _THUMBNAIL_BYTES = THUMBNAIL_SIDE * THUMBNAIL_SIDE
+_REMEMBERED = 5000  # images, a kilobyte each
 
 
 def thumbnails_of(rows: Sequence[Scored]) -> npt.NDArray[np.uint8]:
@@ -51,19 +51,45 @@ def most_alike(image: Scored, others: Sequence[Scored], most: int) -> list[Score
     return [comparable[place] for place in np.argsort(distance, kind="stable")[:most]]
 
 
-def near_copies(rows: Sequence[Scored]) -> dict[str, str]:
-    """Image → name of its picture, for images that are near copies of one another.
+class NearCopies:
+    """Which images are near copies of one another, found as they come: each new one is compared once.
 
     Hashes find the pairs, thumbnails confirm them by the stricter of the rules that ``check`` has, which
     holds for aligned parts as well. What is taken for a copy by mistake is asked about later, not never.
     """
-    usable = [row for row in rows if row.descriptor]
-    if len(usable) < 2:
-        return {}
-    thumbnails = thumbnails_of(usable)
-    pairs: list[tuple[str, str]] = []
-    for block in near_pairs(perceptual_hashes(thumbnails)[0]):
-        whole, detail = correlations(thumbnails, block, np.zeros(len(block), dtype=np.bool_))
-        alike = worth_a_look(whole, detail, alike=True)
-        pairs += [(usable[left].image, usable[right].image) for left, right in block[alike].tolist()]
-    return {image: linked[0] for linked in components(pairs) for image in linked}
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._place: dict[str, int] = {}
+        self._hashes: npt.NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+        self._thumbnails: npt.NDArray[np.uint8] = thumbnails_of([])
+        self._copies: dict[str, set[str]] = {}
+
+    def of(self, rows: Sequence[Scored]) -> Mapping[str, set[str]]:
+        """Image → its near copies; images that have none are left out.
+
+        Args:
+            rows: all that matter now. Earlier ones may stand in the answer, too.
+        """
+        if len(self._place) > max(_REMEMBERED, 2 * len(rows)):
+            self._forget()
+        new = list(
+            {row.image: row for row in rows if row.descriptor and row.image not in self._place}.values()
+        )
+        if not new:
+            return self._copies
+        first, thumbnails = len(self._place), thumbnails_of(new)
+        self._place |= {row.image: first + number for number, row in enumerate(new)}
+        self._hashes = np.concatenate([self._hashes, perceptual_hashes(thumbnails)[0]])
+        self._thumbnails = np.concatenate([self._thumbnails, thumbnails])
+        names = list(self._place)
+        for place in range(first, len(names)):
+            near = np.bitwise_count(self._hashes[:place] ^ self._hashes[place]) <= HASH_DISTANCE
+            pairs = np.stack([np.flatnonzero(near), np.full(near.sum(), place)], axis=1)
+            whole, detail = correlations(self._thumbnails, pairs, np.zeros(len(pairs), dtype=np.bool_))
+            for other in pairs[worth_a_look(whole, detail, alike=True), 0].tolist():
+                self._copies.setdefault(names[place], set()).add(names[other])
+                self._copies.setdefault(names[other], set()).add(names[place])
+        return self._copies

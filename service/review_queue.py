@@ -14,7 +14,7 @@ import threading
 from dataclasses import dataclass
 
 from service.answers import Answers
-from service.likeness import near_copies
+from service.likeness import NearCopies
 from service.records import Scored
 
 _MOST = 1000
@@ -46,6 +46,7 @@ class ReviewQueue:
         self._answers, self._threshold = answers, threshold
         self._lock = threading.Lock()
         self._made_at = -1
+        self._near = NearCopies()
         self._order: list[Asked] = []
 
     def order(self) -> list[Asked]:
@@ -64,18 +65,18 @@ class ReviewQueue:
         waiting.sort(key=lambda row: (row.triage not in ("REVIEW", "NOVEL"), *_certainty(row, threshold)))
         answered = {e.image for e in self._answers.current() if e.answer not in ("skip", "unsure")}
         lately = [row for row in self._answers.latest_scores(most=_MOST) if row.image in answered]
-        picture_of = near_copies([*lately, *waiting])
-        seen = {picture_of[row.image] for row in lately if row.image in picture_of}
+        copies_of = self._near.of([*lately, *waiting])
+        # By pairs and not by chains of them: a film's first and last picture are no copies.
+        seen = {row.image for row in lately}
         first, copies, later = [], [], []
         for row in waiting:
-            picture = picture_of.get(row.image)
             if row.image in skipped:
                 later.append(Asked(row, "skipped before"))
-            elif picture in seen and picture is not None:
+            elif seen & copies_of.get(row.image, set()):
                 copies.append(Asked(row, "a near copy of an image before it"))
             else:
                 first.append(Asked(row, _why(row)))
-                seen |= {picture} if picture else set()
+                seen.add(row.image)
         later.sort(key=lambda asked: skipped[asked.scored.image])
         return [*first, *copies, *later]
 
