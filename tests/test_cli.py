@@ -305,7 +305,7 @@ def test_bad_rows_of_a_list_are_refused_or_skipped(tmp_path):
     table.write_text("\n".join(["file;class", *rows, "set/gone.png;odd", rows[0]]))
     command = (
         *("train-all", table, "--minority", "ODD", "--runs", tmp_path / "runs", "--dry-run", "--json"),
-        *("-o", "folds=2"),
+        *("-o", "folds=3"),
     )
     outcome = run_command(*command)
     assert outcome.code == 3

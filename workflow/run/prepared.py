@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import ModelError
+from contracts.errors import ModelError, UsageError
 from contracts.files import digest_of, read_json, write_json
 from contracts.regime import Regime
 from contracts.rows import FloatArray, LabelArray
@@ -180,6 +180,28 @@ def prepare_data(config: RunConfig) -> PreparedData:
         folder = _augmented_root(config)
         manifest = with_augmented_copies(manifest, settings, config.decode, config.seed, folder)
     return with_folds(config, manifest)
+
+
+def prepare_to_train(config: RunConfig) -> PreparedData:
+    """As :func:`prepare_data`, for rows that an ensemble can be fitted and judged on afterwards.
+
+    Raises:
+        UsageError: there are two folds and no test set, which ``ensemble`` would refuse after all fits.
+        DataError: as of :func:`prepare_data`.
+    """
+    data = prepare_data(config)
+    if data.test or data.regime != "labelled":
+        return data
+    is_minority = data.labels(data.train) == len(data.manifest.class_names) - 1
+    for folds in (data.fold_of_row, *data.more_folds):
+        # A minority in one fold only is judged by the fit on all rows; see ensemble.nested.cross_fitted.
+        if len(np.unique(folds)) == 2 == len(np.unique(folds[is_minority])):
+            raise UsageError(
+                f"{data.manifest.dataset}: recipe {config.recipe.name} has folds=2, and there is no test "
+                "set. Each fold is then judged by an ensemble of the other folds' scores, which has to be "
+                "cross-fitted itself, on two folds or more. Use -o folds=3, or set a test set aside."
+            )
+    return data
 
 
 def manifest_of(config: RunConfig) -> Manifest:

@@ -229,7 +229,7 @@ class Run:
     @property
     def finished(self) -> dict[str, Any] | None:
         """The document of the ensemble if it is fitted, measured and, where possible, exported; else None."""
-        if not self._metrics_file.exists():
+        if not self._has_ensemble:
             return None
         saved = read_json(self._metrics_file)
         document: dict[str, Any] = saved["document"]
@@ -258,7 +258,7 @@ class Run:
             ModelError: no ensemble yet, or one of other members or settings; says which command to run.
         """
         command = self.config.options.command("ensemble")
-        if not self._metrics_file.exists():
+        if not self._has_ensemble:
             raise ModelError(f"{self.folder}: no ensemble fitted yet. First run: {command}")
         saved = read_json(self._metrics_file)
         if saved["key"] != self.key:
@@ -341,6 +341,11 @@ class Run:
         """
         saved = {"key": self.key, "model_sha256": model_sha256, "document": self.document}
         write_json(self._metrics_file, saved)
+
+    @property
+    def _has_ensemble(self) -> bool:
+        """Whether an ensemble and its figures are there; without one of both, the other is of no use."""
+        return self._metrics_file.exists() and self._ensemble_file.exists()
 
     @property
     def _metrics_file(self) -> Path:

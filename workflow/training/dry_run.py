@@ -15,7 +15,7 @@ from workflow.run.copies.views import views_of_run
 from workflow.run.fits import Fit, fits_of, read_result
 from workflow.run.kinds import kind_fits_of
 from workflow.run.label_curve import kept_curve
-from workflow.run.prepared import PreparedData, prepare_data
+from workflow.run.prepared import PreparedData, prepare_to_train
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.sample_size import facts_of_rows
 from workflow.run.summary import print_data_facts
@@ -34,7 +34,7 @@ def dry_run(options: RunOptions, only: Sequence[str] = ()) -> dict[str, Any]:
     """
     config = resolve_config(options)
     members = tuple(config.member(name) for name in only) or config.members
-    data = prepare_data(config)
+    data = prepare_to_train(config)
     if config.left_to_choose and not read_chosen(config.folder):
         note(
             f"Training begins with a choice of {' and '.join(config.left_to_choose)} on at most 450 training "

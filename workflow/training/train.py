@@ -33,7 +33,7 @@ from workflow.run.fits import (
     read_result,
 )
 from workflow.run.kinds import kind_fits_of, kinds_of_run, wants_clusters, without_its_kind
-from workflow.run.prepared import PreparedData, prepare_data, save_prepared
+from workflow.run.prepared import PreparedData, prepare_data, prepare_to_train, save_prepared
 from workflow.run.reading import print_reading, reading_of
 from workflow.run.summary import print_data_facts
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
@@ -146,7 +146,7 @@ def train_all(options: RunOptions, only: Sequence[str] = ()) -> TrainSummary:
 def prepared_to_train(options: RunOptions) -> tuple[RunConfig, PreparedData]:
     """The configuration, with all that the recipe leaves open chosen now, and the rows."""
     config = resolve_config(options)
-    data = prepare_data(config)
+    data = prepare_to_train(config)
     if config.left_to_choose:
         from workflow.training.choosing import settle
 

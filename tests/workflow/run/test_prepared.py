@@ -12,7 +12,7 @@ from contracts.files import read_json, write_json
 from tests.conftest import Run
 from tests.pictures import write_pictures, write_two_classes
 from workflow.run.fits import FINAL, fits_of, learning_members
-from workflow.run.prepared import load_prepared, prepare_data, save_prepared
+from workflow.run.prepared import load_prepared, prepare_data, prepare_to_train, save_prepared
 from workflow.run.regime import regime_sentences
 from workflow.settings.config import RunConfig, RunOptions, resolve_config
 
@@ -123,6 +123,23 @@ def test_images_are_looked_at_once_for_all_recipes(tiny: Run, tmp_path, monkeypa
     prepare_data(config_of(tiny, tmp_path))
     monkeypatch.setattr(inspection, "inspect_file", None)
     prepare_data(config_of(tiny, tmp_path, "folds=2", "backbone.image_size=96"))
+
+
+def test_two_folds_without_a_test_set_are_refused_before_training(tmp_path):
+    """Where ``ensemble`` would refuse them, after every fit."""
+    few = "backbone={name: test_efficientnet, weights: random, image_size: 64}"
+    folder = write_two_classes(tmp_path / "set", 14, 6)
+
+    def config(dataset: Path, *overrides: str) -> RunConfig:
+        return resolve_config(RunOptions(str(dataset), runs=tmp_path / "runs", overrides=(few, *overrides)))
+
+    refused = r"set: recipe quick has folds=2, and there is no test set\..* Use -o folds=3, or set"
+    with pytest.raises(UsageError, match=refused):
+        prepare_to_train(config(folder, "folds=2"))
+    assert prepare_to_train(config(folder, "folds=3")).n_repeats == 3
+    # Nor is anything refused where there is nothing to judge, or a test set to judge on.
+    for dataset in (folder / "fine", write_two_classes(tmp_path / "tested", 14, 6, test=2)):
+        assert set(prepare_to_train(config(dataset, "folds=2")).fold_of_row) == {0, 1}
 
 
 @pytest.mark.parametrize("older", [{"format": 1}, {"format": None}])

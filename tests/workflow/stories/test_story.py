@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from contracts.errors import MemberCollapsedError
-from contracts.files import read_arrays
+from contracts.files import read_arrays, read_json
 from tests.conftest import Outcome, Run, run_command
 from workflow.run.state import Run as OpenedRun
 from workflow.settings.config import RunOptions
@@ -417,6 +417,19 @@ def test_export_before_the_ensemble_names_the_command(trained: Run):
     outcome = trained.command("export")
     assert outcome.code == 5
     assert f"no ensemble fitted yet. First run: python cli.py ensemble {trained.dataset}" in outcome.said
+
+
+@pytest.mark.parametrize("name", ["ensemble.json", "metrics.json"])
+def test_an_ensemble_of_which_a_file_was_deleted_is_fitted_again(fitted, tmp_path, name):
+    run = fitted[0].copy(tmp_path)
+    whole = {each: read_json(run.folder / each) for each in ("ensemble.json", "metrics.json")}
+    (run.folder / name).unlink()
+    outcome = run.command("export")
+    assert outcome.code == 5
+    assert f"no ensemble fitted yet. First run: python cli.py ensemble {run.dataset}" in outcome.said
+    assert run.command("ensemble").code == 0
+    assert read_json(run.folder / "ensemble.json") == whole["ensemble.json"]
+    assert read_json(run.folder / "metrics.json")["key"] == whole["metrics.json"]["key"]
 
 
 @pytest.mark.parametrize("name", ["config.json", "manifest.parquet", "folds.json"])
