@@ -26,6 +26,7 @@ from workflow.inventory.versions import versions
 from workflow.run.fits import usual_map_values
 from workflow.run.prepared import PreparedData
 from workflow.run.state import Run
+from workflow.run.summary import corrections_used
 
 if TYPE_CHECKING:
     from export.parity import Expected, ParityReport
@@ -320,6 +321,7 @@ def _metadata(system: TrainedSystem) -> dict[str, Any]:
     """What the file says about itself; see :mod:`export.scoring.model` for the reader."""
     config, fitted = system.config, system.fitted
     data = system.data.of_repeat(system.repeats[0])
+    corrections = corrections_used(config, data)
     # A student's table has no other row than its own; without labels nothing is measured.
     rows = {row["name"]: row for row in system.rows}
     of_model = rows.get("ensemble") or next(iter(rows.values()), {})
@@ -355,6 +357,7 @@ def _metadata(system: TrainedSystem) -> dict[str, Any]:
             "licence": config.spec.licence or "not stated",
             "train": data.counts(),
             "test": data.manifest.counts("test"),
+            **({"corrected": corrections} if corrections else {}),
         },
         "digests": {
             "manifest": data.manifest.digest,

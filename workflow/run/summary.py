@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from contracts.errors import UsageError
+from contracts.files import digest_of
 from contracts.text import number_of, printable
 from imagedata.audit.corrections import corrections_file
 from imagedata.decoding.shape import shape_sentence
@@ -36,6 +37,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
     minority = manifest.class_names[-1]
     is_minority = data.labels(data.train) == len(manifest.class_names) - 1
     is_labelled = data.regime == "labelled"
+    corrections = corrections_used(config, data)
     return {
         "dataset": manifest.dataset,
         "root": str(manifest.root),
@@ -48,6 +50,7 @@ def data_facts(config: RunConfig, data: PreparedData) -> dict[str, Any]:
         **({"augmented": len(data.augmented)} if data.augmented else {}),
         **({"views": len(data.views)} if data.views else {}),
         **corrected_labels(data),
+        **({"corrections": corrections} if corrections else {}),
         "folds": config.recipe.folds,
         "minority_per_fold": [
             int(np.sum(is_minority & (data.fold_of_row == fold))) for fold in range(config.recipe.folds)
@@ -72,6 +75,25 @@ def corrected_labels(data: PreparedData) -> dict[str, dict[str, int]]:
         for split, rows in (("train", data.own_train), ("test", data.test))
     }
     return {"corrected": counts} if any(counts.values()) else {}
+
+
+def corrections_used(config: RunConfig, data: PreparedData) -> dict[str, Any]:
+    """Corrected labels among the rows that are used, and which they are; empty where there are none.
+
+    Returns:
+        ``{train, test, list, digest}``: images of both splits, the name of the list's file, and a digest of
+        the corrections that were used. The list itself may have grown since.
+    """
+    counts = corrected_labels(data)
+    if not counts:
+        return {}
+    path = corrections_file(config.options.runs, config.spec.name, config.spec.corrections)
+    used = [
+        [row.sha256, row.listed_label, row.label]
+        for row in [*data.own_train, *data.test]
+        if row.listed_label is not None
+    ]
+    return {**counts["corrected"], "list": path.name, "digest": digest_of(sorted(used))}
 
 
 def corrected_sentence(config: RunConfig, counts: Mapping[str, int]) -> str:

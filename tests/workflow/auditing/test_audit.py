@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from export.scoring.model import load_model
 from tests.conftest import Outcome, Run, run_command
 from tests.pages import Page, measure_in_browser, show_in_browser
 from tests.pictures import picture
@@ -204,6 +205,16 @@ def test_corrections_are_trained_with_and_taken_back(run, tmp_path):
     fused = copy.command("ensemble", "--json")
     assert fused.code == 0, fused.err
     assert "data_changed" not in copy.command("audit", "--json").json
+    # Who is handed the file or the page learns of it, too.
+    said = load_model(copy.folder / "model.onnx").document["data"]["corrected"]
+    assert (said["train"], said["test"], said["list"]) == (3, 0, "blotches.csv")
+    card = (copy.folder / "deploy" / "README.md").read_text(encoding="utf-8")
+    assert "| corrected labels | of 3 training and 0 test images, by people, in the list" in card
+    assert f"`blotches.csv`; digest of these corrections `{said['digest']}` |" in card
+    assert copy.command("report", "--no-pictures").code == 0
+    page = " ".join((copy.folder / "report.html").read_text(encoding="utf-8").split())
+    assert "Labels that people corrected: of 3 training images (list" in page
+    assert f"digest of these corrections {said['digest']})" in page
 
     kept.unlink()
     back = copy.command("train-all", "--json")
