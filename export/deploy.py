@@ -175,6 +175,7 @@ def _card(model: ScoringModel) -> dict[str, Any]:
         "against": [(titles[name], found) for name, found in document.get("figures", {}).items()],
         "has_map": model.has_map,
         "maps_of": model.maps_of,
+        "has_watched_features": any(port.name == "watched_features" for port in model.outputs),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from contracts.rows import FloatArray
 from export.map_fusion import AS_IT_IS, MapsTogether, OnlyWhere, UsualValues
 from export.scoring.model import MAP_PREFIX
 from imagedata.decoding.shape import GREY, Fit
@@ -26,6 +27,8 @@ class GraphOutputs(NamedTuple):
         decision: ``[N]`` int64 class index, minority last.
         triage: ``[N]`` int64, position in :data:`contracts.triage.TRIAGE_NAMES`; absent likewise.
         member_scores: ``[N, M]`` float32, the stacker's inputs.
+        watched_features: ``[N, k]`` float32, pooled features along a few directions, for the watch; absent
+            where the file keeps none.
         anomaly_map: ``[N, h, w]`` float32, the maps of all members together; absent where no member has one.
         maps: member → ``[N, h, w]`` float32, its own map, such as distances on the patch grid.
     """
@@ -36,6 +39,7 @@ class GraphOutputs(NamedTuple):
     decision: Tensor
     triage: Tensor | None
     member_scores: Tensor
+    watched_features: Tensor | None
     anomaly_map: Tensor | None
     maps: dict[str, Tensor]
 
@@ -109,6 +113,30 @@ class BothWays(nn.Module):
         return scores, 0.5 * (both[0] + both[1].flip(2))
 
 
+class WatchedFeatures(nn.Module):
+    """A few directions of a backbone's pooled features, which the watch compares batches by.
+
+    Two constants and one product of a vector with a matrix of k columns: nothing beside a backbone.
+
+    Args:
+        backbone: key of the backbone.
+        mean: ``[D]`` that is taken off.
+        directions: ``[D, k]``, each scaled so that training images have a standard deviation of 1 along it.
+    """
+
+    def __init__(self, backbone: str, mean: FloatArray, directions: FloatArray) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.mean: Tensor
+        self.directions: Tensor
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("directions", torch.tensor(directions, dtype=torch.float32))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """``[N, k]`` of pooled features ``[N, D]``."""
+        return (pooled - self.mean) @ self.directions
+
+
 class FusedGraph(nn.Module):
     """Everything between an image and its probability; each backbone runs once, whoever reads it.
 
@@ -121,6 +149,7 @@ class FusedGraph(nn.Module):
         image_size: working size S in pixels.
         fit: how images that are no squares become one.
         views: how each image is seen.
+        watched: what the watch reads of the pooled features of one of the backbones; None for nothing.
     """
 
     def __init__(
@@ -131,6 +160,7 @@ class FusedGraph(nn.Module):
         image_size: int,
         fit: Fit = "squeeze",
         views: ViewsAtScoring = "none",
+        watched: WatchedFeatures | None = None,
     ) -> None:
         super().__init__()
         self.backbone_keys = tuple(backbones)
@@ -145,11 +175,16 @@ class FusedGraph(nn.Module):
         self.ensemble = ensemble
         self.image_size, self.fit = image_size, fit
         self.shown = OnlyWhere()
+        self.watched = watched
 
     def member_scores(self, images: Tensor) -> tuple[Tensor, list[Tensor | None]]:
         """Scores ``[N, M]``, each member's map ``[N, h, w]`` or None, of uint8 images ``[N, H, W, 3]``."""
+        return self.scores_of(self.features_of(images))
+
+    def features_of(self, images: Tensor) -> list[Any]:
+        """What each backbone gives of uint8 images ``[N, H, W, 3]``."""
         pixels = self.seen(images)
-        return self.scores_of([backbone(pixels) for backbone in self.backbones])
+        return [backbone(pixels) for backbone in self.backbones]
 
     def seen(self, images: Tensor) -> Tensor:
         """``[N, 3, S, S]`` pixels that the backbones take, of uint8 images ``[N, H, W, 3]``.
@@ -174,16 +209,27 @@ class FusedGraph(nn.Module):
         # The order of the columns is the order in which the stacker was fitted.
         return torch.cat(scores, dim=1), list(maps)
 
-    def outputs_of(
-        self, scores: Tensor, maps: Sequence[Tensor | None], settings: Sequence[Tensor]
-    ) -> GraphOutputs:
-        """What the graph says; see :meth:`forward` for the settings."""
+    def watched_of(self, features: Sequence[Any]) -> Tensor | None:
+        """``[N, k]`` watched features, of what the backbones give; None where nothing is watched."""
+        if self.watched is None:
+            return None
+        pooled = features[self.backbone_keys.index(self.watched.backbone)].pooled
+        # Of the images as they came: what a mirrored camera changes would be gone from a mean of both ways.
+        watched: Tensor = self.watched(pooled.unflatten(0, (2, -1))[0] if self.sees_both_ways else pooled)
+        return watched
+
+    def outputs_of(self, features: Sequence[object], settings: Sequence[Tensor]) -> GraphOutputs:
+        """What the graph says, of what the backbones give; see :meth:`forward` for the settings."""
+        scores, maps = self.scores_of(features)
         probability, p_normal, decision, *more = self.ensemble(scores, *settings)
         p_minority, triage = more or (None, None)
         maps = [None if each is None else self.shown(each) for each in maps]
         there = {name: each for name, each in zip(self.names, maps, strict=True) if each is not None}
         together = self.together(maps)
-        return GraphOutputs(probability, p_normal, p_minority, decision, triage, scores, together, there)
+        watched = self.watched_of(features)
+        return GraphOutputs(
+            probability, p_normal, p_minority, decision, triage, scores, watched, together, there
+        )
 
     def forward(self, images: Tensor, *settings: Tensor) -> tuple[Tensor, ...]:
         """Score images.
@@ -199,7 +245,7 @@ class FusedGraph(nn.Module):
         Returns:
             The outputs of the file that are there, in the order of :class:`GraphOutputs`.
         """
-        return tuple(self.outputs_of(*self.member_scores(images), settings).present.values())
+        return tuple(self.outputs_of(self.features_of(images), settings).present.values())
 
 
 class GraphBesideBackbones(nn.Module):
@@ -218,6 +264,7 @@ class GraphBesideBackbones(nn.Module):
         # Under the same names, by which nodes and weights say where they belong.
         self.members, self.ensemble = graph.members, graph.ensemble
         self.shown, self.together = graph.shown, graph.together
+        self.watched = graph.watched
         # In a tuple, or the graph would be a part of this one, and its backbones with it.
         self.graph = (graph,)
         self.features = tuple(features)
@@ -229,7 +276,7 @@ class GraphBesideBackbones(nn.Module):
         (graph,) = self.graph
         pixels = graph.seen(images)
         given = [kind(pixels, *parts) for kind, parts in zip(self.features, of_backbones, strict=True)]
-        return (pixels, *graph.outputs_of(*graph.scores_of(given), settings).present.values())
+        return (pixels, *graph.outputs_of(given, settings).present.values())
 
 
 def resized(images: Tensor, image_size: int, fit: Fit = "squeeze") -> Tensor:

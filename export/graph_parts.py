@@ -24,6 +24,9 @@ from export.scoring.model import MAP_PREFIX, TOGETHER, ScoringModel, load_model
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Key under which every node says which modules it was traced from, the outermost first."""
 
+_SINGLE = ("watched", "together", "ensemble")
+"""Modules of the graph that are there once, in the order in which they are shown."""
+
 _BATCH = 8
 _RUNS = 3
 _FATAL_ONLY = 4
@@ -34,8 +37,8 @@ class GraphPart:
     """A backbone, a member, or what lies before and behind them.
 
     Attributes:
-        name: ``input`` (casts and resize), ``backbone NAME``, the member's name, ``maps together``, or
-            ``ensemble``.
+        name: ``input`` (casts and resize), ``backbone NAME``, the member's name, ``watched features``,
+            ``maps together``, or ``ensemble``.
         nodes: how many nodes of the file belong to it.
         weight_bytes: of its weights; one that several parts read counts for the first.
         gflop: 10^9 floating-point operations per image in convolutions and matrix products, a
@@ -82,7 +85,7 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
         gflop[part] += flop.get(node.name, 0.0) / 1e9
         # pop: a weight that several parts share counts once, for the part that reads it first.
         weight_bytes[part] += sum(weights.pop(name, 0) for name in node.input)
-    order = ("input", "backbones", "members", "together", "ensemble")
+    order = ("input", "backbones", "members", *_SINGLE)
     return tuple(
         GraphPart(
             _shown(part, model), nodes[part], weight_bytes[part], gflop[part], milliseconds.get(part, 0.0)
@@ -94,7 +97,8 @@ def inspect_graph(model: ScoringModel) -> tuple[GraphPart, ...]:
 def part_of(node: onnx.NodeProto) -> tuple[str, int]:
     """``("backbones", 0)``, ``("members", 3)``, ``("ensemble", 0)`` and so on.
 
-    What joins the maps is ``("together", 0)``; everything else is ``("input", 0)``.
+    What joins the maps is ``("together", 0)``, what the watch reads ``("watched", 0)``; everything else is
+    ``("input", 0)``.
     """
     entries = {entry.key: entry.value for entry in node.metadata_props}
     scopes = entries.get(SCOPES, "").strip("[]").replace("'", "").split(", ")
@@ -103,7 +107,7 @@ def part_of(node: onnx.NodeProto) -> tuple[str, int]:
         if room in ("backbones", "members"):
             number = rest.partition(".")[0]
             return (room, int(number) if number.isdigit() else 0)
-        if room in ("together", "ensemble"):
+        if room in _SINGLE:
             return (room, 0)
     return ("input", 0)
 
@@ -150,7 +154,7 @@ def _shown(part: tuple[str, int], model: ScoringModel) -> str:
     if room == "backbones":
         backbones: list[str] = model.document.get("backbones") or []
         return f"backbone {backbones[number]}" if number < len(backbones) else f"backbone {number}"
-    return "maps together" if room == "together" else room
+    return {"together": "maps together", "watched": "watched features"}.get(room, room)
 
 
 def _tensor_bytes(tensor: onnx.TensorProto) -> int:

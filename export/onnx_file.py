@@ -123,7 +123,7 @@ def _traced(
     # The backbones' real outputs: the tracer takes dtypes and fixed sizes from them.
     of_backbones = [(pooled, patches) for _, pooled, patches in features]
     with torch.inference_mode():
-        outputs = list(graph.outputs_of(*graph.scores_of(features), given).present)
+        outputs = list(graph.outputs_of(features, given).present)
     prefixes = [f"backbones.{number}/" for number in range(len(features))]
     taken = [prefix + name for prefix in prefixes for name in (POOLED, PATCHES)]
     # Of a multiple of N the tracer's algebra would take N for its own function of that name.

@@ -42,12 +42,15 @@ class ParityReport:
         max_p_normal_excess: by how much p_normal or p_minority leaves its bounds, over all images
             and batch sizes.
         max_score_difference: member column → largest difference, relative to the column's spread.
+        max_watched_difference: of a watched feature, in standard deviations of training images; None where
+            the file gives none.
     """
 
     images: int
     max_probability_difference: float | None
     max_p_normal_excess: float
     max_score_difference: dict[str, float]
+    max_watched_difference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Expected:
         spreads: ``[M]`` standard deviation of each column over the test set, for scale.
         p_minority_bounds: likewise of p_minority; None where there is none.
         levels: the error rates by which triage follows from both; None where there is none.
+        watched_features: ``[n, k]`` by the features that training computed, in standard deviations; None
+            where the file gives none.
     """
 
     member_scores: FloatArray
@@ -70,6 +75,7 @@ class Expected:
     spreads: npt.NDArray[np.float64]
     p_minority_bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
     levels: tuple[float, float] | None = None
+    watched_features: FloatArray | None = None
 
 
 def check_parity(path: Path, images: ImageArray, expected: Expected) -> ParityReport:
@@ -82,11 +88,13 @@ def check_parity(path: Path, images: ImageArray, expected: Expected) -> ParityRe
 
     Raises:
         ModelError: a batch size fails, a probability differs by more than 1e-4, p_normal lies outside its
-            bounds, or a score differs by more than 0.05 standard deviations; names the stage.
+            bounds, or a score or a watched feature differs by more than 0.05 standard deviations; names the
+            stage.
     """
     model = load_model(path)
     worst_probability = None if expected.probability is None else 0.0
     worst_excess = 0.0
+    worst_watched = None if expected.watched_features is None else 0.0
     worst_scores = np.zeros(expected.member_scores.shape[1])
     for batch in BATCHES:
         scores = _run_in_batches(model, images, batch)
@@ -99,6 +107,9 @@ def check_parity(path: Path, images: ImageArray, expected: Expected) -> ParityRe
             excess = _excess(scores.p_minority, expected.p_minority_bounds)
             worst_excess = float(np.maximum(worst_excess, excess))
         _check_triage(scores, expected.levels)
+        if expected.watched_features is not None:
+            difference = _watched_difference(scores, expected.watched_features)
+            worst_watched = float(np.maximum(worst_watched or 0.0, difference))
         # Relative to the column's spread, because members' units differ by orders of magnitude; 1e-12 avoids
         # 0 / 0 for a constant column.
         differences = np.abs(scores.member_scores - expected.member_scores).max(axis=0)
@@ -108,11 +119,17 @@ def check_parity(path: Path, images: ImageArray, expected: Expected) -> ParityRe
         max_probability_difference=worst_probability,
         max_p_normal_excess=worst_excess,
         max_score_difference=dict(zip(model.members, worst_scores.tolist(), strict=True)),
+        max_watched_difference=worst_watched,
     )
     # Written so that NaN fails: it is not below any limit.
     judgements_agree = (worst_probability or 0.0) <= TOLERANCE and worst_excess <= _ROUNDING
     if not (judgements_agree and (worst_scores <= SCORE_TOLERANCE).all()):
         raise ModelError(_failure(report))
+    if not (worst_watched or 0.0) <= SCORE_TOLERANCE:
+        raise ModelError(
+            "export, parity gate: stage watched features: they differ from the trained system's by up to "
+            f"{worst_watched:.1e} standard deviations (limit {SCORE_TOLERANCE:g}). The file is not kept."
+        )
     return report
 
 
@@ -129,6 +146,13 @@ def _probability_difference(scores: Scores, expected: npt.NDArray[np.float64], b
             f"run has {expected.shape}."
         )
     return float(np.abs(scores.probability - expected).max())
+
+
+def _watched_difference(scores: Scores, expected: FloatArray) -> float:
+    """The largest difference of a watched feature; NaN where the file gives none."""
+    if scores.watched_features is None:
+        return float("nan")
+    return float(np.abs(scores.watched_features - expected).max(initial=0.0))
 
 
 def _excess(p: FloatArray | None, bounds: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]) -> float:
@@ -197,6 +221,7 @@ def _run_in_batches(model: ScoringModel, images: ImageArray, batch: int) -> Scor
         anomaly_map=None,
         p_minority=_joined([part.p_minority for part in parts]),
         triage=_joined([part.triage for part in parts]),
+        watched_features=_joined([part.watched_features for part in parts]),
     )
 
 

@@ -42,11 +42,13 @@ class Pool:
         facts: ``[N, F]``.
         scores: ``[N, M]``.
         log_odds: ``[N]``.
+        features: ``[N, k]`` watched features.
     """
 
     facts: FloatArray
     scores: FloatArray
     log_odds: npt.NDArray[np.float64]
+    features: FloatArray
 
     def __len__(self) -> int:
         """N."""
@@ -79,11 +81,11 @@ class Problem:
 
     def counts(self, *parts: tuple[Pool, npt.NDArray[np.int64]]) -> BatchCounts:
         """Counts of a batch: images of pools, by position."""
-        facts, scores, log_odds = (
+        facts, scores, log_odds, features = (
             np.concatenate([getattr(pool, name)[rows] for pool, rows in parts])
-            for name in ("facts", "scores", "log_odds")
+            for name in ("facts", "scores", "log_odds", "features")
         )
-        return count_images(self.reference, self.members, facts, scores, log_odds)
+        return count_images(self.reference, self.members, facts, scores, log_odds, features)
 
 
 def make_problem(name: str, data: Path | None, runs: Path) -> Problem:
@@ -106,8 +108,8 @@ def make_problem(name: str, data: Path | None, runs: Path) -> Problem:
         run = Run.open(options)
     model = load_model(run.model)
     reference = reference_of(model.document)
-    if reference is None or reference.log_odds is None:
-        raise ModelError(f"{run.model}: keeps nothing for the watch. Delete it; give 'ensemble'.")
+    if reference is None or reference.log_odds is None or not reference.n_features:
+        raise ModelError(f"{run.model}: keeps too little for the watch. Delete it; give 'ensemble'.")
     labels = run.data.labels(run.data.test)
     files = [[run.data.file_of(row) for row in np.array(run.data.test)[labels == k]] for k in (0, 1)]
     cache = runs / "watch" / f"{name}-{model.sha256[:12]}"
@@ -157,7 +159,7 @@ def _pool(
     kept = cache / f"{key}.npz"
     if not kept.exists():
         note(f"{cache.name}: scoring {len(files)} images, {what}.")
-        facts, scores, log_odds = [], [], []
+        facts, scores, log_odds, features = [], [], [], []
         with progress_bar(what, len(files)) as bar:
             for start in range(0, len(files), _BATCH):
                 pixels = []
@@ -169,9 +171,12 @@ def _pool(
                     pixels.append(decoded.pixels)
                     bar.advance()
                 said = model.run(np.stack(pixels))
-                assert said.probability is not None  # a file of two classes with labels
+                # A file of two classes with labels, and with a member that reads pooled features.
+                assert said.probability is not None
+                assert said.watched_features is not None
                 scores.append(said.member_scores)
                 log_odds.append(log_odds_in_training(said.probability, None, model.document))
+                features.append(said.watched_features)
         cache.mkdir(parents=True, exist_ok=True)
         with atomic_writer(kept) as handle:
             np.savez(
@@ -179,6 +184,7 @@ def _pool(
                 facts=np.stack(facts),
                 scores=np.concatenate(scores),
                 log_odds=np.concatenate(log_odds),
+                features=np.concatenate(features),
             )
     with np.load(kept) as arrays:
-        return Pool(arrays["facts"], arrays["scores"], arrays["log_odds"])
+        return Pool(*(arrays[name] for name in ("facts", "scores", "log_odds", "features")))

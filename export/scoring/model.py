@@ -56,6 +56,8 @@ class Scores(NamedTuple):
         p_minority: ``[N]`` float32, how often an image of the minority looks at least as normal; None where
             no minority image was labelled, and in files of earlier versions.
         triage: ``[N]`` int64, position in :data:`contracts.triage.TRIAGE_NAMES`; None likewise.
+        watched_features: ``[N, k]`` float32, pooled features along a few directions, which only the watch
+            reads; None where the file gives none, as files of earlier versions do.
     """
 
     probability: FloatArray | None
@@ -66,11 +68,12 @@ class Scores(NamedTuple):
     maps: Mapping[str, FloatArray] = MappingProxyType({})
     p_minority: FloatArray | None = None
     triage: npt.NDArray[np.int64] | None = None
+    watched_features: FloatArray | None = None
 
     @property
     def finite(self) -> npt.NDArray[np.bool_]:
         """``[N]`` whether every number about an image is one."""
-        judged = (self.probability, self.p_normal, self.p_minority)
+        judged = (self.probability, self.p_normal, self.p_minority, self.watched_features)
         there = [each for each in judged if each is not None]
         columns = [each.reshape(len(self.decision), -1) for each in (*there, self.member_scores)]
         return np.asarray(np.isfinite(np.concatenate(columns, axis=1)).all(axis=1))
@@ -263,6 +266,7 @@ class ScoringModel:
             maps={name: outputs[MAP_PREFIX + name] for name in self.maps_of} if with_maps else {},
             p_minority=outputs.get("p_minority"),
             triage=outputs.get("triage"),
+            watched_features=outputs.get("watched_features"),
         )
 
 

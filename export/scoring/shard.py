@@ -222,6 +222,8 @@ class _Rows:
         self._errors: list[str | None] = [None] * n_rows
         self._watch = reference_of(model.document)
         self._facts = np.zeros((n_rows, len(TITLES)), dtype=np.float32)
+        n_watched = 0 if self._watch is None else self._watch.n_features
+        self._features = np.zeros((n_rows, n_watched), dtype=np.float32)
 
     @property
     def failed(self) -> int:
@@ -247,7 +249,10 @@ class _Rows:
         if model.has_probability:
             p = p[:, 0] if p.shape[1] == 1 else p
             log_odds = log_odds_in_training(p, job.prior, model.document)
-        counts = count_images(self._watch, model.members, self._facts[scored], self._scores[scored], log_odds)
+        features = self._features[scored]
+        counts = count_images(
+            self._watch, model.members, self._facts[scored], self._scores[scored], log_odds, features
+        )
         return {FOOTER_KEY: counts.to_bytes()}
 
     def fill(
@@ -270,6 +275,8 @@ class _Rows:
                 self._triage[position] = TRIAGE_NAMES[int(scores.triage[row])]
             self._scores[position] = scores.member_scores[row]
             self._decision[position] = self._classes[int(scores.decision[row])]
+            if scores.watched_features is not None and self._features.size:
+                self._features[position] = scores.watched_features[row]
 
     def to_table(self, result: ShardResult, footer: Mapping[bytes, bytes]) -> pa.Table:
         """The finished columns, with the shard's counts and ``footer`` in the schema's metadata."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ensemble.module import EnsembleModule
-from export.graph import BothWays, FusedGraph, GraphMember
+from export.graph import BothWays, FusedGraph, GraphMember, WatchedFeatures
 from export.graph_parts import part_of
 from export.onnx_file import write_onnx
 from export.scoring.model import load_model
@@ -92,6 +92,28 @@ def test_a_mirror_image_gets_the_same_scores_and_the_mirrored_map(system, path, 
         alone.run(np.ascontiguousarray(each)).member_scores for each in (images, images[:, :, ::-1])
     )
     np.testing.assert_allclose(one.member_scores, (of_one + of_other) / 2, rtol=1e-3, atol=1e-4)
+
+
+def test_watched_features_are_of_the_image_as_it_came(system, tmp_path):
+    """They tell an image from its mirror image, which the scores of such a file do not."""
+    rng = np.random.default_rng(0)
+    dim = system.backbone.shapes.pooled_dim
+    mean, directions = rng.normal(size=dim).astype(np.float32), rng.normal(size=(dim, 3)).astype(np.float32)
+    images = system.images[:7]
+    with torch.inference_mode():
+        pooled = system.backbone(torch.from_numpy(images).permute(0, 3, 1, 2).float()).pooled.numpy()
+    for views in ("mirror", "none"):
+        graph = graph_of(system, views)
+        graph.watched = WatchedFeatures("t", mean, directions)
+        model = load_model(system.write(tmp_path / f"{views}.onnx", graph))
+        for batch in (1, 2, 7):
+            found = model.run(images[:batch]).watched_features
+            np.testing.assert_allclose(found, (pooled[:batch] - mean) @ directions, rtol=1e-3, atol=1e-3)
+        small = np.ascontiguousarray(images[:2, :40, :50])
+        assert model.run(small).watched_features.shape == (2, 3)
+        mirrored = model.run(np.ascontiguousarray(images[:, :, ::-1])).watched_features
+        assert np.abs(mirrored - found).max() > 1e-2
+        assert {("watched", 0)} <= {part_of(node) for node in onnx.load(str(model.path)).graph.node}
 
 
 def test_the_backbone_stands_in_the_file_once_and_axes_of_one_name_have_one_length(system, path):

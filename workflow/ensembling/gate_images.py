@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,9 @@ from reporting.terminal import progress_bar
 from workflow.ensembling.trained_system import TrainedSystem, final_members
 from workflow.run.prepared import PreparedData
 from workflow.settings.config import RunConfig
+
+if TYPE_CHECKING:
+    from workflow.run.features import BackboneWithStore
 
 MIRRORED = "mirrored training images"
 UPSIDE_DOWN = "training images upside down"
@@ -163,6 +167,18 @@ def member_scorer(system: TrainedSystem) -> Callable[[ImageArray], FloatArray]:
         return np.concatenate(columns, axis=1)
 
     return scores_of
+
+
+def pooled_of_pixels(loaded: BackboneWithStore, images: ImageArray) -> FloatArray:
+    """``[N, D]`` pooled features of images at working size ``[N, S, S, 3]``, by way of files."""
+    from features.cache import PassingStore
+    from features.extract import ImageFile, extract_features
+
+    store = PassingStore(loaded.store)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [ImageFile(*_written(Path(folder), pixels)) for pixels in images]
+        extract_features(loaded.backbone, store, files, DecodeSettings(size=images.shape[1]), "cpu")
+    return store.pooled([file.sha256 for file in files])
 
 
 def _written(folder: Path, pixels: ImageArray) -> tuple[str, Path]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from contracts.errors import ModelError, NotExportableError, UsageError
 from contracts.files import digest_of, sha256_of_file, write_json
-from ensemble.fitted import FittedEnsemble
 from ensemble.triage import triage_sentence
 from evaluation.metrics import metrics_for
 from export.scoring.training_images import TrainingImages
@@ -22,6 +21,7 @@ from reporting.terminal import console, note
 from workflow.ensembling.gate_images import GateImages, gate_images
 from workflow.ensembling.trained_system import TrainedSystem, final_members
 from workflow.ensembling.watch_reference import watch_reference
+from workflow.ensembling.watched_features import WatchedFeatures, watched_features, watched_of_gate
 from workflow.inventory.versions import versions
 from workflow.run.fits import usual_map_values
 from workflow.run.prepared import PreparedData
@@ -124,9 +124,10 @@ def write_gated(
     config, fitted = system.config, system.fitted
     # A hidden name in the same folder: the final rename is atomic, and nobody scores an unchecked file.
     provisional = target.with_name(f".{target.name}.unchecked")
+    watched = watched_features(system)
     with console.status("loading members", spinner="dots"):
-        graph = fused_graph(system)
-        metadata = _metadata(system) | _facts_beside(system, graph.backbone_keys, stability)
+        graph = fused_graph(system, watched)
+        metadata = _metadata(system) | _facts_beside(system, graph.backbone_keys, stability, watched)
     gate = gate_images(system, _PARITY_IMAGES)
     try:
         with console.status("exporting the graph", spinner="dots"):
@@ -145,7 +146,7 @@ def write_gated(
                 None if fitted.levels is None else fitted.levels.rates,
             )
         with console.status("parity gate", spinner="dots"):
-            parity = check_parity(provisional, gate.images, _expected(fitted, gate))
+            parity = check_parity(provisional, gate.images, _expected(system, gate, watched))
             add_metadata(provisional, {PROBE_KEY: probe_of(load_model(provisional), gate.spreads)})
         provisional.replace(target)
     except ModelError as error:
@@ -158,7 +159,10 @@ def write_gated(
 
 
 def _facts_beside(
-    system: TrainedSystem, backbones: Sequence[str], stability: dict[str, Any] | None
+    system: TrainedSystem,
+    backbones: Sequence[str],
+    stability: dict[str, Any] | None,
+    watched: WatchedFeatures | None,
 ) -> dict[str, Any]:
     """What the file says of maps, backbones, use and stability; see :func:`_metadata` for the rest."""
     settings = [json.loads(key) for key in backbones]
@@ -172,7 +176,7 @@ def _facts_beside(
         "int8_backbones": [each["name"] for each in settings if each.get("int8_graph")],
         **_in_use(system),
     }
-    watch = watch_reference(system)
+    watch = watch_reference(system, watched)
     if watch is not None:
         facts[WATCH_KEY] = watch.to_json()
     if stability is not None:
@@ -228,8 +232,13 @@ def _blame_members(system: TrainedSystem, error: ModelError) -> None:
         ) from error
 
 
-def fused_graph(system: TrainedSystem) -> Any:
-    """The whole trained system as one torch module."""
+def fused_graph(system: TrainedSystem, watched: WatchedFeatures | None = None) -> Any:
+    """The whole trained system as one torch module.
+
+    Args:
+        system: trained.
+        watched: features that the graph is to give for the watch; None for none.
+    """
     import torch
 
     from ensemble.module import EnsembleModule
@@ -244,6 +253,7 @@ def fused_graph(system: TrainedSystem) -> Any:
         decode.size,
         decode.fit,
         system.config.recipe.views_at_scoring,
+        None if watched is None else watched.in_graph(),
     )
     if decode.region is not None:
         # Of the maps' sizes, which an image tells.
@@ -302,10 +312,11 @@ def _training_images(data: PreparedData) -> TrainingImages:
     return TrainingImages.of((row.sha256 for row in rows), sizes)
 
 
-def _expected(fitted: FittedEnsemble, gate: GateImages) -> Expected:
+def _expected(system: TrainedSystem, gate: GateImages, watched: WatchedFeatures | None) -> Expected:
     """What the file has to repeat."""
     from export.parity import FUSED_TOLERANCE, Expected
 
+    fitted = system.fitted
     scores = gate.member_scores
     return Expected(
         scores,
@@ -314,6 +325,7 @@ def _expected(fitted: FittedEnsemble, gate: GateImages) -> Expected:
         gate.spreads,
         fitted.p_minority_bounds(scores, FUSED_TOLERANCE) if fitted.has_probability else None,
         None if fitted.levels is None else fitted.levels.rates,
+        None if watched is None else watched_of_gate(system, watched, gate),
     )
 
 

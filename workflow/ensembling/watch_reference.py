@@ -1,7 +1,7 @@
 """What an exported file keeps of its training rows for the watch over what comes in.
 
-Everything is fitted on training rows: picture facts of a sample of them, members' out-of-fold scores, and
-cross-fitted log-odds, each by models that had not seen the row.
+Everything is fitted on training rows: picture facts of a sample of them, directions of their pooled features,
+members' out-of-fold scores, and cross-fitted log-odds, each by models that had not seen the row.
 """
 
 from __future__ import annotations
@@ -29,16 +29,24 @@ from imagedata.decoding.facts import TITLES, picture_facts
 from imagedata.manifest_row import ManifestRow
 from reporting.terminal import progress_bar
 from workflow.ensembling.trained_system import TrainedSystem
+from workflow.ensembling.watched_features import WatchedFeatures
 from workflow.run.state import Run
 
 _MOST_PICTURES = 1000
 """Images of each class whose facts are taken, spread over the rows; decoding them takes seconds."""
 
 
-def watch_reference(run: Run | TrainedSystem) -> WatchReference | None:
+def watch_reference(
+    run: Run | TrainedSystem, watched: WatchedFeatures | None = None
+) -> WatchReference | None:
     """The reference of a run's ensemble, for its exported file.
 
-    None for a student: the out-of-fold scores of its run are not kept where this could read them.
+    Args:
+        run: its ensemble is fitted.
+        watched: the features that the file's graph gives for the watch; None where it gives none.
+
+    Returns:
+        None for a student: the out-of-fold scores of its run are not kept where this could read them.
     """
     if not isinstance(run, Run):
         return None
@@ -51,6 +59,7 @@ def watch_reference(run: Run | TrainedSystem) -> WatchReference | None:
     log_odds = _log_odds(oof, fitted.method) if fitted.has_probability else None
     quantities = [
         *_of_pictures(run, n_classes),
+        *([] if watched is None else watched.quantities(by_class)),
         *(
             _of_scores(f"score_{column.name}", f"score of {column.name}", oof.scores[:, at], of_class, oof)
             for at, column in enumerate(fitted.columns)

@@ -22,6 +22,7 @@ from export.scoring.watch.reference import (
     IntArray,
     WatchReference,
     bin_counts,
+    feature_name,
     fine_counts,
 )
 from imagedata.decoding.facts import TITLES
@@ -94,6 +95,7 @@ def count_images(
     facts: FloatArray,
     member_scores: FloatArray,
     log_odds: FloatArray64 | None,
+    features: FloatArray | None = None,
 ) -> BatchCounts:
     """Count images by the bins of a reference.
 
@@ -103,10 +105,13 @@ def count_images(
         facts: ``[N, F]`` by :func:`imagedata.decoding.facts.picture_facts`.
         member_scores: ``[N, M]``, finite.
         log_odds: ``[N]`` at the class shares of training; None without a probability.
+        features: ``[N, k]`` watched features; None where the file gives none.
     """
     columns: dict[str, Any] = dict(zip(TITLES, facts.T, strict=True))
     columns |= {f"score_{name}": member_scores[:, at] for at, name in enumerate(members)}
     columns |= {} if log_odds is None else {LOG_ODDS: log_odds}
+    if features is not None:
+        columns |= {feature_name(at): features[:, at] for at in range(features.shape[1])}
     return BatchCounts(
         tuple(bin_counts(each.edges, columns[each.name]) for each in reference.quantities),
         fine_counts([] if log_odds is None else log_odds),

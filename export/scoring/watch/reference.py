@@ -1,8 +1,8 @@
 """What a file keeps of its training rows so that batches can be compared with them: counts, no images.
 
-Of every watched quantity (a picture fact, a member's out-of-fold score, the ensemble's log-odds) the file
-holds how many training images lie between some quantiles, of normal images and of the minority apart: a
-changed share of the minority is then no change of the images themselves.
+Of every watched quantity (a picture fact, a direction of the pooled features, a member's out-of-fold score,
+the ensemble's log-odds) the file holds how many training images lie between some quantiles, of normal images
+and of the minority apart: a changed share of the minority is then no change of the images themselves.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from export.scoring.plan import ESTIMATED
 METADATA_KEY = "watch"
 """Key within the file's own document."""
 
-VERSION = 1
+VERSION = 2
+"""2 added directions of the pooled features; a document without them reads as one of version 1."""
+
+_READABLE = (1, VERSION)
 
 LOG_ODDS = "log_odds"
 """Name of the quantity that is the ensemble's answer, at the class shares of training."""
+
+_FEATURE = "feature_"
 
 LEAST_MINORITY = 20
 """Labelled minority images from which on the two classes are told apart."""
@@ -49,7 +54,8 @@ class Quantity:
     """One watched number per image.
 
     Attributes:
-        name: a key of :data:`imagedata.decoding.facts.TITLES`, ``score_<member>`` or :data:`LOG_ODDS`.
+        name: a key of :data:`imagedata.decoding.facts.TITLES`, :func:`feature_name`, ``score_<member>`` or
+            :data:`LOG_ODDS`.
         title: the same for people.
         edges: ``[E]`` ascending; the first lies below, the last above all training values.
         counts: ``[C, E + 1]`` training images in each bin; C is 2 (normal, minority) or 1 (all together).
@@ -137,6 +143,11 @@ class WatchReference:
         """Whether normal images and the minority are told apart."""
         return len(self.independent) == 2
 
+    @property
+    def n_features(self) -> int:
+        """Directions of the pooled features that are watched; 0 in files of earlier versions."""
+        return sum(each.name.startswith(_FEATURE) for each in self.quantities)
+
     def to_json(self) -> dict[str, Any]:
         """As the file's document keeps it."""
         return {
@@ -157,9 +168,10 @@ class WatchReference:
             ModelError: it is damaged, or of another version.
         """
         try:
-            if document["version"] != VERSION:
+            if document["version"] not in _READABLE:
                 raise ModelError(
-                    f"watch: version {document['version']}, but {VERSION} expected. Export the file again."
+                    f"watch: version {document['version']}, but at most {VERSION} is read here. Upgrade "
+                    "outnumbered, or export the file again with this version."
                 )
             fine = document["log_odds"]
             return cls(
@@ -203,6 +215,11 @@ def check_share_can_be_estimated(path: Path, document: Mapping[str, Any]) -> Non
         )
     if reference.log_odds is None:
         raise UsageError(f"--prior {ESTIMATED}: {path}: {reference.no_share} Give a number.")
+
+
+def feature_name(at: int) -> str:
+    """Of the quantity that is a column of the output ``watched_features``, counted from 0."""
+    return f"{_FEATURE}{at + 1}"
 
 
 def bin_counts(edges: FloatArray64, values: npt.ArrayLike) -> IntArray:

@@ -1,22 +1,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from contracts.errors import ModelError
-from export.scoring.watch.batch import log_odds_in_training
+from export.scoring.watch.batch import count_images, log_odds_in_training
 from export.scoring.watch.reference import (
     N_FINE,
     Quantity,
     WatchReference,
     bin_counts,
+    feature_name,
     fine_centres,
     fine_counts,
     largest_fold_distance,
     reference_of,
 )
+from imagedata.decoding.facts import TITLES
 from tests.export.scoring.watch.made_up import reference
 
 
@@ -30,11 +33,34 @@ def test_a_reference_survives_json():
 def test_a_file_without_one_has_none_and_a_damaged_one_is_refused():
     assert reference_of({"format": 2}) is None
     broken = reference().to_json()
-    with pytest.raises(ModelError, match="version 2, but 1 expected"):
-        reference_of({"watch": {**broken, "version": 2}})
+    with pytest.raises(ModelError, match="version 3, but at most 2 is read here"):
+        reference_of({"watch": {**broken, "version": 3}})
     del broken["quantities"]
     with pytest.raises(ModelError, match="damaged"):
         reference_of({"watch": broken})
+
+
+def test_a_file_of_the_first_version_watches_no_features():
+    first = reference_of({"watch": {**reference().to_json(), "version": 1}})
+    assert first is not None
+    assert first.n_features == 0
+    facts, score = np.zeros((3, len(TITLES)), np.float32), np.zeros((3, 1), np.float32)
+    some = Quantity.fit("brightness", "b", np.arange(9.0), np.zeros(9, np.int64), 1, 0.05)
+    kept = replace(first, quantities=(some,))
+    assert count_images(kept, ["m"], facts, score, np.zeros(3)).counts[0].sum() == 3
+
+
+def test_features_are_counted_by_their_columns():
+    values = np.random.default_rng(0).normal(size=(50, 2))
+    quantities = tuple(
+        Quantity.fit(feature_name(at), "f", values[:, at], np.zeros(50, np.int64), 1, 0.05) for at in (1, 0)
+    )
+    kept = replace(reference(), quantities=quantities)
+    assert kept.n_features == 2
+    facts, score = np.zeros((50, len(TITLES)), np.float32), np.zeros((50, 1), np.float32)
+    counted = count_images(kept, ["m"], facts, score, None, values.astype(np.float32))
+    for counts, quantity in zip(counted.counts, quantities, strict=True):
+        assert np.abs(counts - quantity.counts[0]).max() <= 1  # but for the rounding to float32
 
 
 def test_bins_hold_every_value_once_and_training_values_lie_inside():
