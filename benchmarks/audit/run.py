@@ -20,7 +20,7 @@ from contracts.errors import ModelError
 from contracts.files import write_text
 from reporting.terminal import console, note
 
-SETS = ("elpv", "gender", "blood_cells", "neu:inclusion", "neu:scratches")
+SETS = ("elpv", "gender", "blood_cells", "neu")
 MEMBERS = ("cnn", "cnn_weighted", "subspace", "patch_head")
 FLIPPED = (0.01, 0.03, 0.05)
 LISTED = (0.02, 0.05)

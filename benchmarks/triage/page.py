@@ -55,11 +55,13 @@ def document_of(judged: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
+_OF_STEEL = """ In each draw
+of `neu` one steel surface is normal, four others (or one) are the minority, and one more is never trained."""
+
 _PROTOCOL = """\
 Each of {draws} draws of a set trains on other images: at most 300 of the majority and about 90 of the
 minority. Members ({members}, without views), stack and p-values are fitted as `train-all` and `ensemble` fit
-them: the p-values on out-of-fold scores, while the judged images are scored by the final fits. In each draw
-of `neu` one steel surface is normal, four others (or one) are the minority, and one more is never trained.
+them: the p-values on out-of-fold scores, while the judged images are scored by the final fits.{of_steel}
 
 ## Whether the rates are kept
 
@@ -98,8 +100,9 @@ def as_markdown(judged: Sequence[Judged], command: str, members: Sequence[str]) 
     """The page."""
     sets = list(dict.fromkeys(each.data_set for each in judged))
     draws = max(each.draw for each in judged) + 1
+    of_steel = _OF_STEEL if any(name.startswith("neu") for name in sets) else ""
     named = ", ".join(f"`{name}`" for name in members)
-    lines = [*opening("Triage", command), _PROTOCOL.format(draws=draws, members=named)]
+    lines = [*opening("Triage", command), _PROTOCOL.format(draws=draws, members=named, of_steel=of_steel)]
     for name, rate, mine in _at_rates(judged):
         cells = [
             f"{_interval(_share(mine, of, code))} ({_shown_above(mine, of, code, rate)})"
@@ -109,6 +112,8 @@ def as_markdown(judged: Sequence[Judged], command: str, members: Sequence[str]) 
         lines.append(_line(_TITLES[name], _percent(rate), *cells))
     lines.append(_BUDGETS)
     lines += [_budget_line(name, budget, _of(judged, name, budget)) for name in sets for budget in BUDGETS]
+    if not of_steel:  # no kind was left out
+        return "\n".join([*lines, ""])
     lines.append(_NOVEL)
     for name, rate, mine in _at_rates(judged):
         if name.startswith("neu"):

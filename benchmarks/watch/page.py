@@ -67,17 +67,20 @@ def write_page(found: Sequence[Found], command: str, target: Path) -> None:
         "## Changes found",
         "",
         f"Share of batches with an alarm, at {USUAL:.0%} of the minority, by images per batch; "
-        f"and what was named first most often, at {SIZES[-1]}.",
+        f"and what was named first most often, at {SIZES[-1]}. *Seen in features*: share of batches of "
+        f"{SIZES[-1]} in which a direction of the pooled features raises an alarm, alone or beside "
+        "other quantities.",
         "",
-        f"| data set | change | {' | '.join(map(str, SIZES))} | named first |",
-        f"|---|---|{'---|' * len(SIZES)}---|",
+        f"| data set | change | {' | '.join(map(str, SIZES))} | named first | seen in features |",
+        f"|---|---|{'---|' * len(SIZES)}---|---|",
     ]
     changed = [each for each in found if each.what != "unchanged"]
     for data_set in _names(changed):
         for what in dict.fromkeys(each.what for each in changed if each.data_set == data_set):
             mine = [each for each in changed if (each.data_set, each.what) == (data_set, what)]
+            features = _percent(mine[-1].by_features, mine[-1].batches)
             cells = " | ".join(_percent(each.alarms, each.batches) for each in mine)
-            lines.append(f"| {data_set} | {what} | {cells} | {mine[-1].named or '–'} |")
+            lines.append(f"| {data_set} | {what} | {cells} | {mine[-1].named or '–'} | {features} |")
     write_text(target, "\n".join(lines) + "\n")
 
 

@@ -14,7 +14,7 @@ from benchmarks.watch.simulate import Found, simulate
 from contracts.files import read_json, write_json
 from reporting.terminal import console, note
 
-_VERSION = 3
+_VERSION = 4
 """Raised when the watch or the batches change, so that kept ones are not taken for new ones."""
 
 SETS = ("elpv", "gender_B", "neu")

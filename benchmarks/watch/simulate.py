@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.watch.problems import Pool, Problem
 from export.scoring.watch.batch import BatchCounts
+from export.scoring.watch.reference import is_feature
 from export.scoring.watch.verdict import watch_batch
 
 SIZES = (50, 200)
@@ -36,6 +37,8 @@ class Found:
         median: of the figures; None where there is none.
         width: median width of the intervals; None likewise.
         named: the quantity that most often changed most, of the batches with an alarm.
+        by_features: batches in which a direction of the pooled features raised an alarm, by itself or beside
+            other quantities.
     """
 
     data_set: str
@@ -49,6 +52,7 @@ class Found:
     median: float | None
     width: float | None
     named: str
+    by_features: int
 
     def to_json(self) -> dict[str, Any]:
         """As a document."""
@@ -107,6 +111,7 @@ def _found(
         float(np.median([figure.value for figure in figures])) if figures else None,
         float(np.median([figure.high - figure.low for figure in figures])) if figures else None,
         max(set(named), key=named.count) if named else "",
+        sum(any(is_feature(change.name) for change in each.alarms) for each in said),
     )
 
 

@@ -54,4 +54,9 @@ def test_page(tmp_path, monkeypatch):
     text = page.read_text()
     assert "--members mahalanobis,cnn" in text
     assert "| most that fit | " in text
+    assert "| parts:spot | " in text
+    assert "1 problems, 1 draw of each set" in text
+    assert (
+        "The members are `mahalanobis`, `cnn`, on cached features. Of the recipe `quick`, `patchcore`" in text
+    )
     assert all(f"**{name}**" in text for name in WHAT)

@@ -146,7 +146,7 @@ class WatchReference:
     @property
     def n_features(self) -> int:
         """Directions of the pooled features that are watched; 0 in files of earlier versions."""
-        return sum(each.name.startswith(_FEATURE) for each in self.quantities)
+        return sum(is_feature(each.name) for each in self.quantities)
 
     def to_json(self) -> dict[str, Any]:
         """As the file's document keeps it."""
@@ -220,6 +220,11 @@ def check_share_can_be_estimated(path: Path, document: Mapping[str, Any]) -> Non
 def feature_name(at: int) -> str:
     """Of the quantity that is a column of the output ``watched_features``, counted from 0."""
     return f"{_FEATURE}{at + 1}"
+
+
+def is_feature(name: str) -> bool:
+    """Whether a quantity of this name is one of :func:`feature_name`."""
+    return name.startswith(_FEATURE)
 
 
 def bin_counts(edges: FloatArray64, values: npt.ArrayLike) -> IntArray:

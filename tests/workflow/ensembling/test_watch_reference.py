@@ -9,12 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from export.scoring.model import load_model
-from export.scoring.watch.reference import Quantity, bin_counts, reference_of
+from export.scoring.watch.reference import bin_counts, is_feature, reference_of
 from tests.conftest import Outcome, Run, run_command
-
-
-def is_feature(quantity: Quantity) -> bool:
-    return quantity.name.startswith("feature_")
 
 
 def test_the_file_counts_training_rows_by_out_of_fold_scores(fitted: tuple[Run, Outcome]) -> None:
@@ -25,7 +21,7 @@ def test_the_file_counts_training_rows_by_out_of_fold_scores(fitted: tuple[Run, 
     for quantity in kept.quantities:
         # Of the pooled features, rows that no direction was fitted on.
         n_counted = quantity.counts.sum()
-        assert n_counted < len(oof["path"]) if is_feature(quantity) else n_counted == len(oof["path"])
+        assert n_counted < len(oof["path"]) if is_feature(quantity.name) else n_counted == len(oof["path"])
         if quantity.name in oof:
             values = np.asarray(oof[quantity.name], dtype=np.float64)
             np.testing.assert_array_equal(quantity.counts.sum(axis=0), bin_counts(quantity.edges, values))
