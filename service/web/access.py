@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import os
 import re
 import secrets
 import socket
@@ -20,7 +19,7 @@ from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
 from contracts.errors import UsageError
-from contracts.files import write_text
+from contracts.files import atomic_writer
 
 _LEAST_TOKEN = 16  # characters
 _HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:(?P<port>[0-9]{1,5}))?")
@@ -51,9 +50,10 @@ def own_token(folder: Path) -> str:
     path = folder / "token"
     if path.is_file():
         return token_of_file(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, secrets.token_urlsafe(32) + "\n")
-    os.chmod(path, 0o600)  # noqa: PTH101  # nobody else on this machine
+    with atomic_writer(path) as handle:
+        # Before it is written: nobody else on this machine may read it, not even for a moment.
+        Path(handle.name).chmod(0o600)
+        handle.write(f"{secrets.token_urlsafe(32)}\n".encode())
     return token_of_file(path)
 
 
