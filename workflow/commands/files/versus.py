@@ -24,7 +24,7 @@ def versus(
     ],
     golden: Annotated[
         Path | None,
-        typer.Option("--golden", help="Folder or list of images that never train; shown by themselves."),
+        typer.Option("--golden", help="Folder or list of images that never train, with figures of their own."),
     ] = None,
     changed: Annotated[
         Path | None,
