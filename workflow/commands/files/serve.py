@@ -18,7 +18,7 @@ def serve(
     ] = None,
     watch: Annotated[
         list[Path] | None,
-        typer.Option("--watch", help="Folder whose new images are scored; repeatable."),
+        typer.Option("--watch", help="Folder whose new images are scored, may be repeated."),
     ] = None,
     store: Annotated[
         Path | None,
@@ -26,7 +26,7 @@ def serve(
     ] = None,
     host: Annotated[
         str,
-        typer.Option("--host", help="Address to listen on; of other machines with --token-file."),
+        typer.Option("--host", help="Address to listen on. Other machines need --token-file."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")] = 8765,
     token_file: Annotated[
@@ -34,7 +34,7 @@ def serve(
         typer.Option("--token-file", help="File with the token (default: the store's own)."),
     ] = None,
     name: Annotated[
-        list[str] | None, typer.Option("--name", help="Further host name of the service; repeatable.")
+        list[str] | None, typer.Option("--name", help="Further host name of the service, may be repeated.")
     ] = None,
     keep: Annotated[
         str, typer.Option("--keep", help="Images over HTTP that are kept: review (FAIL, too), all or none.")

@@ -24,7 +24,7 @@ def versus(
     ],
     golden: Annotated[
         Path | None,
-        typer.Option("--golden", help="Folder or list of images that never train, with figures of their own."),
+        typer.Option("--golden", help="Folder or list of images that never train."),
     ] = None,
     changed: Annotated[
         Path | None,
