@@ -21,12 +21,16 @@ from export.scoring import load_model
 from export.timing import as_timed, milliseconds_an_image
 from reporting.terminal import console, note
 from workflow.ensembling.ensemble import ensemble
+from workflow.run.prepared import prepare_data
 from workflow.run.state import Run
-from workflow.settings.config import RunOptions
+from workflow.settings.config import RunOptions, resolve_config
 from workflow.training.train import train_all
 
 SETS = ("elpv", "gender_B", "covid")
 _PRECISIONS = ("fp32", "int8")
+_TEST_IMAGES = (
+    "Give a data set with a test set, or -o test_share=.2, and runs that have not served another draw."
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,10 @@ def bench_precision(options: Sequence[RunOptions], markdown: Path | None) -> dic
     Raises:
         UsageError: a data set without test images.
     """
+    for each in options:
+        # Before anything is trained, which takes minutes per data set.
+        if not prepare_data(resolve_config(each)).test:
+            raise UsageError(f"{each.dataset}: no test images that both judge. {_TEST_IMAGES}")
     compared = [_compared(each) for each in options]
     _print(compared)
     if markdown is not None:
@@ -101,8 +109,7 @@ def _judged(runs: dict[str, Run]) -> tuple[LabelArray, dict[str, Outputs]]:
     one, other = tables.values()
     if not len(one.labels) or not np.array_equal(one.row_ids, other.row_ids):
         raise UsageError(
-            f"{runs['fp32'].folder} and {runs['int8'].folder}: no test images that both judge. Give a data "
-            "set with a test set, or -o test_share=.2, and runs that have not served another draw."
+            f"{runs['fp32'].folder} and {runs['int8'].folder}: no test images that both judge. {_TEST_IMAGES}"
         )
     return tables["fp32"].labels, {
         name: _outputs(runs[name].fitted, table.scores) for name, table in tables.items()
