@@ -1,7 +1,7 @@
 """Which images are alike: "more like this" beside a picture, and near copies that need one look only.
 
-An exported file gives no features, so images are compared by what it does give: the members' scores, the map
-of the evidence, and a small grey picture.
+Images are compared by what an exported file gives: the members' scores, pooled features along the few
+directions that the watch has (files without it have none), the map of the evidence, and a small grey picture.
 """
 
 from __future__ import annotations

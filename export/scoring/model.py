@@ -56,8 +56,8 @@ class Scores(NamedTuple):
         p_minority: ``[N]`` float32, how often an image of the minority looks at least as normal; None where
             no minority image was labelled, and in files of earlier versions.
         triage: ``[N]`` int64, position in :data:`contracts.triage.TRIAGE_NAMES`; None likewise.
-        watched_features: ``[N, k]`` float32, pooled features along a few directions, which only the watch
-            reads; None where the file gives none, as files of earlier versions do.
+        watched_features: ``[N, k]`` float32, pooled features along a few directions, for the watch and
+            for likeness; None where the file gives none, as files of earlier versions do.
     """
 
     probability: FloatArray | None

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from contracts.errors import ImageError, ModelError
-from contracts.rows import FloatArray, ImageArray
+from contracts.rows import ImageArray
 from contracts.triage import TRIAGE_NAMES
 from contracts.worker_process import Announce, Work
 from export.scoring.model import Scores, ScoringModel, load_model
@@ -169,9 +169,7 @@ def _judged(model: ScoringModel, scores: Scores, row: int, pixels: ImageArray, s
         p_normal=None if scores.p_normal is None else float(scores.p_normal[row]),
         p_minority=None if scores.p_minority is None else float(scores.p_minority[row]),
         members=dict(zip(model.members, map(float, members), strict=True)),
-        descriptor=_descriptor(
-            model, members, None if scores.anomaly_map is None else scores.anomaly_map[row], thumbnail
-        ),
+        descriptor=descriptor_of(model, scores, row, thumbnail),
         look=int(perceptual_hashes(thumbnail[None])[0][0]),
     )
 
@@ -182,15 +180,25 @@ def _thumbnail(pixels: ImageArray) -> ImageArray:
     return np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR))
 
 
-def _descriptor(
-    model: ScoringModel, members: FloatArray, heat: FloatArray | None, thumbnail: ImageArray
-) -> bytes:
-    """What "more like this" compares: parts of length 1 each, so that none outweighs the others."""
+def descriptor_of(model: ScoringModel, scores: Scores, row: int, thumbnail: ImageArray) -> bytes:
+    """What "more like this" compares: parts of length 1 each, so that none outweighs the others.
+
+    Args:
+        model: that scored.
+        scores: of a batch.
+        row: of the image in it.
+        thumbnail: ``[32, 32]`` grey; kept in front, for near copies.
+    """
+    members = scores.member_scores[row]
     transform = model.document.get("ensemble", {}).get("combination", {}).get("transform", {})
     mean, std = (np.asarray(transform.get(name, ()), dtype=np.float32) for name in ("mean", "std"))
     known = mean.shape == std.shape == members.shape
     parts = [(members - mean) / np.maximum(std, 1e-6) if known else members]
-    if heat is not None:
+    if scores.watched_features is not None:
+        # Along the directions in which normal images differ most, each in standard deviations.
+        parts.append(scores.watched_features[row])
+    if scores.anomaly_map is not None:
+        heat = scores.anomaly_map[row]
         small = Image.fromarray(heat.astype(np.float32)).resize((_GRID, _GRID), Image.Resampling.BOX)
         cells = np.asarray(small, dtype=np.float32).ravel()
         parts.append(cells - np.median(cells))

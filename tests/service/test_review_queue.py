@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from export.scoring import load_model
 from service.answers import Answers
-from service.engine.work import ScoreTask, score
+from service.engine.work import ScoreTask, descriptor_of, score
 from service.likeness import most_alike
 from service.limits import Limits
 from service.records import Scored, now
@@ -97,3 +99,17 @@ def test_more_like_this(triage_model):
     assert most_alike(rows[0], [], 2) == []
     other_model = Scored("9", "another", now(), "dropped", "", "x", descriptor=rows[0].descriptor)
     assert most_alike(rows[0], [other_model], 2) == []
+
+
+def test_likeness_counts_pooled_features_where_the_file_gives_them(triage_model):
+    model = load_model(triage_model)
+    looks = np.stack([np.zeros((32, 32), dtype=np.uint8)] * 3)
+    plain = model.run(np.zeros((3, 32, 32, 3), dtype=np.uint8))
+    scores = plain._replace(watched_features=np.array([[0, 1], [1, 0], [0.1, 1]], dtype=np.float32))
+    rows = [
+        Scored(str(n), "m", now(), "dropped", "", "x", descriptor=descriptor_of(model, scores, n, looks[n]))
+        for n in range(3)
+    ]
+    assert [row.image for row in most_alike(rows[0], rows, 2)] == ["2", "1"]
+    without = descriptor_of(model, plain._replace(watched_features=None), 0, looks[0])
+    assert len(without) < len(rows[0].descriptor)

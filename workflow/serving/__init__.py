@@ -49,7 +49,7 @@ def serve(options: ServeOptions) -> dict[str, Any]:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"serve: {', '.join(missing)} not installed here. Give: pip install 'outnumbered[serve]'"
+            f"serve: {', '.join(missing)} not installed here. Give, in a checkout: pip install -e '.[serve]'"
         )
     from service.answers import Answers
     from service.intake import Keep
